@@ -1,0 +1,1 @@
+"""One file per algorithm: ``fit`` and ``loss``, readable from top to bottom."""

@@ -1,0 +1,158 @@
+"""Panacea on PPO: one policy for the whole preference simplex.
+
+Each row is sampled, scored, valued and updated at its own preference, which is stored with the rollout.  Rewards of the
+objectives keep their own streams through the critic; advantages are scalarized by the preference, then clipped once.
+Panacea: Zhong et al. 2024 (arXiv 2402.02030); PPO: Schulman et al. 2017.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from mora.dataset.encode import Encoder
+from mora.dataset.order import batch
+from mora.files import new_folder
+from mora.functional.policy import clipped_surrogate_loss, clipped_value_loss
+from mora.model.policy import Critic, Policy
+from mora.model.svd_lora import AdapterSettings, attach, enable_gradient_checkpointing
+from mora.reward.panel import Panel
+from mora.runtime.engine import Engine
+from mora.runtime.schedule import Schedule
+from mora.runtime.experience import Experience, Roller, RolloutSettings
+from mora.runtime.parts import Parts
+from mora.runtime.ptx import Pretraining
+
+
+@dataclass(kw_only=True)
+class Panacea:
+    """``algo=panacea``; the fields are the keys of ``conf/algo/panacea.yaml``."""
+
+    uses: ClassVar[tuple[str, ...]] = ("model", "dataset", "objectives", "reward", "risk", "scalarize", "preference")
+    needs: ClassVar[tuple[str, ...]] = ("policy", "reward")
+
+    parts: Parts
+    adapter: dict[str, Any]
+    rollout: RolloutSettings
+    advantage: Callable[..., tuple[Tensor, Tensor]]
+    steps: int
+    epochs: int
+    minibatches: int
+    clip: float
+    value_clip: float
+    value_coef: float
+    ptx_coef: float
+    ptx_batch_size: int
+    critic_width: int
+    critic_lr: float
+    lr: float
+    singular_lr: float
+    weight_decay: float
+    betas: tuple[float, float]
+    eps: float
+    schedule: Schedule
+    warmup: int
+    max_grad_norm: float
+
+    def fit(self) -> dict[str, float]:
+        """Train, write ``policy/`` and return the summary."""
+        parts, runtime = self.parts, self.parts.runtime
+        model, tokenizer = parts.starting_model()
+        encoder = parts.encoder(tokenizer)
+        panel = self._panel(model, encoder)
+        policy = self._policy(model)
+        engine = self._engine(policy)
+        roller = Roller(parts, self.rollout, panel, encoder, self.advantage, self.minibatches)
+        ptx = Pretraining(parts, encoder, coef=self.ptx_coef, batch_size=self.ptx_batch_size)
+        rows = parts.corpus.prompts["train"]
+        loop = parts.loop(engine, self.steps)
+        for step in loop.steps():
+            chosen = batch(step, len(rows), self.rollout.prompts, parts.seed)
+            experience = roller.roll_out(engine.unwrapped, [rows[i] for i in chosen], step)
+            metrics = roller.metrics(experience)
+            for epoch in range(self.epochs):
+                for number, mine in enumerate(experience.minibatches(self.minibatches, seed=parts.seed, step=step, epoch=epoch)):
+                    tally = torch.zeros(4, device=runtime.device)
+                    closures = ptx.closures(engine.module, step * self.epochs * self.minibatches + epoch * self.minibatches + number)
+                    closures += [
+                        partial(self.loss, engine.module, experience.take(index), tally)
+                        for index in parts.micro_batches(mine)
+                    ]
+                    metrics |= engine.descend(closures) | self._update_metrics(runtime.sum(tally), experience)
+            loop.log(metrics)
+        if runtime.main:
+            with new_folder(parts.folder.path / "policy") as folder:
+                policy.adapter.save(folder, base=parts.policy or parts.model.path or "")
+                tokenizer.save_pretrained(folder)
+        runtime.barrier()
+        engine.close()
+        return {}
+
+    def loss(self, module: nn.Module, rows: Experience, tally: Tensor) -> Tensor:
+        """Clipped surrogate plus clipped value loss of some rows of a rollout, each row at its own preference.
+
+        Adds the surrogate, the value loss, the clipped tokens and the summed log-ratio to ``tally`` (4,).
+        """
+        output = module(rows.ids, rows.mask, rows.preference, response=rows.response.shape[1])
+        surrogate, clipped = clipped_surrogate_loss(
+            output.logps, rows.old_logps, rows.advantages, rows.response, clip=self.clip, normalizer=rows.normalizer
+        )
+        value_loss = clipped_value_loss(
+            output.values, rows.values, rows.returns, rows.response, clip=self.value_clip, normalizer=rows.normalizer
+        )
+        with torch.no_grad():
+            drift = torch.where(rows.response, rows.old_logps - output.logps, 0.0).sum()
+            tally += torch.stack([surrogate, value_loss, clipped.float(), drift])
+        return surrogate + self.value_coef * value_loss
+
+    def _panel(self, model: nn.Module, encoder: Encoder) -> Panel:
+        panel = self.parts.panel()
+        if not panel.standardized:
+            self.rollout.standardize(panel, model, encoder, self.parts)
+        return panel
+
+    def _policy(self, model: nn.Module) -> Policy:
+        parts = self.parts
+        objectives = len(parts.corpus.objectives)
+        settings = AdapterSettings(**self.adapter, objectives=list(parts.corpus.objectives))
+        adapter = attach(model, settings, seed=parts.seed)
+        if parts.model.gradient_checkpointing:
+            enable_gradient_checkpointing(model, adapter)
+        streams = objectives if parts.scalarize.linear else 1  # type: ignore[union-attr]
+        critic = Critic(model.config.hidden_size, objectives, streams, self.critic_width)  # type: ignore[union-attr]
+        critic.reset(torch.Generator().manual_seed(parts.seed))
+        return Policy(model, adapter, critic).to(parts.runtime.device)  # type: ignore[arg-type]
+
+    def _engine(self, policy: Policy) -> Engine:
+        assert policy.critic is not None
+        groups = [
+            {"params": policy.adapter.factors(), "lr": self.lr, "weight_decay": self.weight_decay},
+            {"params": policy.adapter.singular_values(), "lr": self.singular_lr, "weight_decay": 0.0},
+            {"params": list(policy.critic.parameters()), "lr": self.critic_lr, "weight_decay": 0.0},
+        ]
+        return Engine(
+            self.parts.runtime,
+            policy,
+            groups,
+            betas=self.betas,
+            eps=self.eps,
+            schedule=self.schedule,
+            warmup=self.warmup,
+            steps=self.steps * self.epochs * self.minibatches,
+            max_grad_norm=self.max_grad_norm,
+        )
+
+    def _update_metrics(self, tally: Tensor, experience: Experience) -> dict[str, float]:
+        surrogate, value, clipped, drift = tally.tolist()
+        tokens = experience.global_tokens / self.minibatches
+        return {
+            "loss/policy": surrogate,
+            "loss/value": value,
+            "policy/clipped": clipped / tokens,
+            "policy/approx_kl": drift / tokens,
+        }

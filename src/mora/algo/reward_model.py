@@ -1,0 +1,157 @@
+"""Reward modeling from pairs: one trunk, a head per objective, trained on all objectives together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from mora.dataset import collate
+from mora.dataset.encode import Encoder
+from mora.dataset.order import batch
+from mora.errors import InputError
+from mora.functional.risk import mean
+from mora.model.load import load_backbone
+from mora.model.score_model import ScoreModel
+from mora.reward.panel import ModelPanel
+from mora.runtime.engine import Engine
+from mora.runtime.schedule import Schedule
+from mora.runtime.parts import Parts, total_steps
+from mora.runtime.rollout import sample_reference
+from mora.types import Preference, Row
+
+
+@dataclass(kw_only=True)
+class RewardModel:
+    """``algo=reward_model``; the fields are the keys of ``conf/algo/reward_model.yaml``."""
+
+    uses: ClassVar[tuple[str, ...]] = ("model", "dataset", "objectives", "reward")
+    needs: ClassVar[tuple[str, ...]] = ("policy",)
+
+    parts: Parts
+    trunk: Literal["policy", "base"]
+    steps: int | None
+    epochs: float | None
+    batch_size: int
+    lr: float
+    head_lr: float
+    betas: tuple[float, float]
+    eps: float
+    weight_decay: float
+    schedule: Schedule
+    warmup: int
+    max_grad_norm: float
+    reference_prompts: int
+    reference_samples: int
+
+    def fit(self) -> dict[str, float]:
+        """Train, standardize on samples of the reference policy, write ``reward/`` and return the summary."""
+        parts, runtime = self.parts, self.parts.runtime
+        reward = parts.reward
+        assert reward is not None
+        policy, tokenizer = parts.starting_model()
+        encoder = parts.encoder(tokenizer)
+        model = self._score_model(policy, encoder)
+        rows = encoder.admit(parts.corpus.pairs["train"])
+        labelled = [row for row in rows if any(label is not None for label in row.labels.values())]
+        if not labelled:
+            raise InputError(f"dataset {parts.corpus.name}: no pair has a label on {', '.join(parts.corpus.objectives)}")
+        total = total_steps(steps=self.steps, epochs=self.epochs, rows=len(labelled), batch_size=self.batch_size)
+        engine = Engine(
+            runtime,
+            model.train(),
+            [
+                {"params": list(model.backbone.parameters()), "lr": self.lr, "weight_decay": self.weight_decay},
+                {"params": list(model.head.parameters()), "lr": self.head_lr, "weight_decay": 0.0},
+            ],
+            betas=self.betas,
+            eps=self.eps,
+            schedule=self.schedule,
+            warmup=self.warmup,
+            steps=total,
+            max_grad_norm=self.max_grad_norm,
+        )
+        loop = parts.loop(engine, total)
+        for step in loop.steps():
+            chosen = batch(step, len(labelled), self.batch_size, parts.seed)
+            counts = self._counts([labelled[i] for i in chosen])
+            tally = torch.zeros(2, len(parts.corpus.objectives), device=runtime.device)
+            closures = [
+                partial(self.loss, engine.module, self._collated(labelled, index, encoder), counts, tally)
+                for index in parts.micro_batches(runtime.share(chosen))
+            ]
+            loop.log(engine.descend(closures) | self._metrics(runtime.sum(tally), counts))
+        panel = self._standardized(engine.unwrapped, policy, encoder)
+        if runtime.main:
+            panel.save(parts.folder.path / "reward")
+        runtime.barrier()
+        engine.close()
+        return {}
+
+    def loss(self, module: nn.Module, pairs: Preference, counts: Tensor, tally: Tensor) -> Tensor:
+        """Sum over objectives of the mean loss of their labelled pairs; ``counts`` (M,) are those of the global batch.
+
+        Adds each objective's summed loss and right predictions to ``tally`` (2, M).
+        """
+        reward = self.parts.reward
+        assert reward is not None
+        raw = module(pairs.ids, pairs.mask)
+        half = pairs.labels.shape[0]
+        losses = reward.loss(raw[:half], raw[half:], pairs.labels, pairs.labelled)
+        with torch.no_grad():
+            means = mean(reward.belief(raw))
+            margin = (means[half:] - means[:half]) * (2 * pairs.labels - 1)
+            right = ((margin > 0).float() + 0.5 * (margin == 0).float()) * pairs.labelled
+            tally += torch.stack([losses.sum(0), right.sum(0)])
+        return (losses.sum(0) / counts.clamp_min(1)).sum()
+
+    def _score_model(self, policy: nn.Module, encoder: Encoder) -> ScoreModel:
+        parts, reward = self.parts, self.parts.reward
+        assert reward is not None
+        source = parts.policy if self.trunk == "policy" else parts.model.path
+        if source is None:  # a base that was made from a config exists only in memory
+            backbone = policy.base_model  # type: ignore[union-attr]
+        else:
+            backbone = load_backbone(source, parts.model)
+        return ScoreModel.new(
+            backbone,
+            encoder.tokenizer,
+            reward,
+            objectives=parts.corpus.objectives,
+            seed=parts.seed,
+        ).to(parts.runtime.device)
+
+    def _standardized(self, model: ScoreModel, policy: nn.Module, encoder: Encoder) -> ModelPanel:
+        parts = self.parts
+        prompts = parts.corpus.prompts["train"][: self.reference_prompts]
+        samples = sample_reference(
+            policy.eval(),  # type: ignore[arg-type]
+            encoder,
+            prompts,
+            samples=self.reference_samples,
+            seed=parts.seed,
+            batch_size=512,
+            device=parts.runtime.device,
+        )
+        panel = ModelPanel(model.eval(), encoder)
+        panel.standardize(samples.prompts, samples.texts, provenance=dict(parts.provenance) | {"seed": str(parts.seed)})
+        return panel
+
+    def _counts(self, rows: Sequence[Row]) -> Tensor:
+        labels = [[row.labels.get(o) is not None for o in self.parts.corpus.objectives] for row in rows]
+        return torch.tensor(labels, device=self.parts.runtime.device).sum(0).float()
+
+    def _metrics(self, tally: Tensor, counts: Tensor) -> dict[str, float]:
+        means = (tally / counts.clamp_min(1)).tolist()
+        names = self.parts.corpus.objectives
+        return {f"loss/{n}": v for n, v in zip(names, means[0], strict=True)} | {
+            f"accuracy/{n}": v for n, v in zip(names, means[1], strict=True)
+        }
+
+    def _collated(self, rows: list[Row], index: list[int], encoder: Encoder) -> Preference:
+        chosen = [rows[i] for i in index]
+        return collate.preference(chosen, encoder, self.parts.corpus.objectives).to(self.parts.runtime.device)

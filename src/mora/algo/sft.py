@@ -1,0 +1,102 @@
+"""Supervised fine-tuning: maximize the likelihood of answers, prompts masked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from mora.dataset import collate
+from mora.dataset.encode import Encoder
+from mora.dataset.order import batch
+from mora.files import new_folder
+from mora.model.policy import token_logps
+from mora.runtime.engine import Engine
+from mora.runtime.schedule import Schedule
+from mora.runtime.parts import Parts, total_steps
+from mora.types import Row, Supervised
+
+
+@dataclass(kw_only=True)
+class SFT:
+    """``algo=sft``; the fields are the keys of ``conf/algo/sft.yaml``."""
+
+    uses: ClassVar[tuple[str, ...]] = ("model", "dataset", "objectives")
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    parts: Parts
+    steps: int | None
+    epochs: float | None
+    batch_size: int
+    lr: float
+    betas: tuple[float, float]
+    eps: float
+    weight_decay: float
+    schedule: Schedule
+    warmup: int
+    max_grad_norm: float
+    test_rows: int
+
+    def fit(self) -> dict[str, float]:
+        """Train, write ``model/`` and return the summary."""
+        parts, runtime = self.parts, self.parts.runtime
+        model, tokenizer = parts.starting_model()
+        encoder = parts.encoder(tokenizer)
+        if parts.model.gradient_checkpointing:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        rows = encoder.admit(parts.corpus.supervised["train"])
+        total = total_steps(steps=self.steps, epochs=self.epochs, rows=len(rows), batch_size=self.batch_size)
+        engine = Engine(
+            runtime,
+            model.train(),
+            [{"params": list(model.parameters()), "lr": self.lr, "weight_decay": self.weight_decay}],
+            betas=self.betas,
+            eps=self.eps,
+            schedule=self.schedule,
+            warmup=self.warmup,
+            steps=total,
+            max_grad_norm=self.max_grad_norm,
+        )
+        loop = parts.loop(engine, total)
+        for step in loop.steps():
+            chosen = batch(step, len(rows), self.batch_size, parts.seed)
+            tokens = sum(len(encoder.response(rows[i].responses[0])) for i in chosen)
+            closures = [
+                partial(self.loss, engine.module, self._collated(rows, index, encoder), tokens)
+                for index in parts.micro_batches(runtime.share(chosen))
+            ]
+            loop.log(engine.descend(closures) | {"tokens": tokens})
+        test_loss = self.test_loss(engine.module, parts.corpus.supervised["test"][: self.test_rows], encoder)
+        if runtime.main:
+            with new_folder(parts.folder.path / "model") as folder:
+                engine.unwrapped.save_pretrained(folder)
+                tokenizer.save_pretrained(folder)
+        runtime.barrier()
+        engine.close()
+        return {"test/loss": test_loss}
+
+    def loss(self, module: nn.Module, rows: Supervised, tokens: float) -> Tensor:
+        """``-sum log pi(answer token) / tokens``, nats per token; ``tokens`` counts the global batch."""
+        output = module(
+            input_ids=rows.ids,
+            attention_mask=rows.mask.long(),
+            position_ids=(rows.mask.cumsum(-1) - 1).clamp_min(0),
+            use_cache=False,
+        )
+        logps = token_logps(output.logits[:, :-1], rows.ids[:, 1:])
+        return -torch.where(rows.response[:, 1:], logps, 0.0).sum() / tokens
+
+    @torch.no_grad()
+    def test_loss(self, module: nn.Module, rows: list[Row], encoder: Encoder) -> float:
+        """Nats per answer token on rows that were never trained on; NaN when there are none."""
+        if not rows:
+            return float("nan")
+        tokens = sum(len(encoder.response(row.responses[0])) for row in rows)
+        chunks = self.parts.micro_batches(range(len(rows)))
+        return sum(float(self.loss(module, self._collated(rows, index, encoder), tokens)) for index in chunks)
+
+    def _collated(self, rows: list[Row], index: list[int], encoder: Encoder) -> Supervised:
+        return collate.supervised([rows[i] for i in index], encoder).to(self.parts.runtime.device)

@@ -1,0 +1,80 @@
+"""From rows to padded batches.
+
+Masks are made from lengths, never from token ids: padding may share its id with the end token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mora.dataset.encode import Encoder
+from mora.types import Preference, Prompts, Row, Supervised
+
+
+def supervised(rows: Sequence[Row], encoder: Encoder, *, multiple: int = 1) -> Supervised:
+    """Prompt and answer of each row, right-padded to a length that ``multiple`` divides.
+
+    Raises InputError where an answer is longer than the encoder allows.
+    """
+    parts = [(encoder.prompt(row.prompt), encoder.response(_only(row))) for row in rows]
+    return _joined(parts, encoder.pad, multiple)
+
+
+def scored(prompts: Sequence[str], responses: Sequence[str], encoder: Encoder, *, multiple: int = 1) -> Supervised:
+    """Prompts with answers that are to be scored, such as generated ones; longer answers are cut, never refused."""
+    parts = [(encoder.prompt(prompt), encoder.scored(text)) for prompt, text in zip(prompts, responses, strict=True)]
+    return _joined(parts, encoder.pad, multiple)
+
+
+def preference(rows: Sequence[Row], encoder: Encoder, objectives: Sequence[str], *, multiple: int = 1) -> Preference:
+    """Pairs: all first answers, then all second ones, right-padded to one length, with the labels of ``objectives``.
+
+    Raises InputError where an answer is longer than the encoder allows.
+    """
+    for row in rows:
+        if len(row.responses) != 2:
+            raise ValueError(f"{row.where or row.prompt[:60]!r}: a pair has 2 responses, not {len(row.responses)}")
+    sequences = [encoder.prompt(row.prompt) + encoder.response(row.responses[side]) for side in (0, 1) for row in rows]
+    ids, mask = _padded(sequences, encoder.pad, multiple, left=False)
+    known = [[row.labels.get(objective) for objective in objectives] for row in rows]
+    shape = (len(rows), len(objectives))
+    labels = torch.tensor([[0.0 if label is None else label for label in of] for of in known], dtype=torch.float32)
+    labelled = torch.tensor([[label is not None for label in of] for of in known], dtype=torch.bool)
+    return Preference(ids=ids, mask=mask, labels=labels.reshape(shape), labelled=labelled.reshape(shape))
+
+
+def prompts(rows: Sequence[Row], encoder: Encoder, *, multiple: int = 1) -> Prompts:
+    """Prompts to be answered, left-padded to a length that ``multiple`` divides; responses of the rows are not used."""
+    ids, mask = _padded([encoder.prompt(row.prompt) for row in rows], encoder.pad, multiple, left=True)
+    row_ids = torch.tensor([row.prompt_id for row in rows], dtype=torch.int64)
+    return Prompts(ids=ids, mask=mask, row_ids=row_ids, texts=[row.prompt for row in rows])
+
+
+def _only(row: Row) -> str:
+    if len(row.responses) != 1:
+        raise ValueError(f"{row.where or row.prompt[:60]!r}: a supervised row has 1 response, not {len(row.responses)}")
+    return row.responses[0]
+
+
+def _joined(parts: Sequence[tuple[list[int], list[int]]], pad: int, multiple: int) -> Supervised:
+    ids, mask = _padded([prompt + answer for prompt, answer in parts], pad, multiple, left=False)
+    response = mask.clone()
+    for index, (prompt, _) in enumerate(parts):
+        response[index, : len(prompt)] = False
+    return Supervised(ids=ids, mask=mask, response=response)
+
+
+def _padded(sequences: Sequence[list[int]], pad: int, multiple: int, *, left: bool) -> tuple[Tensor, Tensor]:
+    """Ids (B, L) int64 and mask (B, L) bool."""
+    width = -(-max((len(sequence) for sequence in sequences), default=0) // multiple) * multiple
+    ids = np.full((len(sequences), width), pad, dtype=np.int64)
+    mask = np.zeros((len(sequences), width), dtype=bool)
+    for index, sequence in enumerate(sequences):
+        place = slice(width - len(sequence), width) if left else slice(len(sequence))
+        ids[index, place] = sequence
+        mask[index, place] = True
+    return torch.from_numpy(ids), torch.from_numpy(mask)

@@ -1,0 +1,74 @@
+"""A corpus: everything that a run reads from one source, already split and checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mora.dataset.encode import Encoder, Overlong
+from mora.types import Row
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from mora.dataset.worlds import World
+
+SPLITS = ("train", "test")
+Splits = dict[str, list[Row]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rejected:
+    """A row that was set aside: where it stands, why, and what stood there."""
+
+    where: str
+    reason: str
+    raw: Any
+
+
+@dataclass(kw_only=True)
+class Corpus:
+    """Rows of one source, split by prompt: no prompt of ``test`` occurs in ``train``, in whatever kind of row."""
+
+    name: str
+    objectives: tuple[str, ...]
+    supervised: Splits
+    pairs: Splits
+    prompts: Splits  # each prompt once
+    fingerprint: str
+    max_prompt: int  # tokens, chat template included
+    max_response: int  # tokens, end token included
+    overlong: Overlong = "error"  # what to do with a longer answer
+    words: bool = False  # a tokenizer made for this corpus is word-level
+    world: World | None = None
+    notes: list[str] = field(default_factory=list)  # things that the user should be told
+    quarantine: list[Rejected] = field(default_factory=list)
+
+    def tokenizer_texts(self) -> Iterator[str]:
+        """The texts that a tokenizer is made from: train; word-level: test too, so that no word is unknown."""
+        seen: set[str] = set()
+        for split in SPLITS if self.words else ("train",):
+            for row in (*self.prompts[split], *self.supervised[split], *self.pairs[split]):
+                for text in (row.prompt, *row.responses):
+                    if text not in seen:
+                        seen.add(text)
+                        yield text
+
+    def encoder(self, tokenizer: PreTrainedTokenizerBase) -> Encoder:
+        """The encoder with this corpus' limits.  Raises InputError as ``Encoder`` does."""
+        return Encoder(tokenizer, self.max_prompt, self.max_response, self.overlong)
+
+
+def fingerprint(objectives: Sequence[str], *kinds: Mapping[str, Iterable[Row]]) -> str:
+    """SHA-256 of what the rows say and of their order; file names and places do not count."""
+    digest = hashlib.sha256(json.dumps(list(objectives)).encode())
+    for kind in kinds:
+        for split in SPLITS:
+            digest.update(b"\x00")
+            for row in kind[split]:
+                labels = [row.labels.get(objective) for objective in objectives]
+                digest.update(json.dumps([row.prompt, row.responses, labels]).encode())
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Measurements of finished runs.  What they hand on is tables; nothing here draws."""

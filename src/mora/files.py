@@ -1,0 +1,177 @@
+"""Files that are whole or absent: every write goes to a temporary file beside its target, is synced, and renamed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mora.errors import InputError
+
+TEMPORARY = ".partial-"  # the names of unfinished files and folders begin with this
+REPLACED = ".replaced-"  # a folder that is about to be replaced by its successor carries this before its name
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in ``folder`` durable."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_file(path: Path) -> None:
+    """Make the content of ``path`` durable."""
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def write_bytes(path: Path | str, content: bytes) -> None:
+    """Write ``content`` to ``path`` atomically; parent folders are made."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(path)
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write ``text`` as UTF-8 to ``path`` atomically."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path | str, content: Any) -> None:
+    """Write ``content`` as indented JSON to ``path`` atomically; NaN and infinity are written as null.
+
+    Raises ``TypeError`` when ``content`` holds something that is not JSON.
+    """
+    write_text(path, json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def json_line(content: Any) -> str:
+    """``content`` as one line of JSON with its line end; NaN and infinity become null."""
+    return json.dumps(_finite(content), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write_lines(path: Path | str, rows: Iterable[Any]) -> None:
+    """Write one JSON object per line to ``path`` atomically."""
+    write_text(path, "".join(json_line(row) for row in rows))
+
+
+def read_json(path: Path | str) -> Any:
+    """The content of a JSON file.  Raises ``InputError`` when it is missing or no JSON."""
+    path = Path(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; check the path, or run the command that writes it first") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}:{error.lineno} is not JSON ({error.msg}); repair or delete the file") from None
+    except (UnicodeDecodeError, OSError) as error:
+        raise InputError(f"{path} cannot be read as JSON text ({error}); repair or delete the file") from None
+
+
+def read_lines(path: Path | str) -> list[Any]:
+    """The rows of a JSON-lines file; blank lines are skipped.  Raises ``InputError`` with file and line."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; check the path, or run the command that writes it first") from None
+    except (UnicodeDecodeError, OSError) as error:
+        raise InputError(f"{path} cannot be read as JSON lines ({error}); repair or delete the file") from None
+    rows = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise InputError(f"{path}:{number} is not JSON ({error.msg}); repair or delete the line") from None
+    return rows
+
+
+def sha256(path: Path | str) -> str:
+    """The sha256 of a file's content, in hexadecimal."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextmanager
+def new_folder(path: Path | str) -> Iterator[Path]:
+    """Fill a temporary folder that becomes ``path`` when the block ends well, and disappears when it does not.
+
+    An existing ``path`` is renamed aside just before and removed after; ``remove_temporary`` puts it back when the
+    process was killed between the two renames.  One writer at a time.
+    """
+    path = Path(path)
+    old = path.with_name(f"{REPLACED}{path.name}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(path)
+    temporary.mkdir()
+    try:
+        yield temporary
+        sync_tree(temporary)
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            os.replace(path, old)
+        os.replace(temporary, path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    sync_folder(path.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def sync_tree(folder: Path) -> None:
+    """Make every file and every name below ``folder`` durable."""
+    for parent, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            sync_file(Path(parent) / name)
+        sync_folder(Path(parent))
+
+
+def remove_temporary(folder: Path | str) -> list[str]:
+    """Remove what killed writers left directly in ``folder``; the caller must hold the lock.  Returns their names.
+
+    A folder that was being replaced and has no successor is put back.
+    """
+    folder = Path(folder)
+    left = sorted(p for p in folder.iterdir() if p.name.startswith((TEMPORARY, REPLACED))) if folder.is_dir() else []
+    for path in left:
+        original = path.with_name(path.name.removeprefix(REPLACED))
+        if path.name.startswith(REPLACED) and not original.exists():
+            os.replace(path, original)
+        elif path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    return [path.name for path in left]
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, float):
+        return content if content - content == 0.0 else None
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_finite(value) for value in content]
+    return content

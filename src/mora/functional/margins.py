@@ -1,0 +1,34 @@
+"""Pairwise losses on scores: which of two answers is better, and by how much."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+
+def bradley_terry_loss(
+    score_1: Float[Tensor, "*batch"],
+    score_0: Float[Tensor, "*batch"],
+    label: Float[Tensor, "*batch"],
+    *,
+    margin: float,
+) -> Float[Tensor, "*batch"]:
+    """Negative log-likelihood of a label under Bradley and Terry (1952), per pair, in nats.
+
+    ``-[q log sigma(D - s m) + (1 - q) log sigma(-(D - s m))]`` with ``D = score_1 - score_0``, ``q`` the probability
+    that answer 1 is better and ``s = sign(q - 1/2)``: the margin ``m`` (in logits) is asked of the answer that the
+    label favors, whichever side it stands on; a tie (q = 1/2) has none, so its optimum stays at D = 0.
+    """
+    shifted = score_1 - score_0 - margin * (label - 0.5).sign()
+    return -(label * logsigmoid(shifted) + (1.0 - label) * logsigmoid(-shifted))
+
+
+def centering_loss(score_1: Float[Tensor, "*batch"], score_0: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """``(r_1 + r_0)^2``: pulls a pair's mean to 0 and leaves its gap free (Eisenstein et al. 2023, eq. 2)."""
+    return (score_1 + score_0).square()
+
+
+def l2_loss(score_1: Float[Tensor, "*batch"], score_0: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """``r_1^2 + r_0^2``: pulls both scores to 0 and so shrinks the gap as well; a prior on the scale."""
+    return score_1.square() + score_0.square()

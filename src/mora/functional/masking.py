@@ -1,0 +1,31 @@
+"""What a mask says about a padded batch, whichever side the padding is on.  No token id is ever looked at."""
+
+from __future__ import annotations
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+def last_true(mask: Bool[Tensor, "B L"]) -> Int[Tensor, " B"]:
+    """Index of the last True of each row.
+
+    Only the mask decides: an end token that doubles as the padding token is still the last token of its row.
+    Raises ValueError when a row has no True.
+    """
+    if not bool(mask.any(-1).all()):
+        raise ValueError("a row of the mask has no True: an empty sequence has no last token")
+    return mask.shape[-1] - 1 - mask.flip(-1).int().argmax(-1)
+
+
+def position_ids(mask: Bool[Tensor, "B L"]) -> Int[Tensor, "B L"]:
+    """Position of each token in its own sequence: ``cumsum(mask) - 1``, 0 on padding before the first token.
+
+    The same token gets the same position under left and right padding.
+    """
+    return (mask.long().cumsum(-1) - 1).clamp_min(0)
+
+
+def pool_last(hidden: Float[Tensor, "B L H"], mask: Bool[Tensor, "B L"]) -> Float[Tensor, "B H"]:
+    """The hidden state at the last True of each row.  Raises ValueError when a row has no True."""
+    index = last_true(mask)[:, None, None].expand(-1, 1, hidden.shape[-1])
+    return hidden.gather(1, index).squeeze(1)

@@ -1,0 +1,84 @@
+"""Preferences: points on the simplex that belong to rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int
+from scipy.special import gammaincinv
+from torch import Tensor
+
+from mora.errors import InputError
+from mora.functional.noise import Stream, uniform
+
+_TOLERANCE = 1e-4
+
+
+def on_simplex(preference: Float[Tensor, "B M"]) -> bool:
+    """Whether every row is finite, non-negative and sums to 1 (tolerance 1e-4)."""
+    finite = bool(torch.isfinite(preference).all())
+    return finite and bool((preference >= 0).all()) and bool(((preference.sum(-1) - 1).abs() <= _TOLERANCE).all())
+
+
+def checked(preferences: Any, objectives: Sequence[str], key: str) -> Float[Tensor, "P M"]:
+    """One preference or a list of them, as given by a user under ``key``, as (P, M) float32.
+
+    Raises InputError for the wrong number of weights, a negative one, or weights that do not sum to 1.
+    """
+    given = [preferences] if not preferences or not isinstance(preferences[0], (list, tuple)) else list(preferences)
+    for one in given:
+        shown, order = f"{key}={list(one)}", ", ".join(objectives)
+        if len(one) != len(objectives) or not all(isinstance(w, (int, float)) for w in one):
+            raise InputError(f"{shown}: give {len(objectives)} weights, one for each of {order}")
+        if not on_simplex(torch.tensor([one], dtype=torch.float64)):
+            raise InputError(f"{shown}: weights ({order}) must not be negative and must sum to 1, not {sum(one):g}")
+    return torch.tensor([list(one) for one in given], dtype=torch.float32)
+
+
+def dirichlet(
+    keys: Int[Tensor, " B"], objectives: int, *, concentration: float, seed: int, step: int
+) -> Float[Tensor, "B M"]:
+    """Dirichlet(c, .., c) on the simplex of M objectives, one draw for each key.
+
+    Independent Gamma(c) draws, by inversion of the regularized incomplete gamma function, divided by their sum.
+    """
+    axes = torch.arange(objectives)
+    u = uniform(seed, Stream.DIRICHLET, step, keys.cpu()[:, None], axes[None, :])
+    gamma = torch.from_numpy(gammaincinv(concentration, u.numpy())).clamp_min(torch.finfo(torch.float64).tiny)
+    return (gamma / gamma.sum(-1, keepdim=True)).float()
+
+
+@dataclass(kw_only=True)
+class Sampler:
+    """Draws training preferences: a vertex with probability ``vertex_probability``, else Dirichlet(concentration).
+
+    ``unit`` says what shares one preference: each ``row``, each ``group`` of samples of a prompt, or the whole ``batch``
+    (as in Panacea, Zhong et al. 2024, Algorithm 1).  Sampling the vertices more often than a density would is that
+    paper's remark; the probability is our choice.
+    """
+
+    unit: Literal["row", "group", "batch"]
+    vertex_probability: float
+    concentration: float
+
+    def __post_init__(self) -> None:
+        if self.unit not in ("row", "group", "batch"):
+            raise InputError(f"preference.unit is {self.unit!r}; it must be row, group or batch")
+        if not 0 <= self.vertex_probability <= 1:
+            raise InputError(f"preference.vertex_probability is {self.vertex_probability}; it must lie in [0, 1]")
+        if self.concentration <= 0:
+            raise InputError(f"preference.concentration is {self.concentration}; it must be positive")
+
+    def __call__(
+        self, rows: Int[Tensor, " B"], groups: Int[Tensor, " B"], objectives: int, *, seed: int, step: int
+    ) -> Float[Tensor, "B M"]:
+        """Preferences for rows with identities ``rows`` whose prompts have identities ``groups``."""
+        keys = {"row": rows, "group": groups, "batch": torch.zeros_like(rows)}[self.unit].cpu()
+        interior = dirichlet(keys, objectives, concentration=self.concentration, seed=seed, step=step)
+        u = uniform(seed, Stream.VERTEX, step, keys[:, None], torch.arange(2)[None, :])
+        vertex = (u[:, 1] * objectives).long().clamp_max(objectives - 1)
+        corners = torch.eye(objectives)[vertex]
+        return torch.where((u[:, :1] < self.vertex_probability), corners, interior)

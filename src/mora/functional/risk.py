@@ -1,0 +1,169 @@
+"""From a belief about reward (B, M, S) to a reward (B, M): risk reduces the atoms and nothing else.
+
+Each function is exact for weighted atoms and takes its parameters by keyword, so a YAML can name it as a partial.
+Pessimism across objectives is no risk: it is a scalarizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from mora.errors import InputError
+from mora.functional.quantile import midpoint_levels, running_sum
+from mora.types import BeliefKind, RewardBelief
+
+Risk = Callable[[RewardBelief], Tensor]
+LEVEL_TOLERANCE = 1e-6
+
+
+def mean(belief: RewardBelief) -> Float[Tensor, "B M"]:
+    """Expectation: ``sum_s w_s a_s``."""
+    return (belief.weights * belief.atoms).sum(-1)
+
+
+def minimum(belief: RewardBelief) -> Float[Tensor, "B M"]:
+    """The lowest atom that has any weight."""
+    return belief.atoms.masked_fill(belief.weights <= 0, float("inf")).amin(-1)
+
+
+def quantile(belief: RewardBelief, *, level: float) -> Float[Tensor, "B M"]:
+    """The lowest atom at which the accumulated weight reaches ``level``, 0 < level < 1 (inverse CDF)."""
+    _require("level", level)
+    atoms, order = belief.atoms.sort(-1)
+    reached = running_sum(belief.weights.gather(-1, order)) >= level - LEVEL_TOLERANCE
+    index = reached.int().argmax(-1, keepdim=True)
+    return atoms.gather(-1, index).squeeze(-1)
+
+
+def cvar(belief: RewardBelief, *, alpha: float) -> Float[Tensor, "B M"]:
+    """Mean of the lowest ``alpha`` of the mass, 0 < alpha <= 1 (CVaR; Rockafellar and Uryasev 2000).
+
+    The atom across which the border falls counts with the fraction that lies below it.  alpha = 1 is the mean; an alpha
+    of at most the lowest atom's weight is the minimum.
+    """
+    _require("alpha", alpha)
+    atoms, order = belief.atoms.sort(-1)
+    weights = belief.weights.gather(-1, order)
+    below = running_sum(weights) - weights
+    taken = (alpha - below).clamp_min(0.0).minimum(weights)
+    return (taken * atoms).sum(-1) / taken.sum(-1)
+
+
+def spread(belief: RewardBelief) -> Float[Tensor, "B M"]:
+    """Standard deviation of the atoms under their weights, in reward units.  Not a confidence interval of anything."""
+    return (belief.weights * (belief.atoms - mean(belief)[..., None]).square()).sum(-1).sqrt()
+
+
+def lcb(belief: RewardBelief, *, k: float) -> Float[Tensor, "B M"]:
+    """Lower confidence bound ``mean - k std``, k >= 0, with the weighted population deviation."""
+    _require("k", k)
+    return mean(belief) - k * spread(belief)
+
+
+def uwo(belief: RewardBelief, *, coefficient: float) -> Float[Tensor, "B M"]:
+    """Uncertainty-weighted ``mean - coefficient * variance`` (Coste et al. 2023); coefficient in 1 / reward unit."""
+    _require("coefficient", coefficient)
+    return mean(belief) - coefficient * spread(belief).square()
+
+
+def entropic(belief: RewardBelief, *, beta: float) -> Float[Tensor, "B M"]:
+    """``-beta log sum_s w_s exp(-a_s / beta)``, beta > 0 in reward units.
+
+    beta -> infinity is the mean, beta -> 0 the minimum; to second order it is ``mean - variance / (2 beta)``.
+    """
+    _require("beta", beta)
+    return -beta * (belief.weights.log() - belief.atoms / beta).logsumexp(-1)
+
+
+def check(risk: Risk, kind: BeliefKind, size: int, levels: Sequence[float] | None) -> list[str]:
+    """Whether ``risk`` has a meaning for beliefs of this kind, asked before anything is loaded.
+
+    ``size`` is the number of atoms and ``levels`` their quantile levels (None unless kind is "quantile").
+    Returns warnings about settings that coincide.  Raises InputError for a parameter out of range or a combination
+    without meaning.
+    """
+    function, parameters = (risk.func, risk.keywords) if isinstance(risk, partial) else (risk, {})
+    if function not in NAMES:  # a plugin's own risk answers for itself
+        return []
+    name = NAMES[function]
+    _check_parameters(name, parameters)
+    if kind == "quantile":
+        _check_levels(name, parameters, size, levels)
+    return _coincidences(name, parameters, size)
+
+
+NAMES: dict[Callable[..., Tensor], str] = {
+    mean: "mean",
+    minimum: "minimum",
+    quantile: "quantile",
+    cvar: "cvar",
+    lcb: "lcb",
+    uwo: "uwo",
+    entropic: "entropic",
+}
+PARAMETERS = {"quantile": "level", "cvar": "alpha", "lcb": "k", "uwo": "coefficient", "entropic": "beta"}
+RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
+    "level": (lambda x: 0.0 < x < 1.0, "a number between 0 and 1"),
+    "alpha": (lambda x: 0.0 < x <= 1.0, "a number above 0 and at most 1"),
+    "k": (lambda x: x >= 0.0, "a number of at least 0"),
+    "coefficient": (lambda x: x >= 0.0, "a number of at least 0"),
+    "beta": (lambda x: x > 0.0, "a number above 0"),
+}
+
+
+def _require(key: str, value: Any) -> None:
+    allowed, need = RANGES[key]
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not allowed(value):
+        raise InputError(f"risk.{key}={value}: must be {need}")
+
+
+def _check_parameters(name: str, parameters: Mapping[str, Any]) -> None:
+    if name in PARAMETERS:
+        key = PARAMETERS[name]
+        if key not in parameters:
+            raise InputError(f"risk={name} needs risk.{key}, {RANGES[key][1]}")
+        _require(key, parameters[key])
+
+
+def _check_levels(name: str, parameters: Mapping[str, Any], size: int, levels: Sequence[float] | None) -> None:
+    """Levels that are no midpoints leave mass outside the outer atoms, so the atoms are no distribution."""
+    if levels is None or len(levels) != size:
+        raise InputError(f"a quantile belief of {size} atoms needs {size} levels, got {levels}")
+    if all(abs(a - b) <= LEVEL_TOLERANCE for a, b in zip(levels, midpoint_levels(size), strict=True)):
+        return
+    low, high = levels[0], levels[-1]
+    if name == "quantile" and not low <= parameters["level"] <= high:
+        raise InputError(f"risk.level={parameters['level']}: the reward model's quantiles only cover {low} to {high}")
+    if name == "cvar":
+        raise InputError(
+            f"risk=cvar with alpha={parameters['alpha']} on quantile levels {low} to {high}: no atom carries the mass "
+            f"below {low}, so the tail mean cannot be computed. Use a reward with midpoint levels (k - 1/2)/K, "
+            f"risk=mean, or risk=quantile with risk.level={low}"
+        )
+    if name in ("lcb", "uwo", "entropic"):
+        raise InputError(
+            f"risk={name} on quantile levels {low} to {high}: the tails outside carry no atom, so variance and "
+            "exponential mean cannot be computed. Use a reward with midpoint levels (k - 1/2)/K, or risk=mean"
+        )
+
+
+def _coincidences(name: str, parameters: Mapping[str, Any], size: int) -> list[str]:
+    if name == "mean":
+        return []
+    if size == 1:
+        return [f"risk={name} on a reward with one atom is the same as risk=mean"]
+    if name == "minimum":
+        return []
+    key = PARAMETERS[name]
+    value = parameters[key]
+    said = f"risk.{key}={value} of {size} atoms: risk={name} is the same as risk="
+    if key in ("alpha", "level") and value * size <= 1.0 + LEVEL_TOLERANCE:
+        return [f"{said}minimum, since the lowest atom alone has a mass of 1/{size}"]
+    if (key == "alpha" and value == 1.0) or (key in ("k", "coefficient") and value == 0.0):
+        return [f"{said}mean"]
+    return []

@@ -1,0 +1,113 @@
+"""Sampling whose randomness belongs to rows.
+
+The draw of a token is keyed by (seed, step, row, position): a row gets the same text alone, in any batch and on any number of
+processes, up to the rounding of its logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+
+from mora.functional.noise import Stream, uniform
+from mora.types import Prompts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How a token is drawn.  Training uses temperature 1 and no filter, so that log-probabilities describe the sampler."""
+
+    temperature: float  # 0: greedy
+    top_p: float  # 1: off
+    top_k: int  # 0: off
+
+
+def _filtered(logits: Tensor, sampling: Sampling) -> Tensor:
+    """Logits (B, V) with the tokens outside top-k and top-p removed."""
+    if sampling.top_k > 0:
+        least = logits.topk(min(sampling.top_k, logits.shape[-1]), dim=-1).values[:, -1:]
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    if sampling.top_p < 1:
+        ordered, order = logits.sort(dim=-1, descending=True)
+        probs = ordered.softmax(-1)
+        outside = probs.cumsum(-1) - probs >= sampling.top_p
+        logits = logits.masked_fill(outside.scatter(-1, order, outside), -torch.inf)
+    return logits
+
+
+def draw(logits: Tensor, sampling: Sampling, noise: Tensor) -> Tensor:
+    """One token per row from logits (B, V) by inversion of the cumulative distribution at ``noise`` (B,) in (0, 1)."""
+    if sampling.temperature == 0:
+        return logits.argmax(-1)
+    probs = _filtered(logits.double() / sampling.temperature, sampling).softmax(-1)
+    cumulative = probs.cumsum(-1)
+    target = noise[:, None].to(cumulative) * cumulative[:, -1:]
+    index = torch.searchsorted(cumulative, target, right=True).squeeze(-1)
+    # Rounding of the last cumulative value must not select a token of probability zero.
+    last = probs.shape[-1] - 1 - (probs.flip(-1) > 0).int().argmax(-1)
+    return torch.minimum(index, last)
+
+
+@torch.no_grad()
+def generate(
+    model: PreTrainedModel,
+    prompts: Prompts,
+    *,
+    sampling: Sampling,
+    seed: int,
+    step: int,
+    max_new_tokens: int,
+    eos: int,
+    pad: int,
+    on_shrink: Callable[[Tensor], None] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Sample one response per row: tokens (B, T) right-padded with ``pad``, and their mask (B, T).
+
+    A row ends with its first ``eos``, which belongs to the response; rows that reach ``max_new_tokens`` have none.
+    Rows that have ended leave the batch at every fourth step; ``on_shrink(kept)`` hears which rows stay, so that
+    whoever holds per-row state (a preference) can follow.
+    """
+    ids, mask = prompts.ids, prompts.mask
+    rows, device = ids.shape[0], ids.device
+    tokens = torch.full((rows, max_new_tokens), pad, dtype=torch.long, device=device)
+    alive = torch.arange(rows, device=device)
+    ended = torch.zeros(rows, dtype=torch.bool, device=device)
+    cache = DynamicCache(config=model.config)
+    positions = (mask.cumsum(-1) - 1).clamp_min(0)
+    attention = torch.cat([mask, torch.ones(rows, max_new_tokens, dtype=torch.bool, device=device)], dim=1)
+    feed, at = ids, positions
+    for t in range(max_new_tokens):
+        seen = attention[:, : ids.shape[1] + t].long()
+        output = model(
+            input_ids=feed, attention_mask=seen, position_ids=at, past_key_values=cache, use_cache=True, logits_to_keep=1
+        )
+        noise = uniform(seed, Stream.GENERATION, step, prompts.row_ids[alive], t)
+        token = draw(output.logits[:, -1].float(), sampling, noise)
+        token = torch.where(ended, pad, token)
+        tokens[alive, t] = token
+        ended = ended | (token == eos)
+        if bool(ended.all()):
+            break
+        feed, at = token[:, None], at[:, -1:] + 1
+        if t % 4 == 3 and bool(ended.any()):
+            kept = (~ended).nonzero().squeeze(-1)
+            cache.batch_select_indices(kept)
+            alive, attention, feed, at, ended = alive[kept], attention[kept], feed[kept], at[kept], ended[kept]
+            if on_shrink is not None:
+                on_shrink(kept)
+    return tokens, response_mask(tokens, eos)
+
+
+def response_mask(tokens: Tensor, eos: int) -> Tensor:
+    """True up to and including the first ``eos`` of each row (B, T).
+
+    Built from where the first end token stands, not from token identity: right also when ``pad == eos``.
+    A row without ``eos`` counts whole, since generation pads only after an end.
+    """
+    is_end = tokens == eos
+    before = is_end.cumsum(-1) - is_end.long()
+    return before == 0

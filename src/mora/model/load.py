@@ -1,0 +1,137 @@
+"""Where models and tokenizers come from: a hub id, a folder, or a config and a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from mora.errors import InputError
+from mora.model.tokenizer import copy_chat_template, train_bpe, train_words
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(kw_only=True)
+class ModelSpec:
+    """A base model; the fields are the keys of ``conf/model/*.yaml``."""
+
+    name: str
+    path: str | None  # hub id or folder; None: made from `config` with random weights
+    revision: str | None
+    config: Mapping[str, Any] | None  # transformers config of a model that is made, with its `model_type`
+    vocab_size: int | None  # of the BPE tokenizer trained for a model that is made
+    chat_template: str | None  # folder, hub id or .jinja file to copy a chat template from; None: the tokenizer's own
+    dtype: Literal["float32", "bfloat16", "float16"]
+    quantization: Literal["4bit", "8bit"] | None
+    attention: str
+    gradient_checkpointing: bool
+    needs_sft: bool  # whether a policy must be fine-tuned before preference training
+    smoke: bool  # a model too small to say anything about real ones
+
+    def __post_init__(self) -> None:
+        if (self.path is None) == (self.config is None):
+            raise InputError("model: give either model.path (a hub id or folder) or model.config (a model to be made), not both")
+        if self.dtype not in DTYPES:
+            raise InputError(f"model.dtype={self.dtype}: use one of {', '.join(DTYPES)}")
+
+    def tokenizer(self, texts: Iterable[str], *, words: bool) -> PreTrainedTokenizerBase:
+        """The model's tokenizer; for a model that is made, one trained on ``texts`` (``words``: a token per word)."""
+        if self.path is not None:
+            tokenizer = load_tokenizer(self.path, self.revision)
+        elif words:
+            tokenizer = train_words(texts)
+        else:
+            if self.vocab_size is None:
+                raise InputError("model.vocab_size: needed to train a tokenizer for a model that is made from model.config")
+            tokenizer = train_bpe(texts, self.vocab_size)
+        if self.chat_template is not None:
+            copy_chat_template(tokenizer, self.chat_template)
+        return tokenizer
+
+    def build(self, tokenizer: PreTrainedTokenizerBase, *, seed: int) -> PreTrainedModel:
+        """The base model: loaded, or made with random weights drawn from ``seed``."""
+        if self.path is not None:
+            return load_causal(self.path, self, revision=self.revision)
+        assert self.config is not None
+        settings = dict(self.config)
+        config = AutoConfig.for_model(
+            settings.pop("model_type"),
+            vocab_size=len(tokenizer),
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            **settings,
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = AutoModelForCausalLM.from_config(config, attn_implementation=self.attention)
+        return without_dropout(model.to(DTYPES[self.dtype]))
+
+
+def load_tokenizer(path: str | Path, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """The tokenizer of a folder or hub id.  Raises InputError when there is none."""
+    try:
+        return AutoTokenizer.from_pretrained(str(path), revision=revision, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: no tokenizer can be loaded from there ({_first_line(error)})") from error
+
+
+def load_causal(path: str | Path, spec: ModelSpec | None = None, *, revision: str | None = None) -> PreTrainedModel:
+    """A causal language model from a folder or hub id, in the precision of ``spec`` (None: as stored)."""
+    return _load(AutoModelForCausalLM, path, spec, revision)
+
+
+def load_backbone(path: str | Path, spec: ModelSpec | None = None, *, revision: str | None = None) -> PreTrainedModel:
+    """A model without its LM head, for reward models."""
+    return _load(AutoModel, path, spec, revision)
+
+
+def _load(auto: Any, path: str | Path, spec: ModelSpec | None, revision: str | None) -> PreTrainedModel:
+    options: dict[str, Any] = {"revision": revision, "trust_remote_code": False, "use_safetensors": True, "dtype": "auto"}
+    if spec is not None:
+        options |= {"dtype": DTYPES[spec.dtype], "attn_implementation": spec.attention}
+        if spec.quantization is not None:
+            options["quantization_config"] = _quantization(spec)
+    try:
+        return without_dropout(auto.from_pretrained(str(path), **options))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: no model can be loaded from there ({_first_line(error)})") from error
+
+
+def _quantization(spec: ModelSpec) -> BitsAndBytesConfig:
+    if spec.quantization == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=DTYPES[spec.dtype])
+
+
+def without_dropout(model: PreTrainedModel) -> PreTrainedModel:
+    """Turn every dropout off: old and new log-probabilities must come from the same function."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    for name, value in vars(model.config).items():
+        if name.endswith(("dropout", "pdrop")) and isinstance(value, float):
+            setattr(model.config, name, 0.0)
+    for module in model.modules():  # attention modules keep their own copy of the rate
+        rate = vars(module).get("attention_dropout")
+        if isinstance(rate, float):
+            module.attention_dropout = 0.0
+    return model
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,144 @@
+"""The policy: a frozen causal model, its preference-conditioned adapter and a critic that knows the preference."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from mora.model.generate import Sampling, generate
+from mora.model.svd_lora import Adapter
+from mora.types import Prompts
+
+
+def token_logps(logits: Tensor, tokens: Tensor) -> Tensor:
+    """``log pi(token)`` for logits (B, T, V) and tokens (B, T), computed in fp32: (B, T) nats."""
+    logits = logits.float()
+    return logits.gather(-1, tokens[..., None]).squeeze(-1) - logits.logsumexp(-1)
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Entropy of the next-token distribution in nats: (B, T, V) -> (B, T)."""
+    logs = logits.float().log_softmax(-1)
+    return -(logs.exp() * logs).sum(-1)
+
+
+class Critic(nn.Module):
+    """Values of C streams from hidden states and the preference of the row: (B, T, H), (B, M) -> (B, T, C), fp32.
+
+    It reads detached features of the policy, so it costs no pass of its own and does not move the policy.
+    """
+
+    def __init__(self, hidden: int, objectives: int, outputs: int, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(hidden)
+        self.body = nn.Sequential(
+            nn.Linear(hidden + objectives, width), nn.GELU(), nn.Linear(width, width), nn.GELU(), nn.Linear(width, outputs)
+        )
+
+    @torch.no_grad()
+    def reset(self, generator: torch.Generator) -> None:
+        """Draw the weights; the last layer starts at zero, so the first values are 0."""
+        for layer in self.body:
+            if isinstance(layer, nn.Linear):
+                layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) * layer.in_features**-0.5)
+                layer.bias.zero_()
+        last = self.body[-1]
+        assert isinstance(last, nn.Linear)
+        last.weight.zero_()
+
+    def forward(self, hidden: Tensor, preference: Tensor) -> Tensor:
+        """Value of each stream after each position."""
+        features = self.norm(hidden.detach().float())
+        rows = preference.float()[:, None, :].expand(-1, hidden.shape[1], -1)
+        return self.body(torch.cat([features, rows], dim=-1))
+
+
+@dataclass(kw_only=True)
+class Forward:
+    """What one pass over prompt and response gives, on response tokens."""
+
+    logps: Tensor  # (B, T)
+    entropy: Tensor  # (B, T), no gradient
+    values: Tensor | None  # (B, T, C): value before each response token
+
+
+class Policy(nn.Module):
+    """Everything that policy optimization trains, in one module.
+
+    ``forward`` takes whole sequences (B, L) whose last T tokens are the response; all passes of a training step go
+    through it, so it can be wrapped for data parallelism.
+    """
+
+    def __init__(self, model: PreTrainedModel, adapter: Adapter, critic: Critic | None) -> None:
+        super().__init__()
+        self.model, self.critic = model, critic
+        self.adapter = adapter
+
+    def forward(
+        self, ids: Tensor, mask: Tensor, preference: Tensor, *, response: int, with_values: bool = True
+    ) -> Forward:
+        """Log-probabilities (and values) of the last ``response`` tokens at one preference per row."""
+        with self.adapter.using(preference):
+            return self._pass(ids, mask, response, preference if with_values else None)
+
+    @torch.no_grad()
+    def reference(self, ids: Tensor, mask: Tensor, *, response: int) -> Tensor:
+        """Log-probabilities (B, T) of the base model: the same weights with the adapter off."""
+        with self.adapter.off():
+            return self._pass(ids, mask, response, None).logps
+
+    def _pass(self, ids: Tensor, mask: Tensor, response: int, preference: Tensor | None) -> Forward:
+        wants_values = preference is not None and self.critic is not None
+        output = self.model(
+            input_ids=ids,
+            attention_mask=mask.long(),
+            position_ids=(mask.cumsum(-1) - 1).clamp_min(0),
+            logits_to_keep=response + 1,
+            output_hidden_states=wants_values,
+            use_cache=False,
+        )
+        logits = output.logits[:, :-1]
+        values = None
+        if wants_values:
+            assert self.critic is not None and preference is not None
+            values = self.critic(output.hidden_states[-1][:, -response - 1 : -1], preference)
+        with torch.no_grad():
+            spread = entropy(logits)
+        return Forward(logps=token_logps(logits, ids[:, -response:]), entropy=spread, values=values)
+
+    def generate(
+        self,
+        prompts: Prompts,
+        preference: Tensor | None,
+        *,
+        sampling: Sampling,
+        seed: int,
+        step: int,
+        max_new_tokens: int,
+        eos: int,
+        pad: int,
+    ) -> tuple[Tensor, Tensor]:
+        """Sample one response per row at its preference (None: the base model): tokens (B, T) and mask (B, T)."""
+        state = self.adapter.state
+
+        def shrink(kept: Tensor) -> None:
+            if state.rows is not None:
+                state.rows = state.rows[kept]
+
+        context: AbstractContextManager[None] = self.adapter.off() if preference is None else self.adapter.using(preference)
+        with context:
+            return generate(
+                self.model,
+                prompts,
+                sampling=sampling,
+                seed=seed,
+                step=step,
+                max_new_tokens=max_new_tokens,
+                eos=eos,
+                pad=pad,
+                on_shrink=shrink,
+            )

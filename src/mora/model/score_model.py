@@ -1,0 +1,209 @@
+"""A reward model of any backbone: hidden state of the last token, one head for all objectives, fp32 scores.
+
+On disk it is a Hugging Face folder of the backbone with its tokenizer, ``head.safetensors`` and ``reward.json``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from mora.errors import InputError
+from mora.files import new_folder, read_json, write_json
+from mora.functional.masking import pool_last, position_ids
+from mora.model.heads import RewardHead
+from mora.model.load import load_backbone, load_tokenizer
+
+HEAD, CARD = "head.safetensors", "reward.json"
+SCHEMA = 1  # of reward.json
+FACTS = ("kind", "objectives", "width")
+
+
+class Kind(Protocol):
+    """What a score model needs to know of a reward kind."""
+
+    name: str
+
+    @property
+    def width(self) -> int:
+        """Raw outputs per objective."""
+
+    @property
+    def initial_bias(self) -> tuple[float, ...]:
+        """Raw outputs before training (W,)."""
+
+
+class ScoreModel(nn.Module):
+    """Backbone and head; ``objectives`` name the M outputs and ``kind`` the reward kind that reads them."""
+
+    def __init__(
+        self,
+        backbone: PreTrainedModel,
+        head: RewardHead,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        objectives: Sequence[str],
+        kind: str,
+    ) -> None:
+        super().__init__()
+        self.backbone, self.head = backbone, head
+        self.tokenizer, self.objectives, self.kind = tokenizer, tuple(objectives), kind
+
+    @classmethod
+    def new(
+        cls,
+        backbone: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        kind: Kind,
+        *,
+        objectives: Sequence[str],
+        seed: int,
+    ) -> ScoreModel:
+        """A score model before training: the backbone as it is, and a head drawn from ``seed``."""
+        head = RewardHead(backbone.config.hidden_size, len(objectives), kind.width)
+        head.reset(kind.initial_bias, torch.Generator().manual_seed(seed))
+        head.to(backbone.device)
+        return cls(backbone, head, tokenizer, objectives=objectives, kind=kind.name)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Raw outputs (B, M, W) in fp32 of sequences (B, L), padded on any side, read at the last True of ``mask``."""
+        output = self.backbone(
+            input_ids=ids, attention_mask=mask.long(), position_ids=position_ids(mask), use_cache=False
+        )
+        raw: Tensor = self.head(pool_last(output.last_hidden_state, mask))
+        return raw
+
+    @property
+    def device(self) -> torch.device:
+        """Where the head is."""
+        return self.head.linear.weight.device
+
+    def save(self, folder: Path | str, facts: Mapping[str, Any]) -> None:
+        """Write the whole model as ``folder``, atomically; ``facts`` are added to ``reward.json``."""
+        own = {"kind": self.kind, "objectives": list(self.objectives), "width": self.head.width}
+        with new_folder(folder) as place:
+            self.backbone.save_pretrained(place)
+            self.tokenizer.save_pretrained(place)
+            save_file(
+                {k: v.detach().cpu().contiguous() for k, v in self.head.linear.state_dict().items()}, place / HEAD
+            )
+            write_json(place / CARD, {"schema": SCHEMA, **own, "pooling": "last", **facts})
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path | str,
+        *,
+        objectives: Sequence[str] | None = None,
+        width: int | None = None,
+        device: torch.device | str = "cpu",
+    ) -> ScoreModel:
+        """The model of ``folder``, in evaluation mode; nothing is ever re-initialized.
+
+        Raises InputError for a folder that is no reward model, a head that is missing or of another shape, weights of
+        the backbone that are missing, and for other ``objectives`` or another ``width`` than asked.
+        """
+        folder = Path(folder)
+        card = read_card(folder)
+        names = tuple(card["objectives"])
+        if objectives is not None and tuple(objectives) != names:
+            raise InputError(f"{folder} scores {', '.join(names)}, not {', '.join(objectives)}; train one for these")
+        if width is not None and width != card["width"]:
+            raise InputError(
+                f"{folder} has {card['width']} outputs per objective (reward kind {card['kind']}), not {width}; name "
+                "the reward that it was trained with, or train another"
+            )
+        backbone = load_backbone(folder)
+        _refuse_missing(folder, backbone)
+        head = RewardHead(backbone.config.hidden_size, len(names), card["width"])
+        _load_head(folder / HEAD, head)
+        model = cls(backbone, head, load_tokenizer(folder), objectives=names, kind=card["kind"])
+        return model.to(device).eval()
+
+    @torch.no_grad()
+    def check_padding(self) -> None:
+        """Score the same two token sequences alone, together, and padded on either side, also with the end token.
+
+        Raises InputError when a score differs by more than 1e-4 (5e-2 when the backbone is below fp32), relative to
+        the larger of 1 and the score.
+        """
+        eos = self.tokenizer.eos_token_id
+        pad = eos if self.tokenizer.pad_token_id is None else self.tokenizer.pad_token_id
+        long = [(7 * i + 3) % len(self.tokenizer) for i in range(9)] + [eos]
+        sequences = [long[:4] + [eos], long]
+        alone = torch.cat([self(*self._padded([one], 0, pad, left=False)) for one in sequences])
+        tolerance = 1e-4 if self.backbone.dtype == torch.float32 else 5e-2
+        for token in (pad, eos):
+            for left in (False, True):
+                together = self(*self._padded(sequences, 3, token, left=left))
+                error = ((together - alone).abs() / alone.abs().clamp_min(1.0)).max().item()
+                if not error <= tolerance:
+                    raise InputError(
+                        f"the reward model's scores depend on padding: {'left' if left else 'right'} padding with "
+                        f"token {token} moves one by {error:.2g} (allowed {tolerance:.0e}); try model.attention=eager"
+                    )
+
+    def _padded(self, sequences: Sequence[list[int]], extra: int, pad: int, *, left: bool) -> tuple[Tensor, Tensor]:
+        width = max(len(s) for s in sequences) + extra
+        ids = torch.full((len(sequences), width), pad, dtype=torch.int64)
+        mask = torch.zeros(len(sequences), width, dtype=torch.bool)
+        for row, sequence in enumerate(sequences):
+            place = slice(width - len(sequence), width) if left else slice(len(sequence))
+            ids[row, place] = torch.tensor(sequence)
+            mask[row, place] = True
+        return ids.to(self.device), mask.to(self.device)
+
+
+def read_card(folder: Path | str) -> dict[str, Any]:
+    """``reward.json`` of a reward model folder.  Raises InputError when there is none or it is incomplete."""
+    path = Path(folder) / CARD
+    if not path.is_file():
+        raise InputError(f"{folder} holds no reward model: {CARD} is missing; train one with algo=reward_model")
+    card: dict[str, Any] = read_json(path)
+    missing = [key for key in FACTS if key not in card]
+    if missing:
+        raise InputError(f"{path}: {', '.join(missing)} missing; train the reward model again with algo=reward_model")
+    return card
+
+
+def _load_head(path: Path, head: RewardHead) -> None:
+    """Fill ``head``; raises InputError when a tensor is missing, of another shape, or the file is damaged."""
+    if not path.is_file():
+        raise InputError(f"{path} is missing: without its head the reward model cannot score; train it again")
+    try:
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise InputError(f"{path} is damaged ({error}); train the reward model again") from error
+    for name, parameter in head.linear.named_parameters():
+        shape = tuple(tensors[name].shape) if name in tensors else None
+        if shape != tuple(parameter.shape):
+            raise InputError(
+                f"{path}: {name} has the shape {shape}, but {head.objectives} objectives of {head.width} outputs need "
+                f"{tuple(parameter.shape)}; the folder mixes two models: train the reward model again"
+            )
+        parameter.data.copy_(tensors[name])
+
+
+def _refuse_missing(folder: Path, backbone: PreTrainedModel) -> None:
+    """transformers would draw weights that a file lacks at random; here that is an error."""
+    stored = set(_stored_names(folder.glob("model*.safetensors")))
+    present = {p.data_ptr() for name, p in backbone.named_parameters() if name in stored}
+    missing = [n for n, p in backbone.named_parameters() if n not in stored and p.data_ptr() not in present]
+    if missing:
+        raise InputError(
+            f"{folder}: the backbone's weights lack {missing[0]} ({len(missing)} missing in all); copy the folder "
+            "again, or train the reward model again"
+        )
+
+
+def _stored_names(paths: Iterable[Path]) -> Iterable[str]:
+    for path in paths:
+        with safe_open(path, framework="pt") as file:
+            yield from file.keys()

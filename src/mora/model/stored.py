@@ -1,0 +1,39 @@
+"""A trained policy on disk: an adapter, the name of its base, and the tokenizer."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from mora.errors import InputError
+from mora.model.load import ModelSpec, load_causal, load_tokenizer
+from mora.model.policy import Policy
+from mora.model.svd_lora import SETTINGS, attach, read_settings
+
+
+def base_reference(base: str, folder: Path) -> str:
+    """How ``folder`` names its base: relative when it is a local folder, so that runs can be moved together."""
+    return os.path.relpath(base, folder) if Path(base).is_dir() else base
+
+
+def base_of(folder: Path) -> str:
+    """The base model of a stored policy, as a path or hub id."""
+    _, base = read_settings(folder)
+    local = folder / base
+    if base.startswith("..") and not local.is_dir():
+        raise InputError(f"{folder / SETTINGS}: the base model {local} is gone; the policy cannot be used without it")
+    return os.path.normpath(local) if local.is_dir() else base
+
+
+def load_policy(
+    folder: Path, device: torch.device, spec: ModelSpec | None = None
+) -> tuple[Policy, PreTrainedTokenizerBase]:
+    """Policy and tokenizer from the ``policy/`` folder of a run, in evaluation mode, without a critic."""
+    settings, _ = read_settings(folder)
+    model = load_causal(base_of(folder), spec)
+    adapter = attach(model, settings, seed=0)
+    adapter.load(folder)
+    return Policy(model, adapter, None).to(device).eval(), load_tokenizer(folder)

@@ -1,0 +1,80 @@
+"""Chat templates, and small tokenizers trained on the data at hand for models that are made from a config."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from mora.errors import InputError
+
+SPECIAL = {"bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>", "unk_token": "<unk>"}
+ANSWER = "<answer>"
+# One user turn, then the answer; what a chat model's template is, in its smallest form.
+TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{% if message['role'] == 'assistant' %}{% generation %}{{ message['content'] }}{{ eos_token }}{% endgeneration %}"
+    "{% else %}{{ message['content'] }}{% if not loop.last or add_generation_prompt %}" + ANSWER + "{% endif %}{% endif %}"
+    "{% endfor %}"
+)
+
+
+def _wrap(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        chat_template=TEMPLATE,
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+        extra_special_tokens=[ANSWER],
+        **SPECIAL,
+    )
+
+
+def train_words(texts: Iterable[str]) -> PreTrainedTokenizerFast:
+    """One token per word; words are what stands between spaces."""
+    tokenizer = Tokenizer(models.WordLevel(unk_token=SPECIAL["unk_token"]))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    trainer = trainers.WordLevelTrainer(special_tokens=[*SPECIAL.values(), ANSWER], show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    return _wrap(tokenizer)
+
+
+def train_bpe(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
+    """Byte-level BPE: every text round-trips exactly."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[*SPECIAL.values(), ANSWER],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return _wrap(tokenizer)
+
+
+def copy_chat_template(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
+    """Give ``tokenizer`` the chat template of a .jinja file, or of another model's folder or hub id.
+
+    Raises InputError when the source has none, or when the template ends a turn with a token that ``tokenizer`` lacks.
+    """
+    if source.endswith(".jinja"):
+        try:
+            template = Path(source).read_text(encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"model.chat_template={source}: cannot be read ({error.strerror})") from error
+        tokenizer.chat_template = template
+        return
+    try:
+        other = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"model.chat_template={source}: no tokenizer can be loaded from there") from error
+    if other.chat_template is None:
+        raise InputError(f"model.chat_template={source}: that tokenizer has no chat template")
+    missing = [t for t in other.all_special_tokens if t in other.chat_template and t not in tokenizer.get_vocab()]
+    if missing:
+        raise InputError(f"model.chat_template={source}: its template uses {missing}, which this tokenizer does not know")
+    tokenizer.chat_template = other.chat_template

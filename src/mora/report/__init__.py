@@ -1,0 +1,1 @@
+"""Tables of a run become figures and one page that needs nothing else."""

@@ -1,0 +1,181 @@
+"""What scores the preferences reach, two objectives at a time, and the parts that every figure of a front shares."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+
+from mora.functional.pareto import non_dominated
+from mora.report.style import (
+    GRID,
+    INK,
+    MUTED,
+    PAPER,
+    Z95,
+    Panel,
+    Plate,
+    legend_above,
+    preference_colors,
+    weight_map,
+)
+from mora.report.tables import Front
+
+SCORER_NAMES = {"gold": "gold score", "reward": "learned reward"}
+POINTS = (
+    "One point per preference, the mean over prompts and samples; bars are 95 % intervals, clustered by prompt. "
+    "A hollow point is dominated by another one. "
+)
+
+
+def scorer_title(front: Front, scorer: str) -> str:
+    """``Gold score, the judge``."""
+    title = SCORER_NAMES[scorer].capitalize()
+    return f"{title}, the judge" if scorer == front.judge and len(front.shown) > 1 else title
+
+
+def spoken_ends(front: Front, scorer: str) -> str:
+    """The scores at the extreme preferences, in words, for alternative texts."""
+    parts = []
+    for index, name in enumerate(front.objectives):
+        row = int(front.preferences[:, index].argmax())
+        reached = ", ".join(f"{o} {v:.2f}" for o, v in zip(front.objectives, front.scores[scorer][row], strict=True))
+        parts.append(f"with the most weight on {name}: {reached}")
+    return "; ".join(parts)
+
+
+def keep(front: Front, scorer: str) -> np.ndarray:
+    """True for the points (P,) that no other point dominates; a point with a missing score is never one."""
+    finite = np.flatnonzero(np.isfinite(front.scores[scorer]).all(1))
+    mask = np.zeros(len(front.preferences), dtype=bool)
+    mask[finite[non_dominated(front.scores[scorer][finite])]] = True
+    return mask
+
+
+# --- two objectives --------------------------------------------------------------------------------------------------
+
+
+def plane_plate(front: Front) -> Plate:
+    """Two objectives: one panel per scorer."""
+    truth = "Behind it, the world's exact front and the best point for each preference without a KL term. "
+    panels = [
+        Panel(
+            draw=partial(draw_plane, front=front, scorer=scorer, pair=(0, 1), key=True),
+            alt=f"Front on the {SCORER_NAMES[scorer]}, {len(front.preferences)} preferences; "
+            f"{spoken_ends(front, scorer)}.",
+            size=(5.4, 4.3),
+        )
+        for scorer in front.shown
+    ]
+    return Plate(
+        name="front",
+        title="What each preference reaches",
+        caption=POINTS
+        + (truth if front.world and "gold" in front.scores else "")
+        + "The shaded area is the hypervolume above the reference point z, where z is in view.",
+        panels=panels,
+        columns=2,
+    )
+
+
+def draw_plane(axes: Axes, *, front: Front, scorer: str, pair: tuple[int, int], key: bool) -> None:
+    """Points of two objectives with intervals; ``key`` adds what only a front of two objectives has."""
+    x, y = pair
+    colors = preference_colors(front.preferences)
+    kept = keep(front, scorer) if key else np.ones(len(colors), dtype=bool)
+    if scorer == "gold":
+        _draw_world(axes, front, pair, colors)
+    scores, errors = front.scores[scorer], Z95 * np.nan_to_num(front.errors[scorer])
+    if key:
+        order = np.argsort(front.preferences[:, x], kind="stable")
+        axes.plot(scores[order, x], scores[order, y], color=MUTED, linewidth=1.0, zorder=2)
+    axes.errorbar(scores[:, x], scores[:, y], xerr=errors[:, x], yerr=errors[:, y], fmt="none", ecolor=colors,
+                  elinewidth=1.1, alpha=0.75, zorder=3)  # fmt: skip
+    axes.scatter(scores[:, x], scores[:, y], s=52, c=[c if k else PAPER for c, k in zip(colors, kept, strict=True)],
+                 edgecolors=[INK if k else c for c, k in zip(colors, kept, strict=True)],
+                 linewidths=[0.6 if k else 1.6 for k in kept], zorder=4)  # fmt: skip
+    _draw_reference(axes, front, scorer, pair)
+    axes.set_xlabel(_axis(front, scorer, x))
+    axes.set_ylabel(_axis(front, scorer, y))
+    axes.margins(0.08)
+    if key:
+        _draw_volume(axes, front, scorer)
+        _weight_bar(axes, front)
+        axes.set_title(scorer_title(front, scorer))
+        _legend(axes, front, scorer, not kept.all())
+
+
+def _axis(front: Front, scorer: str, index: int) -> str:
+    unit = front.units.get(scorer, "")
+    return f"{front.objectives[index]}  ({SCORER_NAMES[scorer]}{', ' + unit if unit else ''})"
+
+
+def _weight_bar(axes: Axes, front: Front) -> None:
+    scale = ScalarMappable(norm=Normalize(0, 1), cmap=weight_map())
+    bar = axes.figure.colorbar(scale, ax=axes, shrink=0.6, aspect=26, pad=0.02, ticks=[0, 0.5, 1])
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.set_label(f"weight on {front.objectives[0]}", color=MUTED, fontsize=8)
+
+
+def _draw_reference(axes: Axes, front: Front, scorer: str, pair: tuple[int, int]) -> None:
+    if scorer not in front.reference:
+        return
+    x, y = front.reference[scorer][list(pair)]
+    axes.scatter([x], [y], marker="X", s=70, c=INK, edgecolors=PAPER, linewidths=0.8, zorder=5)
+    axes.annotate("reference policy", (x, y), xytext=(7, -3), textcoords="offset points", fontsize=8, va="top",
+                  color=INK, zorder=5)  # fmt: skip
+
+
+def _draw_world(axes: Axes, front: Front, pair: tuple[int, int], colors: list[str]) -> None:
+    x, y = pair
+    plane = len(front.objectives) == 2
+    if "front" in front.world:
+        exact = front.world["front"]
+        exact = exact[np.lexsort((exact[:, y], exact[:, x]))]
+        axes.plot(exact[:, x], exact[:, y], color=MUTED, linewidth=1.0 if plane else 0.0, linestyle=(0, (1, 1.6)),
+                  marker="o", markersize=2.6, zorder=1)  # fmt: skip
+    if "best" in front.world and plane:
+        best = front.world["best"]
+        if len(best) == len(colors):
+            for reached, possible, color in zip(front.scores["gold"], best, colors, strict=True):
+                axes.plot([reached[x], possible[x]], [reached[y], possible[y]], color=color, linewidth=0.8, alpha=0.55,
+                          zorder=1)  # fmt: skip
+        edges = colors if len(best) == len(colors) else MUTED
+        axes.scatter(best[:, x], best[:, y], marker="D", s=38, c=PAPER, edgecolors=edges, linewidths=1.3, zorder=2)
+
+
+def _legend(axes: Axes, front: Front, scorer: str, dominated: bool) -> None:
+    """What the marks mean, above the frame; the reference policy and z are named where they stand."""
+    line = partial(axes.plot, [], [], color=MUTED, linewidth=0.0)
+    line(marker="o", markersize=6.5, markerfacecolor=MUTED, markeredgecolor=INK, markeredgewidth=0.6, label="reached")
+    if dominated:
+        line(marker="o", markersize=6.5, markerfacecolor=PAPER, markeredgewidth=1.6, label="reached, dominated")
+    if scorer == "gold" and "best" in front.world:
+        line(marker="D", markersize=5.5, markerfacecolor=PAPER, label="best possible, no KL term")
+    if scorer == "gold" and "front" in front.world:
+        axes.plot([], [], color=MUTED, linewidth=1.0, linestyle=(0, (1, 1.6)), marker="o", markersize=2.6,
+                  label="exact front")  # fmt: skip
+    legend_above(axes, 4)
+
+
+def _draw_volume(axes: Axes, front: Front, scorer: str) -> None:
+    """Shade the area that the hypervolume measures, if z lies near enough to keep the points readable."""
+    if scorer not in front.reference_points:
+        return
+    z = front.reference_points[scorer][0]
+    points = front.scores[scorer][keep(front, scorer)]
+    points = points[(points > z).all(1)]
+    if len(points) == 0:
+        return
+    low, high = np.nanmin(front.scores[scorer], axis=0), np.nanmax(front.scores[scorer], axis=0)
+    if (low - z > 1.5 * np.maximum(high - low, 1e-9)).any():
+        return
+    points = points[np.argsort(points[:, 0])]
+    xs = np.concatenate([[z[0]], np.repeat(points[:, 0], 2)])
+    ys = np.concatenate([np.repeat(points[:, 1], 2), [z[1]]])
+    axes.fill_between(xs, ys, z[1], color=GRID, alpha=0.65, linewidth=0, zorder=0)
+    axes.scatter([z[0]], [z[1]], marker="+", s=45, c=MUTED, linewidths=1.2, zorder=2)
+    axes.annotate("z", z, xytext=(4, 4), textcoords="offset points", fontsize=8, color=MUTED)

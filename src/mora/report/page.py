@@ -1,0 +1,59 @@
+"""The report of a run: one page that needs nothing else, and its figures as files for slides and papers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mora.files import new_folder, write_text
+from mora.report import markup, sections
+from mora.report.fronts_many import front_plates
+from mora.report.rewards import reward_plates
+from mora.report.steering import steering_plates
+from mora.report.style import Plate, save_plate
+from mora.report.tables import Front, Stage, read_front, read_samples, read_stage
+from mora.report.training import training_plate
+
+
+def write_report(folder: Path, stages: list[tuple[str, Path]]) -> Path:
+    """Write ``report/index.html`` and ``report/figures/*.{png,pdf}`` of the run in ``folder``; return the page's path.
+
+    ``stages`` are the runs that led here, first to last, as (name, run folder), this run included or not; their
+    metrics, reward tables and settings are shown too.  Every table is optional: a part without data is left out.  The
+    same tables give the same bytes.  An earlier report is replaced as a whole.
+    Raises ``InputError`` when a table is there and cannot be read.
+    """
+    folder = Path(folder)
+    named = [(name, Path(path)) for name, path in stages]
+    if folder.resolve() not in [path.resolve() for _, path in named]:
+        named.append((folder.name, folder))
+    read = [read_stage(name, path) for name, path in named]
+    front = read_front(folder / "tables" / "front.json")
+    with new_folder(folder / "report") as target:
+        body, plates = _body(folder, front, read)
+        for plate in plates:
+            save_plate(plate, target / "figures")
+        write_text(target / "index.html", markup.document(f"{folder.name} · mora report", body))
+    return folder / "report" / "index.html"
+
+
+def _body(folder: Path, front: Front | None, stages: Sequence[Stage]) -> tuple[str, list[Plate]]:
+    samples = read_samples(folder / "tables" / "samples.jsonl")
+    reward = next((stage.reward for stage in reversed(stages) if stage.reward), None)
+    objectives = front.objectives if front else tuple((reward or {}).get("objectives", ()))
+    fronts = front_plates(front) if front else []
+    steering = steering_plates(front) if front else []
+    rewards = reward_plates(reward, front, samples)
+    curves = [plate for place, stage in enumerate(stages, 1) if (plate := training_plate(stage, objectives, place))]
+    parts = [
+        ("front", "The front", sections.figures("front", "The front", fronts)),
+        ("steering", "Steering", sections.figures("steering", "Steering and its price", steering)),
+        ("samples", "Answers", sections.samples(front, samples) if front else ""),
+        ("numbers", "Numbers", sections.numbers(front) if front else ""),
+        ("reward", "Reward", sections.reward(reward, rewards, objectives)),
+        ("training", "Training", sections.figures("training", "Training", curves)),
+        ("settings", "Settings", sections.settings(stages)),
+    ]
+    shown = [(anchor, title) for anchor, title, content in parts if content]
+    head = sections.head(front, stages, folder.name, shown)
+    return head + "\n".join(content for *_, content in parts if content), [*fronts, *steering, *rewards, *curves]

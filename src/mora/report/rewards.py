@@ -1,0 +1,179 @@
+"""Figures of the reward model: is it right, does it know when it is not, and does the policy exploit it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from mora.report.style import INK, MUTED, PAPER, Z95, Floats, Panel, Plate, legend_above, objective_color
+from mora.report.tables import Front
+
+MOST_POINTS = 400  # of one scatter; a longer list is thinned evenly
+
+Bins = Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+def reward_plates(table: Mapping[str, Any] | None, front: Front | None, samples: list[dict[str, Any]]) -> list[Plate]:
+    """Held-out quality of the reward model, and reward against gold, on held-out answers and on the policy's own."""
+    plates = []
+    objectives = tuple(front.objectives if front else (table or {}).get("objectives", ()))
+    if table:
+        panels = _quality_panels(table, objectives)
+        if panels:
+            plates.append(
+                Plate(
+                    name="reward-model",
+                    title="Is the reward model right, and does it know when it is not?",
+                    caption="Held-out pairs. Accuracy: share of pairs ordered as labelled, 95 % intervals; the mark is "
+                    "the best any model could do. Calibration: on the diagonal, stated confidence is met. Spread: how "
+                    "often the model errs where it says it is unsure.",
+                    panels=panels,
+                )
+            )
+        agreement = {o: np.array(p, dtype=float) for o, p in (table.get("agreement") or {}).items() if p}
+        if agreement:
+            plates.append(_scatter_plate("reward-gold", "Reward against gold, held-out answers", agreement, objectives))
+    on_policy = sampled_agreement(samples, objectives)
+    if on_policy:
+        title = "Reward against gold, the policy's own answers"
+        plates.append(_scatter_plate("reward-gold-policy", title, on_policy, objectives))
+    return plates
+
+
+def sampled_agreement(samples: list[dict[str, Any]], objectives: Sequence[str]) -> dict[str, Floats]:
+    """Reward and gold (n, 2) of the sampled answers per objective; empty when gold or reward is missing."""
+    rows = [s for s in samples if s.get("preference") and s.get("gold") and s.get("reward")]
+    pairs = [[[s["reward"][i], s["gold"][i]] for s in rows] for i in range(len(objectives))]
+    return {o: np.array(p, dtype=float) for o, p in zip(objectives, pairs, strict=True) if p}
+
+
+# --- held-out quality ------------------------------------------------------------------------------------------------
+
+
+def _quality_panels(table: Mapping[str, Any], objectives: Sequence[str]) -> list[Panel]:
+    panels = []
+    accuracy = {o: table.get("accuracy", {}).get(o) for o in objectives}
+    if any(accuracy.values()):
+        said = ", ".join(f"{o} {a['value']:.2f}" for o, a in accuracy.items() if a and a.get("value") is not None)
+        panels.append(Panel(draw=partial(_draw_accuracy, accuracy=accuracy), alt=f"Accuracy: {said}."))
+    calibration = _bins(table, "calibration", objectives, ("confidence", "accuracy"))
+    if calibration:
+        said = ", ".join(f"{o} {_ece(table, o)}" for o in calibration)
+        panels.append(
+            Panel(
+                draw=partial(_draw_calibration, bins=calibration, objectives=objectives),
+                alt=f"Calibration; expected calibration error: {said}.",
+            )
+        )
+    spread = _bins(table, "spread", objectives, ("spread", "error_rate"))
+    if spread:
+        ends = ", ".join(f"{o} from {b[0]['error_rate']:.2f} to {b[-1]['error_rate']:.2f}" for o, b in spread.items())
+        panels.append(
+            Panel(
+                draw=partial(_draw_spread, bins=spread, objectives=objectives),
+                alt=f"Error rate from the smallest to the largest spread: {ends}.",
+            )
+        )
+    return panels
+
+
+def _ece(table: Mapping[str, Any], objective: str) -> str:
+    value = table["calibration"][objective].get("ece")
+    return "unknown" if value is None else f"{value:.3f}"
+
+
+def _bins(table: Mapping[str, Any], part: str, objectives: Sequence[str], needed: tuple[str, str]) -> dict[str, Any]:
+    """The bins of one part of the table per objective, without bins that hold no pair."""
+    found = {}
+    for objective in objectives:
+        bins = ((table.get(part) or {}).get(objective) or {}).get("bins") or []
+        full = [b for b in bins if all(b.get(key) is not None for key in needed)]
+        if full:
+            found[objective] = full
+    return found
+
+
+def _draw_accuracy(axes: Axes, *, accuracy: Mapping[str, Mapping[str, Any] | None]) -> None:
+    names = list(accuracy)
+    for place, name in enumerate(names):
+        entry = accuracy[name] or {}
+        if entry.get("value") is None:
+            continue
+        axes.bar(place, entry["value"], yerr=Z95 * (entry.get("stderr") or 0.0), color=objective_color(place),
+                 width=0.6, error_kw={"ecolor": INK, "elinewidth": 1.2})  # fmt: skip
+        axes.annotate(f"{entry['value']:.2f}", (place, 0.02), ha="center", color=PAPER, fontweight="bold", fontsize=9)
+        if entry.get("bayes") is not None:
+            axes.plot([place - 0.4, place + 0.4], [entry["bayes"]] * 2, color=INK, linewidth=1.6)
+            axes.annotate("best possible", (place, entry["bayes"]), xytext=(0, 3), textcoords="offset points",
+                          ha="center", fontsize=7, color=MUTED)  # fmt: skip
+    axes.axhline(0.5, color=MUTED, linewidth=1.0, linestyle=(0, (2, 2)))
+    axes.set_xticks(range(len(names)), names)
+    axes.set_ylim(0, 1)
+    axes.grid(axis="x", visible=False)
+    axes.set_title("Accuracy")
+    axes.set_ylabel("share of pairs")
+
+
+def _draw_calibration(axes: Axes, *, bins: Bins, objectives: Sequence[str]) -> None:
+    lowest = min(b["confidence"] for rows in bins.values() for b in rows)
+    axes.plot([min(lowest, 0.5), 1], [min(lowest, 0.5), 1], color=MUTED, linewidth=1.0, linestyle=(0, (2, 2)))
+    for name, rows in bins.items():
+        axes.plot([b["confidence"] for b in rows], [b["accuracy"] for b in rows], marker="o", markersize=4,
+                  color=objective_color(list(objectives).index(name)), label=name)  # fmt: skip
+    axes.set_title("Calibration")
+    axes.set_xlabel("stated confidence")
+    axes.set_ylabel("share right")
+    legend_above(axes, 3)
+
+
+def _draw_spread(axes: Axes, *, bins: Bins, objectives: Sequence[str]) -> None:
+    for name, rows in bins.items():
+        color, spreads = objective_color(list(objectives).index(name)), [b["spread"] for b in rows]
+        axes.plot(spreads, [b["error_rate"] for b in rows], marker="o", markersize=4, color=color, label=name)
+    axes.set_title("Spread and error")
+    axes.set_xlabel("spread of the belief")
+    axes.set_ylabel("error rate")
+    axes.set_ylim(bottom=0)
+    legend_above(axes, 3)
+
+
+# --- reward against gold ---------------------------------------------------------------------------------------------
+
+
+def _scatter_plate(name: str, title: str, pairs: Mapping[str, Floats], objectives: Sequence[str]) -> Plate:
+    panels = [
+        Panel(
+            draw=partial(_draw_scatter, name=o, points=points, color=objective_color(list(objectives).index(o))),
+            alt=f"Learned reward against gold score of {o}, correlation {correlation(points)}.",
+            size=(3.9, 3.3),
+        )
+        for o, points in pairs.items()
+        if o in objectives
+    ]
+    return Plate(
+        name=name,
+        title=title,
+        caption="One point per answer; r is Pearson's correlation. A reward that rises where gold does not is being "
+        "exploited.",
+        panels=panels,
+        columns=3,
+    )
+
+
+def correlation(points: Floats) -> str:
+    """Pearson's r of two columns as text; ``undefined`` where one of them does not vary."""
+    if len(points) < 2 or (np.ptp(points, axis=0) == 0).any():
+        return "undefined"
+    return f"{np.corrcoef(points.T)[0, 1]:.2f}"
+
+
+def _draw_scatter(axes: Axes, *, name: str, points: Floats, color: str) -> None:
+    shown = points[:: -(-len(points) // MOST_POINTS)]
+    axes.scatter(shown[:, 1], shown[:, 0], s=12, c=color, alpha=0.45, linewidths=0)
+    axes.set_xlabel("gold score")
+    axes.set_ylabel("learned reward")
+    axes.set_title(f"{name} (r {correlation(points)})")

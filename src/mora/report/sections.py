@@ -1,0 +1,257 @@
+"""The parts of the page, each a function from tables to HTML; a part without data is an empty string."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mora.report import markup
+from mora.report.fronts import SCORER_NAMES, keep, scorer_title
+from mora.report.markup import text
+from mora.report.style import Plate, number
+from mora.report.tables import Front, Stage
+
+PROMPTS_SHOWN = 6
+TILES = {
+    "hypervolume": "hypervolume",
+    "inner_product": "mean utility realized",
+    "sparsity": "sparsity",
+    "kendall_tau": "Kendall's tau, lowest",
+}
+
+
+def head(front: Front | None, stages: Sequence[Stage], run: str, sections: Sequence[tuple[str, str]]) -> str:
+    """What was run, what must be known before reading on, and the way to the sections."""
+    links = " ".join(f'<a href="#{anchor}">{text(title)}</a>' for anchor, title in sections)
+    parts = ['<p class="eyebrow">mora report</p>', f"<h1>{text(run)}</h1>"]
+    chain = " → ".join(text(stage.name) for stage in stages)
+    parts.append(f'<p class="lead">{_summary(front) if front else ""} Stages: {chain}.</p>')
+    parts += [markup.warning(message) for message in _warnings(front)]
+    if front:
+        parts.append(_tiles(front))
+    return f"<header>{''.join(parts)}<nav aria-label='Sections'>{links}</nav></header>"
+
+
+def _summary(front: Front) -> str:
+    objectives = ", ".join(markup.objective(name, i) for i, name in enumerate(front.objectives))
+    counts = f"{len(front.preferences)} preferences"
+    if front.prompts:
+        counts += f", {front.prompts} held-out prompts"
+    if front.samples_per_prompt:
+        counts += f", {front.samples_per_prompt} answers per prompt and preference"
+    judge = SCORER_NAMES[front.judge] + _provenance(front.scorers.get(front.judge))
+    seed = "" if front.seed is None else f", seed {front.seed}"
+    return f"Model <code>{text(front.model)}</code>, steered over {objectives}; {counts}{seed}. Judged by the {judge}."
+
+
+def _provenance(entry: Mapping[str, Any] | None) -> str:
+    known = {key: value for key, value in (entry or {}).items() if isinstance(value, (str, int, float))}
+    return f" ({text(', '.join(f'{key} {value}' for key, value in known.items()))})" if known else ""
+
+
+def _warnings(front: Front | None) -> list[str]:
+    if front is None:
+        return []
+    found = []
+    if front.smoke:
+        found.append(
+            f"<strong>Smoke model.</strong> <code>{text(front.model)}</code> is tiny and starts from random weights. "
+            "These figures show that the pipeline works; they say nothing about a real model."
+        )
+    if front.scorers.get(front.judge, {}).get("trained_policy", front.judge == "reward"):
+        found.append(
+            "<strong>The judge trained the policy.</strong> The scores below come from the "
+            f"{SCORER_NAMES[front.judge]} that the policy was optimized for, so they may overstate what was gained. "
+            "Prefer a judge that training never saw."
+        )
+    return found
+
+
+def _tiles(front: Front) -> str:
+    items = []
+    for name, title in TILES.items():
+        value = front.indicators[front.judge].get(name, {}).get("value")
+        values = [v for v in (value if isinstance(value, list) else [value]) if v is not None]
+        if values:
+            items.append(f'<li><span class="value">{number(min(values))}</span><span class="name">{title}</span></li>')
+    return f'<ul class="tiles">{"".join(items)}</ul>' if items else ""
+
+
+def figures(anchor: str, title: str, plates: Sequence[Plate]) -> str:
+    """A section of figures."""
+    if not plates:
+        return ""
+    body = "".join(markup.plate(plate) for plate in plates)
+    return f'<section id="{anchor}"><h2>{text(title)}</h2>{body}</section>'
+
+
+def samples(front: Front, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Answers to the same prompts at the vertices and the center of the simplex."""
+    rows = [row for row in rows if row.get("preference") and not row.get("sample")]
+    chosen = _shown_preferences(front, rows)
+    prompts = list(dict.fromkeys(row["prompt"] for row in rows))[:PROMPTS_SHOWN]
+    blocks = [_prompt_block(front, prompt, chosen, rows) for prompt in prompts]
+    if not blocks or not chosen:
+        return ""
+    note = (
+        "The same prompts at different preferences: the first sample of each, not selected. Scores are those of the "
+        f"{' and the '.join(SCORER_NAMES[s] for s in front.shown)}."
+    )
+    return f'<section id="samples"><h2>What it writes</h2><p class="note">{text(note)}</p>{"".join(blocks)}</section>'
+
+
+def _shown_preferences(front: Front, rows: Sequence[Mapping[str, Any]]) -> list[tuple[float, ...]]:
+    """The sampled preferences nearest to the vertices and the center, in the order of the objectives."""
+    sampled = list(dict.fromkeys(tuple(row["preference"]) for row in rows))
+    width = len(front.objectives)
+    wanted = [*np.eye(width), np.full(width, 1 / width)]
+    if width == 2:
+        wanted = [wanted[0], wanted[2], wanted[1]]
+    nearest = [min(sampled, key=lambda p, w=w: float(np.abs(np.array(p) - w).sum())) for w in wanted if sampled]
+    return list(dict.fromkeys(nearest))
+
+
+def _prompt_block(
+    front: Front, prompt: str, chosen: Sequence[tuple[float, ...]], rows: Sequence[Mapping[str, Any]]
+) -> str:
+    columns = [(s, i) for s in front.shown for i in range(len(front.objectives))]
+    titles = [f"{name}, {scorer}" if len(front.shown) > 1 else name
+              for scorer in front.shown for name in front.objectives]  # fmt: skip
+    found = {tuple(row["preference"]): row for row in rows if row["prompt"] == prompt}
+    lines = []
+    for preference in chosen:
+        row = found.get(preference)
+        if row is None:
+            continue
+        scores = [(row.get(scorer) or [None] * len(front.objectives))[i] for scorer, i in columns]
+        cells = "".join(
+            f'<td class="number" data-label="{text(title)}">{number(score, 2)}</td>'
+            for title, score in zip(titles, scores, strict=True)
+        )
+        lines.append(
+            f'<tr><th scope="row">{markup.mix(preference, front.objectives)}</th><td class="text"><div class="answer" '
+            f'dir="auto">{text(row["response"])}</div></td>{cells}</tr>'
+        )
+    heads = "".join(f'<th scope="col" class="number">{text(title)}</th>' for title in titles)
+    return (
+        f'<h3>Prompt</h3><div class="prompt" dir="auto">{text(prompt)}</div><div class="scroll">'
+        f'<table class="samples"><thead><tr><th scope="col">preference</th><th scope="col">answer</th>{heads}</tr>'
+        f"</thead><tbody>{''.join(lines)}</tbody></table></div>"
+    )
+
+
+def numbers(front: Front) -> str:
+    """The indicators with their definitions and reference points, and one row per preference."""
+    return (
+        f'<section id="numbers"><h2>The numbers</h2>{_indicator_table(front)}{_reference_notes(front)}'
+        f"{_preference_table(front)}</section>"
+    )
+
+
+def _indicator_table(front: Front) -> str:
+    names = list(dict.fromkeys(name for scorer in front.shown for name in front.indicators[scorer]))
+    rows = []
+    for name in names:
+        entries = [front.indicators[scorer].get(name, {}) for scorer in front.shown]
+        definition = next((e["definition"] for e in entries if e.get("definition")), "")
+        cells = [_value(entry, front.objectives) for entry in entries]
+        rows.append([text(name.replace("_", " ")), *cells, text(definition)])
+    columns = ["indicator", *[text(scorer_title(front, scorer)) for scorer in front.shown], "definition"]
+    return markup.table(columns, rows, caption="Indicators of the front", words=[len(columns) - 1]) if rows else ""
+
+
+def _value(entry: Mapping[str, Any], objectives: Sequence[str]) -> str:
+    value, interval = entry.get("value"), entry.get("interval")
+    if isinstance(value, list):
+        named = zip(objectives, value, strict=False)
+        return "<br>".join(f"{markup.objective(o, i)} {number(v)}" for i, (o, v) in enumerate(named))
+    between = f" <small>[{number(interval[0])}, {number(interval[1])}]</small>" if interval else ""
+    return number(value) + between
+
+
+def _reference_notes(front: Front) -> str:
+    notes = []
+    for scorer, (point, rule) in front.reference_points.items():
+        values = ", ".join(f"{text(o)} {number(v)}" for o, v in zip(front.objectives, point, strict=False))
+        because = f" Rule: {text(rule)}." if rule else ""
+        notes.append(
+            f'<p class="note">Reference point z of the hypervolume, {SCORER_NAMES.get(scorer, text(scorer))}: {values}.'
+            f"{because}</p>"
+        )
+    return "".join(notes)
+
+
+def _preference_table(front: Front) -> str:
+    optional = {"kl": "KL, nats", "valid": "valid", "distinct": "distinct", "tokens": "tokens"}
+    present = {c: t for c, t in optional.items() if np.isfinite(front.columns[c]).any()}
+    columns = ["preference", *[text(f"{o}, {s}" if len(front.shown) > 1 else o)
+               for s in front.shown for o in front.objectives], *present.values()]  # fmt: skip
+    rows, kept = [], keep(front, front.judge)
+    if front.reference:
+        missing = [math.nan] * len(front.objectives)
+        pairs = [
+            pair
+            for s in front.shown
+            for pair in zip(front.reference.get(s, missing), front.reference[f"{s}_stderr"], strict=True)
+        ]
+        plain = [number(front.reference[c], 1 if c == "tokens" else 3) for c in present]
+        rows.append(["reference policy", *[markup.with_error(*pair) for pair in pairs], *plain])
+    for p, preference in enumerate(front.preferences):
+        cells = [
+            markup.with_error(front.scores[s][p, i], front.errors[s][p, i])
+            for s in front.shown
+            for i in range(len(front.objectives))
+        ]
+        others = [
+            markup.with_error(front.columns[c][p], front.columns["kl_stderr"][p])
+            if c == "kl"
+            else number(front.columns[c][p], 1 if c == "tokens" else 3)
+            for c in present
+        ]
+        mark = "" if kept[p] else " <small>(dominated)</small>"
+        rows.append([markup.mix(tuple(preference), front.objectives) + mark, *cells, *others])
+    caption = (
+        "One row per preference: mean ± standard error, clustered by prompt. Dominated is said of the judge's scores."
+    )
+    return markup.table(columns, rows, caption=caption)
+
+
+def reward(table: Mapping[str, Any] | None, plates: Sequence[Plate], objectives: Sequence[str]) -> str:
+    """The reward model: its figures and its held-out accuracy."""
+    if not plates and not table:
+        return ""
+    body = "".join(markup.plate(plate) for plate in plates) + (_reward_table(table, objectives) if table else "")
+    return f'<section id="reward"><h2>The reward model</h2>{body}</section>'
+
+
+def _reward_table(reward: Mapping[str, Any], objectives: Sequence[str]) -> str:
+    rows = []
+    for index, name in enumerate(objectives):
+        entry = (reward.get("accuracy") or {}).get(name) or {}
+        if entry.get("value") is not None:
+            ece = ((reward.get("calibration") or {}).get(name) or {}).get("ece")
+            rows.append(
+                [
+                    markup.objective(name, index),
+                    markup.with_error(entry["value"], entry.get("stderr")),
+                    number(entry.get("bayes")),
+                    number(ece),
+                    text(entry.get("n", "–")),
+                ]
+            )
+    head_cells = ["objective", "accuracy", "best possible", "calibration error", "pairs"]
+    return markup.table(head_cells, rows, caption=f"Reward model, kind {reward.get('kind', 'unknown')}") if rows else ""
+
+
+def settings(stages: Sequence[Stage]) -> str:
+    """Every settings file of every stage, folded."""
+    blocks = [
+        markup.details(f"{stage.name}: {name}", content) for stage in stages for name, content in stage.settings.items()
+    ]
+    if not blocks:
+        return ""
+    note = "The diff names what departs from the defaults; the rest is the whole resolved configuration."
+    return f'<section id="settings"><h2>Settings</h2><p class="note">{note}</p>{"".join(blocks)}</section>'

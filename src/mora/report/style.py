@@ -1,0 +1,200 @@
+"""How figures look, and how a panel becomes an inline SVG, and a plate of panels PNG and PDF files.
+
+Figures are drawn in the light palette.  In the page, the colors of ink, paper and objectives become CSS variables, so
+the same drawing follows a dark page.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, ListedColormap, to_hex, to_rgb
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from mora.files import write_bytes
+
+Floats = NDArray[np.float64]
+
+INK, MUTED, GRID, PAPER = "#1a1d21", "#6a7079", "#e3e6ea", "#fefefe"
+OBJECTIVE_COLORS = ("#0072b2", "#d55e00", "#009e73", "#c2649a", "#a67c00", "#7a5195", "#4793c9", "#707070")
+PANEL_SIZE = (4.4, 3.5)  # inches
+Z95 = 1.959964  # half width of a 95 % interval, in standard errors
+
+RC: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9.0,
+    "axes.titlesize": 10.0,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 9.0,
+    "axes.labelsize": 9.0,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "text.color": INK,
+    "text.parse_math": False,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelsize": 8.0,
+    "ytick.labelsize": 8.0,
+    "xtick.major.size": 3.0,
+    "ytick.major.size": 3.0,
+    "axes.unicode_minus": True,
+    "legend.frameon": False,
+    "legend.fontsize": 8.0,
+    "legend.handlelength": 1.4,
+    "lines.linewidth": 1.8,
+    "lines.solid_capstyle": "round",
+    "figure.facecolor": PAPER,
+    "axes.facecolor": "none",
+    "savefig.facecolor": PAPER,
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+    "path.simplify": True,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One pair of axes: ``draw`` fills it, ``alt`` says in words what there is to see."""
+
+    draw: Callable[[Axes], None]
+    alt: str
+    projection: str | None = None
+    size: tuple[float, float] = PANEL_SIZE  # inches
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plate:
+    """One figure: panels that belong together.  ``name`` is the stem of its files."""
+
+    name: str
+    title: str
+    caption: str
+    panels: Sequence[Panel]
+    columns: int = 3
+
+
+def objective_color(index: int) -> str:
+    """The color of an objective, the same in every figure; it repeats after eight."""
+    return OBJECTIVE_COLORS[index % len(OBJECTIVE_COLORS)]
+
+
+def weight_map() -> Colormap:
+    """The color map of the weight on the first of two objectives: viridis without its palest end."""
+    return ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0.0, 0.94, 256)), name="weight")
+
+
+_TO_LMS = np.array([[0.4122214708, 0.5363325363, 0.0514459929], [0.2119034982, 0.6806995451, 0.1073969566],
+                    [0.0883024619, 0.2817188376, 0.6299787005]])  # fmt: skip
+_TO_LAB = np.array([[0.2104542553, 0.7936177850, -0.0040720468], [1.9779984951, -2.4285922050, 0.4505937099],
+                    [0.0259040371, 0.7827717662, -0.8086757660]])  # fmt: skip
+
+
+def _to_oklab(rgb: Floats) -> Floats:
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return np.asarray(np.cbrt(linear @ _TO_LMS.T) @ _TO_LAB.T)
+
+
+def _from_oklab(lab: Floats) -> Floats:
+    linear = np.clip((lab @ np.linalg.inv(_TO_LAB).T) ** 3 @ np.linalg.inv(_TO_LMS).T, 0.0, 1.0)
+    return np.clip(np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055), 0.0, 1.0)
+
+
+def preference_colors(preferences: Floats) -> list[str]:
+    """One color per preference (P, M): viridis along the weight for two objectives, else the mix of objective colors.
+
+    The mix is linear in OKLab (Ottosson, 2020), so equal steps of a weight are about equal steps to the eye, and a
+    balanced preference is gray.
+    """
+    if preferences.shape[1] <= 2:
+        return [to_hex(color) for color in weight_map()(preferences[:, 0])]
+    corners = np.array([to_rgb(objective_color(i)) for i in range(preferences.shape[1])])
+    return [to_hex(color) for color in _from_oklab(preferences @ _to_oklab(corners))]
+
+
+def preference_label(preference: Sequence[float] | Floats) -> str:
+    """A preference as short text: ``0.3 / 0.7``."""
+    return " / ".join(f"{weight:.2f}".rstrip("0").rstrip(".") or "0" for weight in preference)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number for people; a dash where there is none."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+def legend_above(axes: Axes, columns: int) -> None:
+    """The legend of ``axes`` between its title and its frame, where it covers no data."""
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        rows = -(-len(handles) // columns)
+        axes.set_title(axes.get_title(loc="left"), pad=9.0 + 13.0 * rows)
+        axes.legend(handles, labels, ncol=columns, loc="lower left", bbox_to_anchor=(-0.02, 1.0), borderaxespad=0.1,
+                    columnspacing=1.2, handletextpad=0.5)  # fmt: skip
+
+
+@contextmanager
+def _figure(panels: Sequence[Panel], columns: int, salt: str) -> Iterator[Figure]:
+    with matplotlib.rc_context(RC | {"svg.hashsalt": salt}):
+        rows = -(-len(panels) // columns)
+        width, height = max(p.size[0] for p in panels), max(p.size[1] for p in panels)
+        figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+        figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # type: ignore[union-attr]
+        for place, panel in enumerate(panels, 1):
+            panel.draw(figure.add_subplot(rows, columns, place, projection=panel.projection))
+        yield figure
+
+
+def save_plate(plate: Plate, folder: Path) -> list[Path]:
+    """Write ``<folder>/<name>.png`` (200 dots per inch) and ``.pdf``; the same plate gives the same bytes."""
+    columns = min(plate.columns, len(plate.panels))
+    written = []
+    with _figure(plate.panels, columns, plate.name) as figure:
+        metadata = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None, "Creator": None}}
+        for kind, fields in metadata.items():
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=kind, dpi=200, metadata=fields)
+            written.append(folder / f"{plate.name}.{kind}")
+            write_bytes(written[-1], buffer.getvalue())
+    return written
+
+
+def inline_svg(panel: Panel, name: str) -> str:
+    """A panel as an SVG element for the page; ``name`` keeps its ids apart from those of other panels."""
+    buffer = io.StringIO()
+    with _figure([panel], 1, name) as figure:
+        figure.patch.set_visible(False)
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
+    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
+    text = re.sub(r'\s(?:xmlns:xlink|xmlns|version)="[^"]*"', "", text).replace("xlink:href", "href")
+    text = re.sub(r"'DejaVu Sans'(?:, [^;\"]*)?", "var(--sans)", text)
+    for color, variable in _variables().items():
+        text = text.replace(color, f"var(--{variable})")
+    return re.sub(r'<svg height="[^"]*"', '<svg aria-hidden="true" focusable="false"', text, count=1).rstrip()
+
+
+def _variables() -> dict[str, str]:
+    inks = {INK: "ink", MUTED: "muted", GRID: "grid", PAPER: "paper"}
+    return inks | {color: f"objective-{index}" for index, color in enumerate(OBJECTIVE_COLORS)}

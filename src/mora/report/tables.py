@@ -1,0 +1,166 @@
+"""What a report reads: the tables and metrics of run folders, as arrays.  No model is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mora.errors import InputError
+from mora.files import read_json, read_lines
+
+Floats = NDArray[np.float64]
+SCORERS = ("gold", "reward")
+SETTINGS = ("diff.yaml", "overrides.yaml", "config.yaml", "environment.json")  # what a run folder says of its set-up
+
+
+@dataclass(frozen=True, kw_only=True)
+class Front:
+    """``tables/front.json``.  Arrays are (P, M) or (P,); NaN stands where the table holds null."""
+
+    run: str
+    model: str
+    smoke: bool
+    judge: str
+    seed: int | None
+    prompts: int | None
+    samples_per_prompt: int | None
+    objectives: tuple[str, ...]
+    preferences: Floats  # P M
+    scores: Mapping[str, Floats]  # scorer -> P M; only scorers that scored something
+    errors: Mapping[str, Floats]  # scorer -> P M, standard errors
+    columns: Mapping[str, Floats]  # kl, kl_stderr, valid, distinct, tokens -> P
+    reference: Mapping[str, Any]  # the reference policy: scorer -> M, and the columns as numbers
+    reference_points: Mapping[str, tuple[Floats, str]]  # scorer -> z (M,) and the rule it came from
+    indicators: Mapping[str, Mapping[str, Mapping[str, Any]]]  # scorer -> name -> value, definition
+    world: Mapping[str, Floats]  # front, best, floor; empty when the truth is not known
+    scorers: Mapping[str, Mapping[str, Any]]  # provenance
+    units: Mapping[str, str]
+
+    @property
+    def shown(self) -> list[str]:
+        """The scorers that have scores, the judge first."""
+        return sorted(self.scores, key=lambda scorer: (scorer != self.judge, scorer))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One run of the chain: its name, folder, metrics (name -> steps and values), reward table and settings."""
+
+    name: str
+    path: Path
+    metrics: Mapping[str, tuple[Floats, Floats]]
+    reward: Mapping[str, Any] | None
+    settings: Mapping[str, str]
+
+
+COLUMNS = ("kl", "kl_stderr", "valid", "distinct", "tokens")
+
+
+def read_front(path: Path) -> Front | None:
+    """The front table, or None when the run has none.  Raises ``InputError`` naming a key that is missing."""
+    if not path.exists():
+        return None
+    table = read_json(path)
+    try:
+        return _front(table)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise InputError(f"{path} is not a front table: {error!r}; run the evaluation of this run again") from error
+
+
+def _front(table: dict[str, Any]) -> Front:
+    points, objectives, judge = table["points"], tuple(table["objectives"]), table["judge"]
+    width = len(objectives)
+    names = [s for s in SCORERS if any(point.get(s) is not None for point in points)]
+    if judge not in names:
+        raise ValueError(f"the judge {judge!r} scored no point")
+    units = table.get("units") or {}
+    world = table.get("world") or {}
+    return Front(
+        run=str(table["run"]),
+        model=str(table["model"]),
+        smoke=bool(table.get("smoke")),
+        judge=judge,
+        seed=table.get("seed"),
+        prompts=table.get("prompts"),
+        samples_per_prompt=table.get("samples_per_prompt"),
+        objectives=objectives,
+        preferences=_matrix([point["preference"] for point in points], width),
+        scores={s: _matrix([point.get(s) for point in points], width) for s in names},
+        errors={s: _matrix([point.get(f"{s}_stderr") for point in points], width) for s in names},
+        columns={c: np.array([_number(point.get(c)) for point in points]) for c in COLUMNS},
+        reference=_reference(table.get("reference"), names, width),
+        reference_points=_reference_points(table.get("reference_point") or {}, judge),
+        indicators={s: _indicators(table.get("indicators", {}).get(s) or {}) for s in names},
+        world={key: _matrix(np.atleast_2d(world[key]), width) for key in world if world[key] is not None},
+        scorers=table.get("scorers") or {},
+        units={s: str(units[s]) for s in names if units.get(s)},
+    )
+
+
+def _number(value: Any) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def _matrix(rows: Any, width: int) -> Floats:
+    """Rows of numbers as (P, M); a missing row or number becomes NaN, a row of another length is refused."""
+    filled = [[None] * width if row is None else list(row) for row in rows]
+    if any(len(row) != width for row in filled):
+        raise ValueError(f"a row does not have {width} values, one per objective")
+    return np.array([[_number(v) for v in row] for row in filled], dtype=np.float64).reshape(len(filled), width)
+
+
+def _reference(table: dict[str, Any] | None, names: list[str], width: int) -> dict[str, Any]:
+    if table is None:
+        return {}
+    scores = {s: _matrix([table[s]], width)[0] for s in names if table.get(s) is not None}
+    errors = {f"{s}_stderr": _matrix([table.get(f"{s}_stderr")], width)[0] for s in names}
+    return scores | errors | {column: _number(table.get(column)) for column in COLUMNS}
+
+
+def _reference_points(table: dict[str, Any], judge: str) -> dict[str, tuple[Floats, str]]:
+    """Either one {values, rule}, which belongs to the judge, or one of them per scorer."""
+    parts = {judge: table} if "values" in table else table
+    return {s: (np.array(part["values"], dtype=np.float64), str(part.get("rule", ""))) for s, part in parts.items()}
+
+
+def _indicators(table: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {name: entry if isinstance(entry, dict) else {"value": entry} for name, entry in table.items()}
+
+
+def read_samples(path: Path) -> list[dict[str, Any]]:
+    """The rows of ``samples.jsonl``, or none."""
+    return [row for row in read_lines(path) if isinstance(row, dict)] if path.exists() else []
+
+
+def read_stage(name: str, folder: Path) -> Stage:
+    """One run folder; everything in it is optional."""
+    reward = folder / "tables" / "reward.json"
+    return Stage(
+        name=name,
+        path=folder,
+        metrics=_metrics(folder / "metrics.jsonl"),
+        reward=read_json(reward) if reward.exists() else None,
+        settings={
+            name: (folder / name).read_text(encoding="utf-8", errors="replace")
+            for name in SETTINGS
+            if (folder / name).is_file()
+        },
+    )
+
+
+def _metrics(path: Path) -> dict[str, tuple[Floats, Floats]]:
+    """Every numeric metric as (steps, values), steps ascending; of a step logged twice the last value counts."""
+    series: dict[str, dict[float, float]] = {}
+    for row in read_lines(path) if path.exists() else []:
+        for name, value in row.items():
+            if name != "step" and isinstance(value, (int, float)) and not isinstance(value, bool) and "step" in row:
+                series.setdefault(name, {})[float(row["step"])] = float(value)
+    return {
+        name: (np.array(sorted(values)), np.array([values[step] for step in sorted(values)]))
+        for name, values in series.items()
+    }

@@ -1,0 +1,173 @@
+"""Panels score texts on all objectives: a trained model, or the rules of a world, in one unit; higher is better."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mora.dataset import collate
+from mora.dataset.encode import Encoder
+from mora.dataset.worlds import World
+from mora.errors import InputError
+from mora.files import read_json, write_json
+from mora.model.score_model import CARD, ScoreModel, read_card
+from mora.reward import quantile, scalar
+from mora.reward.standardization import Standardization
+from mora.types import RewardBelief
+
+SCORED_AT_ONCE = 32  # sequences per forward pass; changes memory and speed only
+READOUTS: dict[str, Callable[[Tensor], RewardBelief]] = {"scalar": scalar.belief, "quantile": quantile.belief}
+
+
+class Panel(ABC):
+    """Scores of M objectives.  ``score`` is in units of the reference policy's standard deviation, ``raw`` is not."""
+
+    def __init__(self, objectives: Sequence[str], standardization: Standardization | None) -> None:
+        self.objectives, self.standardization = tuple(objectives), standardization
+
+    @abstractmethod
+    def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> RewardBelief:
+        """Belief (B, M, S) in the source's own units: logits of a model, scores of a world."""
+
+    @property
+    def standardized(self) -> bool:
+        """Whether ``score`` has its unit."""
+        return self.standardization is not None
+
+    def score(self, prompts: Sequence[str], responses: Sequence[str]) -> RewardBelief:
+        """Belief (B, M, S) in standard units.  Raises InputError before ``standardize``: raw scales do not mix."""
+        if self.standardization is None:
+            raise InputError(
+                f"the reward of {', '.join(self.objectives)} has no reference statistics, so its objectives share no "
+                "unit; train it again with algo=reward_model, which measures them"
+            )
+        return self.standardization(self.raw(prompts, responses))
+
+    def standardize(
+        self, prompts: Sequence[str], responses: Sequence[str], provenance: Mapping[str, Any]
+    ) -> Standardization:
+        """Take mean 0 and deviation 1 per objective on these reference samples from here on.
+
+        ``provenance`` says whose samples they are (run of the policy, seed).  Raises InputError when an objective does
+        not vary.
+        """
+        belief = self.raw(prompts, responses)
+        self.standardization = Standardization.fit(
+            belief, objectives=self.objectives, prompts=prompts, provenance=provenance
+        )
+        return self.standardization
+
+    def select(self, objectives: Sequence[str]) -> Panel:
+        """The same scores for some objectives, in the order given.  Raises InputError for one that is not scored."""
+        unknown = [name for name in objectives if name not in self.objectives]
+        if unknown or not objectives:
+            raise InputError(
+                f"objectives {', '.join(unknown) or '(none)'}: the reward has {', '.join(self.objectives)}; choose of "
+                "these, or train a reward model for the others"
+            )
+        return self if tuple(objectives) == self.objectives else Selection(self, objectives)
+
+
+class Selection(Panel):
+    """Some objectives of another panel.  Its statistics are its own from the first ``standardize`` on."""
+
+    def __init__(self, panel: Panel, objectives: Sequence[str]) -> None:
+        self.panel = panel
+        self.columns = [panel.objectives.index(name) for name in objectives]
+        known = panel.standardization
+        super().__init__(objectives, None if known is None else known.select(self.columns))
+
+    def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> RewardBelief:
+        """Belief (B, M, S) of the selected objectives."""
+        belief = self.panel.raw(prompts, responses)
+        return replace(belief, atoms=belief.atoms[:, self.columns], weights=belief.weights[:, self.columns])
+
+
+class ModelPanel(Panel):
+    """The scores of a trained model."""
+
+    def __init__(
+        self,
+        model: ScoreModel,
+        encoder: Encoder,
+        standardization: Standardization | None = None,
+        *,
+        batch_size: int = SCORED_AT_ONCE,
+    ) -> None:
+        super().__init__(model.objectives, standardization)
+        if model.kind not in READOUTS:
+            raise InputError(f"reward kind {model.kind}: unknown; there are {', '.join(READOUTS)}")
+        self.model, self.encoder, self.batch_size = model, encoder, batch_size
+        self.readout = READOUTS[model.kind]
+
+    @classmethod
+    def load(cls, folder: Path | str, device: torch.device | str, *, batch_size: int = SCORED_AT_ONCE) -> ModelPanel:
+        """The panel of a reward model folder, checked to score alike under either padding.  Raises InputError."""
+        card = read_card(folder)
+        if "encoding" not in card:
+            raise InputError(f"{Path(folder) / CARD}: encoding missing; train the reward model again")
+        model = ScoreModel.load(folder, device=device)
+        model.check_padding()
+        known = card.get("standardization")
+        standardization = None if known is None else Standardization.read(known)
+        return cls(model, Encoder(model.tokenizer, **card["encoding"]), standardization, batch_size=batch_size)
+
+    def save(self, folder: Path | str) -> None:
+        """Write model, tokenizer, encoding and statistics as one folder, atomically."""
+        limits = {"max_prompt": self.encoder.max_prompt, "max_response": self.encoder.max_response}
+        facts = None if self.standardization is None else self.standardization.facts()
+        self.model.save(folder, {"encoding": {**limits, "overlong": self.encoder.overlong}, "standardization": facts})
+
+    @torch.inference_mode()
+    def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> RewardBelief:
+        """Belief (B, M, S) in logits, in the order given; texts of like length share a forward pass."""
+        if len(prompts) != len(responses):
+            raise ValueError(f"{len(prompts)} prompts and {len(responses)} responses: need one response per prompt")
+        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]) + len(responses[i]))
+        raw = torch.zeros(len(prompts), len(self.objectives), self.model.head.width, device=self.model.device)
+        training = self.model.training
+        self.model.eval()
+        for start in range(0, len(order), self.batch_size):
+            rows = order[start : start + self.batch_size]
+            texts = [prompts[i] for i in rows], [responses[i] for i in rows]
+            batch = collate.scored(*texts, self.encoder).to(self.model.device)
+            raw[rows] = self.model(batch.ids, batch.mask)
+        self.model.train(training)
+        return self.readout(raw)
+
+
+class GoldPanel(Panel):
+    """The true scores of a world."""
+
+    def __init__(self, world: World, standardization: Standardization | None = None) -> None:
+        super().__init__(world.objectives, standardization)
+        self.world = world
+
+    def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> RewardBelief:
+        """Belief (B, M, 1) in the world's score units."""
+        gold = torch.as_tensor(self.world.gold(prompts, responses), dtype=torch.float32)
+        return scalar.belief(gold[..., None])
+
+    def save(self, folder: Path | str) -> None:
+        """Write the statistics; the rules are code."""
+        facts = None if self.standardization is None else self.standardization.facts()
+        card = {"kind": "gold", "world": self.world.name, "objectives": list(self.objectives), "standardization": facts}
+        write_json(Path(folder) / CARD, card)
+
+    @classmethod
+    def load(cls, folder: Path | str, world: World) -> GoldPanel:
+        """The panel of ``world`` with stored statistics.  Raises InputError when they are another world's."""
+        path = Path(folder) / CARD
+        card = read_json(path)
+        if card.get("world") != world.name or tuple(card["objectives"]) != tuple(world.objectives):
+            raise InputError(
+                f"{path}: not the statistics of world {world.name}; name the folder of a run on this world"
+            )
+        known = card["standardization"]
+        return cls(world, None if known is None else Standardization.read(known))

@@ -1,0 +1,75 @@
+"""Files of answers, scored: each row comes back in its place with what the panel says of its answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mora.errors import InputError
+from mora.functional import risk
+from mora.reward.panel import Panel
+
+FORMS = {("response",): ("scores",), ("response_0", "response_1"): ("scores_0", "scores_1")}
+
+
+def read_answers(path: Path | str) -> list[dict[str, Any]]:
+    """Rows with ``prompt`` and ``response``, or ``prompt``, ``response_0`` and ``response_1``; blank lines are skipped.
+
+    Raises InputError with file and line for a row that cannot be scored, and for a file without rows.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"input={path}: cannot be read ({error}); name a file with one JSON object per line") from None
+    rows = [_row(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
+    if not rows:
+        raise InputError(f"input={path}: holds no row; it needs one JSON object per line")
+    return rows
+
+
+def score_answers(panel: Panel, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with ``scores``, or ``scores_0`` and ``scores_1``: per objective ``mean`` and ``quantiles``.
+
+    Scores are in standard deviations of the reference policy.  ``quantiles`` ascend at the midpoint levels (k - 1/2)/K;
+    null for a reward that has none.
+    """
+    places = [(row, text, score) for row in rows for text, score in zip(*_form(row), strict=True)]
+    belief = panel.score([row["prompt"] for row, _, _ in places], [row[text] for row, text, _ in places])
+    means = risk.mean(belief).tolist()
+    atoms = belief.atoms.tolist() if belief.kind == "quantile" else None
+    scored: dict[int, dict[str, Any]] = {id(row): dict(row) for row in rows}
+    for index, (row, _, score) in enumerate(places):
+        scored[id(row)][score] = {
+            name: {"mean": means[index][m], "quantiles": None if atoms is None else atoms[index][m]}
+            for m, name in enumerate(panel.objectives)
+        }
+    return [scored[id(row)] for row in rows]
+
+
+def _form(row: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of a row's answers and of their scores."""
+    return next((texts, scores) for texts, scores in FORMS.items() if all(text in row for text in texts))
+
+
+def _row(line: str, where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{where} is not JSON ({error.msg}); repair or delete the line") from None
+    if not isinstance(row, dict):
+        raise InputError(f"{where}: a row is a JSON object with prompt and response, not {line.strip()[:60]}")
+    forms = [texts for texts in FORMS if all(text in row for text in texts)]
+    if "prompt" not in row or len(forms) != 1:
+        raise InputError(
+            f"{where}: needs prompt and response, or prompt, response_0 and response_1; it has {', '.join(row)}"
+        )
+    for key in ("prompt", *forms[0]):
+        if not isinstance(row[key], str):
+            raise InputError(f"{where}: {key} must be text, not {json.dumps(row[key])[:60]}")
+    taken = [score for score in FORMS[forms[0]] if score in row]
+    if taken:
+        raise InputError(f"{where}: has {', '.join(taken)} already; rename or remove them, so that no score is lost")
+    return row

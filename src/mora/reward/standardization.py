@@ -1,0 +1,75 @@
+"""Scores in units of the reference policy: subtract its mean, divide by its standard deviation, per objective.
+
+Pairs leave the zero of a score open, and its scale too in practice: only after this may two objectives be added.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mora.errors import InputError
+from mora.functional import risk
+from mora.types import RewardBelief
+
+CONSTANT = 1e-6  # a deviation below this share of the mean's size is rounding
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standardization:
+    """Mean and deviation (M,) in fp32, and where they come from."""
+
+    mean: Tensor
+    std: Tensor
+    provenance: Mapping[str, Any]
+
+    @classmethod
+    def fit(
+        cls,
+        belief: RewardBelief,
+        *,
+        objectives: Sequence[str],
+        prompts: Sequence[str],
+        provenance: Mapping[str, Any],
+    ) -> Standardization:
+        """Statistics of the belief's mean over reference samples; the number of samples and their prompts are noted.
+
+        Raises InputError when an objective's deviation is 0 or not finite.
+        """
+        means = risk.mean(belief).double()
+        center, deviation = means.mean(0), means.std(0, correction=0)
+        for index, objective in enumerate(objectives):
+            value = deviation[index].item()
+            if not CONSTANT * max(1.0, abs(center[index].item())) < value < float("inf"):
+                raise InputError(
+                    f"objective {objective}: the {len(means)} reference samples score with a standard deviation of "
+                    f"{value:.3g}, so scores have no unit; check the reward model, or take more samples of a "
+                    "policy whose answers vary"
+                )
+        digest = hashlib.sha256("\x1f".join(sorted(set(prompts))).encode()).hexdigest()
+        facts = {**provenance, "samples": len(means), "prompts_sha256": digest}
+        return cls(mean=center.float().cpu(), std=deviation.float().cpu(), provenance=facts)
+
+    def __call__(self, belief: RewardBelief) -> RewardBelief:
+        """The belief in standard units: every atom shifted and scaled alike."""
+        mean, std = self.mean.to(belief.atoms), self.std.to(belief.atoms)
+        return replace(belief, atoms=(belief.atoms - mean[:, None]) / std[:, None])
+
+    def select(self, columns: Sequence[int]) -> Standardization:
+        """The statistics of some objectives, in the order given."""
+        return replace(self, mean=self.mean[list(columns)], std=self.std[list(columns)])
+
+    def facts(self) -> dict[str, Any]:
+        """As JSON; the fp32 numbers are written exactly."""
+        return {"mean": self.mean.tolist(), "std": self.std.tolist(), "provenance": dict(self.provenance)}
+
+    @classmethod
+    def read(cls, facts: Mapping[str, Any]) -> Standardization:
+        """From what :meth:`facts` gave."""
+        mean, std = torch.tensor(facts["mean"], dtype=torch.float32), torch.tensor(facts["std"], dtype=torch.float32)
+        return cls(mean=mean, std=std, provenance=facts["provenance"])

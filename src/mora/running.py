@@ -1,0 +1,163 @@
+"""Running a plan: build the parts of each stage, train, measure, report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from mora.dataset.corpus import Corpus
+from mora.errors import InputError
+from mora.evaluation import reward_model
+from mora.files import read_json, write_json, write_lines
+from mora.model.stored import load_policy
+from mora.reward.panel import GoldPanel, ModelPanel, Panel
+from mora.report.page import write_report
+from mora.runtime.console import say
+from mora.runtime.devices import Runtime
+from mora.runtime.folder import RunFolder
+from mora.runtime.parts import Parts
+from mora.settings.identity import canonical_json
+from mora.stages import PRODUCT, Stage, texts
+
+
+def build(section: Mapping[str, Any], **more: Any) -> Any:
+    """The object that a section of the configuration names."""
+    return instantiate(OmegaConf.create(dict(section)), _convert_="all", **more)
+
+
+@lru_cache(maxsize=2)
+def _corpus(dataset: str, objectives: tuple[str, ...], seed: int) -> Corpus:
+    return build(OmegaConf.create(dataset)).load(objectives, seed)  # type: ignore[no-any-return]
+
+
+def load_corpus(config: Mapping[str, Any]) -> Corpus:
+    """The data of a run; the stages of one command share it."""
+    return _corpus(canonical_json(config["dataset"]), tuple(config["objectives"]["names"]), config["seed"])
+
+
+def execute(stages: Sequence[Stage], cfg: DictConfig) -> None:
+    """Run the stages that are not finished, one after another, on all processes."""
+    runtime: Runtime = build(OmegaConf.to_container(cfg.runtime))
+    for stage in stages:
+        folder = RunFolder.open(
+            Path(stage.config["paths"]["runs"]), stage.slug, stage.identity, **texts(stage), runtime=runtime
+        )
+        with folder.lock():
+            if runtime.fresh and stage is stages[-1]:
+                folder.fresh()
+            if not folder.finished:
+                say(f"{stage.algo}: {folder.path}")
+                folder.finish(_run(stage, folder, runtime))
+
+
+def _run(stage: Stage, folder: RunFolder, runtime: Runtime) -> dict[str, Any]:
+    config = stage.config
+    corpus = load_corpus(config)
+    _record_data(folder, corpus, runtime)
+    parts = Parts(
+        seed=config["seed"],
+        folder=folder,
+        runtime=runtime,
+        tracker=build(config["tracker"]),
+        corpus=corpus,
+        model=build(config["model"]),
+        policy=stage.upstream.get("policy"),
+        reward_folder=Path(stage.upstream["reward"]) if "reward" in stage.upstream else None,
+        provenance={"run": stage.id} | {f"{role}_run": run for role, run in stage.runs.items()},
+        **{name: build(config[name]) if name in stage.identity else None for name in _COMPOSED},
+    )
+    summary = build(config["algo"], _partial_=True)(parts=parts).fit()
+    runtime.on_main(lambda: measure(folder, config, config["evaluation"], seed=0))
+    runtime.on_main(lambda: report(folder))
+    return dict(summary)
+
+
+_COMPOSED = ("reward", "risk", "scalarize", "preference")
+
+
+def _record_data(folder: RunFolder, corpus: Corpus, runtime: Runtime) -> None:
+    """Keep what the data was; a continued run refuses other data."""
+    for note in corpus.notes:
+        say(f"dataset {corpus.name}: {note}")
+    counts = {kind: {s: len(rows) for s, rows in getattr(corpus, kind).items()} for kind in ("supervised", "pairs", "prompts")}
+    now = {"name": corpus.name, "objectives": list(corpus.objectives), "fingerprint": corpus.fingerprint, "rows": counts}
+    now |= {"max_prompt": corpus.max_prompt, "max_response": corpus.max_response}
+    path = folder.path / "dataset.json"
+
+    def record() -> None:
+        if path.is_file():
+            if read_json(path)["fingerprint"] != corpus.fingerprint:
+                raise InputError(f"{path}: the data changed since this run began; use runtime.fresh=true to begin anew")
+        else:
+            write_json(path, now | {"notes": corpus.notes})
+
+    runtime.on_main(record)
+
+
+def measure(folder: RunFolder, config: Mapping[str, Any], evaluation: Mapping[str, Any], *, seed: int) -> None:
+    """Write the tables of a run: the front of a policy, or the quality of a reward model."""
+    if (folder.path / "policy").is_dir():
+        _measure_front(folder, config, evaluation, seed=seed)
+    elif (folder.path / "reward").is_dir():
+        corpus = load_corpus(config)
+        panel = ModelPanel.load(folder.path / "reward", _device())
+        table, numbers = reward_model.measure(panel, corpus.pairs["test"], corpus.world, kind=panel.model.kind)
+        reward_model.write(folder.tables, table, numbers)
+
+
+def _measure_front(folder: RunFolder, config: Mapping[str, Any], evaluation: Mapping[str, Any], *, seed: int) -> None:
+    corpus = load_corpus(config)
+    device = _device()
+    policy, tokenizer = load_policy(folder.path / "policy", device, build(config["model"]))
+    upstream = folder.identity.get("upstream", {})
+    scorers: dict[str, Panel] = {}
+    provenance: dict[str, Any] = {}
+    if corpus.world is not None:
+        scorers["gold"] = GoldPanel(corpus.world).select(corpus.objectives)
+        provenance["gold"] = {"kind": "rules of the world", "world": corpus.world.name}
+    reward = reward_folder(folder, config)
+    if reward is not None:
+        scorers["reward"] = ModelPanel.load(reward, device).select(corpus.objectives)
+        provenance["reward"] = {"kind": "reward model", "run": upstream.get("reward"), "trained the policy": True}
+    table, samples = build(evaluation).measure(policy, corpus.encoder(tokenizer), corpus, scorers, seed=seed)
+    head = {
+        "run": folder.id,
+        "model": config["model"]["name"],
+        "smoke": config["model"]["smoke"],
+        "scorers": provenance,
+        "judge": "gold" if "gold" in scorers else "reward",
+        "units": {"gold": "score of the world", "reward": "standard deviations of the reference policy"},
+    }
+    write_lines(folder.tables / "samples.jsonl", samples)
+    write_json(folder.tables / "front.json", head | table)
+
+
+def reward_folder(folder: RunFolder, config: Mapping[str, Any]) -> Path | None:
+    """The reward model that a policy was trained with; None for rules."""
+    named = folder.identity.get("upstream", {}).get("reward")
+    if named is None:
+        return None
+    for candidate in (folder.path.parent / named / PRODUCT["reward"], Path(config["start"]["reward"])):
+        if candidate.is_dir():
+            return candidate
+    raise InputError(f"{folder.path}: the reward run {named} that this policy was trained with is gone")
+
+
+def _device() -> Any:
+    import torch  # noqa: PLC0415
+
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def report(folder: RunFolder) -> None:
+    """Write the page of a policy run, with the curves of the runs that it stands on."""
+    if not (folder.tables / "front.json").is_file():
+        return
+    runs = folder.identity.get("upstream", {}).values()
+    below = [folder.path.parent / name for name in runs if isinstance(name, str)]
+    write_report(folder.path, [(path.name, path) for path in (*below, folder.path) if path.is_dir()])

@@ -1,0 +1,68 @@
+"""Opening a finished policy run to use it: what generate, export and evaluate share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+
+from mora.dataset.encode import Encoder
+from mora.errors import InputError
+from mora.files import read_json
+from mora.model.load import ModelSpec
+from mora.model.policy import Policy
+from mora.model.stored import load_policy
+from mora.runtime.folder import RunFolder
+from mora.settings.identity import plain
+
+
+@dataclass(kw_only=True)
+class PolicyRun:
+    """A trained policy with its tokenizer and the names of its objectives."""
+
+    folder: RunFolder
+    config: dict[str, Any]
+    policy: Policy
+    encoder: Encoder
+    objectives: list[str]
+    device: torch.device
+
+
+def open_run(run: str, root: str) -> tuple[RunFolder, dict[str, Any]]:
+    """A finished run and its configuration.  Raises InputError for a folder that is none."""
+    folder = RunFolder.find(run, root)
+    if not folder.finished:
+        raise InputError(f"{folder.path} is not finished; run its command again to complete it: see {folder.path / 'overrides.yaml'}")
+    return folder, plain(OmegaConf.load(folder.path / "config.yaml"))
+
+
+def open_policy(run: str, root: str) -> PolicyRun:
+    """The policy of a finished run.  Raises InputError when the run trained something else."""
+    folder, config = open_run(run, root)
+    stored = folder.path / "policy"
+    if not stored.is_dir():
+        kind = str(config["algo"]["_target_"]).rsplit(".", 1)[-1]
+        raise InputError(f"{folder.path} holds no steerable policy (it is a run of {kind}); name a run of algo=panacea")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    spec = ModelSpec(**{k: v for k, v in config["model"].items() if k != "_target_"})
+    policy, tokenizer = load_policy(stored, device, spec)
+    limits = read_json(folder.path / "dataset.json")
+    return PolicyRun(
+        folder=folder,
+        config=config,
+        policy=policy,
+        encoder=Encoder(tokenizer, limits["max_prompt"], limits["max_response"], "cut_answer"),
+        objectives=list(policy.adapter.settings.objectives),
+        device=device,
+    )
+
+
+def output_folder(out: str | None, folder: RunFolder, name: str) -> Path:
+    """Where an export goes: ``out``, else a folder inside the run.  Raises InputError for a path that is taken."""
+    path = folder.path / "export" / name if out is None else Path(out)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(f"out={path} exists and is not empty; name another folder or delete it")
+    return path

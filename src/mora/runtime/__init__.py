@@ -1,0 +1,1 @@
+"""Run folders, processes, the optimizer step, exact resume, and trackers."""

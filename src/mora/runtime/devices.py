@@ -1,0 +1,182 @@
+"""The processes and devices of one launch, under Accelerate."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list, gather_object
+from torch import Tensor
+
+from mora.errors import InputError
+from mora.runtime.zero import deepspeed_plugin, launched_with_deepspeed
+
+T = TypeVar("T")
+Rows = TypeVar("Rows", bound=Any)
+
+
+@dataclass(kw_only=True, eq=False)
+class Runtime:
+    """`runtime=default`; the fields are the keys of conf/runtime/*.yaml.  Made once per process.
+
+    Holds the Accelerator.  Raises ``InputError`` when the launcher started more processes than Accelerate sees, or when
+    the named device does not exist.
+    """
+
+    device_type: Literal["auto", "cpu", "cuda"]
+    precision: Literal["fp32", "bf16"]
+    micro_batch: int | None
+    save_every: int
+    keep_checkpoints: int
+    deterministic: bool
+    threads: int | None
+    fresh: bool
+    seed: int
+    timeout: float
+    deepspeed: Mapping[str, Any]
+    accelerator: Accelerator = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Join the process group, seed everything and set threads and determinism."""
+        self._check()
+        if self.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            torch.backends.cudnn.benchmark = False
+        torch.use_deterministic_algorithms(self.deterministic)
+        cpu = self.device_type == "cpu" or (self.device_type == "auto" and not torch.cuda.is_available())
+        backend = "gloo" if cpu else "nccl"
+        process_group = InitProcessGroupKwargs(backend=backend, timeout=timedelta(seconds=self.timeout))
+        distributed = "LOCAL_RANK" in os.environ
+        zero = distributed and launched_with_deepspeed()
+        plugin = deepspeed_plugin(cpu=cpu, extra=self.deepspeed) if zero else None
+        self.accelerator = Accelerator(
+            cpu=cpu and not zero,
+            mixed_precision="no",  # `autocast` is the one place for bf16, the same with and without DeepSpeed
+            deepspeed_plugin=plugin,
+            kwargs_handlers=[process_group] if distributed else [],
+        )
+        launched = int(os.environ.get("WORLD_SIZE", "1"))
+        if self.accelerator.num_processes != launched:
+            raise InputError(
+                f"the launcher started {launched} processes (WORLD_SIZE) but Accelerate works with "
+                f"{self.accelerator.num_processes}; launch as described in launch/README.md, without --cpu"
+            )
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        self.reseed()
+
+    def _check(self) -> None:
+        for name in ("save_every", "keep_checkpoints"):
+            value = {"save_every": self.save_every, "keep_checkpoints": self.keep_checkpoints}[name]
+            if value < 1:
+                raise InputError(f"runtime.{name} is {value}; set it to 1 or more")
+        if self.micro_batch is not None and self.micro_batch < 1:
+            raise InputError(
+                f"runtime.micro_batch is {self.micro_batch}; set a number of rows, or null for all at once"
+            )
+        if self.device_type not in ("auto", "cpu", "cuda"):
+            raise InputError(f"runtime.device_type is {self.device_type!r}; set auto, cpu or cuda")
+        if self.device_type == "cuda" and not torch.cuda.is_available():
+            raise InputError("runtime.device_type is cuda but torch sees no CUDA device; set auto or cpu")
+        if self.precision not in ("fp32", "bf16"):
+            raise InputError(f"runtime.precision is {self.precision!r}; set fp32 or bf16")
+
+    @property
+    def rank(self) -> int:
+        """The number of this process, from 0."""
+        return int(self.accelerator.process_index)
+
+    @property
+    def world(self) -> int:
+        """How many processes train together."""
+        return int(self.accelerator.num_processes)
+
+    @property
+    def main(self) -> bool:
+        """Whether this process is rank 0, the only one that writes."""
+        return self.rank == 0
+
+    @property
+    def device(self) -> torch.device:
+        """Where this process computes."""
+        return torch.device(self.accelerator.device)
+
+    def autocast(self) -> torch.autocast:
+        """A context (or decorator) in which matrix products run in ``precision``; weights keep their own."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
+
+    def share(self, rows: Rows) -> Rows:
+        """This rank's contiguous slice of ``rows`` (indices, a list or a tensor; split along its first axis).
+
+        Raises ``InputError`` when the rows do not split evenly.
+        """
+        count, world = len(rows), self.world
+        if count % world:
+            below, above = count // world * world, (count // world + 1) * world
+            fitting = f"{below} or {above}" if below else f"{above}"
+            raise InputError(
+                f"{count} rows cannot be split evenly over {world} processes; set the batch size to a multiple of "
+                f"{world} (such as {fitting}), or launch another number of processes"
+            )
+        each = count // world
+        return rows[self.rank * each : (self.rank + 1) * each]
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The elementwise sum over ranks, on every rank; same shape on all ranks."""
+        return self.accelerator.reduce(tensor.to(self.device), reduction="sum")  # type: ignore[no-any-return]
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        """The tensors of all ranks joined along the first axis in rank order; same shape on all ranks."""
+        return self.accelerator.gather(tensor.to(self.device).contiguous())  # type: ignore[no-any-return]
+
+    def collect(self, items: Sequence[T]) -> list[T]:
+        """The lists of all ranks joined in rank order, on every rank (texts, rows, numbers)."""
+        return list(gather_object(list(items))) if self.world > 1 else list(items)
+
+    def broadcast(self, value: T) -> T:
+        """Rank 0's ``value`` on every rank."""
+        if self.world == 1:
+            return value
+        box = [value]
+        broadcast_object_list(box, from_process=0)
+        return box[0]
+
+    def on_main(self, work: Callable[[], T]) -> T:
+        """Run ``work`` on rank 0 and give its result to every rank; an exception is raised on all of them."""
+        if self.world == 1:
+            return work()
+        result: T | None = None
+        error: Exception | None = None
+        if self.main:
+            try:
+                result = work()
+            except Exception as caught:
+                error = caught
+        user, message = self.broadcast((isinstance(error, InputError), None if error is None else str(error)))
+        if error is not None:
+            raise error
+        if message is not None:
+            raise InputError(message) if user else RuntimeError(f"rank 0 failed: {message}")
+        return self.broadcast(result)  # type: ignore[return-value]
+
+    def barrier(self) -> None:
+        """Wait until every rank is here."""
+        self.accelerator.wait_for_everyone()
+
+    def reseed(self, step: int | None = None) -> None:
+        """Seed python, numpy and torch from (seed, step, rank), so that no generator state has to be kept to resume.
+
+        Without ``step``, before a stage begins, all ranks draw the same.
+        """
+        key = [self.seed & 0xFFFFFFFF] if step is None else [self.seed & 0xFFFFFFFF, step, self.rank]
+        words = np.random.SeedSequence(key).generate_state(2)
+        random.seed(int(words[0]))
+        np.random.seed(int(words[0]))
+        torch.manual_seed((int(words[0]) << 32 | int(words[1])) & (2**63 - 1))

@@ -1,0 +1,270 @@
+"""Experience of policy optimization: sampled rows with all that an update needs, each row at its own preference."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from mora.dataset.encode import Encoder
+from mora.errors import InputError
+from mora.functional.advantages import token_rewards
+from mora.functional.kl import sequence_kl
+from mora.model.generate import Sampling
+from mora.model.policy import Policy
+from mora.reward.panel import Panel
+from mora.runtime.parts import Parts
+from mora.runtime.rollout import decode, sample_reference, sample_rows
+from mora.types import Prompts, Row
+
+ON_POLICY = Sampling(temperature=1.0, top_p=1.0, top_k=0)
+
+
+@dataclass(kw_only=True)
+class RolloutSettings:
+    """How a step's experience is made; the fields are the keys of ``algo.rollout``."""
+
+    prompts: int
+    samples: int
+    kl_coef: float
+    score_clip: float | None
+    normalize_rewards: bool
+    normalize_advantages: Literal["none", "scale", "whiten"]
+    reference_prompts: int
+    reference_samples: int
+
+    def standardize(self, panel: Panel, model: PreTrainedModel, encoder: Encoder, parts: Parts) -> None:
+        """Fit the panel's scale on answers of the reference policy to training prompts."""
+        samples = sample_reference(
+            model,
+            encoder,
+            parts.corpus.prompts["train"][: self.reference_prompts],
+            samples=self.reference_samples,
+            seed=parts.seed,
+            batch_size=512,
+            device=parts.runtime.device,
+        )
+        panel.standardize(samples.prompts, samples.texts, provenance=dict(parts.provenance) | {"seed": str(parts.seed)})
+
+
+@dataclass(kw_only=True)
+class Experience:
+    """One rank's rows of a rollout.  Sequences are left-padded prompts followed by right-padded responses."""
+
+    ids: Tensor  # (B, L)
+    mask: Tensor  # (B, L)
+    response: Tensor  # (B, T) True on response tokens
+    preference: Tensor  # (B, M): sampled once, before generation, and used by every later step
+    old_logps: Tensor  # (B, T)
+    ref_logps: Tensor  # (B, T)
+    values: Tensor  # (B, T, C)
+    rewards: Tensor  # (B, M), in standard deviations of the reference policy
+    gains: Tensor  # (B,)
+    entropy: Tensor  # (B, T)
+    advantages: Tensor  # (B, T)
+    returns: Tensor  # (B, T, C)
+    offset: int  # place of the first row in the global batch
+    global_rows: int
+    global_tokens: float
+    normalizer: float  # of an update: rows of a minibatch times the longest response allowed
+    prompts: list[str]
+    texts: list[str]
+
+    def minibatches(self, count: int, *, seed: int, step: int, epoch: int) -> list[list[int]]:
+        """This rank's rows of each minibatch.
+
+        Among each ``count`` consecutive rows of the global batch every minibatch gets one, at random: minibatches are the
+        same sets of rows on any number of processes.
+        """
+        generator = np.random.Generator(np.random.Philox(key=[seed & (2**63 - 1), (step << 16) + epoch]))
+        blocks = np.tile(np.arange(count), (self.global_rows // count, 1))
+        place = generator.permuted(blocks, axis=1).reshape(-1)[self.offset : self.offset + len(self.ids)]
+        return [np.flatnonzero(place == number).tolist() for number in range(count)]
+
+    def take(self, index: list[int]) -> Experience:
+        """Some rows."""
+        rows = torch.tensor(index, device=self.ids.device)
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        chosen = {k: v[rows] for k, v in values.items() if isinstance(v, Tensor)}
+        texts = {k: [v[i] for i in index] for k, v in values.items() if isinstance(v, list)}
+        return Experience(**(values | chosen | texts))
+
+
+class Roller:
+    """Makes experience: sample, score, value, advantage."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        settings: RolloutSettings,
+        panel: Panel,
+        encoder: Encoder,
+        advantage: Callable[..., tuple[Tensor, Tensor]],
+        minibatches: int,
+    ) -> None:
+        self.parts, self.settings, self.panel, self.encoder = parts, settings, panel, encoder
+        self.advantage, self.minibatches = advantage, minibatches
+        unit = parts.preference.unit  # type: ignore[union-attr]
+        if parts.scalarize.shares and (unit == "row" or (unit == "group" and settings.samples < 2)):  # type: ignore[union-attr]
+            raise InputError(
+                "scalarize=tchebycheff_expected takes means over rows that share a preference: set preference=group with "
+                "algo.rollout.samples of 2 or more, or preference=batch"
+            )
+        share = settings.prompts * settings.samples / parts.runtime.world
+        if share % minibatches:
+            raise InputError(
+                f"{settings.prompts} prompts x {settings.samples} samples on {parts.runtime.world} processes cannot be cut "
+                f"into algo.minibatches={minibatches} equal parts; change algo.rollout.prompts or algo.minibatches"
+            )
+
+    @torch.no_grad()
+    def roll_out(self, policy: Policy, rows: Sequence[Row], step: int) -> Experience:
+        """Answers of the current policy to ``rows``, ready for updates."""
+        parts, settings, encoder = self.parts, self.settings, self.encoder
+        policy.eval()
+        places = parts.runtime.share(range(len(rows) * settings.samples))
+        prompts, groups = sample_rows(rows, settings.samples, encoder, parts.runtime.device, places)
+        assert parts.preference is not None
+        preference = parts.preference(
+            prompts.row_ids, groups, len(self.panel.objectives), seed=parts.seed, step=step
+        ).to(parts.runtime.device)
+        tokens, response = policy.generate(
+            prompts,
+            preference,
+            sampling=ON_POLICY,
+            seed=parts.seed,
+            step=step,
+            max_new_tokens=encoder.max_response,
+            eos=encoder.eos,
+            pad=encoder.pad,
+        )
+        longest = int(response.sum(-1).max())
+        tokens, response = tokens[:, :longest], response[:, :longest]
+        texts = decode(tokens, response, encoder)
+        forward = self._passes(policy, prompts, tokens, response, preference)
+        if step == 0 and bool((forward["old_logps"] != forward["ref_logps"]).any()):
+            raise RuntimeError("at step 0 the adapted policy is not its reference: the adapter does not start at zero")
+        rewards = self._rewards(prompts.texts, texts)
+        gains, advantages, returns = self._advantages(rewards, preference, response, forward)
+        policy.train()
+        global_rows = len(rows) * settings.samples
+        return Experience(
+            ids=torch.cat([prompts.ids, tokens], 1),
+            mask=torch.cat([prompts.mask, response], 1),
+            response=response,
+            preference=preference,
+            rewards=rewards,
+            gains=gains,
+            advantages=advantages,
+            returns=returns,
+            offset=places[0],
+            global_rows=global_rows,
+            global_tokens=float(parts.runtime.sum(response.sum().float())),
+            normalizer=global_rows / self.minibatches * encoder.max_response,
+            prompts=prompts.texts,
+            texts=texts,
+            **forward,
+        )
+
+    def _passes(
+        self, policy: Policy, prompts: Prompts, tokens: Tensor, response: Tensor, preference: Tensor
+    ) -> dict[str, Tensor]:
+        """Log-probabilities of policy and reference, values and entropies, by the forward that training uses."""
+        ids, mask = torch.cat([prompts.ids, tokens], 1), torch.cat([prompts.mask, response], 1)
+        length = tokens.shape[1]
+        found: dict[str, list[Tensor]] = {"old_logps": [], "ref_logps": [], "values": [], "entropy": []}
+        for index in self.parts.micro_batches(range(len(ids))):
+            rows = slice(index[0], index[-1] + 1)
+            forward = policy(ids[rows], mask[rows], preference[rows], response=length)
+            found["old_logps"].append(forward.logps)
+            found["values"].append(forward.values)
+            found["entropy"].append(forward.entropy)
+            found["ref_logps"].append(policy.reference(ids[rows], mask[rows], response=length))
+        return {name: torch.cat(parts) for name, parts in found.items()}
+
+    def _rewards(self, prompts: list[str], texts: list[str]) -> Tensor:
+        """Risk of the panel's belief, clipped and normalized by choice: (B, M)."""
+        assert self.parts.risk is not None
+        rewards = self.parts.risk(self.panel.score(prompts, texts)).to(self.parts.runtime.device)
+        if self.settings.score_clip is not None:
+            rewards = rewards.clamp(-self.settings.score_clip, self.settings.score_clip)
+        if self.settings.normalize_rewards:
+            everything = self.parts.runtime.gather(rewards)
+            rewards = (rewards - everything.mean(0)) / everything.std(0, correction=0).clamp_min(1e-6)
+        return rewards
+
+    def _advantages(
+        self, rewards: Tensor, preference: Tensor, response: Tensor, forward: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Gains (B,), scalarized advantages (B, T) and returns per stream (B, T, C)."""
+        runtime, scalarize = self.parts.runtime, self.parts.scalarize
+        assert scalarize is not None
+        if scalarize.shares:  # a mean over rows that may stand on other processes
+            start = runtime.rank * len(rewards)
+            gains = scalarize(runtime.gather(rewards), runtime.gather(preference))[start : start + len(rewards)]
+        else:
+            gains = scalarize(rewards, preference)
+        streams = rewards if scalarize.linear else gains[:, None]
+        token_level = token_rewards(
+            streams, forward["old_logps"], forward["ref_logps"], response, kl_coef=self.settings.kl_coef
+        )
+        advantages, returns = self.advantage(token_level, forward["values"], response)
+        weights = preference[:, None, :] if scalarize.linear else torch.ones_like(streams)[:, None, :]
+        return gains, self._normalized((advantages * weights).sum(-1), response), returns
+
+    def _normalized(self, advantages: Tensor, response: Tensor) -> Tensor:
+        how = self.settings.normalize_advantages
+        if how == "none":
+            return advantages
+        keep = response.float()
+        moments = torch.stack([keep.sum(), (advantages * keep).sum(), (advantages**2 * keep).sum()]).double()
+        count, total, squares = self.parts.runtime.sum(moments)
+        mean = total / count
+        std = (squares / count - mean**2).clamp_min(1e-12).sqrt()
+        shift = mean if how == "whiten" else torch.zeros_like(mean)
+        return ((advantages - shift.to(advantages)) / std.to(advantages)) * keep
+
+    def metrics(self, experience: Experience) -> dict[str, float]:
+        """Means over the global batch of what was sampled."""
+        response = experience.response
+        kl = sequence_kl(experience.old_logps, experience.ref_logps, response)
+        columns = {
+            "gain": experience.gains,
+            "kl": kl,
+            "length": response.sum(-1).float(),
+            "entropy": (experience.entropy * response).sum(-1) / response.sum(-1),
+            "ended": ((experience.ids[:, -response.shape[1] :] == self.encoder.eos) & response).any(-1).float(),
+        }
+        names = self.panel.objectives
+        columns |= {f"reward/{name}": experience.rewards[:, i] for i, name in enumerate(names)}
+        if self.parts.corpus.world is not None:
+            gold = self.parts.corpus.world.gold(experience.prompts, experience.texts)
+            columns |= {f"gold/{n}": torch.from_numpy(gold[:, i]).to(kl) for i, n in enumerate(names)}
+        table = self.parts.runtime.gather(torch.stack(list(columns.values()), dim=1).float())
+        metrics = dict(zip(columns, table.double().mean(0).tolist(), strict=True))
+        return metrics | self._explained(experience) | self._steering(experience, names)
+
+    def _explained(self, experience: Experience) -> dict[str, float]:
+        """Share of the variance of returns that the critic explains, over all streams."""
+        keep = experience.response[..., None].expand_as(experience.returns).double()
+        returns, errors = experience.returns.double(), (experience.returns - experience.values).double()
+        sums = torch.stack([keep.sum(), *(((x**p) * keep).sum() for x in (returns, errors) for p in (1, 2))])
+        n, r1, r2, e1, e2 = self.parts.runtime.sum(sums).tolist()
+        variance, residual = r2 / n - (r1 / n) ** 2, e2 / n - (e1 / n) ** 2
+        return {"value/explained_variance": 1 - residual / variance if variance > 0 else 0.0}
+
+    def _steering(self, experience: Experience, names: Sequence[str]) -> dict[str, float]:
+        """Correlation over rows between the weight of an objective and its reward."""
+        pairs = self.parts.runtime.gather(torch.cat([experience.preference, experience.rewards], dim=1)).double()
+        pairs = pairs - pairs.mean(0)
+        half = len(names)
+        weights, rewards = pairs[:, :half], pairs[:, half:]
+        scale = (weights.square().sum(0) * rewards.square().sum(0)).sqrt().clamp_min(1e-12)
+        steering = ((weights * rewards).sum(0) / scale).tolist()
+        return {f"steering/{name}": value for name, value in zip(names, steering, strict=True)}

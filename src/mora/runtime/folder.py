@@ -1,0 +1,229 @@
+"""Run folders: one per identity, made whole, written by one process at a time, continued by the same command."""
+
+from __future__ import annotations
+
+import difflib
+import fcntl
+import json
+import os
+import re
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+from mora.errors import InputError
+from mora.files import TEMPORARY, read_json, remove_temporary, sync_folder, sync_tree, write_json, write_text
+from mora.runtime.console import say
+from mora.runtime.devices import Runtime
+from mora.runtime.environment import describe
+from mora.settings.identity import canonical_json, identity_hash
+
+T = TypeVar("T")
+POLL = 1.0  # seconds between two attempts to take the lock
+IDENTITY, STATUS, ENVIRONMENT = "identity.json", "status.json", "environment.json"
+REQUIRED = (IDENTITY, "config.yaml", STATUS)
+
+
+@dataclass(kw_only=True, eq=False)
+class RunFolder:
+    """One run on disk.  With ``runtime``, every rank calls every method and rank 0 writes."""
+
+    path: Path
+    runtime: Runtime | None = None
+    _identity: dict[str, Any] = field(default_factory=dict, repr=False)
+    _texts: dict[str, str] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def open(
+        cls,
+        root: Path | str,
+        slug: str,
+        identity: Mapping[str, Any],
+        *,
+        config: str,
+        overrides: str,
+        diff: str,
+        runtime: Runtime | None = None,
+    ) -> RunFolder:
+        """The folder ``<root>/<slug>-<hash of identity>``, made when it does not exist.
+
+        ``config``, ``overrides`` and ``diff`` are the texts of the files of the same names.  ``runtime`` is needed with
+        more than one process.  Raises ``InputError`` when the folder exists and is no run, or one of another identity.
+        """
+        if runtime is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise ValueError("RunFolder.open needs the runtime when several processes work together")
+        identity = json.loads(canonical_json(identity))
+        name = f"{re.sub(r'[^A-Za-z0-9._-]+', '-', slug).strip('-.')}-{identity_hash(identity)}"
+        texts = {"config.yaml": config, "overrides.yaml": overrides, "diff.yaml": diff}
+        run = cls(path=Path(root) / name, runtime=runtime, _identity=identity, _texts=texts)
+        if not run._on_main(run._whole):
+            with run.lock():
+                pass
+        run._on_main(run._check)
+        return run
+
+    @classmethod
+    def find(cls, path_or_id: Path | str, root: Path | str, runtime: Runtime | None = None) -> RunFolder:
+        """An existing run, by path or by its name below ``root``.  Raises ``InputError`` when there is none."""
+        given = Path(path_or_id)
+        candidates = [given, Path(root) / given]
+        path = next((candidate for candidate in candidates if candidate.is_dir()), None)
+        if path is None:
+            names = [p.name for p in Path(root).iterdir() if (p / IDENTITY).is_file()] if Path(root).is_dir() else []
+            near = difflib.get_close_matches(given.name, names, n=3, cutoff=0.3)
+            hint = f"nearest: {', '.join(near)}" if near else f"{root} holds no run; train one first"
+            raise InputError(f"there is no run {given}, neither as a path nor below {root}; {hint}")
+        missing = [name for name in REQUIRED if not (path / name).is_file()]
+        if missing:
+            raise InputError(f"{path} is no run folder: {', '.join(missing)} missing; name a folder made by mora.train")
+        return cls(path=path, runtime=runtime, _identity=read_json(path / IDENTITY))
+
+    @property
+    def id(self) -> str:
+        """The folder's name, which names the run everywhere."""
+        return self.path.name
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the states to continue from are."""
+        return self.path / "checkpoints"
+
+    @property
+    def tables(self) -> Path:
+        """Where the evaluation writes."""
+        return self.path / "tables"
+
+    @property
+    def report(self) -> Path:
+        """Where the report writes."""
+        return self.path / "report"
+
+    @property
+    def metrics(self) -> Path:
+        """The file with one row per training step."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What determines the result, as it was hashed."""
+        return self._identity
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """The content of status.json."""
+        content: dict[str, Any] = self._on_main(lambda: read_json(self.path / STATUS))
+        return content
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run is done."""
+        return bool(self.status["state"] == "finished")
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What ``finish`` was given; empty before."""
+        return dict(self.status.get("summary", {}))
+
+    def note(self, state: str, **fields: Any) -> None:
+        """Write status.json."""
+        self._on_main(lambda: write_json(self.path / STATUS, {"state": state, **fields}))
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Mark the run as done."""
+        self.note("finished", summary=dict(summary))
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run for this launch; waits, and says so, while another one holds it.
+
+        Inside, the folder exists and nothing of a killed writer is left.  The lock ends with the process.
+        """
+        handle = self._on_main_only(self._lock_file)
+        try:
+            waited = False
+            while not self._on_main(lambda: _taken(handle)):
+                if not waited:
+                    say(f"{self.path} is being written by another process; waiting until it is done")
+                waited = True
+                time.sleep(POLL)
+            if waited:
+                say(f"{self.path} is free; continuing")
+            self._on_main(self._make)
+            yield
+        finally:
+            if handle is not None:
+                handle.close()
+
+    def fresh(self) -> None:
+        """Move the old content aside under another name and begin anew; the lock must be held."""
+
+        def move() -> None:
+            number = 1
+            while (aside := self.path.with_name(f"{self.id}.before-{number}")).exists():
+                number += 1
+            os.replace(self.path, aside)
+            say(f"moved the earlier run to {aside}")
+            self._make()
+
+        self._on_main(move)
+
+    def _on_main(self, work: Callable[[], T]) -> T:
+        return work() if self.runtime is None else self.runtime.on_main(work)
+
+    def _on_main_only(self, work: Callable[[], T]) -> T | None:
+        return work() if self.runtime is None or self.runtime.main else None
+
+    def _lock_file(self) -> IO[str]:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return self.path.with_name(f".{self.id}.lock").open("a", encoding="utf-8")
+
+    def _whole(self) -> bool:
+        return all((self.path / name).is_file() for name in REQUIRED)
+
+    def _check(self) -> None:
+        if read_json(self.path / IDENTITY) != self._identity:
+            raise InputError(f"{self.path} belongs to another identity ({IDENTITY} differs); move that folder away")
+        then, now = read_json(self.path / ENVIRONMENT).get("packages", {}), describe()["packages"]
+        changed = [f"{name} {then.get(name)} -> {now.get(name)}" for name in now if then.get(name) != now.get(name)]
+        if changed and not self.finished_here():
+            say(
+                f"{self.id} was begun with other versions ({', '.join(changed)}); its numbers may differ in last digits"
+            )
+
+    def finished_here(self) -> bool:
+        """``finished`` as this process reads it, without the other ranks."""
+        return bool(read_json(self.path / STATUS)["state"] == "finished")
+
+    def _make(self) -> None:
+        for left in self.path.parent.glob(f"{TEMPORARY}{self.id}-*"):
+            shutil.rmtree(left)
+        if self.path.exists():
+            remove_temporary(self.path)
+            missing = [name for name in REQUIRED if not (self.path / name).is_file()]
+            if missing:
+                raise InputError(f"{self.path} is no whole run: {', '.join(missing)} missing; move that folder away")
+            return
+        temporary = self.path.with_name(f"{TEMPORARY}{self.id}-{socket.gethostname()}-{os.getpid()}")
+        temporary.mkdir()
+        for name, text in self._texts.items():
+            write_text(temporary / name, text)
+        write_json(temporary / IDENTITY, self._identity)
+        write_json(temporary / ENVIRONMENT, describe())
+        write_json(temporary / STATUS, {"state": "new"})
+        sync_tree(temporary)
+        os.replace(temporary, self.path)
+        sync_folder(self.path.parent)
+
+
+def _taken(handle: IO[str] | None) -> bool:
+    assert handle is not None  # only rank 0 asks
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

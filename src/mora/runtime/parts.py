@@ -1,0 +1,84 @@
+"""What every algorithm is handed: built once from the configuration, one object per group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from mora.dataset.corpus import Corpus
+from mora.dataset.encode import Encoder
+from mora.errors import InputError
+from mora.functional.preference import Sampler
+from mora.model.load import ModelSpec, load_causal, load_tokenizer
+from mora.reward import RewardKind
+from mora.reward.panel import GoldPanel, ModelPanel, Panel
+from mora.runtime.engine import Engine, Runtime
+from mora.runtime.folder import RunFolder
+from mora.runtime.loop import Loop
+from mora.runtime.track import Tracker
+from mora.types import RewardBelief
+
+
+@dataclass(kw_only=True)
+class Parts:
+    """The objects of a run.  ``policy`` and ``reward_folder`` name what earlier stages left, None where there was none."""
+
+    seed: int
+    folder: RunFolder
+    runtime: Runtime
+    tracker: Tracker
+    corpus: Corpus
+    model: ModelSpec
+    policy: str | None  # folder or hub id of the policy to start from
+    reward_folder: Path | None  # model folder of the reward run
+    reward: RewardKind | None
+    risk: Callable[[RewardBelief], Tensor] | None
+    scalarize: Any | None
+    preference: Sampler | None
+    provenance: Mapping[str, str]  # ids of the runs that this one stands on
+
+    def starting_model(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        """The policy to start from with its tokenizer; without one, the base model."""
+        if self.policy is None:
+            tokenizer = self.model.tokenizer(self.corpus.tokenizer_texts(), words=self.corpus.words)
+            return self.model.build(tokenizer, seed=self.seed).to(self.runtime.device), tokenizer
+        tokenizer = load_tokenizer(self.policy)
+        return load_causal(self.policy, self.model).to(self.runtime.device), tokenizer
+
+    def encoder(self, tokenizer: PreTrainedTokenizerBase) -> Encoder:
+        """The encoder of this corpus' limits for one tokenizer."""
+        return self.corpus.encoder(tokenizer)
+
+    def panel(self) -> Panel:
+        """The reward of this run: rules of the world, or the model of the reward run."""
+        if self.reward_folder is None:
+            assert self.corpus.world is not None
+            return GoldPanel(self.corpus.world).select(self.corpus.objectives)
+        return ModelPanel.load(self.reward_folder, self.runtime.device).select(self.corpus.objectives)
+
+    def loop(self, engine: Engine, total: int, stateful: Mapping[str, Any] | None = None) -> Loop:
+        """The step loop of this run: resume, checkpoints, metrics, progress."""
+        return Loop(self.folder, self.runtime, engine, total=total, stateful=stateful or {}, tracker=self.tracker)
+
+    def micro_batches(self, rows: Sequence[int]) -> list[list[int]]:
+        """This rank's rows, cut to ``runtime.micro_batch`` at most."""
+        size = self.runtime.micro_batch or max(len(rows), 1)
+        return [list(rows[i : i + size]) for i in range(0, len(rows), size)]
+
+
+def total_steps(*, steps: int | None, epochs: float | None, rows: int, batch_size: int) -> int:
+    """Optimizer steps of a run: ``steps``, or as many as ``epochs`` passes over ``rows`` take (at least one).
+
+    Raises InputError unless exactly one of the two is given.
+    """
+    if (steps is None) == (epochs is None):
+        raise InputError("algo.steps and algo.epochs: give one of the two and set the other to null")
+    if steps is not None:
+        return steps
+    assert epochs is not None
+    return max(round(epochs * rows / batch_size), 1)

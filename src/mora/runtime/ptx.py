@@ -1,0 +1,61 @@
+"""The PTX term: likelihood of supervised answers beside a policy-gradient loss (InstructGPT, Ouyang et al. 2022, eq. 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from mora.dataset import collate
+from mora.dataset.encode import Encoder
+from mora.dataset.order import batch
+from mora.errors import InputError
+from mora.runtime.parts import Parts
+from mora.types import Row
+
+
+class Pretraining:
+    """Closures of ``-coef * mean log pi(answer token)`` at preferences drawn like those of the rollout."""
+
+    def __init__(self, parts: Parts, encoder: Encoder, *, coef: float, batch_size: int) -> None:
+        self.parts, self.encoder, self.coef, self.batch_size = parts, encoder, coef, batch_size
+        self.rows = encoder.admit(parts.corpus.supervised["train"]) if coef > 0 else []
+        if coef > 0 and not self.rows:
+            raise InputError("algo.ptx_coef is positive but the dataset has no supervised rows; set algo.ptx_coef=0")
+
+    def closures(self, module: nn.Module, update: int) -> list[Callable[[], Tensor]]:
+        """The micro-batches of one update, this rank's share; none when the coefficient is 0."""
+        if self.coef == 0:
+            return []
+        chosen = batch(update, len(self.rows), self.batch_size, self.parts.seed)
+        tokens = sum(len(self.encoder.response(self.rows[i].responses[0])) for i in chosen)
+        mine = self.parts.runtime.share(chosen)
+        return [
+            partial(self.loss, module, [self.rows[i] for i in index], tokens, update)
+            for index in self.parts.micro_batches(mine)
+        ]
+
+    def loss(self, module: nn.Module, rows: Sequence[Row], tokens: float, update: int) -> Tensor:
+        """``-coef * sum log pi(answer token) / tokens``; ``tokens`` counts the global batch."""
+        device, encoder = self.parts.runtime.device, self.encoder
+        prompts = collate.prompts(rows, encoder).to(device)
+        answers = [torch.tensor(encoder.response(row.responses[0])) for row in rows]
+        tokens_ = pad_sequence(answers, batch_first=True, padding_value=encoder.pad).to(device)
+        lengths = torch.tensor([len(a) for a in answers], device=device)
+        response = torch.arange(tokens_.shape[1], device=device) < lengths[:, None]
+        assert self.parts.preference is not None
+        keys = torch.tensor([row.id for row in rows], dtype=torch.int64)
+        preference = self.parts.preference(
+            keys, keys, len(self.parts.corpus.objectives), seed=self.parts.seed, step=update
+        ).to(device)
+        output = module(
+            torch.cat([prompts.ids, tokens_], 1),
+            torch.cat([prompts.mask, response], 1),
+            preference,
+            response=tokens_.shape[1],
+            with_values=False,
+        )
+        return -self.coef * torch.where(response, output.logps, 0.0).sum() / tokens

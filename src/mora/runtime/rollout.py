@@ -1,0 +1,119 @@
+"""Sampling answers for prompts, with the identities that random draws are keyed by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from mora.dataset import collate
+from mora.dataset.encode import Encoder
+from mora.functional.noise import Stream, hashed
+from mora.model.generate import Sampling, generate
+from mora.model.policy import Policy
+from mora.types import Prompts, Row
+
+
+ANSWERING = -2  # the step that draws of single answers are keyed by: never one of training
+
+
+@dataclass(kw_only=True)
+class Samples:
+    """Answers sampled for a list of prompts, several per prompt."""
+
+    prompts: list[str]  # B, each prompt repeated N times
+    texts: list[str]  # B
+    tokens: Tensor  # (B, T) right-padded
+    mask: Tensor  # (B, T)
+
+
+def sample_rows(
+    rows: Sequence[Row], samples: int, encoder: Encoder, device: torch.device, keep: Sequence[int] | None = None
+) -> tuple[Prompts, Tensor]:
+    """Each row ``samples`` times, left-padded, with an identity per sample; and the prompts' own identities (B,).
+
+    ``keep`` selects some of the repeated rows (those of one process) by their place.
+    """
+    places = range(len(rows) * samples) if keep is None else keep
+    repeated = [rows[i // samples] for i in places]
+    prompts = collate.prompts(repeated, encoder).to(device)
+    groups = torch.tensor([row.prompt_id for row in repeated], dtype=torch.int64, device=device)
+    number = torch.tensor([i % samples for i in places], dtype=torch.int64, device=device)
+    prompts.row_ids = hashed(0, Stream.ROW, groups, number)
+    return prompts, groups
+
+
+def decode(tokens: Tensor, mask: Tensor, encoder: Encoder) -> list[str]:
+    """Texts of responses (B, T): special tokens dropped."""
+    kept = [row[keep].tolist() for row, keep in zip(tokens.cpu(), mask.cpu(), strict=True)]
+    return encoder.tokenizer.batch_decode(kept, skip_special_tokens=True)
+
+
+def sample_reference(
+    model: PreTrainedModel,
+    encoder: Encoder,
+    rows: Sequence[Row],
+    *,
+    samples: int,
+    seed: int,
+    batch_size: int,
+    device: torch.device,
+) -> Samples:
+    """``samples`` answers per prompt from a plain model at temperature 1: what rewards are standardized on."""
+    prompts: list[str] = []
+    texts: list[str] = []
+    tokens, masks = [], []
+    per_batch = max(batch_size // samples, 1)
+    for start in range(0, len(rows), per_batch):
+        batch, _ = sample_rows(rows[start : start + per_batch], samples, encoder, device)
+        drawn, mask = generate(
+            model,
+            batch,
+            sampling=Sampling(temperature=1.0, top_p=1.0, top_k=0),
+            seed=seed,
+            step=0,
+            max_new_tokens=encoder.max_response,
+            eos=encoder.eos,
+            pad=encoder.pad,
+        )
+        prompts += batch.texts
+        texts += decode(drawn, mask, encoder)
+        tokens.append(drawn)
+        masks.append(mask)
+    return Samples(prompts=prompts, texts=texts, tokens=torch.cat(tokens), mask=torch.cat(masks))
+
+
+def answer(
+    policy: Policy,
+    encoder: Encoder,
+    prompts: Sequence[str],
+    preferences: Sequence[Sequence[float]],
+    *,
+    samples: int,
+    temperature: float,
+    max_new_tokens: int | None,
+    seed: int,
+) -> list[list[list[str]]]:
+    """Answers to every prompt under every preference, in one batch: ``[prompt][preference][sample]``.
+
+    The random numbers of a prompt's n-th answer are the same under every preference.
+    """
+    device = next(policy.parameters()).device
+    rows = [Row(prompt=prompt) for prompt in prompts for _ in preferences]
+    batch, _ = sample_rows(rows, samples, encoder, device)
+    weights = torch.tensor(preferences, dtype=torch.float32, device=device)
+    tokens, mask = policy.generate(
+        batch,
+        weights.repeat_interleave(samples, dim=0).repeat(len(prompts), 1),
+        sampling=Sampling(temperature=temperature, top_p=1.0, top_k=0),
+        seed=seed,
+        step=ANSWERING,
+        max_new_tokens=max_new_tokens or encoder.max_response,
+        eos=encoder.eos,
+        pad=encoder.pad,
+    )
+    texts = iter(decode(tokens, mask, encoder))
+    return [[[next(texts) for _ in range(samples)] for _ in preferences] for _ in prompts]

@@ -1,0 +1,1 @@
+"""Configuration: composition, the check of every key before anything is loaded, launching, identity.  No torch here."""

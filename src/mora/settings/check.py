@@ -1,0 +1,243 @@
+"""The strict check: every key of every cell of a sweep, before Hydra composes and long before torch is imported."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from mora.errors import InputError
+from mora.settings.declared import OVERLAYS, REQUIRED, SPECIAL
+from mora.settings.identity import flatten
+from mora.settings.overrides import parse, values
+from mora.settings.schema import Schema
+from mora.settings.targets import TargetError, targets
+from mora.settings.targets import check as check_target
+from mora.settings.tree import Tree
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Outcome of a check: what is wrong, and whether the command is a sweep."""
+
+    problems: tuple[str, ...]
+    multirun: bool
+
+    def refuse(self, command: str) -> None:
+        """Raise InputError with the numbered list of problems, if there is one."""
+        if self.problems:
+            count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+            lines = [f"  {number}. {problem}" for number, problem in enumerate(self.problems, 1)]
+            raise InputError("\n".join([f"{count} with the settings of {command}:", *lines]))
+
+
+def check(tree: Tree, overrides: Sequence[str], *, multirun: bool = False, complete: bool = True) -> Verdict:
+    """Check prepared overrides; ``complete`` also asks for the keys that have no default."""
+    parsed, problems = parse(overrides, tree.loader)
+    problems += _sweeping_hydra(parsed)
+    native = [o.input_line or "" for o in parsed if o.is_hydra_override() and not o.is_sweep_override()]
+    own = [o for o in parsed if not o.is_hydra_override()]
+    chosen, valued, found = _sort_out(tree, own)
+    problems += found
+    fixed = [o.input_line or "" for o in chosen if not o.is_sweep_override()]
+    try:
+        master = tree.compose([*native, *fixed])
+    except InputError as error:
+        return Verdict((*_unique(problems), str(error)), multirun)
+    multirun = multirun or OmegaConf.select(master, "hydra.mode") == RunMode.MULTIRUN
+    if multirun:
+        extra_chosen, extra_valued, found = _swept_in_yaml(tree, master, own)
+        chosen, valued, problems = chosen + extra_chosen, valued + extra_valued, problems + found
+    else:
+        problems += [_needs_multirun(o) for o in own if o.is_sweep_override()]
+    problems += _check_cells(tree, native, chosen, valued, complete=complete and not problems)
+    return Verdict(tuple(_unique(problems)), multirun)
+
+
+def _unique(problems: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(problems))
+
+
+def _sweeping_hydra(parsed: Sequence[Override]) -> list[str]:
+    swept = [o for o in parsed if o.is_hydra_override() and o.is_sweep_override()]
+    return [f"{o.input_line}: Hydra's own settings cannot be swept" for o in swept]
+
+
+def _needs_multirun(override: Override) -> str:
+    key, text = override.key_or_group, override.get_value_string()
+    return f"{key}={text}: several values; add -m to run one after another, or write {key}=[{text}] for a list"
+
+
+def _sort_out(tree: Tree, overrides: Sequence[Override]) -> tuple[list[Override], list[Override], list[str]]:
+    """Valid choices of groups, overrides of values, and what is wrong with the choices."""
+    chosen: list[Override] = []
+    valued: list[Override] = []
+    problems: list[str] = []
+    for override in overrides:
+        name = override.key_or_group
+        is_choice = tree.is_group(name) and not any(isinstance(value, dict) for value in values(override))
+        if not is_choice and "/" not in name and override.package is None:
+            valued.append(override)
+            continue
+        found = _choice_problems(tree, override)
+        problems += found
+        if not found:
+            chosen.append(override)
+    return chosen, valued, problems
+
+
+def _choice_problems(tree: Tree, override: Override) -> list[str]:
+    name = override.key_or_group
+    if name not in tree.groups:
+        close = difflib.get_close_matches(name, tree.groups, n=1)
+        nearest = f"; the nearest is {close[0]}" if close else f"; its groups are {', '.join(tree.groups)}"
+        return [f"{name}: {tree.command} has no such group{nearest}"]
+    if override.is_delete():
+        return [f"~{name}: a group cannot be removed; choose one of {', '.join(tree.choices(name))}"]
+    if override.is_add() or override.is_force_add():
+        return [f"{override.get_key_element()}: {name} is there already; write {name}= without the sign"]
+    known = tree.choices(name)
+    problems = []
+    for value in values(override):
+        if value in known:
+            continue
+        close = difflib.get_close_matches(str(value), known, n=1, cutoff=0.4)
+        nearest = f"; the nearest is {name}={close[0]}" if close else ""
+        listed = ", ".join(known) or "none"
+        problems.append(f"{name}={_text(value)}: no such choice{nearest} (there are {listed})")
+    return problems
+
+
+def _swept_in_yaml(
+    tree: Tree, master: DictConfig, own: Sequence[Override]
+) -> tuple[list[Override], list[Override], list[str]]:
+    """Overrides under ``hydra.sweeper.params`` that the command line does not replace."""
+    params = OmegaConf.select(master, "hydra.sweeper.params") or {}
+    parsed, problems = parse([f"{key}={value}" for key, value in params.items()], tree.loader)
+    given = {o.get_key_element() for o in own}
+    chosen, valued, found = _sort_out(tree, [o for o in parsed if o.get_key_element() not in given])
+    return chosen, valued, [f"hydra.sweeper.params: {problem}" for problem in problems + found]
+
+
+def _check_cells(
+    tree: Tree, native: list[str], chosen: list[Override], valued: list[Override], *, complete: bool
+) -> list[str]:
+    """Check the values in every combination of swept choices; a problem of some combinations says which."""
+    options = [[f"{o.key_or_group}={_text(value)}" for value in values(o)] for o in chosen]
+    swept = {o.key_or_group for o in chosen if o.is_sweep_override()}
+    cells = list(itertools.product(*options))
+    found: dict[str, list[str]] = {}
+    for cell in cells:
+        where = " ".join(choice for choice in cell if choice.split("=")[0] in swept)
+        for problem in _unique(_check_cell(tree, native, list(cell), valued, complete=complete)):
+            found.setdefault(problem, []).append(where)
+    everywhere = len(cells)
+    return [
+        text if len(where) == everywhere else f"{text} (in the cells with {', '.join(where)})"
+        for text, where in found.items()
+    ]
+
+
+def _text(value: Any) -> str:
+    return Override._get_value_element_as_str(value)
+
+
+def _plain(composed: DictConfig) -> dict[str, Any]:
+    tree: Any = OmegaConf.to_container(composed, resolve=False)
+    return {key: value for key, value in tree.items() if key != "hydra"}
+
+
+def _check_cell(tree: Tree, native: list[str], cell: list[str], valued: list[Override], *, complete: bool) -> list[str]:
+    try:
+        composed = tree.compose([*native, *cell])
+        overlays = {group: composed.hydra.runtime.choices.get(group) for group in OVERLAYS if group in tree.groups}
+        schema = Schema(_plain(composed))
+        problems: list[str] = []
+        if any(overlays.values()):
+            schema, problems = _check_overlay(tree, native, composed, overlays)
+    except InputError as error:
+        return [str(error)]
+    for override in valued:
+        problems += _value_problems(tree, schema, override)
+    problems += _target_problems(_plain(composed), valued)
+    if complete:
+        given = {o.key_or_group for o in valued}
+        problems += [_required(tree.command, key) for key in sorted(Schema(_plain(composed)).missing - given)]
+    return problems
+
+
+def _check_overlay(
+    tree: Tree, native: list[str], composed: DictConfig, overlays: dict[str, Any]
+) -> tuple[Schema, list[str]]:
+    """The schema without the overlay files, and what is wrong with the keys that those files set."""
+    choices = {name: choice for name, choice in composed.hydra.runtime.choices.items() if choice is not None}
+    kept = [f"{name}={_text(choices[name])}" for name in tree.groups if name in choices and name not in overlays]
+    bare = tree.compose([*native, *kept, *(f"~{group}" for group in overlays)])
+    schema = Schema(_plain(bare))
+    before, after = flatten(_plain(bare)), flatten(_plain(composed))
+    names = " ".join(f"{group}={choice}" for group, choice in overlays.items() if choice)
+    changed = [key for key, value in after.items() if key not in before or before[key] != value]
+    return schema, [f"{names}: {found}" for key in changed for found in schema.problems(key, after[key])]
+
+
+def _value_problems(tree: Tree, schema: Schema, override: Override) -> list[str]:
+    key = override.key_or_group
+    unknown = schema.unknown(key, tree.groups)
+    if unknown is not None:
+        return [_with_groups(tree, key, unknown)]
+    if schema.is_open(key):
+        return []
+    if override.is_delete():
+        return [f"~{key}: a key cannot be removed; set it to another value"]
+    if override.is_add():
+        return [f"+{key}: {key} is there already; write {key}= without the sign"]
+    return [found for value in values(override) for found in schema.problems(key, value)]
+
+
+def _with_groups(tree: Tree, key: str, message: str) -> str:
+    """Add where else a key is known: under another choice of its group."""
+    group, _, rest = key.partition(".")
+    if not rest:
+        return message
+    elsewhere = []
+    if group in tree.groups:
+        for choice in tree.choices(group):
+            path = tree.root / group / f"{choice}.yaml"
+            if path.is_file() and OmegaConf.select(OmegaConf.load(path), rest, throw_on_missing=False) is not None:
+                elsewhere.append(f"{group}={choice}")
+    return f"{message}; known with {', '.join(elsewhere)}" if elsewhere else message
+
+
+def _target_problems(tree: dict[str, Any], valued: list[Override]) -> list[str]:
+    """Targets that are refused, and keys that the object behind a target does not take."""
+    plugins = list(tree.get("plugins") or [])
+    for override in valued:
+        if override.key_or_group == "plugins" and not override.is_delete():
+            plugins += [str(name) for value in values(override) for name in value or []]
+    sections = list(targets(tree))
+    for override in valued:
+        for value in values(override):
+            nested = {"_target_": value} if override.key_or_group.endswith("._target_") else value
+            sections += targets(nested, override.key_or_group.removesuffix("._target_"))
+    problems = []
+    for where, section in sections:
+        try:
+            definition = check_target(section["_target_"], plugins)
+        except TargetError as error:
+            problems.append(f"{where}._target_: {error}")
+            continue
+        if definition is not None and not definition.open:
+            names = [name for name in section if name not in definition.annotations and name not in SPECIAL]
+            problems += [f"{where}.{name}: {section['_target_']} takes no {name}" for name in names]
+    return problems
+
+
+def _required(command: str, key: str) -> str:
+    what, example = REQUIRED.get(key, ("a value", f"{key}=VALUE"))
+    return f"{key} is needed ({what}); for example: python -m mora.{command} {example}"

@@ -1,0 +1,81 @@
+"""One configuration from a command and its overrides, checked as the command line checks it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mora.errors import InputError
+from mora.settings.check import check
+from mora.settings.identity import difference, plain
+from mora.settings.overrides import prepare
+from mora.settings.tree import explain, opened
+
+
+def compose(
+    command: str, overrides: Sequence[str] = (), conf_dir: Path | str | None = None, *, complete: bool = True
+) -> DictConfig:
+    """The resolved, read-only configuration of ``command``.
+
+    ``complete=False`` allows keys without a value (``???``).  Raises InputError that lists everything that is wrong.
+    """
+    ready = prepare(overrides)
+    with opened(command, conf_dir) as tree:
+        check(tree, ready, complete=complete).refuse(command)
+        composed = tree.compose(ready)
+    return finish(composed, complete=complete)
+
+
+def finish(composed: DictConfig, *, complete: bool = True) -> DictConfig:
+    """A composition without Hydra's section, resolved and read-only.
+
+    Raises InputError for a key without a value and for an interpolation that leads nowhere.
+    """
+    own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+    missing = sorted(OmegaConf.missing_keys(own))
+    if complete and missing:
+        raise InputError(f"{', '.join(missing)}: no value; give one, {missing[0]}=..")
+    try:
+        config = OmegaConf.create({key: _resolved(own, str(key), complete=complete) for key in own})
+    except OmegaConfBaseException as error:
+        raise InputError(explain(error)) from error
+    OmegaConf.set_struct(config, True)
+    OmegaConf.set_readonly(config, True)
+    return config
+
+
+def _resolved(own: DictConfig, key: str, *, complete: bool) -> Any:
+    """The value of a top key; one that depends on a missing value stays as written unless ``complete``."""
+    try:
+        node = own[key]
+        return _literal(OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node)
+    except OmegaConfBaseException:
+        if complete:
+            raise
+        as_written: Any = OmegaConf.to_container(OmegaConf.masked_copy(own, key))
+        return as_written[key]
+
+
+def _literal(value: Any) -> Any:
+    """``value`` such that text with ``${`` is read as that text, not as an interpolation."""
+    if isinstance(value, dict):
+        return {key: _literal(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_literal(item) for item in value]
+    return value.replace("${", "\\${") if isinstance(value, str) else value
+
+
+def diff_from_defaults(
+    cfg: DictConfig, command: str = "train", conf_dir: Path | str | None = None
+) -> dict[str, dict[str, Any]]:
+    """Keys of ``cfg`` that differ from the command without overrides: ``{key: {"default": .., "value": ..}}``.
+
+    A side is absent where only the other has the key.
+    """
+    names = {"left": "default", "right": "value"}
+    found = difference(plain(compose(command, (), conf_dir, complete=False)), plain(cfg))
+    return {key: {names[side]: value for side, value in sides.items()} for key, sides in found.items()}

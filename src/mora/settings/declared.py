@@ -1,0 +1,66 @@
+"""What is declared about settings, in one place: where the tree is open, which values are free text, what overlays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+
+OPEN: Mapping[str, str] = {
+    "hydra": "Hydra's own configuration, which Hydra checks",
+    "model.kwargs": "keyword arguments of the library that loads the model",
+    "tracker.kwargs": "keyword arguments of the tracking service",
+    "runtime.deepspeed": "DeepSpeed's own configuration format",
+    "dataset.mixture": "parts of a mixture under names that the user chooses",
+}
+"""Sections below which keys are not checked, each with the reason."""
+
+FREE_TEXT: tuple[str, ...] = ("prompt",)
+"""Keys whose value is text for a model: whatever the shell hands over is the value."""
+
+PATHS: tuple[str, ...] = (
+    "run",
+    "input",
+    "output",
+    "out",
+    "paths.*",
+    "dataset.path",
+    "dataset.*_path",
+    "start.policy",
+    "start.reward",
+    "model.path",
+)
+"""Keys (patterns) whose value is a path or an address: like free text, but ``${key}`` keeps its meaning."""
+
+OVERLAYS: tuple[str, ...] = ("experiment", "sweep")
+"""Groups whose files change other keys and bring none of their own; what they set is checked like the command line."""
+
+SPECIAL: tuple[str, ...] = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
+"""Keys of a constructed section that are read by Hydra's ``instantiate``, not handed to the object."""
+
+SUPPLIED: tuple[str, ...] = ("parts",)
+"""Fields that code hands to a constructed object; no YAML sets them."""
+
+REQUIRED: Mapping[str, tuple[str, str]] = {
+    "run": ("a run folder or its name", "run=runs/NAME"),
+    "input": ("the JSON-lines file with prompts and responses", "input=answers.jsonl"),
+    "output": ("the file to write", "output=scores.jsonl"),
+    "out": ("the folder to write", "out=exported"),
+    "preference": ("one weight per objective", "preference=[0.5,0.5]"),
+    "dataset.path": ("the file with the training rows", "dataset=jsonl dataset.path=pairs.jsonl"),
+}
+"""Keys that have no default: what they are, and an example."""
+
+
+def is_open(key: str) -> bool:
+    """Whether ``key`` lies below an open section."""
+    return any(key.startswith(f"{section}.") for section in OPEN)
+
+
+def is_free_text(key: str) -> bool:
+    """Whether the value of ``key`` is text for a model."""
+    return key in FREE_TEXT
+
+
+def is_path(key: str) -> bool:
+    """Whether the value of ``key`` is a path or an address."""
+    return any(fnmatchcase(key, pattern) for pattern in PATHS)

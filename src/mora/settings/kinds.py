@@ -1,0 +1,128 @@
+"""Which values a key takes: from the annotation of the field that it fills, else from the value that the YAML has."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from typing import Any
+
+_NAMES = {"int": "an integer", "float": "a number", "str": "text", "bool": "true or false", "null": "null"}
+_LISTS = frozenset({"list", "tuple", "Sequence", "Iterable", "set", "frozenset"})
+_MAPPINGS = frozenset({"dict", "Mapping", "MutableMapping"})
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A set of accepted values.  ``anything`` accepts every value."""
+
+    scalars: frozenset[str] = frozenset()  # of int, float, str, bool, null
+    literals: tuple[Any, ...] = ()
+    items: Kind | None = None  # of a list; None: no list
+    mapping: bool = False
+    anything: bool = False
+
+    def __or__(self, other: Kind) -> Kind:
+        """What either accepts."""
+        items = self.items | other.items if self.items and other.items else self.items or other.items
+        return Kind(
+            self.scalars | other.scalars,
+            self.literals + other.literals,
+            items,
+            self.mapping or other.mapping,
+            self.anything or other.anything,
+        )
+
+    def accepts(self, value: Any) -> bool:
+        """Whether ``value`` is of this kind; an interpolation is, since its value is not known yet."""
+        if self.anything or isinstance(value, str) and "${" in value:
+            return True
+        if isinstance(value, dict):
+            return self.mapping
+        if isinstance(value, list):
+            return self.items is not None and all(self.items.accepts(item) for item in value)
+        return self._accepts_scalar(value)
+
+    def _accepts_scalar(self, value: Any) -> bool:
+        if any(value == literal and type(value) is type(literal) for literal in self.literals):
+            return True
+        if value is None:
+            return "null" in self.scalars
+        if isinstance(value, int) and not isinstance(value, bool):
+            return bool(self.scalars & {"int", "float"})
+        return type(value).__name__ in self.scalars
+
+    def __str__(self) -> str:
+        """In words, for messages."""
+        shown = self.scalars - {"int"} if "float" in self.scalars else self.scalars
+        names = [text for name, text in _NAMES.items() if name in shown]
+        names += ["null" if literal is None else str(literal) for literal in self.literals]
+        if self.items is not None:
+            names.append("a list" if self.items.anything else f"a list (each item: {self.items})")
+        names += ["a mapping"] if self.mapping else []
+        return " or ".join(names) or "any value"
+
+
+ANY = Kind(anything=True)
+
+
+def of_annotation(node: ast.expr | None) -> Kind:
+    """The kind that an annotation says; ANY for everything but scalars, literals, lists and mappings."""
+    if isinstance(node, ast.Constant):
+        return _of_constant(node.value)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        return of_annotation(node.left) | of_annotation(node.right)
+    if isinstance(node, ast.Name | ast.Attribute):
+        return _of_name(ast.unparse(node).rpartition(".")[2])
+    if isinstance(node, ast.Subscript):
+        return _of_subscript(ast.unparse(node.value).rpartition(".")[2], node.slice)
+    return ANY
+
+
+def _of_constant(value: Any) -> Kind:
+    if value is None:
+        return Kind(frozenset({"null"}))
+    return of_annotation(ast.parse(value, mode="eval").body) if isinstance(value, str) else ANY
+
+
+def _of_name(name: str) -> Kind:
+    if name in _NAMES:
+        return Kind(frozenset({name}))
+    if name in _LISTS:
+        return Kind(items=ANY)
+    return Kind(mapping=True) if name in _MAPPINGS else ANY
+
+
+def _of_subscript(name: str, arguments: ast.expr) -> Kind:
+    parts = arguments.elts if isinstance(arguments, ast.Tuple) else [arguments]
+    if name == "Literal":
+        return Kind(literals=tuple(ast.literal_eval(part) for part in parts))
+    if name in ("Optional", "Union"):
+        nothing = [ast.Constant(None)] if name == "Optional" else []
+        return _union([of_annotation(part) for part in [*parts, *nothing]])
+    if name in _LISTS:
+        return Kind(items=_union([of_annotation(part) for part in parts if not _is_ellipsis(part)]))
+    return Kind(mapping=True) if name in _MAPPINGS else ANY
+
+
+def _is_ellipsis(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is Ellipsis
+
+
+def _union(kinds: list[Kind]) -> Kind:
+    total = kinds[0]
+    for kind in kinds[1:]:
+        total |= kind
+    return total
+
+
+def of_value(value: Any) -> Kind:
+    """The kind that a value in a YAML suggests; ANY for null, a missing value, an interpolation, an empty list."""
+    if value is None or isinstance(value, str) and (value == "???" or "${" in value):
+        return ANY
+    if isinstance(value, list):
+        kinds = [of_value(item) for item in value]
+        numbers = [Kind(frozenset({"float"})) if kind == Kind(frozenset({"int"})) else kind for kind in kinds]
+        return Kind(items=_union(numbers) if numbers else ANY)
+    if isinstance(value, dict):
+        return Kind(mapping=True)
+    return Kind(frozenset({type(value).__name__}))

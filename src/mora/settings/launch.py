@@ -1,0 +1,153 @@
+"""Running a command: mora's check first, then Hydra's machinery, then the task, with honest exit codes.
+
+Exit codes: 0 done, 1 an unexpected failure (with its traceback), 2 input that the user can correct, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from mora.errors import InputError
+from mora.files import write_json
+from mora.settings.check import check
+from mora.settings.compose import finish
+from mora.settings.identity import slug
+from mora.settings.overrides import prepare
+from mora.settings.source import seen_by
+from mora.settings.tree import VERSION_BASE, conf_dir, explain, opened
+
+Task = Callable[[DictConfig, list[str]], object]
+FAILED, REFUSED, INTERRUPTED = 1, 2, 130
+
+
+def run(command: str, task: Task, argv: Sequence[str] | None = None) -> NoReturn:
+    """Run ``task(config, overrides)`` for the command line, or for ``argv``, and leave with an exit code."""
+    sys.exit(launch(command, task, sys.argv[1:] if argv is None else argv))
+
+
+def launch(command: str, task: Task, argv: Sequence[str], root: Path | str | None = None) -> int:
+    """Like :func:`run`, but returns the exit code; ``root`` is another configuration tree."""
+    arguments = get_args_parser().parse_intermixed_args(list(argv))
+    try:
+        ready = _checked(command, arguments, root)
+        return _through_hydra(command, task, _arguments_for_hydra(arguments, ready), conf_dir(root))
+    except (InputError, HydraException, OmegaConfBaseException) as error:
+        _say(f"error: {error if isinstance(error, InputError) else explain(error)}", everyone=False)
+        return REFUSED
+    except KeyboardInterrupt:
+        _say("interrupted", everyone=False)
+        return INTERRUPTED
+
+
+def _say(message: str, *, everyone: bool = True) -> None:
+    """Write to stderr; of several processes every one says its own, only the first what all of them found."""
+    rank = os.environ.get("RANK", "0")
+    if rank == "0":
+        print(message, file=sys.stderr, flush=True)
+    elif everyone:
+        print(f"[rank {rank}] {message}", file=sys.stderr, flush=True)
+
+
+def _checked(command: str, arguments: argparse.Namespace, root: Path | str | None) -> list[str]:
+    """The overrides for Hydra, after mora's check.  Raises InputError."""
+    if arguments.config_name or arguments.config_path or arguments.experimental_rerun:
+        raise InputError("mora's top files are fixed; --config-dir FOLDER adds a folder with groups of your own")
+    if arguments.hydra_help or arguments.shell_completion:
+        return list(arguments.overrides)
+    shown_only = bool(arguments.help or arguments.cfg or arguments.info)
+    ready = prepare(arguments.overrides, arguments.multirun)
+    with opened(command, root, [arguments.config_dir] if arguments.config_dir else []) as tree:
+        verdict = check(tree, ready, multirun=arguments.multirun, complete=not shown_only)
+        verdict.refuse(f"python -m mora.{command}")
+    if verdict.multirun and not any(text.startswith("hydra.sweep.dir=") for text in ready):
+        ready.append("hydra.sweep.dir=${paths.runs}/sweeps/" + slug(" ".join([command, *arguments.overrides])))
+    return ready
+
+
+def _arguments_for_hydra(arguments: argparse.Namespace, overrides: list[str]) -> list[str]:
+    """The command line again, in an order that Hydra's parser takes."""
+    names = ("help", "hydra_help", "resolve", "run", "multirun", "shell_completion")
+    flags = [f"--{name.replace('_', '-')}" for name in names if vars(arguments)[name]]
+    named = {"--cfg": arguments.cfg, "--package": arguments.package, "--config-dir": arguments.config_dir}
+    valued = [f"{name}={value}" for name, value in {**named, "--info": arguments.info}.items() if value is not None]
+    return [*flags, *valued, *overrides]
+
+
+@contextmanager
+def _hydra_sees(argv: list[str]) -> Iterator[None]:
+    """Hydra reads ``sys.argv``, and hides where an error came from unless its full errors are on."""
+    saved_argv, saved_full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv, os.environ["HYDRA_FULL_ERROR"] = [saved_argv[0], *argv], "1"
+    try:
+        yield
+    finally:
+        sys.argv = saved_argv
+        if saved_full is None:
+            os.environ.pop("HYDRA_FULL_ERROR", None)
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = saved_full
+
+
+def _through_hydra(command: str, task: Task, argv: list[str], root: Path) -> int:
+    job = Job(task=task)
+    with _hydra_sees(argv), seen_by(command):
+        hydra.main(config_path=str(root), config_name=command, version_base=VERSION_BASE)(job)()
+    return max((code for code in job.codes if code == FAILED), default=max(job.codes, default=0))
+
+
+@dataclass
+class Job:
+    """What Hydra calls for one configuration.  A failure is recorded, so that the other cells of a sweep still run."""
+
+    task: Task
+    home: tuple[str, int] = field(default_factory=lambda: (socket.gethostname(), os.getpid()))
+    codes: list[int] = field(default_factory=list)
+
+    def __call__(self, composed: DictConfig) -> Any:
+        """Run the task.  In a process that a launcher started, a failure is raised and the launcher carries it home."""
+        settings = HydraConfig.get()
+        overrides = list(settings.overrides.task)
+        cell = settings.mode == RunMode.MULTIRUN
+        try:
+            result = self.task(finish(composed), overrides)
+        except Exception as error:
+            if cell:
+                _record(Path(settings.runtime.output_dir), overrides, "failed", str(error))
+            if self.home != (socket.gethostname(), os.getpid()):
+                raise
+            self._note(error, f"[{' '.join(overrides)}] " if cell else "")
+            return None
+        if cell:
+            _record(Path(settings.runtime.output_dir), overrides, "finished", None)
+        return result
+
+    def _note(self, error: Exception, where: str) -> None:
+        if isinstance(error, InputError):
+            _say(f"error: {where}{error}")
+            self.codes.append(REFUSED)
+        else:
+            _say(f"{where}{''.join(traceback.format_exception(error))}")
+            self.codes.append(FAILED)
+
+
+def _record(folder: Path, overrides: list[str], status: str, message: str | None) -> None:
+    """Leave beside the sweep what became of a cell."""
+    if os.environ.get("RANK", "0") == "0":
+        write_json(folder / "cell.json", {"overrides": overrides, "status": status, "message": message})

@@ -1,0 +1,73 @@
+"""The configuration tree as Hydra sees it for one command: only the groups that the command has.
+
+A key of one command may then bear the name of a group of another (``preference=[0.5,0.5]`` of ``generate`` beside
+``preference=row`` of ``train``), and ``--help`` lists what the command takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import OmegaConf
+
+SCHEME = "mora"
+_command: ContextVar[str | None] = ContextVar("mora_command", default=None)
+
+
+def groups_of(root: Path, command: str) -> dict[str, Any]:
+    """Groups in the defaults list of a command, with the choice made there (``None``: none)."""
+    content: Any = OmegaConf.to_container(OmegaConf.load(root / f"{command}.yaml"))
+    pairs = [next(iter(entry.items())) for entry in content.get("defaults", []) if isinstance(entry, dict)]
+    return {name: choice for name, choice in pairs if not name.startswith("override ")}
+
+
+class CommandSource(FileConfigSource):
+    """A folder of YAML whose groups are hidden unless the command has them.  The address is ``mora://COMMAND/FOLDER``."""
+
+    def __init__(self, provider: str, path: str) -> None:
+        command, _, folder = path.removeprefix(f"{SCHEME}://").partition("/")
+        super().__init__(provider=provider, path=f"{SCHEME}:///{folder}")
+        self.visible = {"hydra", *groups_of(Path(self.path), command)}
+
+    @staticmethod
+    def scheme() -> str:
+        """The scheme of the address."""
+        return SCHEME
+
+    def is_group(self, config_path: str) -> bool:
+        """Whether ``config_path`` is a group of the command."""
+        top = config_path.split("/")[0]
+        return (not top or top in self.visible) and super().is_group(config_path)
+
+
+class CommandSearchPath(SearchPathPlugin):
+    """Puts a :class:`CommandSource` in the place of the main folder while a command is being prepared."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Replace the address of the main folder."""
+        command = _command.get()
+        for place in search_path.get_path() if command else []:
+            if place.provider == "main" and place.path and place.path.startswith("/"):
+                place.path = f"{SCHEME}://{command}{place.path}"
+
+
+@contextmanager
+def seen_by(command: str) -> Iterator[None]:
+    """While this lasts, a tree that Hydra opens is the tree of ``command``."""
+    token = _command.set(command)
+    try:
+        yield
+    finally:
+        _command.reset(token)
+
+
+Plugins.instance().register(CommandSource)
+Plugins.instance().register(CommandSearchPath)

@@ -1,0 +1,111 @@
+"""The configuration tree on disk, opened for one command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+import mora
+from mora.errors import InputError
+from mora.settings.identity import slug
+from mora.settings.source import groups_of, seen_by
+
+VERSION_BASE = "1.3"  # Hydra's behavior that the tree is written for: among others, the working directory never changes
+
+OmegaConf.register_new_resolver("mora.slug", lambda text: slug(str(text)), replace=True)
+
+
+def conf_dir(given: Path | str | None = None) -> Path:
+    """The configuration tree: ``given``, else ``mora/conf`` of an installed wheel, else ``conf`` of the repository.
+
+    Raises InputError when there is none.
+    """
+    package = Path(mora.__file__).resolve().parent
+    candidates = [Path(given).resolve()] if given is not None else [package / "conf", package.parent.parent / "conf"]
+    for candidate in candidates:
+        if candidate.is_dir():
+            return candidate
+    raise InputError(f"no configuration tree at {' or '.join(map(str, candidates))}; install mora again")
+
+
+def commands(root: Path) -> list[str]:
+    """Names of the commands that have a top file in the tree."""
+    return sorted(path.stem for path in root.glob("*.yaml"))
+
+
+def explain(error: Exception) -> str:
+    """One message of a Hydra or omegaconf error, with its cause where Hydra keeps the reason there."""
+    texts = [str(e).strip() for e in (error, error.__cause__) if e is not None and str(e).strip()]
+    return "\n".join(texts) or type(error).__name__
+
+
+class Tree:
+    """The tree as one command sees it.  Use :func:`opened`."""
+
+    def __init__(self, command: str, root: Path, loader: ConfigLoader, searchpath: list[str]) -> None:
+        self.command = command
+        self.root = root
+        self.loader = loader
+        self._extra = [f"hydra.searchpath=[{','.join(searchpath)}]"] if searchpath else []
+        self._composed: dict[tuple[str, ...], DictConfig] = {}
+
+    def compose(self, overrides: Sequence[str]) -> DictConfig:
+        """The composition for ``overrides``, Hydra's own section included.  Do not change it: it is kept.
+
+        Raises InputError with Hydra's reason.
+        """
+        key = tuple(overrides)
+        if key not in self._composed:
+            try:
+                self._composed[key] = hydra_compose(self.command, [*self._extra, *key], return_hydra_config=True)
+            except (HydraException, OmegaConfBaseException, ValueError, AttributeError) as error:
+                raise InputError(explain(error)) from error
+        return self._composed[key]
+
+    @cached_property
+    def groups(self) -> dict[str, str | None]:
+        """Groups of the command and their default choice; ``None`` where nothing is chosen."""
+        return groups_of(self.root, self.command)
+
+    def is_group(self, name: str) -> bool:
+        """Whether the tree, or the user's own tree beside it, has a group ``name``."""
+        return name in self.groups or bool(self.choices(name))
+
+    def choices(self, group: str) -> list[str]:
+        """Names that ``group`` offers."""
+        return self.loader.get_group_options(group, ObjectType.CONFIG, overrides=self._extra)
+
+
+@contextmanager
+def opened(command: str, root: Path | str | None = None, searchpath: Sequence[str] = ()) -> Iterator[Tree]:
+    """Open the tree for ``command``; ``searchpath`` names further folders with YAML of the user.
+
+    Raises InputError for an unknown command or a folder that does not exist.
+    """
+    folder = conf_dir(root)
+    if command not in commands(folder):
+        raise InputError(f"{command}: no such command; there are {', '.join(commands(folder))}")
+    for extra in searchpath:
+        if "://" not in extra and not Path(extra).is_dir():
+            raise InputError(f"--config-dir {extra}: no such folder")
+    places = [path if "://" in path else f"file://{Path(path).resolve()}" for path in searchpath]
+    outer = GlobalHydra.instance().hydra  # a run under Hydra composes the settings of its stages: set the outer one aside
+    GlobalHydra.instance().clear()
+    try:
+        with seen_by(command), initialize_config_dir(config_dir=str(folder), job_name=command, version_base=VERSION_BASE):
+            yield Tree(command, folder, GlobalHydra.instance().config_loader(), [f"'{place}'" for place in places])
+    finally:
+        GlobalHydra.instance().clear()
+        if outer is not None:
+            GlobalHydra.instance().initialize(outer)

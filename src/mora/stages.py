@@ -1,0 +1,222 @@
+"""Stages: what must exist before a run, and running it.
+
+``train algo=panacea`` needs a starting policy and a reward model.  Each is an ordinary run, found by what it was made of:
+the hash of the settings that determine its result, of the data's content and of the runs below it.  The plan is made
+before anything is loaded; torch is imported only when there is something to do.
+"""
+
+from __future__ import annotations
+
+import ast
+import glob
+import hashlib
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from mora.errors import InputError
+from mora.files import read_json, sha256
+from mora.settings.compose import compose
+from mora.settings.identity import difference, identity_hash, plain, to_yaml
+
+SCHEMA = 1  # of what an identity covers; raised when code changes what the same settings give
+PRODUCT = {"policy": "model", "reward": "reward"}  # folder of a run that a later stage starts from
+MAKER = {"policy": "sft", "reward": "reward_model"}  # algorithm that makes it
+GOLD = "mora.reward.gold.Gold"  # rules: nothing to train
+UPSTREAM_KEYS = ("model", "dataset", "objectives", "reward", "seed", "runtime", "paths", "tracker", "plugins")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One run of the plan."""
+
+    algo: str  # module name of the algorithm
+    config: dict[str, Any]  # resolved
+    overrides: list[str]
+    identity: dict[str, Any]
+    upstream: dict[str, str] = field(default_factory=dict)  # role -> folder or hub id
+    runs: dict[str, str] = field(default_factory=dict)  # role -> id of the run that made it
+
+    @property
+    def slug(self) -> str:
+        """Readable part of the run's name."""
+        names = [self.algo, self.config["model"]["name"], _module(self.config["dataset"])]
+        if "reward" in self.identity:
+            names.append(_module(self.config["reward"]))
+        return "-".join(names)
+
+    @property
+    def id(self) -> str:
+        """Name of the run folder."""
+        return f"{self.slug}-{identity_hash(self.identity)}"
+
+    @property
+    def path(self) -> Path:
+        """The run folder."""
+        return Path(self.config["paths"]["runs"]) / self.id
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run is there and done."""
+        status = self.path / "status.json"
+        return status.is_file() and read_json(status)["state"] == "finished"
+
+
+def plan(cfg: DictConfig, overrides: Sequence[str]) -> list[Stage]:
+    """The stages of a command, in order; the last one is the run that was asked for.
+
+    Raises InputError when something is missing that ``start.* = never`` forbids to make, or when a named start is none.
+    """
+    config = plain(cfg)
+    stages: list[Stage] = []
+    _add(config, list(overrides), stages)
+    return stages
+
+
+def _add(config: dict[str, Any], overrides: list[str], stages: list[Stage]) -> Stage:
+    """Append the stages below ``config`` and its own; returns its own."""
+    target = config["algo"]["_target_"]
+    declared = _declared(target)
+    upstream: dict[str, str] = {}
+    runs: dict[str, str] = {}
+    for role in declared["needs"]:
+        _resolve(role, config, overrides, stages, upstream, runs)
+    identity = {"schema": SCHEMA, "seed": config["seed"], "precision": config["runtime"]["precision"]}
+    identity |= {name: config[name] for name in ("algo", *declared["uses"])}
+    identity["dataset"] = _by_content(config["dataset"])
+    if upstream:
+        identity["upstream"] = {role: runs.get(role) or _content_of(path) for role, path in upstream.items()}
+    stage = Stage(
+        algo=target.split(".")[-2],
+        config=config,
+        overrides=overrides,
+        identity=identity,
+        upstream=upstream,
+        runs=runs,
+    )
+    if all(stage.id != other.id for other in stages):
+        stages.append(stage)
+    return stage
+
+
+def _resolve(
+    role: str,
+    config: dict[str, Any],
+    overrides: list[str],
+    stages: list[Stage],
+    upstream: dict[str, str],
+    runs: dict[str, str],
+) -> None:
+    """Where the starting policy or the reward model comes from; plans the stage that makes it."""
+    if role == "policy" and not config["model"]["needs_sft"] and config["start"]["policy"] == "auto":
+        return  # the base model is a policy already
+    if role == "reward" and config["reward"]["_target_"] == GOLD:
+        return
+    start = config["start"][role]
+    if start not in ("auto", "never"):
+        upstream[role], run = _named(role, start, config["paths"]["runs"])
+        if run is not None:
+            runs[role] = run
+        return
+    stage = _add(*_upstream(role, config, overrides), stages)
+    if start == "never" and not stage.finished:
+        command = " ".join(["python -m mora.train", *stage.overrides])
+        raise InputError(f"start.{role}=never, and there is no finished run for it; make it with\n  {command}")
+    upstream[role], runs[role] = str(stage.path / PRODUCT[role]), stage.id
+
+
+def _upstream(role: str, config: dict[str, Any], overrides: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """Configuration of the run that makes the starting policy or the reward model: its algorithm, everything else as here."""
+    own = list(config["start"][MAKER[role]])
+    composed = plain(compose("train", [f"algo={MAKER[role]}", *own]))
+    changed = {**config, "algo": composed["algo"]}
+    kept = [o for o in overrides if o.lstrip("+~").partition("=")[0].split(".")[0] in UPSTREAM_KEYS]
+    return changed, [*kept, f"algo={MAKER[role]}", *own]
+
+
+def _named(role: str, start: str, root: str) -> tuple[str, str | None]:
+    """A run, a folder or a hub id that the user named: what to load, and the run's id."""
+    for folder in (Path(start), Path(root) / start):
+        if (folder / "identity.json").is_file():
+            product = folder / PRODUCT[role]
+            if not product.is_dir():
+                raise InputError(f"start.{role}={start}: that run holds no {PRODUCT[role]}/; name a finished run of {MAKER[role]}")
+            return str(product), folder.name
+    if Path(start).is_dir():
+        return start, None
+    if role == "policy" and not start.startswith((".", "/")):
+        return start, None  # a hub id
+    raise InputError(f"start.{role}={start}: no such run or folder; name one, or use auto")
+
+
+def _content_of(path: str) -> Any:
+    """Identity of a model that no run of ours made: its files' content, or the hub id."""
+    folder = Path(path)
+    if not folder.is_dir():
+        return path
+    return {p.name: sha256(p) for p in sorted(folder.iterdir()) if p.suffix in (".safetensors", ".json", ".model")}
+
+
+def _by_content(dataset: Mapping[str, Any]) -> dict[str, Any]:
+    """The dataset's settings with local files replaced by the hash of their content."""
+    section = dict(dataset)
+    for key in section:
+        value = section[key]
+        if (key == "path" or key.endswith("_path")) and isinstance(value, str):
+            section[key] = _content_of_data(value)
+    return section
+
+
+def _content_of_data(path: str) -> str:
+    files = sorted(
+        f for p in glob.glob(path) for f in (Path(p).rglob("*") if Path(p).is_dir() else [Path(p)]) if f.is_file()
+    )
+    if not files:
+        return path  # a hub id; the commit that was loaded is recorded in the run
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(sha256(file).encode())
+    return digest.hexdigest()
+
+
+def _module(section: Mapping[str, Any]) -> str:
+    name = section.get("name")
+    return str(name) if isinstance(name, str) else str(section["_target_"]).split(".")[-2]
+
+
+def _declared(target: str) -> dict[str, tuple[str, ...]]:
+    """``uses`` and ``needs`` of an algorithm class, read from its source: planning imports no torch."""
+    module, _, name = target.rpartition(".")
+    spec = importlib.util.find_spec(module)
+    assert spec is not None and spec.origin is not None
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
+    values = {
+        node.target.id: ast.literal_eval(node.value)
+        for node in body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None
+    }
+    return {key: values[key] for key in ("uses", "needs")}
+
+
+def describe(stages: Sequence[Stage]) -> list[str]:
+    """The plan in words, a line per stage."""
+    lines = []
+    for number, stage in enumerate(stages, 1):
+        state = "done" if stage.finished else "continues" if (stage.path / "checkpoints").is_dir() else "to do"
+        lines.append(f"{number}. {stage.algo:<12} {state:<9} {stage.path}")
+    return lines
+
+
+def texts(stage: Stage) -> dict[str, str]:
+    """The files that say what a run was made with."""
+    defaults = plain(compose("train", []))
+    return {
+        "config": to_yaml(stage.config),
+        "overrides": to_yaml({"command": "python -m mora.train", "overrides": stage.overrides}),
+        "diff": to_yaml({key: sides for key, sides in difference(defaults, stage.config).items()}),
+    }

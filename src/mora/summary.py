@@ -1,0 +1,62 @@
+"""What a command says at its start and end: the plan, a small table, where the report is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mora.files import read_json
+from mora.stages import Stage, describe
+
+
+def announce(stages: Sequence[Stage], *, fresh: bool) -> None:
+    """Print the plan, or that there is nothing to do."""
+    if stages[-1].finished and not fresh:
+        print(f"already done: {stages[-1].path} (runtime.fresh=true starts anew)")
+        return
+    print("\n".join(describe(stages)), flush=True)
+
+
+def conclude(folder: Path) -> None:
+    """Print the result of a finished run."""
+    front, reward = folder / "tables" / "front.json", folder / "tables" / "reward.json"
+    if front.is_file():
+        print("\n" + "\n".join(front_lines(read_json(front))))
+    elif reward.is_file():
+        print("\n" + "\n".join(reward_lines(read_json(reward))))
+    page = folder / "report" / "index.html"
+    print(f"\n{'report' if page.is_file() else 'run'}: {page if page.is_file() else folder}")
+
+
+def front_lines(table: dict[str, Any]) -> list[str]:
+    """The front as text: a line per preference, then the indicators of the judge."""
+    judge, names = table["judge"], table["objectives"]
+    valid = table["reference"].get("valid") is not None
+    head = ["preference".ljust(6 * len(names)), *(f"{n:>10}" for n in names), f"{'KL':>8}"] + ([f"{'valid':>8}"] if valid else [])
+    lines = [f"scores by {judge} ({table['units'][judge]}), {table['prompts']} prompts x {table['samples_per_prompt']}", " ".join(head)]
+    for point in [table["reference"], *table["points"]]:
+        weights = point["preference"]
+        label = "reference" if weights is None else " ".join(f"{w:.2f}" for w in weights)
+        cells = [label.ljust(max(6 * len(names), 10)), *(f"{v:10.3f}" for v in point[judge]), f"{point['kl']:8.2f}"]
+        lines.append(" ".join(cells + ([f"{point['valid']:8.1%}"] if valid else [])))
+    found = table["indicators"][judge]
+    z = ", ".join(f"{v:g}" for v in table["reference_point"][judge]["values"])
+    tau = ", ".join(f"{v:.2f}" for v in found["kendall_tau"]["value"])
+    lines.append(
+        f"hypervolume {found['hypervolume']['value']:.3f} (above {z})   inner product {found['inner_product']['value']:.3f}"
+        f"   sparsity {found['sparsity']['value']:.4f}   spacing {found['spacing']['value']:.4f}   Kendall tau {tau}"
+    )
+    return lines
+
+
+def reward_lines(table: dict[str, Any]) -> list[str]:
+    """The quality of a reward model as text."""
+    lines = []
+    for name in table["objectives"]:
+        accuracy, calibration = table["accuracy"][name], table["calibration"][name]
+        bayes = f"  of Bayes {accuracy['bayes']:.3f}" if accuracy.get("bayes") is not None else ""
+        lines.append(f"{name:<14} accuracy {accuracy['value']:.3f} +- {accuracy['stderr']:.3f}{bayes}  ECE {calibration['ece']:.3f}")
+    return lines
+
+

@@ -1,0 +1,35 @@
+"""``python -m mora.train``: train what the configuration names, and first what it needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mora.settings.launch import run
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def train(cfg: DictConfig, overrides: list[str]) -> None:
+    """Plan the stages, run those that are not done, and show the result."""
+    from mora.stages import plan
+    from mora.summary import announce, conclude
+
+    stages = plan(cfg, overrides)
+    target = stages[-1]
+    fresh = bool(cfg.runtime.fresh)
+    announce(stages, fresh=fresh)
+    if fresh or not target.finished:
+        from mora.running import execute
+
+        execute(stages, cfg)
+    conclude(target.path)
+
+
+def main() -> None:
+    """The command line."""
+    run("train", train)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""The nouns of the house, and the axis legend.  Plain dataclasses; importing this module imports no torch.
+
+Axes, always in this order:
+
+====  =============================================================
+B     sequences (or pairs) of a batch
+T     response tokens
+L     prompt and response tokens
+M     objectives
+S     atoms of a reward belief (1 scalar, K quantiles, E members)
+H     hidden width
+V     vocabulary
+P     points of a front
+N     samples per prompt
+====  =============================================================
+
+Every objective is maximized inside.  ``*_loss`` and ``*_error`` go down, ``*_gain`` and ``*_score`` go up.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+T = TypeVar("T")
+BeliefKind = Literal["point", "quantile", "member"]
+
+
+def content_id(*texts: str) -> int:
+    """A 63-bit content hash: the identity of a row or a prompt, whatever its place in a file or a batch."""
+    digest = hashlib.blake2b("\x1f".join(texts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One canonical row of any dataset.
+
+    ``responses`` has no text (a prompt), one (a supervised row) or two (a pair).
+    ``labels[objective]`` is the probability that ``responses[1]`` is the better one: 0.0 or 1.0 for a hard label, 0.5 for
+    a tie, ``None`` where the objective is not labelled (masked in every loss, never read as 0).
+    """
+
+    prompt: str
+    responses: tuple[str, ...] = ()
+    labels: Mapping[str, float | None] = field(default_factory=dict)
+    where: str = ""  # file and line, for messages
+
+    @property
+    def prompt_id(self) -> int:
+        """Content hash of the prompt: groups, splits and noise are keyed by it."""
+        return content_id(self.prompt)
+
+    @property
+    def id(self) -> int:
+        """Content hash of prompt and responses."""
+        return content_id(self.prompt, *self.responses)
+
+
+def _moved(batch: T, device: torch.device | str) -> T:
+    values = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}  # type: ignore[arg-type]
+    return type(batch)(**{k: v.to(device) if hasattr(v, "to") else v for k, v in values.items()})
+
+
+@dataclass(kw_only=True)
+class Supervised:
+    """Prompt and answer, right-padded."""
+
+    ids: Tensor  # (B, L) int64
+    mask: Tensor  # (B, L) bool, True on real tokens
+    response: Tensor  # (B, L) bool, True on tokens of the answer, its end token included
+
+    def to(self, device: torch.device | str) -> Supervised:
+        """The same batch on ``device``."""
+        return _moved(self, device)
+
+
+@dataclass(kw_only=True)
+class Preference:
+    """Pairs of answers to one prompt; sequences 0..B-1 are ``responses[0]``, B..2B-1 are ``responses[1]``; right-padded."""
+
+    ids: Tensor  # (2B, L) int64
+    mask: Tensor  # (2B, L) bool
+    labels: Tensor  # (B, M) float32 in [0, 1]: probability that responses[1] is better; 0 where unlabelled
+    labelled: Tensor  # (B, M) bool
+
+    def to(self, device: torch.device | str) -> Preference:
+        """The same batch on ``device``."""
+        return _moved(self, device)
+
+
+@dataclass(kw_only=True)
+class Prompts:
+    """Prompts to be answered, left-padded."""
+
+    ids: Tensor  # (B, L) int64
+    mask: Tensor  # (B, L) bool
+    row_ids: Tensor  # (B,) int64: the identity that random draws are keyed by
+    texts: list[str]  # the B prompts as written
+
+    def to(self, device: torch.device | str) -> Prompts:
+        """The same batch on ``device``."""
+        return _moved(self, device)
+
+
+@dataclass(kw_only=True)
+class RewardBelief:
+    """What a reward model believes about the reward of each sequence on each objective.
+
+    ``atoms`` are support points of a distribution over reward, in units of the reference policy's standard deviation once
+    standardized; ``weights`` sum to 1 over S.  ``kind`` says what an atom is: a point estimate, a quantile (ascending in
+    S, at ``levels``) or an ensemble member (paired across sequences).
+    """
+
+    atoms: Tensor  # (B, M, S)
+    weights: Tensor  # (B, M, S)
+    kind: BeliefKind
+    levels: Tensor | None = None  # (S,) quantile levels in (0, 1); None unless kind == "quantile"
+
+
+def flat_metrics(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """Nested metrics as one flat mapping with ``/`` between the parts of a name."""
+    flat: dict[str, float] = {}
+    for key, value in metrics.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat |= flat_metrics(value, f"{name}/")
+        else:
+            flat[name] = float(value)
+    return flat

@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hydra.utils import instantiate
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from mora.dataset import split
+from mora.dataset.jsonl import JsonLines
+from mora.errors import InputError
+from mora.types import Row
+
+CONF = Path(__file__).parents[2] / "conf" / "dataset"
+BASE = {"prompt": "p", "response_0": "a", "response_1": "b", "better_response_id": 1}
+
+
+def _load(file, objectives=("better",), rows=None, **keys):
+    if rows is not None:
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = OmegaConf.load(CONF / "jsonl.yaml")
+    config.update({"path": str(file), "test_share": 0.0} | keys)
+    source = instantiate(config)
+    assert isinstance(source, JsonLines)
+    return source.load(objectives, seed=0)
+
+
+def _many(count):
+    return [BASE | {"prompt": f"prompt {number}", "response_0": f"a {number}"} for number in range(count)]
+
+
+def test_columns_become_labels(tmp_path):
+    rows = [
+        {
+            "prompt": "p",
+            "response_0": "a",
+            "response_1": "b",
+            "kind_response_id": 0,
+            "brief_response_id": None,
+            "votes": 3,
+        },
+        {"prompt": "p", "response_0": "a", "response_1": "c", "kind_response_id": 1.0},
+        {"prompt": "q", "response_0": "a", "response_1": "c", "kind_response_id": None, "brief_response_id": 1},
+    ]
+    corpus = _load(tmp_path / "a.jsonl", ("kind", "brief"), rows)
+    assert [row.labels for row in corpus.pairs["train"]] == [
+        {"kind": 0.0, "brief": None},
+        {"kind": 1.0, "brief": None},
+        {"kind": None, "brief": 1.0},
+    ]
+    assert corpus.pairs["train"][1].responses == ("a", "c")
+    assert corpus.pairs["train"][1].where == f"{tmp_path / 'a.jsonl'}:2"
+    assert [row.prompt for row in corpus.prompts["train"]] == ["p", "q"]  # each once
+    assert corpus.objectives == ("kind", "brief") and corpus.world is None and corpus.quarantine == []
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"prompt": None}, "'prompt' must be a text, not None"),
+        ({"prompt": " \n"}, "'prompt' is empty"),
+        ({"response_1": ""}, "'response_1' is empty"),
+        ({"response_0": ["a"]}, r"'response_0' must be a text, not \['a'\] \(list\)"),
+        ({"response_0": "\ud83d"}, "half of a surrogate pair"),
+        ({"response_0": "b"}, "identical, yet one of them is said to be the better"),
+        ({"better_response_id": 2}, "must be 0, 1 or null, not 2"),
+        ({"better_response_id": "1"}, "must be 0, 1 or null, not '1'"),
+        ({"better_response_id": True}, r"must be 0, 1 or null, not True \(bool\)"),
+        ({"better_response_id": float("nan")}, "must be 0, 1 or null, not nan"),
+        ({"better_response_id": 0.5}, "must be 0, 1 or null, not 0.5"),
+        ("response_1", "field 'response_1' is missing"),
+    ],
+)
+def test_a_bad_row_is_named_with_its_line_and_reason(tmp_path, change, reason):
+    bad = {k: v for k, v in BASE.items() if k != change} if isinstance(change, str) else BASE | change
+    path = tmp_path / "a.jsonl"
+    with pytest.raises(InputError, match=reason) as caught:
+        _load(path, rows=[BASE, bad, BASE])
+    assert f"{path}:2: " in str(caught.value)
+    assert "1 of 3 rows are bad" in str(caught.value) and "dataset.on_bad_row=quarantine" in str(caught.value)
+    corpus = _load(path, rows=[BASE, bad, BASE], on_bad_row="quarantine")
+    assert len(corpus.pairs["train"]) == 2
+    assert [rejected.where for rejected in corpus.quarantine] == [f"{path}:2"]
+    assert any("1 of 3 rows are bad and were set aside" in note for note in corpus.notes)
+
+
+def test_all_bad_rows_are_in_one_message_up_to_ten(tmp_path):
+    rows = [BASE, *[BASE | {"better_response_id": 7}] * 12]
+    with pytest.raises(InputError, match=r"12 of 13 rows are bad") as caught:
+        _load(tmp_path / "a.jsonl", rows=rows)
+    lines = str(caught.value).splitlines()
+    assert sum("must be 0, 1 or null" in line for line in lines) == 10
+    assert any("... and 2 more" in line for line in lines)
+
+
+def test_a_file_of_another_kind_is_told_with_its_columns(tmp_path):
+    with pytest.raises(InputError, match="no good row is left; columns that exist: instruction, output"):
+        _load(tmp_path / "a.jsonl", rows=[{"instruction": "a", "output": "b"}], on_bad_row="quarantine")
+
+
+def test_an_objective_without_labels_is_told_with_the_columns_that_exist(tmp_path):
+    rows = [BASE | {"kind_response_id": None}]
+    with pytest.raises(InputError) as caught:
+        _load(tmp_path / "a.jsonl", ("better", "kind", "brief"), rows)
+    message = str(caught.value)
+    assert "'kind' has no label: column 'kind_response_id' is null in every training row" in message
+    assert "'brief' has no label: column 'brief_response_id' does not exist" in message
+    assert "prompt, response_0, response_1, better_response_id, kind_response_id" in message
+    assert "'better' has no label" not in message
+
+
+def test_contradictory_and_repeated_pairs_are_kept_as_label_noise(tmp_path):
+    rows = [BASE, BASE | {"better_response_id": 0}, BASE]
+    corpus = _load(tmp_path / "a.jsonl", rows=rows)
+    assert [row.labels["better"] for row in corpus.pairs["train"]] == [1.0, 0.0, 1.0]
+
+
+def test_a_pair_without_a_label_gives_its_prompt_only(tmp_path):
+    rows = [BASE, BASE | {"prompt": "q", "better_response_id": None}]
+    corpus = _load(tmp_path / "a.jsonl", rows=rows)
+    assert [row.prompt for row in corpus.pairs["train"]] == ["p"]
+    assert [row.prompt for row in corpus.prompts["train"]] == ["p", "q"]
+    assert any(note.startswith("1 pairs have no label") for note in corpus.notes)
+
+
+def test_supervised_rows_are_the_answers_that_most_objectives_prefer(tmp_path):
+    names = ("x", "y", "z")
+    ids = [(1, 1, 0), (0, None, None), (0, 1, None), (None, 1, 1), (1, 1, 1)]
+    rows = [
+        {"prompt": f"p{n}", "response_0": "a", "response_1": "b"}
+        | {f"{name}_response_id": one for name, one in zip(names, of, strict=True)}
+        for n, of in enumerate(ids)
+    ]
+    rows.append(rows[-1])  # the same winner again
+    corpus = _load(tmp_path / "a.jsonl", names, rows)
+    # 2 of 3 for b; the only one for a; a tie, left out; b; b; b again, once
+    assert [(r.prompt, r.responses) for r in corpus.supervised["train"]] == [
+        ("p0", ("b",)),
+        ("p1", ("a",)),
+        ("p3", ("b",)),
+        ("p4", ("b",)),
+    ]
+    note = "train: 4 supervised rows made from 6 pairs: the answer that most objectives prefer"
+    assert any(line.startswith(note) and "1 pairs without one left out, 1 repeats" in line for line in corpus.notes)
+
+
+def test_supervised_rows_of_the_source_stay_on_the_side_of_their_prompt(tmp_path):
+    _load(tmp_path / "test.jsonl", rows=[BASE | {"prompt": "held out"}])
+    extra = [{"prompt": text, "response": "r"} for text in ("p", "held out", "else")]
+    (tmp_path / "sft.jsonl").write_text("".join(json.dumps(row) + "\n" for row in extra))
+    more = {"test_path": str(tmp_path / "test.jsonl"), "supervised_path": str(tmp_path / "sft.jsonl")}
+    corpus = _load(tmp_path / "a.jsonl", rows=[BASE], **more)
+    assert [row.prompt for row in corpus.supervised["train"]] == ["p", "else"]
+    assert [row.prompt for row in corpus.supervised["test"]] == ["held out"]
+    assert not any("made from" in note for note in corpus.notes)
+
+
+def test_training_rows_of_test_prompts_are_left_out(tmp_path):
+    _load(tmp_path / "test.jsonl", rows=[BASE])
+    rows = [BASE, BASE | {"response_0": "c"}, BASE | {"prompt": "q"}]
+    corpus = _load(tmp_path / "a.jsonl", rows=rows, test_path=str(tmp_path / "test.jsonl"))
+    assert [row.prompt for row in corpus.pairs["train"]] == ["q"]
+    assert len(corpus.pairs["test"]) == 1
+    assert any(note.startswith("2 training pairs left out") for note in corpus.notes)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.text(min_size=1, max_size=5), min_size=1, max_size=30), st.floats(0, 1), st.text(min_size=1, max_size=5)
+)
+def test_adding_rows_moves_no_prompt(prompts, share, added):
+    rows = [Row(prompt=prompt) for prompt in prompts]
+    before, after = split.by_hash(rows, share), split.by_hash([Row(prompt=added), *rows], share)
+    for side in ("train", "test"):
+        assert [row for row in after[side] if row.prompt != added] == [
+            row for row in before[side] if row.prompt != added
+        ]
+    assert not {row.prompt for row in after["train"]} & {row.prompt for row in after["test"]}
+
+
+def test_the_test_share_is_the_share_of_the_prompts():
+    # 4000 prompts at 0.25: 1000 expected, standard deviation sqrt(4000 * 3/16) = 27.4; 5 of them.
+    assert abs(sum(split.in_test(f"prompt {n}", 0.25) for n in range(4000)) - 1000) < 137
+
+
+def test_all_rows_of_a_prompt_are_in_one_split(tmp_path):
+    corpus = _load(
+        tmp_path / "a.jsonl", rows=_many(60) + [row | {"response_1": "c"} for row in _many(60)], test_share=0.3
+    )
+    sides = [{row.prompt for row in corpus.pairs[side]} for side in ("train", "test")]
+    assert sides[0] and sides[1] and not sides[0] & sides[1]
+    assert len(corpus.pairs["test"]) == 2 * len(sides[1])
+    for kind in (corpus.supervised, corpus.prompts):
+        assert [{row.prompt for row in kind[side]} for side in ("train", "test")] == sides
+
+
+def test_the_fingerprint_follows_the_content_not_the_place(tmp_path):
+    rows = _many(5)
+    first = _load(tmp_path / "a.jsonl", rows=rows).fingerprint
+    assert _load(tmp_path / "b.jsonl", rows=[row | {"votes": 3} for row in rows]).fingerprint == first
+    changed = [*rows[:4], rows[4] | {"better_response_id": 0}]
+    others = {_load(tmp_path / "c.jsonl", rows=other).fingerprint for other in (changed, rows[:4], rows[::-1])}
+    assert len(others | {first}) == 4
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"path": None}, "dataset.path is not set"),
+        ({"on_bad_row": "skip"}, "dataset.on_bad_row=skip: must be error or quarantine"),
+        ({"test_share": 1.0}, "dataset.test_share=1.0: must be at least 0 and less than 1"),
+        ({"test_share": 1e-6}, "no test prompt among 1 with dataset.test_share"),
+        ({"test_share": 0.999999}, "no training pair is left of 1 prompts"),
+    ],
+)
+def test_a_bad_key_is_told(tmp_path, keys, message):
+    with pytest.raises(InputError, match=message):
+        _load(tmp_path / "a.jsonl", rows=[BASE], **keys)
+
+
+def test_tokenizer_texts_leave_the_test_set_out(tmp_path):
+    corpus = _load(tmp_path / "a.jsonl", rows=_many(60), test_share=0.3)
+    texts, held_out = list(corpus.tokenizer_texts()), {row.prompt for row in corpus.prompts["test"]}
+    assert len(texts) == len(set(texts)) and held_out and not held_out & set(texts)
+    corpus.words = True
+    assert held_out < set(corpus.tokenizer_texts())

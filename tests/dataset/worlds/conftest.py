@@ -1,0 +1,52 @@
+"""The garden as its YAML describes it, small where the test does not need all rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mora.dataset.worlds.garden import Garden
+
+CONF = Path(__file__).parents[3] / "conf"
+
+
+@pytest.fixture(scope="session")
+def settings():
+    """Keys of conf/dataset/<name>.yaml, with changes."""
+
+    def read(name="garden", **changes):
+        keys = yaml.safe_load((CONF / "dataset" / f"{name}.yaml").read_text())
+        del keys["_target_"]
+        return keys | changes
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def load(settings):
+    """A corpus of the garden: the shipped sizes unless ``small``."""
+
+    def make(*objectives, seed=0, small=None, **changes):
+        if small:
+            changes |= {kind: {"train": small, "test": small} for kind in ("supervised", "pairs")}
+        return Garden(**settings(**changes)).load(objectives, seed)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def corpus(load):
+    """The shipped corpus."""
+    return load("cure", "care")
+
+
+@pytest.fixture(scope="session")
+def world(load):
+    """A world with these objectives."""
+
+    def make(*objectives):
+        return load(*objectives, small=1).world
+
+    return make

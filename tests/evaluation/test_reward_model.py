@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import pearsonr
+from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
+
+from mora.errors import InputError
+from mora.evaluation import pairwise
+from mora.evaluation.reward_model import COLUMNS, measure, write
+from mora.files import read_json
+from mora.reward import quantile, scalar
+from mora.reward.panel import Panel
+from mora.types import RewardBelief, Row
+
+RNG = np.random.default_rng(0)
+
+
+# --- statistics ------------------------------------------------------------------------------------------------------
+
+
+def test_credit_by_hand() -> None:
+    difference, label = np.array([1.0, -1.0, 0.0, 2.0, -3.0]), np.array([1.0, 1.0, 1.0, 0.5, 0.2])
+    credit = pairwise.credits(difference, label)
+    assert credit[:3].tolist() == [1.0, 0.0, 0.5] and credit[4] == 1.0
+    assert math.isnan(credit[3])
+
+
+def test_share_of_bayes_by_hand() -> None:
+    shares = pairwise.share_of_bayes(0.7, 0.8)
+    assert shares["share_of_bayes"] == pytest.approx(0.875)
+    assert shares["share_of_bayes_advantage"] == pytest.approx(0.2 / 0.3)
+    assert math.isnan(pairwise.share_of_bayes(0.5, 0.5)["share_of_bayes_advantage"])
+
+
+def test_log_loss_and_brier_equal_scikit_learn() -> None:
+    probability = RNG.uniform(0.01, 0.99, 200)
+    label = (RNG.random(200) < 0.5).astype(float)
+    got = pairwise.log_loss(np.log(probability), np.log1p(-probability), label)
+    assert got == pytest.approx(log_loss(label, probability))
+    assert pairwise.brier(probability, label) == pytest.approx(brier_score_loss(label, probability))
+
+
+def test_calibration_by_hand() -> None:
+    # Confidences .6 .6 .9 .9 in two bins; right: 1, 0 (label 1, p .4), 1, 1.  ECE = (2 * .1 + 2 * .1) / 4.
+    probability, label = np.array([0.6, 0.4, 0.1, 0.9]), np.array([1.0, 1.0, 0.0, 1.0])
+    found = pairwise.calibration(probability, label, bins=2)
+    assert [b["count"] for b in found["bins"]] == [2, 2]
+    assert [b["accuracy"] for b in found["bins"]] == [0.5, 1.0]
+    assert [b["confidence"] for b in found["bins"]] == pytest.approx([0.6, 0.9])
+    assert found["ece"] == pytest.approx(0.1)
+
+
+def test_calibration_of_a_calibrated_and_of_an_overconfident_model() -> None:
+    truth = RNG.uniform(0.05, 0.95, 40_000)
+    label = (RNG.random(40_000) < truth).astype(float)
+    assert pairwise.calibration(truth, label, bins=15)["ece"] < 0.015
+    # Probabilities pushed to certainty: with p uniform, mean max(p, 1 - p) is .73, so a confidence near 1 errs by .27.
+    sure = np.where(truth > 0.5, 0.999, 0.001)
+    assert pairwise.calibration(sure, label, bins=15)["ece"] == pytest.approx(0.27, abs=0.02)
+
+
+def test_calibration_does_not_depend_on_the_order_of_answers() -> None:
+    probability = RNG.uniform(0, 1, 500)
+    label = RNG.choice([0.0, 0.5, 1.0, 0.3], 500)
+    turned = pairwise.calibration(1 - probability, 1 - label, bins=15)["ece"]
+    assert turned == pytest.approx(pairwise.calibration(probability, label, bins=15)["ece"])
+
+
+def test_bins_hold_equally_many_and_are_never_empty() -> None:
+    bins = pairwise.equal_mass(RNG.random(50), 15)
+    assert sorted(len(b) for b in bins) == [3] * 10 + [4] * 5
+    assert sorted(np.concatenate(bins)) == list(range(50))
+    assert [len(b) for b in pairwise.equal_mass(RNG.random(3), 15)] == [1, 1, 1]
+    assert pairwise.equal_mass(np.array([]), 15) == []
+
+
+def test_spread_bins_by_hand() -> None:
+    spread, credit = np.array([3.0, 1.0, 4.0, 2.0]), np.array([0.0, 1.0, 0.5, 1.0])
+    bins = pairwise.spread_bins(spread, credit, 10 * spread, bins=2)
+    assert bins == [
+        {"spread": 1.5, "error_rate": 0.0, "count": 2, "true_spread": 15.0},
+        {"spread": 3.5, "error_rate": 0.75, "count": 2, "true_spread": 35.0},
+    ]
+    assert pairwise.spread_bins(np.ones(4), credit, None, bins=2) == []
+
+
+def test_auc_equals_scikit_learn_and_effect_sizes_by_hand() -> None:
+    better, worse = RNG.normal(0.5, 1, 80).round(1), RNG.normal(0, 1, 80).round(1)  # rounding makes ties
+    want = roc_auc_score([1] * 80 + [0] * 80, np.concatenate([better, worse]))
+    assert pairwise.separation(better, worse)["auc"] == pytest.approx(want)
+    # Means 3 and 1, variances 1 and 1: d = 2.  Differences 1 and 3: mean 2, deviation 1.
+    found = pairwise.separation(np.array([2.0, 4.0]), np.array([1.0, 1.0]) + np.array([0.0, 0.0]))
+    assert found["d_pooled"] == pytest.approx(2 / math.sqrt(0.5))  # variances 1 and 0
+    assert found["d_paired"] == pytest.approx(2.0)
+
+
+def test_a_perfect_ranker_can_have_a_low_pooled_auc() -> None:
+    prompt = np.repeat([0.0, 100.0], 50)  # what a score owes to its prompt
+    found = pairwise.separation(prompt + 1.0, prompt)
+    assert found["auc"] == pytest.approx(0.75)  # 1/2 from other prompts, right within the same level
+
+
+def test_conflicts_by_hand() -> None:
+    label_a, label_b = np.array([1.0, 1.0, 0.0, 0.5]), np.array([1.0, 0.0, 0.0, 1.0])
+    credit_a, credit_b = np.array([1.0, 1.0, 0.0, np.nan]), np.array([1.0, 0.0, 1.0, 1.0])
+    found = pairwise.conflict(credit_a, credit_b, label_a, label_b)
+    assert found["n"] == 3  # the tie is left out
+    assert found["conflict_rate"] == pytest.approx(1 / 3)
+    assert found["joint_accuracy"] == pytest.approx(1 / 3)
+    assert found["joint_accuracy_on_conflicts"] == 0.0 and found["joint_accuracy_on_agreement"] == 0.5
+
+
+def test_pearson_equals_scipy() -> None:
+    first = RNG.normal(size=30)
+    second = first + RNG.normal(size=30)
+    assert pairwise.pearson(first, second) == pytest.approx(pearsonr(first, second).statistic)
+    assert math.isnan(pairwise.pearson(first, np.ones(30)))
+
+
+# --- the table -------------------------------------------------------------------------------------------------------
+
+
+class TablePanel(Panel):
+    """Scores read off the answer: "x:1.5" scores 1.5 on `up` and -1.5 on `down`."""
+
+    def __init__(self, atoms: int = 1) -> None:
+        super().__init__(("up", "down"), None)
+        self.atoms = atoms
+
+    def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> RewardBelief:
+        values = torch.tensor([float(r.split(":")[1]) for r in responses])
+        raw = torch.stack([values, -values], dim=1)[..., None]
+        if self.atoms == 1:
+            return scalar.belief(raw)
+        gaps = values.abs()[:, None, None].expand(-1, 2, self.atoms - 1)  # a larger score is less sure
+        return quantile.belief(torch.cat([raw, gaps], -1))
+
+
+class TableWorld:
+    """Gold is twice the score; the best possible accuracy is .9 and .75."""
+
+    name = "table"
+    objectives = ("down", "up")  # another order than the panel's
+
+    def gold(self, prompts: Sequence[str], responses: Sequence[str]) -> np.ndarray[Any, Any]:
+        values = np.array([float(r.split(":")[1]) for r in responses])
+        return np.stack([-2 * values, 2 * values], axis=1)
+
+    def spread(self, prompts: Sequence[str], responses: Sequence[str]) -> np.ndarray[Any, Any]:
+        return np.tile([3.0, 4.0], (len(responses), 1))
+
+    def bayes_accuracy(self, rows: Sequence[Row]) -> np.ndarray[Any, Any]:
+        return np.array([0.75, 0.9])
+
+
+def row(prompt: str, first: float, second: float, up: float | None, down: float | None = None) -> Row:
+    return Row(prompt=prompt, responses=(f"x:{first}", f"x:{second}"), labels={"up": up, "down": down})
+
+
+ROWS = [
+    row("p", 0.0, 1.0, 1.0, 0.0),  # both right
+    row("p", 0.0, 2.0, 0.0),  # wrong on `up`; `down` is not labelled
+    row("q", 1.0, 0.0, 0.0, 0.0),  # right on `up`, wrong on `down`
+    row("q", 1.0, 1.0, 1.0, 1.0),  # equal scores: 1/2
+    row("q", 3.0, 0.0, 0.5, 0.5),  # a tied label counts in no accuracy
+]
+
+
+def test_accuracy_with_ties_labels_and_clusters_by_hand() -> None:
+    table, _ = measure(TablePanel(), ROWS, None, kind="scalar")
+    up, down = table["accuracy"]["up"], table["accuracy"]["down"]
+    # up: 1, 0 on prompt p and 1, 1/2 on prompt q: mean 5/8.
+    assert up["value"] == pytest.approx(0.625) and (up["n"], up["prompts"]) == (4, 2)
+    # Sums of residuals: p: 3/8 - 5/8 = -1/4, q: 3/8 - 1/8 = 1/4; sqrt(2/1 * (1/16 + 1/16)) / 4 = 1/8.
+    assert up["stderr"] == pytest.approx(0.125)
+    assert up["bayes"] is None and "share_of_bayes" not in up
+    # down: label 0, scores 0 against -1: right; label 0, -1 against 0: wrong; equal: 1/2.
+    assert down["value"] == pytest.approx(0.5) and down["n"] == 3
+    assert table["agreement"] == {"up": None, "down": None} and table["gold"]["up"] is None
+    assert table["objectives"] == ["up", "down"] and table["kind"] == "scalar"
+
+
+def test_losses_of_a_point_are_those_of_its_logit() -> None:
+    table, _ = measure(TablePanel(), ROWS[:2], None, kind="scalar")
+    # up: differences 1 (label 1) and 2 (label 0): softplus(-1) and softplus(2).
+    want = (math.log1p(math.exp(-1)) + math.log1p(math.exp(2))) / 2
+    assert table["log_loss"]["up"] == pytest.approx(want, rel=1e-5)
+    sigma = [1 / (1 + math.exp(-1)), 1 / (1 + math.exp(-2))]
+    assert table["brier"]["up"] == pytest.approx(((1 - sigma[0]) ** 2 + sigma[1] ** 2) / 2, rel=1e-5)
+    assert table["spread"]["up"] == {"bins": []}  # a point has no spread
+
+
+def test_a_world_adds_bayes_gold_and_the_annotators_spread() -> None:
+    table, numbers = measure(TablePanel(atoms=3), ROWS, TableWorld(), kind="quantile")  # type: ignore[arg-type]
+    up = table["accuracy"]["up"]
+    assert up["bayes"] == 0.9 and table["accuracy"]["down"]["bayes"] == 0.75  # by name, not by place
+    assert up["share_of_bayes"] == pytest.approx(0.625 / 0.9)
+    assert up["share_of_bayes_advantage"] == pytest.approx(0.125 / 0.4)
+    assert [0.0, 0.0] in table["agreement"]["up"] and [2.0, 4.0] in table["agreement"]["up"]
+    assert table["gold"]["up"]["pearson"] == pytest.approx(1.0)
+    assert table["gold"]["down"]["pearson"] == pytest.approx(1.0)
+    assert table["gold"]["up"] | {"pearson": 1} == {"pearson": 1, "order": 1.0, "n": 4}
+    bins = table["spread"]["up"]["bins"]
+    assert [b["true_spread"] for b in bins] == pytest.approx([math.hypot(4, 4)] * len(bins))
+    assert [b["spread"] for b in bins] == sorted(b["spread"] for b in bins)
+    conflict = table["conflicts"][0]
+    assert conflict["objectives"] == ["up", "down"] and conflict["n"] == 3
+    assert conflict["conflict_rate"] == pytest.approx(1 / 3)  # labels (1, 0), (0, 0), (1, 1)
+    assert numbers[0]["gold_1"] == 2.0
+
+
+def test_an_objective_without_labels_is_left_out_and_no_label_at_all_refused() -> None:
+    table, numbers = measure(TablePanel(), [ROWS[1]], None, kind="scalar")
+    assert "down" not in table["accuracy"] and table["objectives"] == ["up", "down"]
+    assert {line["objective"] for line in numbers} == {"up"}
+    with pytest.raises(InputError, match="no held-out pair has a label on up, down"):
+        measure(TablePanel(), [row("p", 0.0, 1.0, None)], None, kind="scalar")
+    with pytest.raises(InputError, match="no held-out pair to measure"):
+        measure(TablePanel(), [], None, kind="scalar")
+
+
+def test_only_ties_give_no_accuracy() -> None:
+    table, _ = measure(TablePanel(), [row("p", 0.0, 1.0, 0.5)], None, kind="scalar")
+    assert table["accuracy"]["up"]["value"] is None and table["separation"]["up"] is None
+
+
+def test_at_most_500_points_of_agreement() -> None:
+    rows = [row(f"p{i}", i, i + 1, 1.0, 0.0) for i in range(400)]
+    table, _ = measure(TablePanel(), rows, TableWorld(), kind="scalar")  # type: ignore[arg-type]
+    assert len(table["agreement"]["up"]) == 500
+    assert len(table["calibration"]["up"]["bins"]) == 15
+
+
+def test_files(tmp_path: Path) -> None:
+    table, numbers = measure(TablePanel(), ROWS, TableWorld(), kind="scalar")  # type: ignore[arg-type]
+    write(tmp_path / "tables", table, numbers)
+    assert read_json(tmp_path / "tables" / "reward.json")["accuracy"]["up"]["value"] == pytest.approx(0.625)
+    with (tmp_path / "tables" / "pairs.csv").open(encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    assert tuple(lines[0]) == COLUMNS and len(lines) == 5 + 4
+    first = lines[0]
+    assert (first["objective"], float(first["score_1"]), float(first["label"])) == ("up", 1.0, 1.0)
+    assert float(first["probability"]) == pytest.approx(1 / (1 + math.exp(-1)), rel=1e-6)

@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from mora.errors import InputError
+from mora.files import read_json, write_json, write_lines, write_text
+from mora.report.page import write_report
+
+VOID = {"meta", "br", "link", "img", "hr"}
+SVG_LEAVES = {"path", "use", "rect", "circle", "line"}
+
+
+class Outline(HTMLParser):
+    """Collects what a page refers to, its ids, headings, figures, and refuses tags that do not nest."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.references: list[str] = []
+        self.ids: list[str] = []
+        self.tags: list[str] = []
+        self.unnamed = 0
+        self.words = ""
+        self.feed(page)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        self.tags.append(tag)
+        self.references += [
+            values[k] for k in ("src", "href", "xlink:href", "srcset", "data", "action") if values.get(k)
+        ]
+        self.ids += [values["id"]] if "id" in values else []
+        self.unnamed += values.get("role") == "img" and not values.get("aria-label")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.words += data
+
+
+@pytest.fixture(scope="module", params=[2, 3, 5])
+def report(request, make, tmp_path_factory):
+    run, stages = make.run(tmp_path_factory.mktemp(f"report{request.param}"), request.param)
+    page = write_report(run, stages)
+    return request.param, run, page, page.read_text(encoding="utf-8")
+
+
+def small(make, root: Path, **options):
+    """A run of two objectives without training curves: quick to draw."""
+    run, stages = make.run(root, 2, **options)
+    for _, path in stages:
+        (path / "metrics.jsonl").unlink()
+    return run, stages
+
+
+def test_page_and_figures_exist(report):
+    count, run, page, _ = report
+    assert page == run / "report" / "index.html"
+    names = {"front", "steering", "kl", "reward-model", "reward-gold", "reward-gold-policy", "training-1-sft"}
+    names |= {"training-2-reward-model", "training-3-panacea"}
+    names |= {"front-pairs-gold", "front-pairs-reward"} if count == 3 else set()
+    files = {path.name: path.read_bytes() for path in (run / "report" / "figures").iterdir()}
+    assert set(files) == {f"{name}.{kind}" for name in names for kind in ("png", "pdf")}
+    assert all(content.startswith(b"\x89PNG" if name.endswith("png") else b"%PDF") for name, content in files.items())
+
+
+def test_page_is_self_contained(report):
+    _, run, _, text = report
+    outline = Outline(text)
+    assert not {"script", "link", "img", "iframe", "image", "object"} & set(outline.tags)
+    local = [r for r in outline.references if r.startswith("#")]
+    linked = [r for r in outline.references if not r.startswith("#")]
+    assert linked and all((run / "report" / r).is_file() for r in linked)
+    assert {r[1:] for r in local} <= set(outline.ids)
+    assert set(re.findall(r"url\(#([^)]+)\)", text)) <= set(outline.ids)
+    assert not re.search(r"@import|url\((?!#)", text)
+
+
+def test_ids_are_unique_and_pictures_are_named(report):
+    outline = Outline(report[3])
+    assert len(outline.ids) == len(set(outline.ids))
+    assert outline.unnamed == 0
+    assert outline.tags.count("h1") == 1
+
+
+def test_page_says_what_was_run(report):
+    count, run, _, text = report
+    words = Outline(text).words
+    assert run.name in words
+    assert "Smoke model." in words
+    assert "Judged by the gold score" in words
+    assert "The judge trained the policy" not in words
+    front = read_json(run / "tables" / "front.json")
+    assert f"{len(front['points'])} preferences, 64 held-out prompts, 8 answers per prompt" in words
+    assert f"{front['indicators']['gold']['hypervolume']['value']:.3f}" in words
+    assert "exact volume above the reference point z" in words
+    assert "minus 10 % of the pooled range" in words
+    assert "algo.kl_coef: 0.1 -> 0.05" in words
+    for section in ("front", "steering", "samples", "numbers", "reward", "training", "settings"):
+        assert f'<section id="{section}">' in text
+    # the same prompt answered at the vertices and the center
+    assert words.count("my rose has slugs") == 1
+    assert text.count("guard the dog") == count + 1
+
+
+def test_settings_and_answers_are_escaped(make, tmp_path):
+    run, stages = small(make, tmp_path)
+    hostile = "<script>alert('x')</script> & \"q\" $x_1$ \x07 </div><b>"
+    rows = [row | {"response": hostile, "prompt": f"{hostile} ?"} for row in make.samples(make.front(2))]
+    write_lines(run / "tables" / "samples.jsonl", rows)
+    front = read_json(run / "tables" / "front.json")
+    front["objectives"] = ["<i>cu$re$", 'ca"re & <u>']
+    front["model"] = "<b>model</b>"
+    write_json(run / "tables" / "front.json", front)
+    text = write_report(run, [("<em>sft", run)]).read_text(encoding="utf-8")
+    outline = Outline(text)
+    assert not {"script", "i", "u", "b", "em"} & (set(outline.tags) - {"i"}) and "<i>cu" not in text
+    assert "<script>alert('x')</script> & \"q\" $x_1$ \u2407 </div><b>" in outline.words
+    assert "<b>model</b>" in outline.words and "note: <b>bold</b>" in outline.words
+    assert "\x07" not in text
+
+
+def test_a_lone_surrogate_in_an_answer_is_replaced(make, tmp_path):
+    run, stages = small(make, tmp_path)
+    path = run / "tables" / "samples.jsonl"
+    path.write_text(path.read_text().replace("guard the cat", "guard \\ud800 cat"))
+    assert "guard ? cat" in write_report(run, stages).read_text(encoding="utf-8")
+
+
+def test_without_gold_and_reward_run(make, tmp_path):
+    run, stages = make.run(tmp_path, 2, gold=False, judge="reward", smoke=False, reward=False)
+    text = write_report(run, stages).read_text(encoding="utf-8")
+    words = Outline(text).words
+    assert '<section id="front">' in text and '<section id="training">' in text
+    assert '<section id="reward">' not in text and 'href="#reward"' not in text
+    assert "gold" not in words.replace("training: panaceagold", "").split("The front")[1].split("Training")[0]
+    assert "The judge trained the policy." in words
+    assert "Smoke model." not in words
+    assert not list((run / "report" / "figures").glob("reward*"))
+
+
+def test_gold_that_trained_the_policy_is_called_out(make, tmp_path):
+    run, stages = small(make, tmp_path)
+    front = read_json(run / "tables" / "front.json")
+    front["scorers"]["gold"]["trained_policy"] = True
+    write_json(run / "tables" / "front.json", front)
+    assert "The judge trained the policy." in write_report(run, stages).read_text(encoding="utf-8")
+
+
+def test_a_run_without_any_table_still_has_a_page(make, tmp_path):
+    run = tmp_path / "sft-x"
+    write_text(run / "config.yaml", "algo: sft\n")
+    write_lines(run / "metrics.jsonl", [{"step": s, "loss": 1 / s} for s in range(1, 6)])
+    text = write_report(run, []).read_text(encoding="utf-8")
+    assert "sft-x" in text and '<section id="training">' in text and '<section id="front">' not in text
+    assert [p.name for p in sorted((run / "report" / "figures").iterdir())] == [
+        "training-1-sft-x.pdf",
+        "training-1-sft-x.png",
+    ]
+
+
+def test_missing_numbers_become_dashes(make, tmp_path):
+    run, stages = small(make, tmp_path)
+    front = read_json(run / "tables" / "front.json")
+    for point in front["points"]:
+        point["gold_stderr"] = None
+        point["kl"] = None
+    front["reference"]["kl"] = None
+    front["points"][3]["gold"] = [None, 0.5]
+    front["world"], front["reference_point"] = None, {}
+    front["indicators"]["gold"]["kendall_tau"]["value"] = [None, 0.5]
+    write_json(run / "tables" / "front.json", front)
+    text = write_report(run, stages).read_text(encoding="utf-8")
+    assert "nan" not in Outline(text).words and "–" in Outline(text).words
+    assert not (run / "report" / "figures" / "kl.png").exists()
+
+
+def test_one_objective_and_one_preference(make, tmp_path):
+    run, stages = small(make, tmp_path)
+    front = make.front(2)
+    one = {key: ([value[0]] if key in ("preference", "gold", "reward", "gold_stderr", "reward_stderr") else value)
+           for key, value in front["points"][-1].items()}  # fmt: skip
+    front |= {"objectives": ["cure"], "points": [one], "reference": one | {"preference": None}, "world": None}
+    front |= {"indicators": {}, "reference_point": {}}
+    write_json(run / "tables" / "front.json", front)
+    (run / "tables" / "samples.jsonl").unlink()
+    text = write_report(run, stages).read_text(encoding="utf-8")
+    assert '<section id="numbers">' in text and '<section id="front">' not in text
+
+
+def test_the_same_tables_give_the_same_bytes_and_replace_the_old_report(make, tmp_path):
+    run, stages = small(make, tmp_path)
+    first = write_report(run, stages)
+    before = {p.relative_to(run): p.read_bytes() for p in (run / "report").rglob("*") if p.is_file()}
+    write_text(first.parent / "figures" / "stale.png", "old")
+    write_report(run, stages)
+    after = {p.relative_to(run): p.read_bytes() for p in (run / "report").rglob("*") if p.is_file()}
+    assert before == after
+    assert not [p for p in run.iterdir() if p.name.startswith(".")]
+
+
+def test_a_broken_front_table_is_named(make, tmp_path):
+    run, stages = small(make, tmp_path)
+    front = read_json(run / "tables" / "front.json")
+    front["points"][0]["gold"] = [0.1, 0.2, 0.3]
+    write_json(run / "tables" / "front.json", front)
+    with pytest.raises(InputError, match=r"front\.json.*one per objective"):
+        write_report(run, stages)
+    del front["judge"]
+    write_json(run / "tables" / "front.json", front)
+    with pytest.raises(InputError, match=r"front\.json.*judge"):
+        write_report(run, stages)

@@ -1,0 +1,176 @@
+"""Launching: exit codes, messages, sweeps, folders, and that nothing heavy is imported."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mora.errors import InputError
+from mora.settings.compose import compose
+from mora.settings.launch import launch
+
+
+def run(tree, *argv, task=None, command="train"):
+    seen = []
+
+    def record(cfg, overrides):
+        seen.append((cfg, overrides))
+        if task is not None:
+            task(cfg)
+
+    return launch(command, record, argv, tree), seen
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_task_gets_a_resolved_config_and_the_overrides(tree, tmp_path):
+    code, seen = run(tree, "algo=dpo", "seed=3")
+    (cfg, overrides) = seen[0]
+    assert code == 0 and cfg.algo.beta == 0.1 and cfg.seed == 3 and overrides == ["algo=dpo", "seed=3"]
+    assert Path.cwd() == tmp_path
+    assert {path.name for path in tmp_path.iterdir()} == {"conf"}  # nothing is left behind
+
+
+def test_bad_override_is_refused_before_the_task(tree, capsys):
+    code, seen = run(tree, "algo.cliip=0.1", "algo=nope")
+    error = capsys.readouterr().err
+    assert code == 2 and seen == []
+    assert error.startswith("error: 2 problems with the settings of python -m mora.train:\n  1. ")
+    assert "Hydra" not in error and "HYDRA" not in error
+
+
+def refuse_13(cfg):
+    if cfg.seed == 13:
+        raise InputError("seed: 13 is taken; use another")
+    if cfg.seed == 14:
+        raise RuntimeError("boom")
+    if cfg.seed == 15:
+        raise KeyboardInterrupt
+
+
+def test_input_error_of_the_task(tree, capsys):
+    code, _ = run(tree, "seed=13", task=refuse_13)
+    assert code == 2
+    assert capsys.readouterr().err == "error: seed: 13 is taken; use another\n"
+
+
+def test_unexpected_error_keeps_its_traceback(tree, capsys):
+    code, _ = run(tree, "seed=14", task=refuse_13)
+    error = capsys.readouterr().err
+    assert code == 1 and "in refuse_13" in error and "RuntimeError: boom" in error
+
+
+def test_interrupt(tree, capsys):
+    assert run(tree, "seed=15", task=refuse_13)[0] == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_a_failing_cell_stops_no_other(tree, capsys, tmp_path):
+    code, seen = run(tree, "-m", "seed=13,1,2", task=refuse_13)
+    assert code == 2 and [cfg.seed for cfg, _ in seen] == [13, 1, 2]
+    assert capsys.readouterr().err == "error: [seed=13] seed: 13 is taken; use another\n"
+    cells = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("runs/sweeps/*/*/cell.json"))]
+    assert {cell["overrides"][0]: cell["status"] for cell in cells} == {
+        "seed=13": "failed",
+        "seed=1": "finished",
+        "seed=2": "finished",
+    }
+    assert run(tree, "-m", "seed=13,14,1", task=refuse_13)[0] == 1
+
+
+def test_sweep_folders_have_plain_names(tree, tmp_path):
+    code, _ = run(tree, "-m", "algo.betas=[0.1,0.2],[0.3,0.4]", "paths.runs=out")
+    assert code == 0
+    names = [part for path in (tmp_path / "out").rglob("*") for part in path.relative_to(tmp_path).parts]
+    assert len(list(tmp_path.glob("out/sweeps/*/*/cell.json"))) == 2
+    assert not any(letter in name for name in names for letter in "[],= ")
+    assert not list(tmp_path.rglob(".hydra")) and not list(tmp_path.rglob("*.log"))
+
+
+def test_a_sweep_in_yaml_runs_its_cells(tree):
+    code, seen = run(tree, "sweep=seeds")
+    assert code == 0 and [cfg.seed for cfg, _ in seen] == [1, 2]
+
+
+def test_flags_may_stand_anywhere(tree):
+    code, seen = run(tree, "algo=dpo", "-m", "seed=1,2")
+    assert code == 0 and len(seen) == 2
+
+
+def test_showing_the_config_needs_no_required_key(tree, capsys):
+    code, seen = run(tree, "--cfg", "job", "--package", "dataset", "dataset=jsonl")
+    assert code == 0 and seen == []
+    assert capsys.readouterr().out == "# @package dataset\npath: ???\nmax_prompt: 512\n"
+    assert run(tree, "--cfg", "job", "nope=1")[0] == 2
+    assert run(tree, "--info", "defaults")[0] == 0
+
+
+def test_help_lists_the_groups_of_the_command_only(tree, capsys):
+    with pytest.raises(SystemExit) as left:
+        run(tree, "--help", command="generate")
+    assert left.value.code == 0
+    shown = capsys.readouterr().out
+    assert "python -m mora.generate" in shown and "temperature: 1.0" in shown and "panacea" not in shown
+
+
+def test_other_top_files_are_refused(tree, capsys):
+    assert run(tree, "--config-name", "generate")[0] == 2
+    assert "--config-dir" in capsys.readouterr().err
+
+
+def test_a_folder_of_the_user_adds_choices(tree, tmp_path):
+    own = tmp_path / "mine"
+    (own / "algo").mkdir(parents=True)
+    (own / "algo" / "mine.yaml").write_text("gamma: 0.5\n")
+    code, seen = run(tree, "--config-dir", str(own), "algo=mine", "algo.gamma=0.25")
+    assert code == 0 and seen[0][0].algo == {"gamma": 0.25}
+    assert run(tree, "algo=mine")[0] == 2
+    assert run(tree, "--config-dir", str(tmp_path / "nowhere"))[0] == 2
+
+
+def test_a_task_may_compose_other_configurations(tree):
+    def nested(cfg):
+        assert compose("train", ["algo=dpo"], tree).algo.beta == 0.1
+        assert compose("generate", ["run=x"], tree).run == "x"
+
+    code, seen = run(tree, "-m", "seed=1,2", task=nested)
+    assert code == 0 and len(seen) == 2
+
+
+SCRIPT = """
+import sys
+from mora.settings.launch import launch
+try:
+    code = launch("train", lambda cfg, overrides: None, sys.argv[2:], sys.argv[1])
+except SystemExit as left:
+    code = left.code
+heavy = [name for name in ("torch", "transformers", "numpy", "accelerate") if name in sys.modules]
+print("heavy:", heavy)
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(("argv", "expected"), [(["algo.cliip=3"], 2), (["--help"], 0), (["seed=1"], 0)])
+def test_nothing_heavy_is_imported_and_the_answer_is_quick(tree, argv, expected, tmp_path):
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(tree), *argv],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=dict(os.environ),
+    )
+    taken = time.perf_counter() - began
+    print(f"{argv}: {taken:.2f} s")
+    assert done.returncode == expected, done.stderr
+    assert "heavy: []" in done.stdout
+    assert taken < 5

@@ -1,0 +1,135 @@
+"""The tree in conf/: every file composes, fits the object that it constructs, and explains itself."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from mora.settings.check import check
+from mora.settings.declared import OVERLAYS, SPECIAL, SUPPLIED
+from mora.settings.overrides import prepare
+from mora.settings.targets import define, targets
+from mora.settings.tree import commands, conf_dir, opened
+
+ROOT = conf_dir()
+FILES = sorted(path for path in ROOT.rglob("*.yaml") if "_resolved" not in path.parts)
+GROUP_FILES = [path for path in FILES if path.parent != ROOT and "hydra" not in path.relative_to(ROOT).parts]
+NAMES = [str(path.relative_to(ROOT)) for path in FILES]
+
+
+def owner(group: str) -> str:
+    """A command that has ``group``."""
+    for command in ["train", *commands(ROOT)]:
+        with opened(command) as tree:
+            if group in tree.groups:
+                return command
+    raise AssertionError(f"conf/{group} belongs to no command")
+
+
+def composed(path: Path) -> dict:
+    group = str(path.parent.relative_to(ROOT))
+    with opened(owner(group)) as tree:
+        choice = f"{group}={path.stem}"
+        verdict = check(tree, [choice], complete=False)
+        assert verdict.problems == ()
+        whole = OmegaConf.to_container(tree.compose([choice]), resolve=False)
+        return {key: value for key, value in whole.items() if key != "hydra"}
+
+
+@pytest.mark.parametrize("path", GROUP_FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_choice_composes_and_fits_what_it_constructs(path):
+    """YAML keys equal the fields of a class, less what code supplies; of a function they are among its parameters."""
+    whole = composed(path)
+    group = path.parent.name
+    for where, section in targets(whole if group in OVERLAYS else whole[group], group):
+        definition = define(section["_target_"])
+        given = set(section) - set(SPECIAL)
+        fields = set(definition.annotations)
+        if section.get("_partial_"):
+            assert given <= fields, f"{where}: {given - fields} unknown"
+        else:
+            assert given == fields - set(SUPPLIED), f"{where}: {given ^ (fields - set(SUPPLIED))} differ"
+
+
+@pytest.mark.parametrize("command", commands(ROOT))
+def test_every_command_composes(command):
+    with opened(command) as tree:
+        assert check(tree, [], complete=False).problems == ()
+
+
+def test_the_mirror_rule():
+    """``conf/<group>/<name>.yaml`` constructs something of ``mora.<group>``; functions live in ``mora.functional``."""
+    functional = {"risk", "scalarize", "preference"}
+    strangers = {"tracker": "mora.runtime.track"}
+    for path in GROUP_FILES:
+        target = OmegaConf.load(path).get("_target_")
+        group = path.relative_to(ROOT).parts[0]
+        if isinstance(target, str):
+            home = f"mora.functional.{group}" if group in functional else strangers.get(group, f"mora.{group}")
+            assert target.startswith(f"{home}."), f"{path}: {target} is not in {home}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_every_key_has_a_comment_above(path):
+    """``defaults`` and Hydra's special keys need none; the keys of a section that is data for a library need none."""
+    lines = path.read_text().splitlines()
+    foreign = None  # indentation of a section such as model.config, whose keys are another library's
+    for number, line in enumerate(lines):
+        found = re.match(r"^(\s*)([A-Za-z][\w/]*):", line)
+        if found is None or found[2] in ("defaults", "hydra") or line.lstrip().startswith("- "):
+            continue
+        if foreign is not None and len(found[1]) > foreign:
+            continue
+        foreign = len(found[1]) if found[2] in ("config", "params") else None
+        above = lines[number - 1].strip() if number else ""
+        parent_only = re.match(r"^\s*[\w/]+:\s*$", line) is not None
+        assert above.startswith("#") or parent_only, f"{path.name}:{number + 1}: {found[2]} has no comment above it"
+
+
+def stated_commands(path: Path) -> list[str]:
+    """Commands in the comment at the head of a file."""
+    head = []
+    for line in path.read_text().splitlines():
+        if line and not line.startswith("#"):
+            break
+        head.append(line)
+    return re.findall(r"-m mora\.(\w+ [^#\n`]*)", "\n".join(f"{line} " for line in head))
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if "hydra" not in path.parts], ids=lambda path: path.name)
+def test_the_command_at_the_head_of_a_file_is_accepted(path):
+    for stated in stated_commands(path):
+        command, *words = shlex.split(stated)
+        overrides = [word for word in words if "=" in word]
+        with opened(command) as tree:
+            assert check(tree, prepare(overrides), complete=False).problems == (), stated
+
+
+def documented(page: Path) -> list[str]:
+    """Commands in the shell blocks of a page."""
+    blocks = re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL)
+    return re.findall(r"^python -m mora\.(.+)$", "\n".join(blocks), re.MULTILINE)
+
+
+def test_the_commands_of_the_page_on_configuration_are_accepted():
+    stated = documented(ROOT.parent / "docs" / "configuration.md")
+    assert len(stated) > 10
+    for line in stated:
+        command, *words = shlex.split(line, comments=True)
+        overrides = [word for word in words if "=" in word and not word.startswith("-")]
+        if command == "config":
+            continue  # tests/settings/test_config.py
+        with opened(command) as tree:
+            multirun = "-m" in words
+            complete = "--cfg" not in words
+            found = check(tree, prepare(overrides, multirun), multirun=multirun, complete=complete)
+            assert found.problems == (), line
+
+
+def test_top_files_and_own_groups_state_a_command():
+    mine = [path for path in FILES if path.parent == ROOT or path.parent.name in ("risk", "scalarize", "preference")]
+    assert all(stated_commands(path) for path in mine)
