@@ -22,5 +22,3 @@ def compose(*overrides: str, command: str = "train") -> DictConfig:
     from mora.settings.compose import compose as build
 
     return build(command, list(overrides))
-
-

@@ -71,7 +71,9 @@ def _talk(opened: PolicyRun, preferences: list[list[float]], cfg: DictConfig) ->
             return
         if line.startswith("/preference"):
             try:
-                weights = [float(w) for w in line.removeprefix("/preference").replace("[", "").replace("]", "").split(",")]
+                weights = [
+                    float(w) for w in line.removeprefix("/preference").replace("[", "").replace("]", "").split(",")
+                ]
                 preferences = checked(weights, opened.objectives, "preference").tolist()
                 print(f"preference {weights}")
             except (InputError, ValueError) as error:

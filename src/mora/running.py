@@ -11,12 +11,16 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from mora.dataset.corpus import Corpus
+from mora.dataset.encode import Encoder
 from mora.errors import InputError
 from mora.evaluation import reward_model
+from mora.evaluation.front import Front
+from mora.evaluation.optimum import Optimum
 from mora.files import read_json, write_json, write_lines
+from mora.model.policy import Policy
 from mora.model.stored import load_policy
-from mora.reward.panel import GoldPanel, ModelPanel, Panel
 from mora.report.page import write_report
+from mora.reward.panel import GoldPanel, ModelPanel, Panel
 from mora.runtime.console import say
 from mora.runtime.devices import Runtime
 from mora.runtime.folder import RunFolder
@@ -84,8 +88,15 @@ def _record_data(folder: RunFolder, corpus: Corpus, runtime: Runtime) -> None:
     """Keep what the data was; a continued run refuses other data."""
     for note in corpus.notes:
         say(f"dataset {corpus.name}: {note}")
-    counts = {kind: {s: len(rows) for s, rows in getattr(corpus, kind).items()} for kind in ("supervised", "pairs", "prompts")}
-    now = {"name": corpus.name, "objectives": list(corpus.objectives), "fingerprint": corpus.fingerprint, "rows": counts}
+    counts = {
+        kind: {s: len(rows) for s, rows in getattr(corpus, kind).items()} for kind in ("supervised", "pairs", "prompts")
+    }
+    now = {
+        "name": corpus.name,
+        "objectives": list(corpus.objectives),
+        "fingerprint": corpus.fingerprint,
+        "rows": counts,
+    }
     now |= {"max_prompt": corpus.max_prompt, "max_response": corpus.max_response}
     path = folder.path / "dataset.json"
 
@@ -100,9 +111,13 @@ def _record_data(folder: RunFolder, corpus: Corpus, runtime: Runtime) -> None:
 
 
 def measure(folder: RunFolder, config: Mapping[str, Any], evaluation: Mapping[str, Any], *, seed: int) -> None:
-    """Write the tables of a run: the front of a policy, or the quality of a reward model."""
+    """Write the tables of a run: what ``evaluation`` names for a policy, the quality of a reward model."""
     if (folder.path / "policy").is_dir():
-        _measure_front(folder, config, evaluation, seed=seed)
+        evaluator = build(evaluation)
+        if isinstance(evaluator, Optimum):
+            _measure_optimum(folder, config, evaluator, seed=seed)
+        else:
+            _measure_front(folder, config, evaluator, seed=seed)
     elif (folder.path / "reward").is_dir():
         corpus = load_corpus(config)
         panel = ModelPanel.load(folder.path / "reward", _device())
@@ -110,11 +125,14 @@ def measure(folder: RunFolder, config: Mapping[str, Any], evaluation: Mapping[st
         reward_model.write(folder.tables, table, numbers)
 
 
-def _measure_front(folder: RunFolder, config: Mapping[str, Any], evaluation: Mapping[str, Any], *, seed: int) -> None:
+def _policy(folder: RunFolder, config: Mapping[str, Any]) -> tuple[Corpus, Policy, Encoder]:
     corpus = load_corpus(config)
-    device = _device()
-    policy, tokenizer = load_policy(folder.path / "policy", device, build(config["model"]))
-    upstream = folder.identity.get("upstream", {})
+    policy, tokenizer = load_policy(folder.path / "policy", _device(), build(config["model"]))
+    return corpus, policy, corpus.encoder(tokenizer)
+
+
+def _measure_front(folder: RunFolder, config: Mapping[str, Any], evaluator: Front, *, seed: int) -> None:
+    corpus, policy, encoder = _policy(folder, config)
     scorers: dict[str, Panel] = {}
     provenance: dict[str, Any] = {}
     if corpus.world is not None:
@@ -122,9 +140,10 @@ def _measure_front(folder: RunFolder, config: Mapping[str, Any], evaluation: Map
         provenance["gold"] = {"kind": "rules of the world", "world": corpus.world.name}
     reward = reward_folder(folder, config)
     if reward is not None:
-        scorers["reward"] = ModelPanel.load(reward, device).select(corpus.objectives)
-        provenance["reward"] = {"kind": "reward model", "run": upstream.get("reward"), "trained the policy": True}
-    table, samples = build(evaluation).measure(policy, corpus.encoder(tokenizer), corpus, scorers, seed=seed)
+        scorers["reward"] = ModelPanel.load(reward, _device()).select(corpus.objectives)
+        run = folder.identity["upstream"]["reward"]
+        provenance["reward"] = {"kind": "reward model", "run": run, "trained the policy": True}
+    table, samples = evaluator.measure(policy, encoder, corpus, scorers, seed=seed)
     head = {
         "run": folder.id,
         "model": config["model"]["name"],
@@ -135,6 +154,16 @@ def _measure_front(folder: RunFolder, config: Mapping[str, Any], evaluation: Map
     }
     write_lines(folder.tables / "samples.jsonl", samples)
     write_json(folder.tables / "front.json", head | table)
+
+
+def _measure_optimum(folder: RunFolder, config: Mapping[str, Any], evaluator: Optimum, *, seed: int) -> None:
+    front = folder.tables / "front.json"
+    if not front.is_file():
+        raise InputError(f"{front} does not exist; measure the front first: python -m mora.evaluate run={folder.path}")
+    corpus, policy, encoder = _policy(folder, config)
+    kl_coef = config["algo"]["rollout"]["kl_coef"]
+    table = evaluator.measure(policy, encoder, corpus, read_json(front), kl_coef=kl_coef, seed=seed)
+    write_json(folder.tables / "optimum.json", {"run": folder.id} | table)
 
 
 def reward_folder(folder: RunFolder, config: Mapping[str, Any]) -> Path | None:

@@ -35,7 +35,9 @@ def open_run(run: str, root: str) -> tuple[RunFolder, dict[str, Any]]:
     """A finished run and its configuration.  Raises InputError for a folder that is none."""
     folder = RunFolder.find(run, root)
     if not folder.finished:
-        raise InputError(f"{folder.path} is not finished; run its command again to complete it: see {folder.path / 'overrides.yaml'}")
+        raise InputError(
+            f"{folder.path} is not finished; run its command again to complete it: see {folder.path / 'overrides.yaml'}"
+        )
     return folder, plain(OmegaConf.load(folder.path / "config.yaml"))
 
 

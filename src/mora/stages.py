@@ -1,8 +1,8 @@
 """Stages: what must exist before a run, and running it.
 
-``train algo=panacea`` needs a starting policy and a reward model.  Each is an ordinary run, found by what it was made of:
-the hash of the settings that determine its result, of the data's content and of the runs below it.  The plan is made
-before anything is loaded; torch is imported only when there is something to do.
+``train algo=panacea`` needs a starting policy and a reward model.  Each is an ordinary run, found by what it was made
+of: the hash of the settings that determine its result, of the data's content and of the runs below it.  The plan is
+made before anything is loaded; torch is imported only when there is something to do.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def _resolve(
 
 
 def _upstream(role: str, config: dict[str, Any], overrides: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """Configuration of the run that makes the starting policy or the reward model: its algorithm, everything else as here."""
+    """Configuration of the run that makes what ``role`` needs: its algorithm, everything else as here."""
     own = list(config["start"][MAKER[role]])
     composed = plain(compose("train", [f"algo={MAKER[role]}", *own]))
     changed = {**config, "algo": composed["algo"]}
@@ -144,7 +144,9 @@ def _named(role: str, start: str, root: str) -> tuple[str, str | None]:
         if (folder / "identity.json").is_file():
             product = folder / PRODUCT[role]
             if not product.is_dir():
-                raise InputError(f"start.{role}={start}: that run holds no {PRODUCT[role]}/; name a finished run of {MAKER[role]}")
+                raise InputError(
+                    f"start.{role}={start}: that run holds no {PRODUCT[role]}/; name a finished run of {MAKER[role]}"
+                )
             return str(product), folder.name
     if Path(start).is_dir():
         return start, None

@@ -33,8 +33,13 @@ def front_lines(table: dict[str, Any]) -> list[str]:
     """The front as text: a line per preference, then the indicators of the judge."""
     judge, names = table["judge"], table["objectives"]
     valid = table["reference"].get("valid") is not None
-    head = ["preference".ljust(6 * len(names)), *(f"{n:>10}" for n in names), f"{'KL':>8}"] + ([f"{'valid':>8}"] if valid else [])
-    lines = [f"scores by {judge} ({table['units'][judge]}), {table['prompts']} prompts x {table['samples_per_prompt']}", " ".join(head)]
+    head = ["preference".ljust(6 * len(names)), *(f"{n:>10}" for n in names), f"{'KL':>8}"] + (
+        [f"{'valid':>8}"] if valid else []
+    )
+    lines = [
+        f"scores by {judge} ({table['units'][judge]}), {table['prompts']} prompts x {table['samples_per_prompt']}",
+        " ".join(head),
+    ]
     for point in [table["reference"], *table["points"]]:
         weights = point["preference"]
         label = "reference" if weights is None else " ".join(f"{w:.2f}" for w in weights)
@@ -44,7 +49,8 @@ def front_lines(table: dict[str, Any]) -> list[str]:
     z = ", ".join(f"{v:g}" for v in table["reference_point"][judge]["values"])
     tau = ", ".join(f"{v:.2f}" for v in found["kendall_tau"]["value"])
     lines.append(
-        f"hypervolume {found['hypervolume']['value']:.3f} (above {z})   inner product {found['inner_product']['value']:.3f}"
+        f"hypervolume {found['hypervolume']['value']:.3f} (above {z})"
+        f"   inner product {found['inner_product']['value']:.3f}"
         f"   sparsity {found['sparsity']['value']:.4f}   spacing {found['spacing']['value']:.4f}   Kendall tau {tau}"
     )
     return lines
@@ -56,7 +62,8 @@ def reward_lines(table: dict[str, Any]) -> list[str]:
     for name in table["objectives"]:
         accuracy, calibration = table["accuracy"][name], table["calibration"][name]
         bayes = f"  of Bayes {accuracy['bayes']:.3f}" if accuracy.get("bayes") is not None else ""
-        lines.append(f"{name:<14} accuracy {accuracy['value']:.3f} +- {accuracy['stderr']:.3f}{bayes}  ECE {calibration['ece']:.3f}")
+        lines.append(
+            f"{name:<14} accuracy {accuracy['value']:.3f} +- {accuracy['stderr']:.3f}{bayes}"
+            f"  ECE {calibration['ece']:.3f}"
+        )
     return lines
-
-

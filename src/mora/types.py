@@ -43,9 +43,9 @@ def content_id(*texts: str) -> int:
 class Row:
     """One canonical row of any dataset.
 
-    ``responses`` has no text (a prompt), one (a supervised row) or two (a pair).
-    ``labels[objective]`` is the probability that ``responses[1]`` is the better one: 0.0 or 1.0 for a hard label, 0.5 for
-    a tie, ``None`` where the objective is not labelled (masked in every loss, never read as 0).
+    ``responses`` has no text (a prompt), one (a supervised row) or two (a pair).  ``labels[objective]`` is the
+    probability that ``responses[1]`` is the better one: 0.0 or 1.0 for a hard label, 0.5 for a tie, ``None`` where
+    the objective is not labelled (masked in every loss, never read as 0).
     """
 
     prompt: str
@@ -84,7 +84,7 @@ class Supervised:
 
 @dataclass(kw_only=True)
 class Preference:
-    """Pairs of answers to one prompt; sequences 0..B-1 are ``responses[0]``, B..2B-1 are ``responses[1]``; right-padded."""
+    """Pairs of answers, right-padded: sequences 0..B-1 are ``responses[0]``, B..2B-1 are ``responses[1]``."""
 
     ids: Tensor  # (2B, L) int64
     mask: Tensor  # (2B, L) bool
@@ -114,9 +114,9 @@ class Prompts:
 class RewardBelief:
     """What a reward model believes about the reward of each sequence on each objective.
 
-    ``atoms`` are support points of a distribution over reward, in units of the reference policy's standard deviation once
-    standardized; ``weights`` sum to 1 over S.  ``kind`` says what an atom is: a point estimate, a quantile (ascending in
-    S, at ``levels``) or an ensemble member (paired across sequences).
+    ``atoms`` are support points of a distribution over reward, in units of the reference policy's standard deviation
+    once standardized; ``weights`` sum to 1 over S.  ``kind`` says what an atom is: a point estimate, a quantile
+    (ascending in S, at ``levels``) or an ensemble member (paired across sequences).
     """
 
     atoms: Tensor  # (B, M, S)

@@ -29,10 +29,8 @@ def test_a_prompt_is_one_user_turn_up_to_where_the_answer_starts(make_tokenizer,
     turns = [{"role": "user", "content": "how do ostriches run ?"}]
     own = encoder.tokenizer.apply_chat_template(turns, add_generation_prompt=True)["input_ids"]
     assert ids == own and isinstance(ids, list)
-    assert (
-        _text(encoder, ids).split()
-        == "<s> user : how do ostriches run ? assistant :".replace("<s> ", "<s>", kind == "bytes").split()
-    )
+    words = _text(encoder, ids).replace("<s>", "<s> ").split()
+    assert words == "<s> user : how do ostriches run ? assistant :".split()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -20,7 +20,10 @@ from mora.reward import quantile, scalar
 from mora.reward.panel import Panel
 from mora.types import RewardBelief, Row
 
-RNG = np.random.default_rng(0)
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
 
 
 # --- statistics ------------------------------------------------------------------------------------------------------
@@ -40,9 +43,9 @@ def test_share_of_bayes_by_hand() -> None:
     assert math.isnan(pairwise.share_of_bayes(0.5, 0.5)["share_of_bayes_advantage"])
 
 
-def test_log_loss_and_brier_equal_scikit_learn() -> None:
-    probability = RNG.uniform(0.01, 0.99, 200)
-    label = (RNG.random(200) < 0.5).astype(float)
+def test_log_loss_and_brier_equal_scikit_learn(rng: np.random.Generator) -> None:
+    probability = rng.uniform(0.01, 0.99, 200)
+    label = (rng.random(200) < 0.5).astype(float)
     got = pairwise.log_loss(np.log(probability), np.log1p(-probability), label)
     assert got == pytest.approx(log_loss(label, probability))
     assert pairwise.brier(probability, label) == pytest.approx(brier_score_loss(label, probability))
@@ -58,27 +61,27 @@ def test_calibration_by_hand() -> None:
     assert found["ece"] == pytest.approx(0.1)
 
 
-def test_calibration_of_a_calibrated_and_of_an_overconfident_model() -> None:
-    truth = RNG.uniform(0.05, 0.95, 40_000)
-    label = (RNG.random(40_000) < truth).astype(float)
+def test_calibration_of_a_calibrated_and_of_an_overconfident_model(rng: np.random.Generator) -> None:
+    truth = rng.uniform(0.05, 0.95, 40_000)
+    label = (rng.random(40_000) < truth).astype(float)
     assert pairwise.calibration(truth, label, bins=15)["ece"] < 0.015
     # Probabilities pushed to certainty: with p uniform, mean max(p, 1 - p) is .73, so a confidence near 1 errs by .27.
     sure = np.where(truth > 0.5, 0.999, 0.001)
     assert pairwise.calibration(sure, label, bins=15)["ece"] == pytest.approx(0.27, abs=0.02)
 
 
-def test_calibration_does_not_depend_on_the_order_of_answers() -> None:
-    probability = RNG.uniform(0, 1, 500)
-    label = RNG.choice([0.0, 0.5, 1.0, 0.3], 500)
+def test_calibration_does_not_depend_on_the_order_of_answers(rng: np.random.Generator) -> None:
+    probability = rng.uniform(0, 1, 500)
+    label = rng.choice([0.0, 0.5, 1.0, 0.3], 500)
     turned = pairwise.calibration(1 - probability, 1 - label, bins=15)["ece"]
     assert turned == pytest.approx(pairwise.calibration(probability, label, bins=15)["ece"])
 
 
-def test_bins_hold_equally_many_and_are_never_empty() -> None:
-    bins = pairwise.equal_mass(RNG.random(50), 15)
+def test_bins_hold_equally_many_and_are_never_empty(rng: np.random.Generator) -> None:
+    bins = pairwise.equal_mass(rng.random(50), 15)
     assert sorted(len(b) for b in bins) == [3] * 10 + [4] * 5
     assert sorted(np.concatenate(bins)) == list(range(50))
-    assert [len(b) for b in pairwise.equal_mass(RNG.random(3), 15)] == [1, 1, 1]
+    assert [len(b) for b in pairwise.equal_mass(rng.random(3), 15)] == [1, 1, 1]
     assert pairwise.equal_mass(np.array([]), 15) == []
 
 
@@ -92,13 +95,13 @@ def test_spread_bins_by_hand() -> None:
     assert pairwise.spread_bins(np.ones(4), credit, None, bins=2) == []
 
 
-def test_auc_equals_scikit_learn_and_effect_sizes_by_hand() -> None:
-    better, worse = RNG.normal(0.5, 1, 80).round(1), RNG.normal(0, 1, 80).round(1)  # rounding makes ties
+def test_auc_equals_scikit_learn_and_effect_sizes_by_hand(rng: np.random.Generator) -> None:
+    better, worse = rng.normal(0.5, 1, 80).round(1), rng.normal(0, 1, 80).round(1)  # rounding makes ties
     want = roc_auc_score([1] * 80 + [0] * 80, np.concatenate([better, worse]))
     assert pairwise.separation(better, worse)["auc"] == pytest.approx(want)
-    # Means 3 and 1, variances 1 and 1: d = 2.  Differences 1 and 3: mean 2, deviation 1.
-    found = pairwise.separation(np.array([2.0, 4.0]), np.array([1.0, 1.0]) + np.array([0.0, 0.0]))
-    assert found["d_pooled"] == pytest.approx(2 / math.sqrt(0.5))  # variances 1 and 0
+    # Means 3 and 1, variances 1 and 0: d = 2 / sqrt(1/2).  Differences 1 and 3: mean 2, deviation 1.
+    found = pairwise.separation(np.array([2.0, 4.0]), np.array([1.0, 1.0]))
+    assert found["d_pooled"] == pytest.approx(2 / math.sqrt(0.5))
     assert found["d_paired"] == pytest.approx(2.0)
 
 
@@ -118,9 +121,9 @@ def test_conflicts_by_hand() -> None:
     assert found["joint_accuracy_on_conflicts"] == 0.0 and found["joint_accuracy_on_agreement"] == 0.5
 
 
-def test_pearson_equals_scipy() -> None:
-    first = RNG.normal(size=30)
-    second = first + RNG.normal(size=30)
+def test_pearson_equals_scipy(rng: np.random.Generator) -> None:
+    first = rng.normal(size=30)
+    second = first + rng.normal(size=30)
     assert pairwise.pearson(first, second) == pytest.approx(pearsonr(first, second).statistic)
     assert math.isnan(pairwise.pearson(first, np.ones(30)))
 
@@ -204,7 +207,8 @@ def test_a_world_adds_bayes_gold_and_the_annotators_spread() -> None:
     assert up["bayes"] == 0.9 and table["accuracy"]["down"]["bayes"] == 0.75  # by name, not by place
     assert up["share_of_bayes"] == pytest.approx(0.625 / 0.9)
     assert up["share_of_bayes_advantage"] == pytest.approx(0.125 / 0.4)
-    assert [0.0, 0.0] in table["agreement"]["up"] and [2.0, 4.0] in table["agreement"]["up"]
+    points = np.array(table["agreement"]["up"])  # answers in order: 0 1 | 0 2 | 1 0 | 1 1 | 3 0, gold twice that
+    np.testing.assert_allclose(points[:4], [[0, 0], [1, 2], [0, 0], [2, 4]], atol=1e-6)
     assert table["gold"]["up"]["pearson"] == pytest.approx(1.0)
     assert table["gold"]["down"]["pearson"] == pytest.approx(1.0)
     assert table["gold"]["up"] | {"pearson": 1} == {"pearson": 1, "order": 1.0, "n": 4}

@@ -165,22 +165,26 @@ def metric_rows(names: list[str], steps: int = 80) -> list[dict[str, Any]]:
     return rows
 
 
-def write_run(root: Path, count: int, *, reward: bool = True, **options: Any) -> tuple[Path, list[tuple[str, Path]]]:
-    """A run folder with all tables, and its upstream stages."""
+def write_run(
+    root: Path, count: int, *, reward: bool = True, curves: bool = True, **options: Any
+) -> tuple[Path, list[tuple[str, Path]]]:
+    """A run folder with all tables, and its upstream stages; without ``curves`` it is quick to draw."""
     names, run = objectives_of(count), root / "runs" / f"panacea-garden-{count}-0123456789"
     front = front_table(count, **options)
     write_json(run / "tables" / "front.json", front)
     write_lines(run / "tables" / "samples.jsonl", sample_rows(front))
-    write_lines(run / "metrics.jsonl", metric_rows(names))
+    write_lines(run / "metrics.jsonl", metric_rows(names) if curves else [])
     write_text(run / "config.yaml", "algo:\n  kl_coef: 0.05\n  note: <b>bold</b>\n")
     write_text(run / "diff.yaml", "algo.kl_coef: 0.1 -> 0.05\n")
     sft, model = root / "runs" / "sft-garden-aaaa", root / "runs" / "reward-model-bbbb"
-    write_lines(sft / "metrics.jsonl", [{"step": s, "loss": 3 * 0.97**s + 1, "lr": 0.004} for s in range(1, 30)])
+    losses = [{"step": s, "loss": 3 * 0.97**s + 1, "lr": 0.004} for s in range(1, 30)]
+    write_lines(sft / "metrics.jsonl", losses if curves else [])
     stages = [("sft", sft)]
     if reward:
         write_json(model / "tables" / "reward.json", reward_table(count))
         rows = [{"step": s} | {f"accuracy/{o}": 0.5 + 0.25 * s / 60 for o in names} for s in range(1, 61)]
-        write_lines(model / "metrics.jsonl", [r | {"loss/all": 0.7 - 0.003 * r["step"]} for r in rows])
+        rows = [r | {"loss/all": 0.7 - 0.003 * r["step"]} for r in rows]
+        write_lines(model / "metrics.jsonl", rows if curves else [])
         stages.append(("reward model", model))
     return run, [*stages, ("panacea", run)]
 

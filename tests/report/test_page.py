@@ -8,7 +8,9 @@ import pytest
 
 from mora.errors import InputError
 from mora.files import read_json, write_json, write_lines, write_text
+from mora.report import markup, sections
 from mora.report.page import write_report
+from mora.report.tables import read_front
 
 VOID = {"meta", "br", "link", "img", "hr"}
 SVG_LEAVES = {"path", "use", "rect", "circle", "line"}
@@ -54,24 +56,23 @@ class Outline(HTMLParser):
 
 @pytest.fixture(scope="module", params=[2, 3, 5])
 def report(request, make, tmp_path_factory):
-    run, stages = make.run(tmp_path_factory.mktemp(f"report{request.param}"), request.param)
+    count = request.param
+    run, stages = make.run(tmp_path_factory.mktemp(f"report{count}"), count, curves=count == 2, reward=count != 5)
     page = write_report(run, stages)
-    return request.param, run, page, page.read_text(encoding="utf-8")
+    return count, run, page, page.read_text(encoding="utf-8")
 
 
-def small(make, root: Path, **options):
-    """A run of two objectives without training curves: quick to draw."""
-    run, stages = make.run(root, 2, **options)
-    for _, path in stages:
-        (path / "metrics.jsonl").unlink()
-    return run, stages
+def small(make, root: Path):
+    """A run of two objectives that is quick to draw."""
+    return make.run(root, 2, reward=False, curves=False)
 
 
 def test_page_and_figures_exist(report):
     count, run, page, _ = report
     assert page == run / "report" / "index.html"
-    names = {"front", "steering", "kl", "reward-model", "reward-gold", "reward-gold-policy", "training-1-sft"}
-    names |= {"training-2-reward-model", "training-3-panacea"}
+    names = {"front", "steering", "kl", "reward-gold-policy"}
+    names |= {"reward-model", "reward-gold"} if count != 5 else set()
+    names |= {"training-1-sft", "training-2-reward-model", "training-3-panacea"} if count == 2 else set()
     names |= {"front-pairs-gold", "front-pairs-reward"} if count == 3 else set()
     files = {path.name: path.read_bytes() for path in (run / "report" / "figures").iterdir()}
     assert set(files) == {f"{name}.{kind}" for name in names for kind in ("png", "pdf")}
@@ -111,7 +112,7 @@ def test_page_says_what_was_run(report):
     assert "minus 10 % of the pooled range" in words
     assert "algo.kl_coef: 0.1 -> 0.05" in words
     for section in ("front", "steering", "samples", "numbers", "reward", "training", "settings"):
-        assert f'<section id="{section}">' in text
+        assert (f'<section id="{section}">' in text) == (section != "training" or count == 2)
     # the same prompt answered at the vertices and the center
     assert words.count("my rose has slugs") == 1
     assert text.count("guard the dog") == count + 1
@@ -134,31 +135,29 @@ def test_settings_and_answers_are_escaped(make, tmp_path):
     assert "\x07" not in text
 
 
-def test_a_lone_surrogate_in_an_answer_is_replaced(make, tmp_path):
-    run, stages = small(make, tmp_path)
-    path = run / "tables" / "samples.jsonl"
-    path.write_text(path.read_text().replace("guard the cat", "guard \\ud800 cat"))
-    assert "guard ? cat" in write_report(run, stages).read_text(encoding="utf-8")
+def test_a_lone_surrogate_is_replaced():
+    assert markup.text("a \ud800 b") == "a ? b"
 
 
 def test_without_gold_and_reward_run(make, tmp_path):
-    run, stages = make.run(tmp_path, 2, gold=False, judge="reward", smoke=False, reward=False)
+    run, stages = make.run(tmp_path, 2, gold=False, judge="reward", smoke=False, reward=False, curves=False)
     text = write_report(run, stages).read_text(encoding="utf-8")
     words = Outline(text).words
-    assert '<section id="front">' in text and '<section id="training">' in text
+    assert '<section id="front">' in text and '<section id="training">' not in text
     assert '<section id="reward">' not in text and 'href="#reward"' not in text
-    assert "gold" not in words.replace("training: panaceagold", "").split("The front")[1].split("Training")[0]
+    assert "gold" not in words.lower()
     assert "The judge trained the policy." in words
     assert "Smoke model." not in words
     assert not list((run / "report" / "figures").glob("reward*"))
 
 
 def test_gold_that_trained_the_policy_is_called_out(make, tmp_path):
-    run, stages = small(make, tmp_path)
-    front = read_json(run / "tables" / "front.json")
-    front["scorers"]["gold"]["trained_policy"] = True
-    write_json(run / "tables" / "front.json", front)
-    assert "The judge trained the policy." in write_report(run, stages).read_text(encoding="utf-8")
+    table = make.front(2)
+    for trained in (False, True):
+        table["scorers"]["gold"]["trained_policy"] = trained
+        write_json(tmp_path / "front.json", table)
+        head = sections.head(read_front(tmp_path / "front.json"), [], "run", [])
+        assert ("The judge trained the policy." in head) == trained
 
 
 def test_a_run_without_any_table_still_has_a_page(make, tmp_path):

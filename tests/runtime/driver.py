@@ -7,6 +7,7 @@ lets a second child continue, and compares its weights and metrics with those of
 from __future__ import annotations
 
 import argparse
+import gc
 import hashlib
 import json
 import os
@@ -184,6 +185,15 @@ def forked(options: argparse.Namespace, kill: int = 0) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+def warm_up() -> None:
+    """Import here what the children would import one by one; no backward, which must not happen before a fork."""
+    engine = make_engine(Runtime(**SETTINGS), steps=1)
+    for parameter in engine.unwrapped.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    engine._backend.update()
+    gc.freeze()
+
+
 def outcome(root: Path) -> tuple:
     (run,) = [path for path in root.iterdir() if path.is_dir()]
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -194,6 +204,7 @@ def outcome(root: Path) -> tuple:
 
 def campaign(options: argparse.Namespace) -> None:
     """Kill at every ``options.campaign``-th durable operation, until a child lives through all of them."""
+    warm_up()
     root = options.root
     options.root = root / "whole"
     assert forked(options) == 0

@@ -42,7 +42,8 @@ prompt: null
 temperature: 1.0
 paths: {runs: runs}
 """,
-    "algo/ppo.yaml": "clip: 0.2\nlr: 1.0e-3\nsteps: 10\nschedule: linear\nlimit: null\nbetas: [0.9, 0.95]\nwhiten: true\n"
+    "algo/ppo.yaml": "clip: 0.2\nlr: 1.0e-3\nsteps: 10\nschedule: linear\nlimit: null\n"
+    "betas: [0.9, 0.95]\nwhiten: true\n"
     "advantage: {lam: 0.95, gamma: 1.0}\n",
     "algo/dpo.yaml": "beta: 0.1\nlr: 1.0e-4\n",
     "algo/panacea.yaml": "clip: 0.2\nrank: 8\n",
@@ -58,7 +59,8 @@ paths: {runs: runs}
     "experiment/quick.yaml": "# @package _global_\ndefaults:\n  - override /algo: dpo\nseed: 7\nalgo: {beta: 0.5}\n",
     "experiment/wrong.yaml": "# @package _global_\nsede: 7\nalgo: {clip: high}\n",
     "sweep/seeds.yaml": "# @package _global_\nhydra: {mode: MULTIRUN, sweeper: {params: {seed: '1,2'}}}\n",
-    "sweep/wrong.yaml": "# @package _global_\nhydra: {mode: MULTIRUN, sweeper: {params: {sede: '1,2', algo: 'ppo,dop'}}}\n",
+    "sweep/wrong.yaml": "# @package _global_\n"
+    "hydra: {mode: MULTIRUN, sweeper: {params: {sede: '1,2', algo: 'ppo,dop'}}}\n",
 }
 
 

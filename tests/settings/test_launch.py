@@ -134,6 +134,9 @@ def test_a_folder_of_the_user_adds_choices(tree, tmp_path):
     code, seen = run(tree, "--config-dir", str(own), "algo=mine", "algo.gamma=0.25")
     assert code == 0 and seen[0][0].algo == {"gamma": 0.25}
     assert run(tree, "algo=mine")[0] == 2
+    seen_inside = []
+    run(tree, "--config-dir", str(own), task=lambda cfg: seen_inside.append(compose("train", ["algo=mine"], tree).algo))
+    assert seen_inside == [{"gamma": 0.5}]  # a stage of the run sees the folder too
     assert run(tree, "--config-dir", str(tmp_path / "nowhere"))[0] == 2
 
 

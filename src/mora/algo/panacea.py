@@ -23,10 +23,10 @@ from mora.model.policy import Critic, Policy
 from mora.model.svd_lora import AdapterSettings, attach, enable_gradient_checkpointing
 from mora.reward.panel import Panel
 from mora.runtime.engine import Engine
-from mora.runtime.schedule import Schedule
 from mora.runtime.experience import Experience, Roller, RolloutSettings
 from mora.runtime.parts import Parts
 from mora.runtime.ptx import Pretraining
+from mora.runtime.schedule import Schedule
 
 
 @dataclass(kw_only=True)
@@ -76,9 +76,13 @@ class Panacea:
             experience = roller.roll_out(engine.unwrapped, [rows[i] for i in chosen], step)
             metrics = roller.metrics(experience)
             for epoch in range(self.epochs):
-                for number, mine in enumerate(experience.minibatches(self.minibatches, seed=parts.seed, step=step, epoch=epoch)):
+                for number, mine in enumerate(
+                    experience.minibatches(self.minibatches, seed=parts.seed, step=step, epoch=epoch)
+                ):
                     tally = torch.zeros(4, device=runtime.device)
-                    closures = ptx.closures(engine.module, step * self.epochs * self.minibatches + epoch * self.minibatches + number)
+                    closures = ptx.closures(
+                        engine.module, step * self.epochs * self.minibatches + epoch * self.minibatches + number
+                    )
                     closures += [
                         partial(self.loss, engine.module, experience.take(index), tally)
                         for index in parts.micro_batches(mine)

@@ -19,9 +19,9 @@ from mora.model.load import load_backbone
 from mora.model.score_model import ScoreModel
 from mora.reward.panel import ModelPanel
 from mora.runtime.engine import Engine
-from mora.runtime.schedule import Schedule
 from mora.runtime.parts import Parts, total_steps
 from mora.runtime.rollout import sample_reference
+from mora.runtime.schedule import Schedule
 from mora.types import Preference, Row
 
 
@@ -59,7 +59,9 @@ class RewardModel:
         rows = encoder.admit(parts.corpus.pairs["train"])
         labelled = [row for row in rows if any(label is not None for label in row.labels.values())]
         if not labelled:
-            raise InputError(f"dataset {parts.corpus.name}: no pair has a label on {', '.join(parts.corpus.objectives)}")
+            raise InputError(
+                f"dataset {parts.corpus.name}: no pair has a label on {', '.join(parts.corpus.objectives)}"
+            )
         total = total_steps(steps=self.steps, epochs=self.epochs, rows=len(labelled), batch_size=self.batch_size)
         engine = Engine(
             runtime,

@@ -15,8 +15,8 @@ from mora.dataset.order import batch
 from mora.files import new_folder
 from mora.model.policy import token_logps
 from mora.runtime.engine import Engine
-from mora.runtime.schedule import Schedule
 from mora.runtime.parts import Parts, total_steps
+from mora.runtime.schedule import Schedule
 from mora.types import Row, Supervised
 
 

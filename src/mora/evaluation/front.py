@@ -1,6 +1,7 @@
 """The front that one policy traces as its preference moves: scores, KL and indicators on held-out prompts.
 
-Every preference answers the same prompts with the same random numbers, so that differences along the front are not noise.
+Every preference answers the same prompts with the same random numbers, so that differences along the front are not
+noise.
 """
 
 from __future__ import annotations
@@ -198,7 +199,10 @@ def indicators(points: Sequence[Sequence[float]], grid: Floats, reference_point:
     """Indicators of a front with the name of each definition."""
     scores = np.asarray(points, dtype=np.float64)
     definitions = {
-        "hypervolume": (hypervolume(scores, reference_point), "exact volume above the reference point, strict dominance"),
+        "hypervolume": (
+            hypervolume(scores, reference_point),
+            "exact volume above the reference point, strict dominance",
+        ),
         "inner_product": (inner_product(scores, grid), "mean over preferences of <preference, score>, all points"),
         "sparsity": (sparsity(scores), "mean squared distance of consecutive non-dominated points"),
         "sparsity_per_objective": (

@@ -1,8 +1,9 @@
 """Random numbers that belong to rows: a counter-based generator.
 
-A draw is a pure function of ``(seed, stream, counters)``.  Keyed by row id, step and token position it does not depend on
-the batch a row stands in, on the number of processes or on what was drawn before; nothing has to be saved for a resume.
-The mixing function is the finalizer of SplitMix64 (Steele, Lea and Flood 2014), applied once per counter.
+A draw is a pure function of ``(seed, stream, counters)``.  Keyed by row id, step and token position it does not
+depend on the batch a row stands in, on the number of processes or on what was drawn before; nothing has to be saved
+for a resume.  The mixing function is the finalizer of SplitMix64 (Steele, Lea and Flood 2014), applied once per
+counter.
 """
 
 from __future__ import annotations
@@ -49,9 +50,13 @@ def _mix(x: Tensor) -> Tensor:
 def hashed(seed: int, stream: Stream, *counters: int | Tensor) -> Tensor:
     """64 mixed bits (as int64) for each element of the broadcast ``counters``."""
     device = next((c.device for c in counters if isinstance(c, Tensor)), torch.device("cpu"))
-    state = _mix(torch.tensor(_signed(seed * 0x632BE59BD9B4E019 + int(stream)), dtype=torch.int64, device=device) + _GOLDEN)
+    state = _mix(
+        torch.tensor(_signed(seed * 0x632BE59BD9B4E019 + int(stream)), dtype=torch.int64, device=device) + _GOLDEN
+    )
     for counter in counters:
-        value = counter if isinstance(counter, Tensor) else torch.tensor(_signed(counter), dtype=torch.int64, device=device)
+        value = (
+            counter if isinstance(counter, Tensor) else torch.tensor(_signed(counter), dtype=torch.int64, device=device)
+        )
         state = _mix((state ^ _mix(value + _GOLDEN)) + _GOLDEN)
     return state
 

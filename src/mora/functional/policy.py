@@ -1,7 +1,7 @@
 """Losses of policy and critic: sums over tokens divided by a constant.
 
-A constant normalizer keeps the gradient an unbiased estimate of the gradient of expected gain.  A mean over each row's own
-tokens does not: it weighs a token of a long answer less.
+A constant normalizer keeps the gradient an unbiased estimate of the gradient of expected gain.  A mean over each
+row's own tokens does not: it weighs a token of a long answer less.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ def clipped_surrogate_loss(
     clip: float,
     normalizer: float,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """``-sum min(rho A, clip(rho, 1 +- clip) A) / normalizer`` (PPO, Schulman et al. 2017, eq. 7) and the clipped tokens.
+    """``-sum min(rho A, clip(rho, 1 +- clip) A) / normalizer`` (PPO, Schulman et al. 2017, eq. 7), and tokens clipped.
 
-    ``advantages`` are scalarized already, so that clipping happens once.  The second value is the number of tokens whose
-    gradient the clip removed.
+    ``advantages`` are scalarized already, so that clipping happens once.  The second value is the number of tokens
+    whose gradient the clip removed.
     """
     ratio = torch.exp(torch.where(mask, logps - old_logps, 0.0))
     plain = ratio * advantages
@@ -41,7 +41,7 @@ def clipped_value_loss(
     clip: float,
     normalizer: float,
 ) -> Float[Tensor, ""]:
-    """``1/2 sum max((V - R)^2, (clip(V, V_old +- clip) - R)^2) / normalizer``, summed over the C outputs of the critic."""
+    """``1/2 sum max((V - R)^2, (clip(V, V_old +- clip) - R)^2) / normalizer``, over the C outputs of the critic."""
     near = old_values + (values - old_values).clamp(-clip, clip)
     squared = torch.maximum((values - returns) ** 2, (near - returns) ** 2)
     return 0.5 * torch.where(mask[..., None], squared, 0.0).sum() / normalizer

@@ -1,7 +1,7 @@
 """From rewards (B, M) and preferences (B, M) to one gain per row (B,).
 
-A linear gain lets a critic with one output per objective serve as the baseline, ``<preference, V>``; any other gain needs
-a critic of the gain itself.  ``linear`` and ``shares`` tell an algorithm which case it has.
+A linear gain lets a critic with one output per objective serve as the baseline, ``<preference, V>``; any other gain
+needs a critic of the gain itself.  ``linear`` and ``shares`` tell an algorithm which case it has.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def _gaps(rewards: Tensor, preference: Tensor, ideal: float | list[float]) -> Te
         index = int(above.float().argmax())
         raise ValueError(
             f"Tchebycheff scalarization needs an ideal above every reward: objective {index} reached "
-            f"{float(worst[index]):.4g} and scalarize.ideal is {float(z[index]):.4g}; with a reward above the ideal the "
-            "minimum would favor small weights. Set scalarize.ideal higher."
+            f"{float(worst[index]):.4g} and scalarize.ideal is {float(z[index]):.4g}; above the ideal "
+            "the minimum would favor small weights. Set scalarize.ideal higher."
         )
     return preference * (rewards - z)
 
@@ -84,7 +84,9 @@ class TchebycheffExpected:
         """Gain per row.  Raises ValueError when a preference stands on one row only or a mean exceeds the ideal."""
         shared, index, count = torch.unique(preference, dim=0, return_inverse=True, return_counts=True)
         if bool((count < 2).any()):
-            raise ValueError("expected Tchebycheff needs at least two rows with the same preference: preference=group or batch")
+            raise ValueError(
+                "expected Tchebycheff needs at least two rows with the same preference: preference=group or batch"
+            )
         means = torch.zeros_like(shared).index_add_(0, index, rewards) / count[:, None]
         least = _gaps(means, shared, self.ideal).argmin(-1)[index, None]
         weighted = preference * rewards

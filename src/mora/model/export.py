@@ -31,7 +31,9 @@ def lora_factors(layer: SVDLoRALinear, preference: Tensor, rank: int) -> tuple[T
     return a.contiguous().cpu(), b.contiguous().cpu()
 
 
-def write_lora(adapter: Adapter, model: nn.Module, preference: Tensor, folder: Path, *, base: str, pad_rank: int | None) -> None:
+def write_lora(
+    adapter: Adapter, model: nn.Module, preference: Tensor, folder: Path, *, base: str, pad_rank: int | None
+) -> None:
     """Write a folder that ``peft.PeftModel.from_pretrained`` and multi-LoRA servers load on the stock base model.
 
     ``preference`` is (M,).  Raises InputError when ``pad_rank`` is smaller than the adapter's rank.
@@ -39,7 +41,9 @@ def write_lora(adapter: Adapter, model: nn.Module, preference: Tensor, folder: P
     own = adapter.settings.rank + len(adapter.settings.objectives)
     rank = own if pad_rank is None else pad_rank
     if rank < own:
-        raise InputError(f"pad_rank={pad_rank} is smaller than the adapter's rank {own} (rank {adapter.settings.rank} + objectives)")
+        raise InputError(
+            f"pad_rank={pad_rank} is smaller than the adapter's rank {own} (rank {adapter.settings.rank} + objectives)"
+        )
     tensors: dict[str, Tensor] = {}
     for path, layer in adapter.layers.items():
         a, b = lora_factors(layer, preference, rank)
@@ -92,7 +96,9 @@ def merge(model: PreTrainedModel, adapter: Adapter, preference: Tensor) -> PreTr
     return model
 
 
-def write_merged(model: PreTrainedModel, adapter: Adapter, preference: Tensor, folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+def write_merged(
+    model: PreTrainedModel, adapter: Adapter, preference: Tensor, folder: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
     """Write the merged model and its tokenizer as an ordinary model folder."""
     merge(model, adapter, preference).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

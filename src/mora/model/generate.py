@@ -1,7 +1,7 @@
 """Sampling whose randomness belongs to rows.
 
-The draw of a token is keyed by (seed, step, row, position): a row gets the same text alone, in any batch and on any number of
-processes, up to the rounding of its logits.
+The draw of a token is keyed by (seed, step, row, position): a row gets the same text alone, in any batch and on any
+number of processes, up to the rounding of its logits.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mora.types import Prompts
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How a token is drawn.  Training uses temperature 1 and no filter, so that log-probabilities describe the sampler."""
+    """How a token is drawn.  Training uses temperature 1 and no filter: log-probabilities describe the sampler."""
 
     temperature: float  # 0: greedy
     top_p: float  # 1: off
@@ -83,7 +83,12 @@ def generate(
     for t in range(max_new_tokens):
         seen = attention[:, : ids.shape[1] + t].long()
         output = model(
-            input_ids=feed, attention_mask=seen, position_ids=at, past_key_values=cache, use_cache=True, logits_to_keep=1
+            input_ids=feed,
+            attention_mask=seen,
+            position_ids=at,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
         )
         noise = uniform(seed, Stream.GENERATION, step, prompts.row_ids[alive], t)
         token = draw(output.logits[:, -1].float(), sampling, noise)

@@ -44,7 +44,9 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         if (self.path is None) == (self.config is None):
-            raise InputError("model: give either model.path (a hub id or folder) or model.config (a model to be made), not both")
+            raise InputError(
+                "model: give either model.path (a hub id or folder) or model.config (a model to be made), not both"
+            )
         if self.dtype not in DTYPES:
             raise InputError(f"model.dtype={self.dtype}: use one of {', '.join(DTYPES)}")
 
@@ -56,7 +58,9 @@ class ModelSpec:
             tokenizer = train_words(texts)
         else:
             if self.vocab_size is None:
-                raise InputError("model.vocab_size: needed to train a tokenizer for a model that is made from model.config")
+                raise InputError(
+                    "model.vocab_size: needed to train a tokenizer for a model that is made from model.config"
+                )
             tokenizer = train_bpe(texts, self.vocab_size)
         if self.chat_template is not None:
             copy_chat_template(tokenizer, self.chat_template)
@@ -101,7 +105,12 @@ def load_backbone(path: str | Path, spec: ModelSpec | None = None, *, revision: 
 
 
 def _load(auto: Any, path: str | Path, spec: ModelSpec | None, revision: str | None) -> PreTrainedModel:
-    options: dict[str, Any] = {"revision": revision, "trust_remote_code": False, "use_safetensors": True, "dtype": "auto"}
+    options: dict[str, Any] = {
+        "revision": revision,
+        "trust_remote_code": False,
+        "use_safetensors": True,
+        "dtype": "auto",
+    }
     if spec is not None:
         options |= {"dtype": DTYPES[spec.dtype], "attn_implementation": spec.attention}
         if spec.quantization is not None:

@@ -36,7 +36,11 @@ class Critic(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(hidden)
         self.body = nn.Sequential(
-            nn.Linear(hidden + objectives, width), nn.GELU(), nn.Linear(width, width), nn.GELU(), nn.Linear(width, outputs)
+            nn.Linear(hidden + objectives, width),
+            nn.GELU(),
+            nn.Linear(width, width),
+            nn.GELU(),
+            nn.Linear(width, outputs),
         )
 
     @torch.no_grad()
@@ -129,7 +133,9 @@ class Policy(nn.Module):
             if state.rows is not None:
                 state.rows = state.rows[kept]
 
-        context: AbstractContextManager[None] = self.adapter.off() if preference is None else self.adapter.using(preference)
+        context: AbstractContextManager[None] = (
+            self.adapter.off() if preference is None else self.adapter.using(preference)
+        )
         with context:
             return generate(
                 self.model,

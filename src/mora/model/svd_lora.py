@@ -4,9 +4,9 @@ For a Linear with frozen weight ``W0`` (d_out, d_in) and a row with preference `
 
     y = W0 x + scale * U diag(sigma_1..k, s w_1..M) V^T x
 
-U (d_out, k+M), V (d_in, k+M), sigma (k,) and s (scalar) are trained; w is given.  The dense update is never built.
-U and V start as Normal(0, 1/d), sigma and s at zero: at the first step the adapted model is its base, bit for bit, and the
-gradient of sigma and s is not zero.
+U (d_out, k+M), V (d_in, k+M), sigma (k,) and s (scalar) are trained; w is given.  The dense update is never built.  U
+and V start as Normal(0, 1/d), sigma and s at zero: at the first step the adapted model is its base, bit for bit, and
+the gradient of sigma and s is not zero.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class AdapterState:
 
 
 class SVDLoRALinear(nn.Module):
-    """A frozen Linear plus its preference-conditioned low-rank update.  Input (B, ..., d_in), output (B, ..., d_out)."""
+    """A frozen Linear plus its preference-conditioned update: (B, ..., d_in) to (B, ..., d_out)."""
 
     def __init__(self, base: nn.Module, state: AdapterState, *, rank: int, objectives: int, scale: float) -> None:
         super().__init__()
@@ -95,7 +95,9 @@ class SVDLoRALinear(nn.Module):
             return y
         rows = self.state.rows
         if rows is None:
-            raise RuntimeError("an adapted layer ran without a preference: use `adapter.using(rows)` or `adapter.off()`")
+            raise RuntimeError(
+                "an adapted layer ran without a preference: use `adapter.using(rows)` or `adapter.off()`"
+            )
         if rows.shape[0] != x.shape[0]:
             raise RuntimeError(f"{rows.shape[0]} preference rows for a batch of {x.shape[0]} rows")
         diagonal = self.diagonal(rows).view(rows.shape[0], *[1] * (x.dim() - 2), -1)
@@ -116,7 +118,9 @@ class AdapterSettings:
     rank: int
     scale: float
     init_std: float | None  # of U and V; None: 1/sqrt(d)
-    targets: list[str]  # names of Linear modules, matched against the last part of the module path; "all-linear": blocks
+    targets: list[
+        str
+    ]  # names of Linear modules, matched against the last part of the module path; "all-linear": blocks
     head: bool  # adapt the LM head too
     objectives: list[str]
 
@@ -164,7 +168,9 @@ class Adapter:
         stored = load_file(folder / WEIGHTS)
         own = self.state_dict()
         if stored.keys() != own.keys() or any(stored[k].shape != own[k].shape for k in own):
-            raise InputError(f"{folder / WEIGHTS}: the adapter does not fit this model; was it trained on another base?")
+            raise InputError(
+                f"{folder / WEIGHTS}: the adapter does not fit this model; was it trained on another base?"
+            )
         for path, layer in self.layers.items():
             for name in ("U", "V", "sigma", "s"):
                 getattr(layer, name).copy_(stored[f"{path}.{name}"])

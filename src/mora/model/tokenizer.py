@@ -16,7 +16,9 @@ ANSWER = "<answer>"
 TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
     "{% if message['role'] == 'assistant' %}{% generation %}{{ message['content'] }}{{ eos_token }}{% endgeneration %}"
-    "{% else %}{{ message['content'] }}{% if not loop.last or add_generation_prompt %}" + ANSWER + "{% endif %}{% endif %}"
+    "{% else %}{{ message['content'] }}{% if not loop.last or add_generation_prompt %}"
+    + ANSWER
+    + "{% endif %}{% endif %}"
     "{% endfor %}"
 )
 
@@ -76,5 +78,7 @@ def copy_chat_template(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
         raise InputError(f"model.chat_template={source}: that tokenizer has no chat template")
     missing = [t for t in other.all_special_tokens if t in other.chat_template and t not in tokenizer.get_vocab()]
     if missing:
-        raise InputError(f"model.chat_template={source}: its template uses {missing}, which this tokenizer does not know")
+        raise InputError(
+            f"model.chat_template={source}: its template uses {missing}, which this tokenizer does not know"
+        )
     tokenizer.chat_template = other.chat_template

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
+from numpy.typing import NDArray
 
 from mora.functional.pareto import non_dominated
 from mora.report.style import (
@@ -84,19 +86,17 @@ def plane_plate(front: Front) -> Plate:
 def draw_plane(axes: Axes, *, front: Front, scorer: str, pair: tuple[int, int], key: bool) -> None:
     """Points of two objectives with intervals; ``key`` adds what only a front of two objectives has."""
     x, y = pair
-    colors = preference_colors(front.preferences)
-    kept = keep(front, scorer) if key else np.ones(len(colors), dtype=bool)
+    colors, scores = preference_colors(front.preferences), front.scores[scorer]
+    there: NDArray[np.bool_] = np.isfinite(scores[:, [x, y]]).all(axis=1)
+    kept = keep(front, scorer) if key else there
     if scorer == "gold":
         _draw_world(axes, front, pair, colors)
-    scores, errors = front.scores[scorer], Z95 * np.nan_to_num(front.errors[scorer])
     if key:
         order = np.argsort(front.preferences[:, x], kind="stable")
+        order = order[there[order]]
         axes.plot(scores[order, x], scores[order, y], color=MUTED, linewidth=1.0, zorder=2)
-    axes.errorbar(scores[:, x], scores[:, y], xerr=errors[:, x], yerr=errors[:, y], fmt="none", ecolor=colors,
-                  elinewidth=1.1, alpha=0.75, zorder=3)  # fmt: skip
-    axes.scatter(scores[:, x], scores[:, y], s=52, c=[c if k else PAPER for c, k in zip(colors, kept, strict=True)],
-                 edgecolors=[INK if k else c for c, k in zip(colors, kept, strict=True)],
-                 linewidths=[0.6 if k else 1.6 for k in kept], zorder=4)  # fmt: skip
+    for hollow in (False, True):
+        _draw_points(axes, front, scorer, pair, np.flatnonzero(there & (kept != hollow)), hollow)
     _draw_reference(axes, front, scorer, pair)
     axes.set_xlabel(_axis(front, scorer, x))
     axes.set_ylabel(_axis(front, scorer, y))
@@ -105,7 +105,20 @@ def draw_plane(axes: Axes, *, front: Front, scorer: str, pair: tuple[int, int], 
         _draw_volume(axes, front, scorer)
         _weight_bar(axes, front)
         axes.set_title(scorer_title(front, scorer))
-        _legend(axes, front, scorer, not kept.all())
+        _legend(axes, front, scorer, bool((there & ~kept).any()))
+
+
+def _draw_points(
+    axes: Axes, front: Front, scorer: str, pair: tuple[int, int], rows: NDArray[np.int64], hollow: bool
+) -> None:
+    if len(rows) == 0:
+        return
+    colors: Any = preference_colors(front.preferences[rows])
+    x, y = front.scores[scorer][rows][:, list(pair)].T
+    across, along = Z95 * np.nan_to_num(front.errors[scorer][rows][:, list(pair)].T)
+    axes.errorbar(x, y, xerr=across, yerr=along, fmt="none", ecolor=colors, elinewidth=1.1, alpha=0.75, zorder=3)
+    axes.scatter(x, y, s=52, c=PAPER if hollow else colors, edgecolors=colors if hollow else INK,
+                 linewidths=1.6 if hollow else 0.6, zorder=4)  # fmt: skip
 
 
 def _axis(front: Front, scorer: str, index: int) -> str:
@@ -116,7 +129,9 @@ def _axis(front: Front, scorer: str, index: int) -> str:
 def _weight_bar(axes: Axes, front: Front) -> None:
     scale = ScalarMappable(norm=Normalize(0, 1), cmap=weight_map())
     bar = axes.figure.colorbar(scale, ax=axes, shrink=0.6, aspect=26, pad=0.02, ticks=[0, 0.5, 1])
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    if bar.solids is not None:
+        bar.solids.set(rasterized=False, edgecolor="face")
+    bar.outline.set_visible(False)
     bar.set_label(f"weight on {front.objectives[0]}", color=MUTED, fontsize=8)
 
 
@@ -178,4 +193,4 @@ def _draw_volume(axes: Axes, front: Front, scorer: str) -> None:
     ys = np.concatenate([np.repeat(points[:, 1], 2), [z[1]]])
     axes.fill_between(xs, ys, z[1], color=GRID, alpha=0.65, linewidth=0, zorder=0)
     axes.scatter([z[0]], [z[1]], marker="+", s=45, c=MUTED, linewidths=1.2, zorder=2)
-    axes.annotate("z", z, xytext=(4, 4), textcoords="offset points", fontsize=8, color=MUTED)
+    axes.annotate("z", (z[0], z[1]), xytext=(4, 4), textcoords="offset points", fontsize=8, color=MUTED)

@@ -67,6 +67,7 @@ def _space_plate(front: Front) -> Plate:
 
 def _draw_space(axes: Axes3D, *, front: Front, scorer: str) -> None:
     scores, colors = front.scores[scorer], preference_colors(front.preferences)
+    x, y, z = scores.T
     axes.computed_zorder = False
     axes.view_init(elev=24, azim=38)
     if scorer == "gold" and "front" in front.world:
@@ -81,7 +82,7 @@ def _draw_space(axes: Axes3D, *, front: Front, scorer: str) -> None:
     faces = [scores[list(corner)] for corner in corners]
     shades = [preference_colors(front.preferences[list(corner)].mean(0)[None])[0] for corner in corners]
     axes.add_collection3d(Poly3DCollection(faces, facecolors=shades, edgecolors=MUTED, linewidths=0.6, alpha=0.35))
-    axes.scatter(*scores.T, s=46, c=colors, edgecolors=INK, linewidths=0.6, depthshade=False, zorder=3)
+    axes.scatter(x, y, z, s=46, c=colors, edgecolors=INK, linewidths=0.6, depthshade=False, zorder=3)
     setters = (axes.set_xlabel, axes.set_ylabel, axes.set_zlabel)
     for index, (label, axis) in enumerate(zip(setters, (axes.xaxis, axes.yaxis, axes.zaxis), strict=True)):
         label(front.objectives[index], color=objective_color(index), fontweight="bold")
@@ -155,7 +156,7 @@ def _draw_parallel(axes: Axes, *, front: Front, scorer: str) -> None:
     low, high = np.nanmin(everything, axis=0), np.nanmax(everything, axis=0)
 
     def scale(row: Floats) -> Floats:
-        return (row - low) / np.maximum(high - low, 1e-12)
+        return np.asarray((row - low) / np.maximum(high - low, 1e-12))
 
     for row, preference, color in zip(scores, front.preferences, preference_colors(front.preferences), strict=True):
         alone = preference.max() > 0.999

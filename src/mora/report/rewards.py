@@ -168,7 +168,7 @@ def correlation(points: Floats) -> str:
     """Pearson's r of two columns as text; ``undefined`` where one of them does not vary."""
     if len(points) < 2 or (np.ptp(points, axis=0) == 0).any():
         return "undefined"
-    return f"{np.corrcoef(points.T)[0, 1]:.2f}"
+    return f"{np.corrcoef(points[:, 0], points[:, 1])[0, 1]:.2f}"
 
 
 def _draw_scatter(axes: Axes, *, name: str, points: Floats, color: str) -> None:

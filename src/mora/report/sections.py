@@ -110,7 +110,9 @@ def _shown_preferences(front: Front, rows: Sequence[Mapping[str, Any]]) -> list[
     wanted = [*np.eye(width), np.full(width, 1 / width)]
     if width == 2:
         wanted = [wanted[0], wanted[2], wanted[1]]
-    nearest = [min(sampled, key=lambda p, w=w: float(np.abs(np.array(p) - w).sum())) for w in wanted if sampled]
+    if not sampled:
+        return []
+    nearest = [sampled[int(np.abs(np.array(sampled) - corner).sum(1).argmin())] for corner in wanted]
     return list(dict.fromkeys(nearest))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -63,7 +64,7 @@ def _draw_line(axes: Axes, *, front: Front, index: int, tau: float | None) -> No
     if scorer == "gold" and len(front.world.get("best", ())) == len(weights):
         axes.scatter(weights, front.world["best"][:, index], marker="D", s=26, c=PAPER, edgecolors=MUTED,
                      linewidths=1.0, zorder=1)  # fmt: skip
-    levels = np.unique(weights.round(9))
+    levels = np.unique(weights[np.isfinite(scores)].round(9))
     means = [np.nanmean(scores[np.isclose(weights, level)]) for level in levels]
     axes.plot(levels, means, color=color, zorder=2)
     axes.errorbar(weights, scores, yerr=errors, fmt="none", ecolor=color, elinewidth=1.1, alpha=0.6, zorder=3)
@@ -103,7 +104,7 @@ def _kl_plate(front: Front) -> Plate:
 
 def _draw_kl(axes: Axes, *, front: Front) -> None:
     kl, errors = front.columns["kl"], Z95 * np.nan_to_num(front.columns["kl_stderr"])
-    colors = preference_colors(front.preferences)
+    colors: Any = preference_colors(front.preferences)
     if len(front.objectives) == 2:
         places = front.preferences[:, 0]
         order = np.argsort(places)

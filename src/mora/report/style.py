@@ -20,6 +20,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, ListedColormap, to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
 from mora.files import write_bytes
@@ -31,7 +32,7 @@ OBJECTIVE_COLORS = ("#0072b2", "#d55e00", "#009e73", "#c2649a", "#a67c00", "#7a5
 PANEL_SIZE = (4.4, 3.5)  # inches
 Z95 = 1.959964  # half width of a 95 % interval, in standard errors
 
-RC: dict[str, Any] = {
+RC: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9.0,
     "axes.titlesize": 10.0,
@@ -99,7 +100,7 @@ def objective_color(index: int) -> str:
 
 def weight_map() -> Colormap:
     """The color map of the weight on the first of two objectives: viridis without its palest end."""
-    return ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0.0, 0.94, 256)), name="weight")
+    return ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0.0, 0.94, 64)), name="weight")
 
 
 _TO_LMS = np.array([[0.4122214708, 0.5363325363, 0.0514459929], [0.2119034982, 0.6806995451, 0.1073969566],
@@ -157,8 +158,8 @@ def _figure(panels: Sequence[Panel], columns: int, salt: str) -> Iterator[Figure
     with matplotlib.rc_context(RC | {"svg.hashsalt": salt}):
         rows = -(-len(panels) // columns)
         width, height = max(p.size[0] for p in panels), max(p.size[1] for p in panels)
-        figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # type: ignore[union-attr]
+        layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
+        figure = Figure(figsize=(width * columns, height * rows), layout=layout)
         for place, panel in enumerate(panels, 1):
             panel.draw(figure.add_subplot(rows, columns, place, projection=panel.projection))
         yield figure
@@ -173,6 +174,7 @@ def save_plate(plate: Plate, folder: Path) -> list[Path]:
         for kind, fields in metadata.items():
             buffer = io.BytesIO()
             figure.savefig(buffer, format=kind, dpi=200, metadata=fields)
+            figure.set_layout_engine("none")  # the first drawing has placed everything
             written.append(folder / f"{plate.name}.{kind}")
             write_bytes(written[-1], buffer.getvalue())
     return written

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mora.errors import InputError
-from mora.files import TEMPORARY, read_json, remove_temporary, sha256, sync_folder, sync_tree, write_json
+from mora.files import TEMPORARY, read_json, remove_temporary, sha256, sync_folder, sync_tree
 from mora.runtime.devices import Runtime
 
 MANIFEST = "manifest.json"
@@ -27,8 +28,13 @@ class Checkpoints:
     keep: int
 
     def clean(self) -> None:
-        """Remove what killed writers left; the run's lock must be held."""
-        self.runtime.on_main(lambda: remove_temporary(self.folder))
+        """Finish the removals that a killed writer began or had still to do; the run's lock must be held."""
+
+        def tidy() -> None:
+            remove_temporary(self.folder)
+            self._prune()
+
+        self.runtime.on_main(tidy)
 
     def path(self, step: int) -> Path:
         """The folder of the checkpoint after ``step`` steps."""
@@ -73,10 +79,14 @@ class Checkpoints:
     def _finish(self, step: int, temporary: Path) -> None:
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
         manifest = {str(path.relative_to(temporary)): sha256(path) for path in files}
-        write_json(temporary / MANIFEST, {"step": step, "sha256": manifest})
+        content = json.dumps({"step": step, "sha256": manifest}, indent=2)
+        (temporary / MANIFEST).write_text(content, encoding="utf-8")
         sync_tree(temporary)
         os.replace(temporary, self.path(step))
         sync_folder(self.folder)
+        self._prune()
+
+    def _prune(self) -> None:
         for old in self._steps()[: -self.keep]:
             leaving = self.folder / f"{TEMPORARY}{self.path(old).name}"
             os.replace(self.path(old), leaving)  # a half-removed folder must not look like a checkpoint

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import gc
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from accelerate.utils import convert_outputs_to_fp32
 from torch import Tensor, nn
 
 from mora.errors import InputError
-from mora.files import read_json, write_json
+from mora.files import read_json
 from mora.runtime.devices import Runtime
 from mora.runtime.plain import PlainBackend
 from mora.runtime.schedule import Schedule, factor
@@ -97,12 +97,13 @@ class Engine:
                 )
 
     def save(self, folder: Path) -> None:
-        """Write trainable weights, optimizer state and schedule position into ``folder``; called by all ranks."""
+        """Write trainable weights, optimizer state and schedule position; the caller makes ``folder`` durable."""
         backend = self._open()
         backend.save(folder)
         if self._runtime.main:
             state = {"kind": backend.kind, "world": self._runtime.world, "updates": self.updates}
-            write_json(folder / STATE, state | {"parameters": self._shapes})
+            text = json.dumps(state | {"parameters": self._shapes}, indent=2)
+            (folder / STATE).write_text(text, encoding="utf-8")
 
     def load(self, folder: Path) -> None:
         """Restore exactly what ``save`` wrote; called by all ranks.
@@ -135,10 +136,7 @@ class Engine:
         self._backend = None
         self.module = self.unwrapped
         vars(self.unwrapped).pop("forward", None)
-        self._runtime.accelerator.free_memory()
-        gc.collect()
-        if self._runtime.device.type == "cuda":
-            torch.cuda.empty_cache()
+        self._runtime.accelerator.free_memory()  # collects garbage and empties the device's cache, too
 
     def _open(self) -> PlainBackend | ZeroBackend:
         if self._backend is None:

@@ -79,8 +79,8 @@ class Experience:
     def minibatches(self, count: int, *, seed: int, step: int, epoch: int) -> list[list[int]]:
         """This rank's rows of each minibatch.
 
-        Among each ``count`` consecutive rows of the global batch every minibatch gets one, at random: minibatches are the
-        same sets of rows on any number of processes.
+        Among each ``count`` consecutive rows of the global batch every minibatch gets one, at random: minibatches are
+        the same sets of rows on any number of processes.
         """
         generator = np.random.Generator(np.random.Philox(key=[seed & (2**63 - 1), (step << 16) + epoch]))
         blocks = np.tile(np.arange(count), (self.global_rows // count, 1))
@@ -113,14 +113,14 @@ class Roller:
         unit = parts.preference.unit  # type: ignore[union-attr]
         if parts.scalarize.shares and (unit == "row" or (unit == "group" and settings.samples < 2)):  # type: ignore[union-attr]
             raise InputError(
-                "scalarize=tchebycheff_expected takes means over rows that share a preference: set preference=group with "
-                "algo.rollout.samples of 2 or more, or preference=batch"
+                "scalarize=tchebycheff_expected takes means over rows that share a preference: set preference=group "
+                "with algo.rollout.samples of 2 or more, or preference=batch"
             )
         share = settings.prompts * settings.samples / parts.runtime.world
         if share % minibatches:
             raise InputError(
-                f"{settings.prompts} prompts x {settings.samples} samples on {parts.runtime.world} processes cannot be cut "
-                f"into algo.minibatches={minibatches} equal parts; change algo.rollout.prompts or algo.minibatches"
+                f"{settings.prompts} prompts x {settings.samples} samples on {parts.runtime.world} processes cannot be "
+                f"cut into algo.minibatches={minibatches} equal parts; change algo.rollout.prompts or algo.minibatches"
             )
 
     @torch.no_grad()

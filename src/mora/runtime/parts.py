@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -26,7 +26,7 @@ from mora.types import RewardBelief
 
 @dataclass(kw_only=True)
 class Parts:
-    """The objects of a run.  ``policy`` and ``reward_folder`` name what earlier stages left, None where there was none."""
+    """The objects of a run.  ``policy`` and ``reward_folder`` name what earlier stages left, if there were any."""
 
     seed: int
     folder: RunFolder

@@ -1,4 +1,4 @@
-"""The PTX term: likelihood of supervised answers beside a policy-gradient loss (InstructGPT, Ouyang et al. 2022, eq. 2)."""
+"""The PTX term: likelihood of supervised answers beside a policy-gradient loss (Ouyang et al. 2022, eq. 2)."""
 
 from __future__ import annotations
 

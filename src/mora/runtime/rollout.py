@@ -16,7 +16,6 @@ from mora.model.generate import Sampling, generate
 from mora.model.policy import Policy
 from mora.types import Prompts, Row
 
-
 ANSWERING = -2  # the step that draws of single answers are keyed by: never one of training
 
 

@@ -11,17 +11,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from mora.files import write_text
-
 VALUES, TENSORS = "state.json", "state.safetensors"
 MARK = "__tensor__"
 
 
 def write_state(folder: Path, state: Mapping[str, Any]) -> None:
-    """Write ``state`` into ``folder``.  Raises ``TypeError`` for anything that is neither JSON nor a tensor."""
+    """Write ``state``; the caller makes ``folder`` durable.  Raises ``TypeError`` unless it is JSON and tensors."""
     tensors: dict[str, Tensor] = {}
     values = _packed(state, "", tensors)
-    write_text(folder / VALUES, json.dumps(values, indent=2))
+    (folder / VALUES).write_text(json.dumps(values, indent=2), encoding="utf-8")
     save_file(tensors, folder / TENSORS)
 
 

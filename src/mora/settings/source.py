@@ -6,6 +6,7 @@ A key of one command may then bear the name of a group of another (``preference=
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,10 +16,12 @@ from typing import Any
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
 SCHEME = "mora"
+_read: dict[tuple[str, int, int], ConfigResult] = {}  # a command composes several times: files by path, time and size
 _command: ContextVar[str | None] = ContextVar("mora_command", default=None)
 
 
@@ -41,6 +44,16 @@ class CommandSource(FileConfigSource):
     def scheme() -> str:
         """The scheme of the address."""
         return SCHEME
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """The content of a file, read once."""
+        file = Path(self.path, self._normalize_file_name(config_path))
+        if not file.is_file():
+            return super().load_config(config_path)
+        stamp = (str(file), file.stat().st_mtime_ns, file.stat().st_size)
+        if stamp not in _read:
+            _read[stamp] = super().load_config(config_path)
+        return copy.deepcopy(_read[stamp])
 
     def is_group(self, config_path: str) -> bool:
         """Whether ``config_path`` is a group of the command."""

@@ -11,6 +11,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -91,20 +92,38 @@ class Tree:
 def opened(command: str, root: Path | str | None = None, searchpath: Sequence[str] = ()) -> Iterator[Tree]:
     """Open the tree for ``command``; ``searchpath`` names further folders with YAML of the user.
 
+    Without it, the folders of the run in progress are seen.
+
     Raises InputError for an unknown command or a folder that does not exist.
     """
     folder = conf_dir(root)
+    searchpath = [*searchpath] or _inherited()
     if command not in commands(folder):
         raise InputError(f"{command}: no such command; there are {', '.join(commands(folder))}")
     for extra in searchpath:
         if "://" not in extra and not Path(extra).is_dir():
             raise InputError(f"--config-dir {extra}: no such folder")
     places = [path if "://" in path else f"file://{Path(path).resolve()}" for path in searchpath]
-    outer = GlobalHydra.instance().hydra  # a run under Hydra composes the settings of its stages: set the outer one aside
+    opening = initialize_config_dir
+    with _set_aside(), seen_by(command), opening(str(folder), job_name=command, version_base=VERSION_BASE):
+        yield Tree(command, folder, GlobalHydra.instance().config_loader(), [f"'{place}'" for place in places])
+
+
+def _inherited() -> list[str]:
+    """Folders of the user that the run in progress was started with."""
+    if not HydraConfig.initialized():
+        return []
+    sources = HydraConfig.get().runtime.config_sources
+    return [f"{source.schema}://{source.path}" for source in sources if "command-line" in source.provider]
+
+
+@contextmanager
+def _set_aside() -> Iterator[None]:
+    """While this lasts, no Hydra is open: a run under Hydra composes the settings of its stages."""
+    outer = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
-        with seen_by(command), initialize_config_dir(config_dir=str(folder), job_name=command, version_base=VERSION_BASE):
-            yield Tree(command, folder, GlobalHydra.instance().config_loader(), [f"'{place}'" for place in places])
+        yield
     finally:
         GlobalHydra.instance().clear()
         if outer is not None:

@@ -28,7 +28,7 @@ NOUNS = (
 VERBS = (
     *("brush", "pick", "rinse", "trap", "burn", "gas", "poison", "spray"),
     *("calm", "feed", "guard", "shelter", "cage", "fence", "leash", "move"),
-    *("mulch", "shade", "stake", "water", "prune", "repot", "split", "strip"),
+    *("mulch", "shade", "stake", "water", "prune", "split", "strip", "trim"),
 )
 JOINS = (",", "then")
 END = "."

@@ -125,7 +125,8 @@ def every_count() -> Counts:
     A class is a multiset of kinds of clause that are carried out, and a number of clauses that are not.  The kinds:
     mild or bold of each family, worth 1 or ``ASTRAY``; worthless bold against a pest; any other worthless clause.  No
     class is empty, whatever the prompt: a family has ``HALF >= CARRIED`` verbs of each temper for the noun that the
-    prompt names and for seven others.  The prompt only decides which noun is worth what: the classes are the same for all prompts.
+    prompt names, and for seven others.  The prompt only decides which noun is worth what, so all prompts have the same
+    classes.
     """
     tempers = 2 * FAMILIES
     kinds = 2 * tempers + 2

@@ -1,0 +1,145 @@
+"""What the best policy could reach: the KL-regularized optimum of the gold gain, from samples of the reference policy.
+
+The maximizer of ``E <w, r> - beta KL(pi || pi_ref)`` is ``pi* ~ pi_ref exp(<w, r> / beta)``.  Self-normalized
+importance weights over samples of the reference give its scores, its KL and its utility ``beta log E_ref exp(<w, r> /
+beta)``.  With finitely many samples the utility is biased downwards; the effective sample size says how far to trust
+it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+
+from mora.dataset.corpus import Corpus
+from mora.dataset.encode import Encoder
+from mora.errors import InputError
+from mora.functional.pareto import hypervolume
+from mora.model.generate import Sampling
+from mora.model.policy import Policy
+from mora.runtime.rollout import decode, sample_rows
+
+Floats = NDArray[np.float64]
+REFERENCE = -3  # the step that these draws are keyed by: never one of training or of another evaluation
+
+
+def tilted(rewards: Floats, scores: Floats, preference: Floats, kl_coef: float) -> dict[str, Any]:
+    """Moments of ``pi*`` on one prompt from N reference samples.
+
+    ``rewards`` and ``scores`` are (N, M); ``pi*`` tilts by the rewards, and its mean of ``scores`` is reported.
+    ``utility`` in reward units, ``kl`` in nats, ``ess`` in samples (Kish).
+    """
+    logits = rewards @ preference / kl_coef
+    log_mean = float(logsumexp(logits) - np.log(len(logits)))
+    weights = np.exp(logits - logsumexp(logits))
+    return {
+        "scores": weights @ scores,
+        "utility": kl_coef * log_mean,
+        "kl": float(weights @ logits) - log_mean,
+        "ess": float(1 / (weights**2).sum()),
+    }
+
+
+@dataclass(kw_only=True)
+class Optimum:
+    """``evaluation=optimum``; the fields are the keys of ``conf/evaluation/optimum.yaml``."""
+
+    prompts: int
+    samples: int
+    batch_size: int
+
+    def measure(
+        self, policy: Policy, encoder: Encoder, corpus: Corpus, front: Mapping[str, Any], *, kl_coef: float, seed: int
+    ) -> dict[str, Any]:
+        """The table ``optimum.json`` at the preferences of a ``front.json`` table, and that front's shares of it.
+
+        Rewards are gold scores standardized on the reference samples, ``kl_coef`` in those units per nat, as in training.
+        Raises InputError for a dataset without gold scores.
+        """
+        world = corpus.world
+        if world is None:
+            raise InputError(f"evaluation=optimum needs a world with gold scores; dataset {corpus.name} has none")
+        rows = corpus.prompts["test"][: self.prompts]
+        gold = np.stack([self._gold(policy, encoder, corpus, row, seed) for row in rows])  # prompts, N, M
+        mean, std = gold.mean((0, 1)), gold.std((0, 1))
+        rewards = (gold - mean) / std
+        points = []
+        for point in front["points"]:
+            preference = np.asarray(point["preference"])
+            found = [tilted(r, g, preference, kl_coef) for r, g in zip(rewards, gold, strict=True)]
+            best = {
+                "gold": np.mean([f["scores"] for f in found], axis=0).tolist(),
+                "utility": float(np.mean([f["utility"] for f in found])),
+                "kl": float(np.mean([f["kl"] for f in found])),
+                "ess_min": min(f["ess"] for f in found),
+                "ess_median": float(np.median([f["ess"] for f in found])),
+            }
+            reached = (np.asarray(point["gold"]) - mean) / std @ preference - kl_coef * point["kl"]
+            points.append({"preference": point["preference"], "optimum": best, "reached_utility": float(reached)})
+        return {
+            "kl_coef": kl_coef,
+            "prompts": len(rows),
+            "samples": self.samples,
+            "mean": mean.tolist(),
+            "std": std.tolist(),
+            "points": points,
+            "summary": _summary(points, front, world.front(), mean, std),
+        }
+
+    def _gold(self, policy: Policy, encoder: Encoder, corpus: Corpus, row: Any, seed: int) -> Floats:
+        assert corpus.world is not None
+        device = next(policy.parameters()).device
+        scores = []
+        for start in range(0, self.samples, self.batch_size):
+            keep = range(start, min(start + self.batch_size, self.samples))
+            prompts, _ = sample_rows([row], self.samples, encoder, device, keep)
+            tokens, mask = policy.generate(
+                prompts,
+                None,
+                sampling=Sampling(temperature=1.0, top_p=1.0, top_k=0),
+                seed=seed,
+                step=REFERENCE,
+                max_new_tokens=encoder.max_response,
+                eos=encoder.eos,
+                pad=encoder.pad,
+            )
+            scores.append(corpus.world.gold(prompts.texts, decode(tokens, mask, encoder)))
+        return np.concatenate(scores)
+
+
+def _summary(
+    points: list[dict[str, Any]], front: Mapping[str, Any], exact: Floats, mean: Floats, std: Floats
+) -> dict[str, Any]:
+    """Shares of the optimum: of the gain in utility over the reference policy, and of hypervolume."""
+    reference_point = front["reference_point"]["gold"]["values"]
+    best = [p["optimum"]["gold"] for p in points]
+    reached = [p["gold"] for p in front["points"]]
+    shares = [p["reached_utility"] - _baseline(front, p, mean, std) for p in points]
+    gains = [p["optimum"]["utility"] for p in points]
+    world_best = front["world"]["best"]
+    volumes = {
+        "reference": hypervolume([front["reference"]["gold"]], reference_point),
+        "reached": hypervolume(reached, reference_point),
+        "optimum": hypervolume(best, reference_point),
+        "exact_at_preferences": hypervolume(world_best, reference_point),
+        "exact_dense": hypervolume(exact, reference_point),
+    }
+    return {
+        "utility_share_mean": float(np.sum(shares) / np.sum(gains)),
+        "utility_share_worst": float(min(s / g for s, g in zip(shares, gains, strict=True))),
+        "hypervolume": volumes,
+        "hypervolume_share": volumes["reached"] / volumes["optimum"],
+        "kl_mean": float(np.mean([p["kl"] for p in front["points"]])),
+        "optimum_kl_mean": float(np.mean([p["optimum"]["kl"] for p in points])),
+        "ess_min": min(p["optimum"]["ess_min"] for p in points),
+    }
+
+
+def _baseline(front: Mapping[str, Any], point: Mapping[str, Any], mean: Floats, std: Floats) -> float:
+    """Utility of the reference policy on the prompts of the front; near 0, the mean of standardized scores."""
+    return float((np.asarray(front["reference"]["gold"]) - mean) / std @ np.asarray(point["preference"]))

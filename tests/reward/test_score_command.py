@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from mora.errors import InputError
+from mora.files import read_lines
+from mora.reward.panel import ModelPanel
+from mora.reward.quantile import Quantile
+from mora.runtime.folder import RunFolder
+from mora.score import score
+
+MakePanel = Callable[..., ModelPanel]
+Texts = tuple[list[str], list[str]]
+ROWS = [{"prompt": "a b", "response": "c d"}, {"prompt": "a", "response_0": "b", "response_1": "c c"}]
+
+
+def make_run(root: Path, algo: str) -> RunFolder:
+    config = f"algo:\n  _target_: {algo}\n"
+    folder = RunFolder.open(root, "run", {"algo": algo}, config=config, overrides="[]", diff="{}")
+    with folder.lock():
+        folder.finish({})
+    return folder
+
+
+def settings(tmp_path: Path, folder: RunFolder, **changed: Any) -> Any:
+    paths = {"input": str(tmp_path / "in.jsonl"), "output": str(tmp_path / "out.jsonl")}
+    base = {"run": folder.id, "batch_size": 2, "paths": {"runs": str(tmp_path / "runs")}, **paths}
+    return OmegaConf.create(base | changed)
+
+
+@pytest.fixture
+def reward_run(tmp_path: Path, make_panel: MakePanel, texts: Texts) -> RunFolder:
+    folder = make_run(tmp_path / "runs", "mora.algo.reward_model.RewardModel")
+    panel = make_panel(Quantile(atoms=5, initial_gap=0.1, centering=0.0))
+    panel.standardize(*texts, provenance={})
+    panel.save(folder.path / "reward")
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")
+    return folder
+
+
+def test_every_row_comes_back_scored(tmp_path: Path, reward_run: RunFolder) -> None:
+    score(settings(tmp_path, reward_run), [])
+    scored = read_lines(tmp_path / "out.jsonl")
+    assert [{k: row[k] for k in given} for row, given in zip(scored, ROWS, strict=True)] == ROWS
+    assert len(scored[0]["scores"]["many_a"]["quantiles"]) == 5
+    assert set(scored[1]) - set(ROWS[1]) == {"scores_0", "scores_1"}
+
+
+def test_the_input_is_never_overwritten(tmp_path: Path, reward_run: RunFolder) -> None:
+    before = (tmp_path / "in.jsonl").read_text(encoding="utf-8")
+    with pytest.raises(InputError, match="is the input"):
+        score(settings(tmp_path, reward_run, output=str(tmp_path / "runs" / ".." / "in.jsonl")), [])
+    assert (tmp_path / "in.jsonl").read_text(encoding="utf-8") == before
+
+
+def test_nothing_is_written_when_a_row_is_bad(tmp_path: Path, reward_run: RunFolder) -> None:
+    with (tmp_path / "in.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"prompt": "a"}\n')
+    with pytest.raises(InputError, match=r"in\.jsonl:3"):
+        score(settings(tmp_path, reward_run), [])
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_other_runs_and_other_outputs_are_refused(tmp_path: Path, reward_run: RunFolder) -> None:
+    with pytest.raises(InputError, match="a run of SFT"):
+        score(settings(tmp_path, make_run(tmp_path / "runs", "mora.algo.sft.SFT")), [])
+    with pytest.raises(InputError, match="is a folder"):
+        score(settings(tmp_path, reward_run, output=str(tmp_path)), [])
+    with pytest.raises(InputError, match="batch_size"):
+        score(settings(tmp_path, reward_run, batch_size=0), [])
+    with pytest.raises(InputError, match="no run"):
+        score(settings(tmp_path, reward_run, run="nowhere"), [])
+
+
+def test_importing_the_entry_point_imports_no_torch() -> None:
+    code = "import sys, mora.score; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
