@@ -58,7 +58,7 @@ class Optimum:
     ) -> dict[str, Any]:
         """The table ``optimum.json`` at the preferences of a ``front.json`` table, and that front's shares of it.
 
-        Rewards are gold scores standardized on the reference samples, ``kl_coef`` in those units per nat, as in training.
+        Rewards are gold scores standardized on the reference samples, ``kl_coef`` in those units per nat.
         Raises InputError for a dataset without gold scores.
         """
         world = corpus.world

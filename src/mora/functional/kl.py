@@ -17,5 +17,6 @@ def sequence_kl(
 def positive_kl(
     logps: Float[Tensor, "B T"], ref_logps: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
 ) -> Float[Tensor, " B"]:
-    """``sum_t (q - 1 - log q)``, ``q = pi_ref / pi``: unbiased, never negative, less noisy near 0 (k3, Schulman
-    2020).""" log_q = torch.where(mask, ref_logps - logps, 0.0) return (log_q.exp() - 1 - log_q).sum(-1)
+    """``sum_t (q - 1 - log q)`` with ``q = pi_ref / pi``: unbiased, never negative, less noisy near 0 (k3)."""
+    log_q = torch.where(mask, ref_logps - logps, 0.0)
+    return (log_q.exp() - 1 - log_q).sum(-1)
