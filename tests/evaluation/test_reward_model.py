@@ -212,7 +212,10 @@ def test_a_world_adds_bayes_gold_and_the_annotators_spread() -> None:
     assert table["gold"]["up"]["pearson"] == pytest.approx(1.0)
     assert table["gold"]["down"]["pearson"] == pytest.approx(1.0)
     assert table["gold"]["up"] | {"pearson": 1} == {"pearson": 1, "order": 1.0, "n": 4}
-    bins = table["spread"]["up"]["bins"]
+    bins = table["spread"]["up"]["bins"]  # four pairs, one each
+    # Three quantiles -g, 0, g with g = softplus(|x|) have the variance 2 g^2 / 3; the widest pair has x = 0 and x = 2.
+    widest = math.sqrt(2 / 3 * (math.log(2) ** 2 + math.log1p(math.exp(2)) ** 2))
+    assert len(bins) == 4 and bins[-1]["spread"] == pytest.approx(widest, rel=1e-3)
     assert [b["true_spread"] for b in bins] == pytest.approx([math.hypot(4, 4)] * len(bins))
     assert [b["spread"] for b in bins] == sorted(b["spread"] for b in bins)
     conflict = table["conflicts"][0]

@@ -50,9 +50,8 @@ def _mix(x: Tensor) -> Tensor:
 def hashed(seed: int, stream: Stream, *counters: int | Tensor) -> Tensor:
     """64 mixed bits (as int64) for each element of the broadcast ``counters``."""
     device = next((c.device for c in counters if isinstance(c, Tensor)), torch.device("cpu"))
-    state = _mix(
-        torch.tensor(_signed(seed * 0x632BE59BD9B4E019 + int(stream)), dtype=torch.int64, device=device) + _GOLDEN
-    )
+    start = torch.tensor(_signed(seed), dtype=torch.int64, device=device)
+    state = _mix(_mix(start + _GOLDEN) + int(stream))  # mixed twice: at no seed is a stream mistaken for a counter
     for counter in counters:
         value = (
             counter if isinstance(counter, Tensor) else torch.tensor(_signed(counter), dtype=torch.int64, device=device)

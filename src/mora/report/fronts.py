@@ -87,7 +87,7 @@ def draw_plane(axes: Axes, *, front: Front, scorer: str, pair: tuple[int, int], 
     """Points of two objectives with intervals; ``key`` adds what only a front of two objectives has."""
     x, y = pair
     colors, scores = preference_colors(front.preferences), front.scores[scorer]
-    there: NDArray[np.bool_] = np.isfinite(scores[:, [x, y]]).all(axis=1)
+    there = np.isfinite(scores[:, x] + scores[:, y])
     kept = keep(front, scorer) if key else there
     if scorer == "gold":
         _draw_world(axes, front, pair, colors)

@@ -99,10 +99,18 @@ def _draw_simplex(axes: Axes, *, front: Front) -> None:
     places = front.preferences @ corners
     for a, b in lattice_edges(front.preferences):
         axes.plot(*places[[a, b]].T, color=GRID, linewidth=0.8, zorder=1)
-    axes.scatter(*places.T, s=120, c=preference_colors(front.preferences), edgecolors=INK, linewidths=0.6, zorder=2)
-    for index, (offset, align) in enumerate([((0, -16), "center"), ((0, -16), "center"), ((0, 12), "center")]):
-        axes.annotate(front.objectives[index], tuple(corners[index]), xytext=offset, textcoords="offset points",
-                      ha=align, va="center", fontweight="bold", color=objective_color(index))  # fmt: skip
+    axes.scatter(
+        places[:, 0],
+        places[:, 1],
+        s=120,
+        c=preference_colors(front.preferences),
+        edgecolors=INK,
+        linewidths=0.6,
+        zorder=2,
+    )
+    for index, rise in enumerate((-16, -16, 12)):
+        axes.annotate(front.objectives[index], tuple(corners[index]), xytext=(0, rise), textcoords="offset points",
+                      ha="center", va="center", fontweight="bold", color=objective_color(index))  # fmt: skip
     axes.set_aspect("equal")
     axes.margins(0.2)
     axes.axis("off")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -14,7 +15,7 @@ from mora.errors import InputError
 from mora.files import read_json, write_json
 from mora.runtime.folder import RunFolder
 
-SECRET = re.compile(r"(^|[._-])(token|api_?key|password|secret|credential)s?$", re.IGNORECASE)
+SECRET = re.compile(r"(^|[._-])(token|api_?key|password|secret|credentials?)$", re.IGNORECASE)
 
 
 class Tracker(Protocol):
@@ -38,7 +39,7 @@ def flat_config(text: str) -> dict[str, str | int | float | bool]:
         if isinstance(value, dict):
             for key, item in value.items():
                 walk(item, f"{name}.{key}" if name else str(key))
-        elif SECRET.search(name) and value is not None:
+        elif SECRET.search(name) and isinstance(value, str):
             flat[name] = "(hidden)"
         else:
             flat[name] = value if isinstance(value, (str, int, float, bool)) else yaml.safe_dump(value).strip()
@@ -104,7 +105,7 @@ class Wandb:
         wandb = _optional("wandb", "wandb")
         stored = folder.path / "wandb.json"
         if not stored.is_file():
-            write_json(stored, {"id": wandb.util.generate_id()})
+            write_json(stored, {"id": uuid.uuid4().hex[:12]})
         self._run = wandb.init(
             project=self.project,
             entity=self.entity,

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mora.functional.advantages import gae, leave_one_out, token_rewards
+from mora.model.generate import response_mask
+
+
+def _random(rows: int = 5, length: int = 7, streams: int = 2):
+    generator = torch.Generator().manual_seed(0)
+    rewards = torch.randn(rows, length, streams, generator=generator, dtype=torch.float64)
+    values = torch.randn(rows, length, streams, generator=generator, dtype=torch.float64)
+    lengths = torch.tensor([7, 1, 3, 6, 4])
+    return rewards, values, torch.arange(length)[None, :] < lengths[:, None]
+
+
+def _by_double_sum(rewards, values, mask, gamma, lam):
+    """``A_t = sum_l (gamma lam)^l delta_{t+l}``, each delta written out, over the response only."""
+    advantages = torch.zeros_like(rewards)
+    for b in range(len(mask)):
+        end = int(mask[b].sum())
+        for c in range(rewards.shape[-1]):
+            for t in range(end):
+                total = 0.0
+                for u in range(t, end):
+                    after = float(values[b, u + 1, c]) if u + 1 < end else 0.0
+                    delta = float(rewards[b, u, c]) + gamma * after - float(values[b, u, c])
+                    total += (gamma * lam) ** (u - t) * delta
+                advantages[b, t, c] = total
+    return advantages
+
+
+@pytest.mark.parametrize(("gamma", "lam"), [(1.0, 1.0), (0.9, 0.7), (1.0, 0.95), (0.8, 0.0)])
+def test_gae_is_the_double_sum(gamma, lam):
+    rewards, values, mask = _random()
+    advantages, returns = gae(rewards, values, mask, gamma=gamma, lam=lam)
+    expected = _by_double_sum(rewards, values, mask, gamma, lam)
+    assert torch.allclose(advantages, expected, atol=1e-12)
+    assert torch.allclose(returns, torch.where(mask[..., None], expected + values, 0.0), atol=1e-12)
+
+
+def test_without_discount_gae_is_return_to_go_minus_value():
+    rewards, values, mask = _random()
+    rewards = rewards * mask[..., None]
+    to_go = rewards.flip(1).cumsum(1).flip(1)
+    advantages, returns = gae(rewards, values, mask, gamma=1.0, lam=1.0)
+    assert torch.allclose(advantages[mask], (to_go - values)[mask])
+    assert torch.allclose(returns[mask], to_go[mask])
+
+
+def test_at_lambda_zero_gae_looks_one_step_ahead():
+    # Rewards 1, 2; values 10, 20: deltas 1 + .5 20 - 10 = 1 and 2 - 20 = -18.
+    rewards, values = torch.tensor([[[1.0], [2.0]]]), torch.tensor([[[10.0], [20.0]]])
+    advantages, _ = gae(rewards, values, torch.ones(1, 2, dtype=torch.bool), gamma=0.5, lam=0.0)
+    assert advantages.flatten().tolist() == [1.0, -18.0]
+
+
+def test_nothing_beyond_the_end_of_a_response_counts():
+    rewards, values, mask = _random()
+    advantages, returns = gae(rewards, values, mask, gamma=1.0, lam=0.95)
+    assert not advantages[~mask].any() and not returns[~mask].any()
+    noisy_rewards = torch.where(mask[..., None], rewards, 1e6)
+    noisy_values = torch.where(mask[..., None], values, -1e6)
+    again, _ = gae(noisy_rewards, noisy_values, mask, gamma=1.0, lam=0.95)
+    assert torch.equal(again, advantages)
+
+
+def test_a_linear_gain_has_the_weighted_sum_of_the_streams_advantages():
+    rewards, values, mask = _random()
+    w = torch.tensor([0.3, 0.7], dtype=torch.float64)
+    streams, _ = gae(rewards, values, mask, gamma=1.0, lam=0.95)
+    gain, _ = gae(rewards @ w[:, None], values @ w[:, None], mask, gamma=1.0, lam=0.95)
+    assert torch.allclose(streams @ w[:, None], gain)
+
+
+def test_the_score_stands_on_the_last_response_token_and_the_kl_term_on_each():
+    # log-ratios .5, 1, (masked); coefficient 2: penalties -1, -2, then the score 10 or -3 on the second token.
+    old, ref = torch.tensor([[-1.0, -1.0, -7.0]]), torch.tensor([[-1.5, -2.0, -1.0]])
+    mask = torch.tensor([[True, True, False]])
+    rewards = token_rewards(torch.tensor([[10.0, -3.0]]), old, ref, mask, kl_coef=2.0)
+    assert rewards[0, :, 0].tolist() == [-1.0, 8.0, 0.0]
+    assert rewards[0, :, 1].tolist() == [-1.0, -5.0, 0.0]
+
+
+def test_the_kl_term_enters_a_linear_gain_once():
+    generator = torch.Generator().manual_seed(0)
+    old, ref = torch.randn(2, 4, 6, generator=generator)
+    mask = torch.arange(6)[None, :] < torch.tensor([6, 2, 4, 1])[:, None]
+    weights = torch.tensor([[0.2, 0.3, 0.5]] * 4)
+    scores = torch.randn(4, 3, generator=generator)
+    gain = (token_rewards(scores, old, ref, mask, kl_coef=0.3) * weights[:, None, :]).sum(-1)
+    expected = (scores * weights).sum(-1) - 0.3 * ((old - ref) * mask).sum(-1)
+    assert torch.allclose(gain.sum(-1), expected, atol=1e-6)
+
+
+def test_the_score_stands_on_the_end_token_also_when_it_is_the_padding_token():
+    end = 2
+    tokens = torch.tensor([[5, 6, end, end, end], [end, end, end, end, end], [5, 6, 7, 8, 9]])
+    mask = response_mask(tokens, end)
+    rewards = token_rewards(torch.ones(3, 1), torch.zeros(3, 5), torch.zeros(3, 5), mask, kl_coef=0.1)[..., 0]
+    assert rewards.tolist() == [[0, 0, 1, 0, 0], [1, 0, 0, 0, 0], [0, 0, 0, 0, 1]]
+
+
+def test_a_row_without_response_is_refused():
+    mask = torch.tensor([[True, False], [False, False]])
+    with pytest.raises(ValueError, match="no response token"):
+        token_rewards(torch.ones(2, 1), torch.zeros(2, 2), torch.zeros(2, 2), mask, kl_coef=0.1)
+
+
+def test_a_wild_log_ratio_off_the_mask_is_not_seen():
+    mask = torch.tensor([[True, False]])
+    rewards = token_rewards(torch.ones(1, 1), torch.tensor([[0.0, 1e9]]), torch.zeros(1, 2), mask, kl_coef=1.0)
+    assert rewards.flatten().tolist() == [1.0, 0.0]
+
+
+def test_leave_one_out_subtracts_the_mean_of_the_others():
+    gains = torch.tensor([[1.0, 2.0, 6.0], [0.0, 0.0, 3.0]], dtype=torch.float64)
+    # 1 - (2+6)/2, 2 - (1+6)/2, 6 - (1+2)/2
+    assert leave_one_out(gains)[0].tolist() == [-3.0, -1.5, 4.5]
+    for g in range(2):
+        for n in range(3):
+            others = [float(gains[g, k]) for k in range(3) if k != n]
+            assert float(leave_one_out(gains)[g, n]) == pytest.approx(float(gains[g, n]) - sum(others) / 2)
+    assert torch.allclose(leave_one_out(gains).sum(-1), torch.zeros(2, dtype=torch.float64), atol=1e-12)
+
+
+def test_leave_one_out_needs_another_one():
+    with pytest.raises(ValueError, match="at least two"):
+        leave_one_out(torch.ones(3, 1))

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from mora.functional.scalarize import Linear, Tchebycheff, TchebycheffExpected
+
+REWARDS = torch.tensor([[1.0, 3.0], [2.0, -1.0]])
+WEIGHTS = torch.tensor([[0.25, 0.75], [0.5, 0.5]])
+
+
+def test_linear_is_the_weighted_sum():
+    # .25 + 2.25 = 2.5;  1 - .5 = .5
+    assert Linear()(REWARDS, WEIGHTS).tolist() == [2.5, 0.5]
+
+
+def test_the_gradient_of_linear_is_the_preference():
+    rewards = REWARDS.clone().requires_grad_()
+    Linear()(rewards, WEIGHTS).sum().backward()
+    assert torch.equal(rewards.grad, WEIGHTS)
+
+
+def test_tchebycheff_is_the_worst_weighted_gap():
+    # Gaps to 5: (-4, -2) and (-3, -6); weighted: (-1, -1.5) and (-1.5, -3).
+    assert Tchebycheff(ideal=5.0, augment=0.0, temperature=0.0)(REWARDS, WEIGHTS).tolist() == [-1.5, -3.0]
+    # One ideal per objective, (2, 4): gaps (-1, -1), (0, -5); weighted (-.25, -.75), (0, -2.5).
+    assert Tchebycheff(ideal=[2.0, 4.0], augment=0.0, temperature=0.0)(REWARDS, WEIGHTS).tolist() == [-0.75, -2.5]
+
+
+def test_the_augmentation_adds_a_share_of_the_weighted_sum():
+    # -1.5 + .1 (-2.5) = -1.75;  -3 + .1 (-4.5) = -3.45
+    gain = Tchebycheff(ideal=5.0, augment=0.1, temperature=0.0)(REWARDS, WEIGHTS)
+    assert gain.tolist() == pytest.approx([-1.75, -3.45])
+
+
+def test_the_smooth_minimum():
+    # -mu log(exp(1/mu) + exp(1.5/mu)) with mu = .5: -.5 log(e^2 + e^3)
+    soft = Tchebycheff(ideal=5.0, augment=0.0, temperature=0.5)(REWARDS, WEIGHTS)
+    assert float(soft[0]) == pytest.approx(-0.5 * math.log(math.e**2 + math.e**3), rel=1e-6)
+    hard = Tchebycheff(ideal=5.0, augment=0.0, temperature=0.0)(REWARDS, WEIGHTS)
+    cold = Tchebycheff(ideal=5.0, augment=0.0, temperature=1e-3)(REWARDS, WEIGHTS)
+    assert torch.allclose(cold, hard, atol=1e-5)
+    assert bool((soft < hard).all())  # a soft minimum lies below the minimum
+
+
+def test_a_reward_above_the_ideal_is_refused_with_the_objective():
+    with pytest.raises(ValueError, match=r"objective 1 reached 3 and scalarize.ideal is 2"):
+        Tchebycheff(ideal=2.0, augment=0.0, temperature=0.0)(REWARDS, WEIGHTS)
+    with pytest.raises(ValueError, match="objective 1"):
+        TchebycheffExpected(ideal=[5.0, 2.9], augment=0.0)(REWARDS[:1].repeat(2, 1), WEIGHTS[:1].repeat(2, 1))
+
+
+def test_a_reward_at_the_ideal_is_allowed():
+    assert Tchebycheff(ideal=3.0, augment=0.0, temperature=0.0)(REWARDS[:1], WEIGHTS[:1]).tolist() == [-0.5]
+
+
+def test_the_expected_form_takes_the_minimum_of_means():
+    # Two preferences, two rows each.  First: means (1, 2), gaps to 5 weighted by .5: (-2, -1.5), so objective 0;
+    # gains .5 r_0 = 0, 1.  Second, (.1, .9): means (0, 3): (-.5, -1.8), so objective 1: .9 r_1 = 1.8, 3.6.
+    rewards = torch.tensor([[0.0, 4.0], [1.0, 2.0], [2.0, 0.0], [-1.0, 4.0]])
+    weights = torch.tensor([[0.5, 0.5], [0.1, 0.9], [0.5, 0.5], [0.1, 0.9]])
+    gain = TchebycheffExpected(ideal=5.0, augment=0.0)(rewards, weights)
+    assert gain.tolist() == pytest.approx([0.0, 1.8, 1.0, 3.6])
+    # The minimum of each row would pick other objectives: the two utilities differ.
+    per_row = Tchebycheff(ideal=5.0, augment=0.0, temperature=0.0)(rewards, weights)
+    assert float(per_row[0]) == pytest.approx(-2.5) and float(per_row[2]) == pytest.approx(-2.5)
+
+
+def test_the_expected_form_follows_the_gradient_of_its_utility():
+    """Three answers, enumerated: the policy gradient of the gain is that of ``min_i w_i (E r_i - z_i)`` plus rho terms."""
+    rewards = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.4, 0.3]], dtype=torch.float64)
+    w = torch.tensor([0.5, 0.5], dtype=torch.float64)
+    logits = torch.tensor([0.2, -0.3, 0.1], dtype=torch.float64, requires_grad=True)
+    gaps = w * (logits.softmax(-1) @ rewards - 2.0)
+    (exact,) = torch.autograd.grad(gaps.amin() + 0.3 * gaps.sum(), logits)
+    # Rows in proportion to the probabilities (2 : 1 : 1 would be exact for such a policy): use exact weights instead,
+    # 1000 rows rounded to the probabilities.
+    counts = (logits.detach().softmax(-1) * 100_000).round().long()
+    rows = rewards.repeat_interleave(counts, dim=0)
+    gain = TchebycheffExpected(ideal=2.0, augment=0.3)(rows, w.expand(len(rows), -1))
+    answers = torch.arange(3).repeat_interleave(counts)
+    (estimate,) = torch.autograd.grad((gain * logits.log_softmax(-1)[answers]).mean(), logits)
+    assert torch.allclose(estimate, exact, atol=2e-5)
+
+
+def test_the_expected_form_refuses_a_preference_on_one_row():
+    with pytest.raises(ValueError, match="preference=group or batch"):
+        TchebycheffExpected(ideal=5.0, augment=0.0)(REWARDS, WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    "scalarize",
+    [
+        Linear(),
+        Tchebycheff(ideal=9.0, augment=0.1, temperature=0.0),
+        Tchebycheff(ideal=9.0, augment=0.0, temperature=0.3),
+        TchebycheffExpected(ideal=9.0, augment=0.1),
+    ],
+    ids=["linear", "tchebycheff", "smooth", "expected"],
+)
+def test_objectives_and_rows_may_be_permuted(scalarize):
+    generator = torch.Generator().manual_seed(0)
+    rewards = torch.randn(8, 3, generator=generator)
+    weights = torch.rand(4, 3, generator=generator).repeat(2, 1)
+    weights = weights / weights.sum(-1, keepdim=True)
+    gain = scalarize(rewards, weights)
+    order, rows = [2, 0, 1], torch.randperm(8, generator=generator)
+    assert torch.allclose(scalarize(rewards[:, order], weights[:, order]), gain)
+    assert torch.allclose(scalarize(rewards[rows], weights[rows]), gain[rows])
+
+
+def test_one_objective_leaves_its_reward():
+    rewards, weights = torch.tensor([[1.0], [-2.0]]), torch.ones(2, 1)
+    assert Linear()(rewards, weights).tolist() == [1.0, -2.0]
+    assert Tchebycheff(ideal=5.0, augment=0.0, temperature=0.0)(rewards, weights).tolist() == [-4.0, -7.0]  # r - z
