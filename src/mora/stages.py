@@ -112,7 +112,9 @@ def _resolve(
     runs: dict[str, str],
 ) -> None:
     """Where the starting policy or the reward model comes from; plans the stage that makes it."""
-    if role == "policy" and not config["model"]["needs_sft"] and config["start"]["policy"] == "auto":
+    if role == "policy" and not config["model"]["needs_sft"] and config["start"]["policy"] in ("auto", "never"):
+        if config["model"]["path"] is None:
+            raise InputError("model.needs_sft=false: a model made from model.config has random weights; set it to true")
         return  # the base model is a policy already
     if role == "reward" and config["reward"]["_target_"] == GOLD:
         return
@@ -140,6 +142,8 @@ def _upstream(role: str, config: dict[str, Any], overrides: list[str]) -> tuple[
 
 def _named(role: str, start: str, root: str) -> tuple[str, str | None]:
     """A run, a folder or a hub id that the user named: what to load, and the run's id."""
+    if not start.strip():
+        raise InputError(f"start.{role} is empty; use auto, never, a run, a folder or a hub id")
     for folder in (Path(start), Path(root) / start):
         if (folder / "identity.json").is_file():
             product = folder / PRODUCT[role]

@@ -49,7 +49,7 @@ def test_the_clipped_surrogate_against_its_cases_written_out():
 @pytest.mark.parametrize(
     ("log_ratio", "advantage", "moves"), [(0.5, 1.0, False), (0.5, -1.0, True), (-0.5, -1.0, False), (-0.5, 1.0, True)]
 )
-def test_the_clip_removes_the_gradient_only_where_the_ratio_went_too_far_along_the_advantage(log_ratio, advantage, moves):
+def test_the_clip_removes_the_gradient_only_where_the_ratio_went_too_far(log_ratio, advantage, moves):
     new = torch.tensor([[log_ratio]], requires_grad=True)
     one = torch.ones(1, 1, dtype=torch.bool)
     loss, clipped = clipped_surrogate_loss(
@@ -118,6 +118,6 @@ def test_within_the_clip_the_value_loss_is_half_the_squared_error():
     values = (old + 0.1).requires_grad_()
     mask = torch.ones(3, 4, dtype=torch.bool)
     loss = clipped_value_loss(values, old, returns, mask, clip=5.0, normalizer=2.0)
-    assert loss.item() == pytest.approx(float(((values - returns) ** 2).sum()) / 4, rel=1e-6)
+    assert loss.item() == pytest.approx(((values - returns) ** 2).sum().item() / 4, rel=1e-6)
     loss.backward()
     assert torch.allclose(values.grad, (values - returns).detach() / 2, atol=1e-6)

@@ -69,9 +69,11 @@ def test_dominated_and_missing_points_are_hollow(make, tmp_path):
     table = make.front(2)
     table["points"][2]["gold"] = [-5.0, -5.0]
     table["points"][4]["gold"] = None
+    table["points"][0]["gold"] = table["points"][-1]["gold"]
     write_json(tmp_path / "front.json", table)
     front = read_front(tmp_path / "front.json")
     assert not keep(front, "gold")[[2, 4]].any()
+    assert keep(front, "gold")[[0, -1]].all()  # equal points do not dominate each other
     assert np.isnan(front.scores["gold"][4]).all()
     assert front.shown == ["gold", "reward"]
 

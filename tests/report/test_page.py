@@ -154,7 +154,7 @@ def test_without_gold_and_reward_run(make, tmp_path):
 def test_gold_that_trained_the_policy_is_called_out(make, tmp_path):
     table = make.front(2)
     for trained in (False, True):
-        table["scorers"]["gold"]["trained_policy"] = trained
+        table["scorers"]["gold"][sections.TRAINED] = trained
         write_json(tmp_path / "front.json", table)
         head = sections.head(read_front(tmp_path / "front.json"), [], "run", [])
         assert ("The judge trained the policy." in head) == trained

@@ -79,11 +79,11 @@ def start():
 
 @pytest.fixture
 def run(start):
-    """Run the driver to its end: exit code, standard output, standard error."""
+    """Run the driver to its end: exit code, last line of standard output, standard error."""
 
     def whole(launcher: str, *arguments: object, **more: str) -> tuple[int, str, str]:
         process = start(launcher, *arguments, **more)
         out, err = process.communicate(timeout=240)
-        return process.returncode, out, err
+        return process.returncode, out.strip().rsplit("\n", 1)[-1], err
 
     return whole

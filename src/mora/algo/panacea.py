@@ -20,6 +20,7 @@ from mora.dataset.order import batch
 from mora.files import new_folder
 from mora.functional.policy import clipped_surrogate_loss, clipped_value_loss
 from mora.model.policy import Critic, Policy
+from mora.model.stored import base_reference
 from mora.model.svd_lora import AdapterSettings, attach, enable_gradient_checkpointing
 from mora.reward.panel import Panel
 from mora.runtime.engine import Engine
@@ -91,7 +92,7 @@ class Panacea:
             loop.log(metrics)
         if runtime.main:
             with new_folder(parts.folder.path / "policy") as folder:
-                policy.adapter.save(folder, base=parts.policy or parts.model.path or "")
+                policy.adapter.save(folder, base=base_reference(parts.policy or parts.model.path or "", folder))
                 tokenizer.save_pretrained(folder)
         runtime.barrier()
         engine.close()

@@ -116,9 +116,13 @@ def _load(auto: Any, path: str | Path, spec: ModelSpec | None, revision: str | N
         if spec.quantization is not None:
             options["quantization_config"] = _quantization(spec)
     try:
-        return without_dropout(auto.from_pretrained(str(path), **options))
+        model, report = auto.from_pretrained(str(path), output_loading_info=True, **options)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: no model can be loaded from there ({_first_line(error)})") from error
+    missing = sorted(report["missing_keys"])
+    if missing:  # transformers would go on with random weights
+        raise InputError(f"{path}: the weights lack {missing[0]} ({len(missing)} missing in all); get the folder again")
+    return without_dropout(model)
 
 
 def _quantization(spec: ModelSpec) -> BitsAndBytesConfig:

@@ -5,12 +5,12 @@ On disk it is a Hugging Face folder of the backbone with its tokenizer, ``head.s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -121,7 +121,6 @@ class ScoreModel(nn.Module):
                 "the reward that it was trained with, or train another"
             )
         backbone = load_backbone(folder)
-        _refuse_missing(folder, backbone)
         head = RewardHead(backbone.config.hidden_size, len(names), card["width"])
         _load_head(folder / HEAD, head)
         model = cls(backbone, head, load_tokenizer(folder), objectives=names, kind=card["kind"])
@@ -189,21 +188,3 @@ def _load_head(path: Path, head: RewardHead) -> None:
                 f"{tuple(parameter.shape)}; the folder mixes two models: train the reward model again"
             )
         parameter.data.copy_(tensors[name])
-
-
-def _refuse_missing(folder: Path, backbone: PreTrainedModel) -> None:
-    """transformers would draw weights that a file lacks at random; here that is an error."""
-    stored = set(_stored_names(folder.glob("model*.safetensors")))
-    present = {p.data_ptr() for name, p in backbone.named_parameters() if name in stored}
-    missing = [n for n, p in backbone.named_parameters() if n not in stored and p.data_ptr() not in present]
-    if missing:
-        raise InputError(
-            f"{folder}: the backbone's weights lack {missing[0]} ({len(missing)} missing in all); copy the folder "
-            "again, or train the reward model again"
-        )
-
-
-def _stored_names(paths: Iterable[Path]) -> Iterable[str]:
-    for path in paths:
-        with safe_open(path, framework="pt") as file:
-            yield from file.keys()

@@ -16,7 +16,7 @@ from mora.model.svd_lora import SETTINGS, attach, read_settings
 
 def base_reference(base: str, folder: Path) -> str:
     """How ``folder`` names its base: relative when it is a local folder, so that runs can be moved together."""
-    return os.path.relpath(base, folder) if Path(base).is_dir() else base
+    return os.path.relpath(base, folder) if base and Path(base).is_dir() else base
 
 
 def base_of(folder: Path) -> str:

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from mora.errors import InputError
 from mora.files import read_json, write_json
@@ -199,6 +200,9 @@ def _targets(model: nn.Module, settings: AdapterSettings) -> dict[str, nn.Module
         elif linear and ("all-linear" in wanted or path.rsplit(".", 1)[-1] in wanted):
             found[path] = module
     missing = wanted - {"all-linear"} - {path.rsplit(".", 1)[-1] for path in found}
+    if "all-linear" in wanted and all(module is head for module in found.values()):
+        kinds = sorted({type(module).__name__ for module in model.modules() if isinstance(module, Conv1D)})
+        raise InputError(f"model: its blocks hold no Linear to adapt{f' but {kinds[0]}' if kinds else ''}; use another one")
     if missing or not found:
         raise InputError(f"algo.adapter.targets: no Linear named {sorted(missing) or sorted(wanted)} in this model")
     return found

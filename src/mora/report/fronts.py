@@ -50,11 +50,11 @@ def spoken_ends(front: Front, scorer: str) -> str:
 
 
 def keep(front: Front, scorer: str) -> np.ndarray:
-    """True for the points (P,) that no other point dominates; a point with a missing score is never one."""
-    finite = np.flatnonzero(np.isfinite(front.scores[scorer]).all(1))
-    mask = np.zeros(len(front.preferences), dtype=bool)
-    mask[finite[non_dominated(front.scores[scorer][finite])]] = True
-    return mask
+    """True for the points (P,) that no other point dominates, equal ones all; never for one with a missing score."""
+    scores = front.scores[scorer]
+    finite = scores[np.isfinite(scores).all(axis=1)]
+    best = finite[non_dominated(finite)]
+    return np.asarray((scores[:, None, :] == best[None, :, :]).all(-1).any(1))
 
 
 # --- two objectives --------------------------------------------------------------------------------------------------
@@ -77,7 +77,8 @@ def plane_plate(front: Front) -> Plate:
         title="What each preference reaches",
         caption=POINTS
         + (truth if front.world and "gold" in front.scores else "")
-        + "The shaded area is the hypervolume above the reference point z, where z is in view.",
+        + "The shaded area is the hypervolume above the reference point z, where z is in view."
+        + spoken_units(front),
         panels=panels,
         columns=2,
     )
@@ -98,8 +99,8 @@ def draw_plane(axes: Axes, *, front: Front, scorer: str, pair: tuple[int, int], 
     for hollow in (False, True):
         _draw_points(axes, front, scorer, pair, np.flatnonzero(there & (kept != hollow)), hollow)
     _draw_reference(axes, front, scorer, pair)
-    axes.set_xlabel(_axis(front, scorer, x))
-    axes.set_ylabel(_axis(front, scorer, y))
+    axes.set_xlabel(f"{front.objectives[x]} ({SCORER_NAMES[scorer]})")
+    axes.set_ylabel(f"{front.objectives[y]} ({SCORER_NAMES[scorer]})")
     axes.margins(0.08)
     if key:
         _draw_volume(axes, front, scorer)
@@ -121,9 +122,9 @@ def _draw_points(
                  linewidths=1.6 if hollow else 0.6, zorder=4)  # fmt: skip
 
 
-def _axis(front: Front, scorer: str, index: int) -> str:
-    unit = front.units.get(scorer, "")
-    return f"{front.objectives[index]}  ({SCORER_NAMES[scorer]}{', ' + unit if unit else ''})"
+def spoken_units(front: Front) -> str:
+    """The units of the scores, as the end of a caption."""
+    return "".join(f" {SCORER_NAMES[s].capitalize()}: {front.units[s]}." for s in front.shown if s in front.units)
 
 
 def _weight_bar(axes: Axes, front: Front) -> None:
@@ -140,8 +141,6 @@ def _draw_reference(axes: Axes, front: Front, scorer: str, pair: tuple[int, int]
         return
     x, y = front.reference[scorer][list(pair)]
     axes.scatter([x], [y], marker="X", s=70, c=INK, edgecolors=PAPER, linewidths=0.8, zorder=5)
-    axes.annotate("reference policy", (x, y), xytext=(7, -3), textcoords="offset points", fontsize=8, va="top",
-                  color=INK, zorder=5)  # fmt: skip
 
 
 def _draw_world(axes: Axes, front: Front, pair: tuple[int, int], colors: list[str]) -> None:
@@ -163,7 +162,7 @@ def _draw_world(axes: Axes, front: Front, pair: tuple[int, int], colors: list[st
 
 
 def _legend(axes: Axes, front: Front, scorer: str, dominated: bool) -> None:
-    """What the marks mean, above the frame; the reference policy and z are named where they stand."""
+    """What the marks mean, above the frame."""
     line = partial(axes.plot, [], [], color=MUTED, linewidth=0.0)
     line(marker="o", markersize=6.5, markerfacecolor=MUTED, markeredgecolor=INK, markeredgewidth=0.6, label="reached")
     if dominated:
@@ -173,7 +172,9 @@ def _legend(axes: Axes, front: Front, scorer: str, dominated: bool) -> None:
     if scorer == "gold" and "front" in front.world:
         axes.plot([], [], color=MUTED, linewidth=1.0, linestyle=(0, (1, 1.6)), marker="o", markersize=2.6,
                   label="exact front")  # fmt: skip
-    legend_above(axes, 4)
+    if scorer in front.reference:
+        line(marker="X", markersize=7.5, markerfacecolor=INK, markeredgecolor=PAPER, label="reference policy")
+    legend_above(axes, 3)
 
 
 def _draw_volume(axes: Axes, front: Front, scorer: str) -> None:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from mpl_toolkits.mplot3d import Axes3D
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
-from mora.report.fronts import SCORER_NAMES, draw_plane, plane_plate, scorer_title, spoken_ends
+from mora.report.fronts import SCORER_NAMES, draw_plane, plane_plate, scorer_title, spoken_ends, spoken_units
 from mora.report.style import GRID, INK, MUTED, Floats, Panel, Plate, number, objective_color, preference_colors
 from mora.report.tables import Front
 
@@ -59,7 +59,8 @@ def _space_plate(front: Front) -> Plate:
         name="front",
         title="What each preference reaches",
         caption="One point per preference, colored as in the triangle; lines join neighboring preferences, so the "
-        "sheet is the image of the triangle. Gray points are the world's exact front where it is known.",
+        "sheet is the image of the triangle. Gray points are the world's exact front where it is known."
+        + spoken_units(front),
         panels=[*panels, key],
         columns=3,
     )
@@ -128,7 +129,8 @@ def _pairs_plate(front: Front, scorer: str) -> Plate:
     return Plate(
         name=f"front-pairs-{scorer}",
         title=f"The front in pairs: {scorer_title(front, scorer).lower()}",
-        caption="The same points, two objectives at a time; bars are 95 % intervals, clustered by prompt.",
+        caption="The same points, two objectives at a time; bars are 95 % intervals, clustered by prompt. The cross is "
+        "the reference policy; gray points are the exact front of the world.",
         panels=panels,
         columns=3,
     )
@@ -152,7 +154,7 @@ def _parallel_plate(front: Front) -> Plate:
         title="What each preference reaches",
         caption="One line per preference; each axis runs from the lowest to the highest score of its objective. Heavy "
         "lines put all weight on the objective of their color, gray is a balanced preference, dashes are the "
-        "reference policy.",
+        "reference policy." + spoken_units(front),
         panels=panels,
         columns=1,
     )

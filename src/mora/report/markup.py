@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
 
-from mora.report.style import Plate, inline_svg, number, preference_label
+from mora.report.style import Plate, inline_svg, number, preference_label, weight_variables
 
 # Control characters are no HTML: they become their pictures in Unicode, line feed and tab stay.
 CONTROLS = {code: 0x2400 + code for code in range(32) if code not in (9, 10)} | {127: 0x2421}
@@ -90,6 +90,8 @@ def warning(message: str) -> str:
 def document(title: str, body: str) -> str:
     """The whole page, style included; it loads nothing."""
     style = files("mora.report").joinpath("page.css").read_text(encoding="utf-8")
+    style += f":root {{ {weight_variables(dark=False)} }}\n"
+    style += f"@media (prefers-color-scheme: dark) {{ :root {{ {weight_variables(dark=True)} }} }}\n"
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

@@ -15,6 +15,7 @@ from mora.report.style import Plate, number
 from mora.report.tables import Front, Stage
 
 PROMPTS_SHOWN = 6
+TRAINED = "trained the policy"  # key of a scorer's provenance
 TILES = {
     "hypervolume": "hypervolume",
     "inner_product": "mean utility realized",
@@ -48,7 +49,7 @@ def _summary(front: Front) -> str:
 
 
 def _provenance(entry: Mapping[str, Any] | None) -> str:
-    known = {key: value for key, value in (entry or {}).items() if isinstance(value, (str, int, float))}
+    known = {key: value for key, value in (entry or {}).items() if isinstance(value, str)}
     return f" ({text(', '.join(f'{key} {value}' for key, value in known.items()))})" if known else ""
 
 
@@ -61,7 +62,7 @@ def _warnings(front: Front | None) -> list[str]:
             f"<strong>Smoke model.</strong> <code>{text(front.model)}</code> is tiny and starts from random weights. "
             "These figures show that the pipeline works; they say nothing about a real model."
         )
-    if front.scorers.get(front.judge, {}).get("trained_policy", front.judge == "reward"):
+    if front.scorers.get(front.judge, {}).get(TRAINED, front.judge == "reward"):
         found.append(
             "<strong>The judge trained the policy.</strong> The scores below come from the "
             f"{SCORER_NAMES[front.judge]} that the policy was optimized for, so they may overstate what was gained. "
@@ -98,9 +99,14 @@ def samples(front: Front, rows: Sequence[Mapping[str, Any]]) -> str:
         return ""
     note = (
         "The same prompts at different preferences: the first sample of each, not selected. Scores are those of the "
-        f"{' and the '.join(SCORER_NAMES[s] for s in front.shown)}."
+        f"{' and the '.join(SCORER_NAMES[s] for s in _sample_scorers(front))}."
     )
     return f'<section id="samples"><h2>What it writes</h2><p class="note">{text(note)}</p>{"".join(blocks)}</section>'
+
+
+def _sample_scorers(front: Front) -> list[str]:
+    """All scorers, or the judge alone where their columns would leave no room for the text."""
+    return front.shown if len(front.shown) * len(front.objectives) <= 6 else [front.judge]
 
 
 def _shown_preferences(front: Front, rows: Sequence[Mapping[str, Any]]) -> list[tuple[float, ...]]:
@@ -119,9 +125,9 @@ def _shown_preferences(front: Front, rows: Sequence[Mapping[str, Any]]) -> list[
 def _prompt_block(
     front: Front, prompt: str, chosen: Sequence[tuple[float, ...]], rows: Sequence[Mapping[str, Any]]
 ) -> str:
-    columns = [(s, i) for s in front.shown for i in range(len(front.objectives))]
-    titles = [f"{name}, {scorer}" if len(front.shown) > 1 else name
-              for scorer in front.shown for name in front.objectives]  # fmt: skip
+    scorers = _sample_scorers(front)
+    columns = [(s, i) for s in scorers for i in range(len(front.objectives))]
+    titles = [f"{name}, {s}" if len(scorers) > 1 else name for s in scorers for name in front.objectives]
     found = {tuple(row["preference"]): row for row in rows if row["prompt"] == prompt}
     lines = []
     for preference in chosen:

@@ -18,7 +18,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import Colormap, ListedColormap, to_hex, to_rgb
+from matplotlib.colors import ListedColormap, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ Floats = NDArray[np.float64]
 
 INK, MUTED, GRID, PAPER = "#1a1d21", "#6a7079", "#e3e6ea", "#fefefe"
 OBJECTIVE_COLORS = ("#0072b2", "#d55e00", "#009e73", "#c2649a", "#a67c00", "#7a5195", "#4793c9", "#707070")
+WEIGHT_STEPS = 64
 PANEL_SIZE = (4.4, 3.5)  # inches
 Z95 = 1.959964  # half width of a 95 % interval, in standard errors
 
@@ -98,9 +99,16 @@ def objective_color(index: int) -> str:
     return OBJECTIVE_COLORS[index % len(OBJECTIVE_COLORS)]
 
 
-def weight_map() -> Colormap:
-    """The color map of the weight on the first of two objectives: viridis without its palest end."""
-    return ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0.0, 0.94, 64)), name="weight")
+def weight_map(dark: bool = False) -> ListedColormap:
+    """The color map of the weight on the first of two objectives: viridis without the end that the paper hides."""
+    span = (0.3, 1.0) if dark else (0.0, 0.94)
+    return ListedColormap(matplotlib.colormaps["viridis"](np.linspace(*span, WEIGHT_STEPS)), name="weight")
+
+
+def weight_variables(dark: bool) -> str:
+    """The color map as CSS variables, for a light or a dark page."""
+    colors = weight_map(dark)(np.arange(WEIGHT_STEPS))
+    return "".join(f"--weight-{step}:{to_hex(color)};" for step, color in enumerate(colors))
 
 
 _TO_LMS = np.array([[0.4122214708, 0.5363325363, 0.0514459929], [0.2119034982, 0.6806995451, 0.1073969566],
@@ -149,8 +157,9 @@ def legend_above(axes: Axes, columns: int) -> None:
     if handles:
         rows = -(-len(handles) // columns)
         axes.set_title(axes.get_title(loc="left"), pad=9.0 + 13.0 * rows)
-        axes.legend(handles, labels, ncol=columns, loc="lower left", bbox_to_anchor=(-0.02, 1.0), borderaxespad=0.1,
-                    columnspacing=1.2, handletextpad=0.5)  # fmt: skip
+        legend = axes.legend(handles, labels, ncol=columns, loc="lower left", bbox_to_anchor=(-0.02, 1.0),
+                             borderaxespad=0.1, columnspacing=1.2, handletextpad=0.5)  # fmt: skip
+        legend.set_in_layout(False)  # wide labels must not narrow the axes; the title has made room above
 
 
 @contextmanager
@@ -199,4 +208,5 @@ def inline_svg(panel: Panel, name: str) -> str:
 
 def _variables() -> dict[str, str]:
     inks = {INK: "ink", MUTED: "muted", GRID: "grid", PAPER: "paper"}
+    inks |= {to_hex(color): f"weight-{step}" for step, color in enumerate(weight_map()(np.arange(WEIGHT_STEPS)))}
     return inks | {color: f"objective-{index}" for index, color in enumerate(OBJECTIVE_COLORS)}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import random
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -68,6 +70,8 @@ class Runtime:
                 f"the launcher started {launched} processes (WORLD_SIZE) but Accelerate works with "
                 f"{self.accelerator.num_processes}; launch as described in launch/README.md, without --cpu"
             )
+        if launched > 1:
+            atexit.register(leave_group)
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         self.reseed()
@@ -180,3 +184,13 @@ class Runtime:
         random.seed(int(words[0]))
         np.random.seed(int(words[0]))
         torch.manual_seed((int(words[0]) << 32 | int(words[1])) & (2**63 - 1))
+
+
+def leave_group() -> None:
+    """End the process group in order; a group that still has threads at the interpreter's end aborts the process.
+
+    After an uncaught exception NCCL is left alone: it could wait for ranks that will never answer.
+    """
+    group = torch.distributed
+    if group.is_initialized() and (group.get_backend() == "gloo" or "last_value" not in vars(sys)):
+        group.destroy_process_group()

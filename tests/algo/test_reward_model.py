@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mora.errors import InputError
+from mora.files import read_lines
+from mora.functional.risk import mean
+from mora.reward.panel import ModelPanel
+from mora.types import Row
+
+SMALL = (
+    "algo.epochs=null",
+    "algo.steps=4",
+    "algo.batch_size=12",
+    "algo.reference_prompts=8",
+    "algo.reference_samples=2",
+)
+KINDS = ("reward=scalar", "reward=qr")
+
+
+def _made(make, *options):
+    algo = make("reward_model", *SMALL, *options)
+    policy, tokenizer = algo.parts.starting_model()
+    encoder = algo.parts.encoder(tokenizer)
+    return algo, algo._score_model(policy, encoder), encoder
+
+
+def _counts(rows, objectives):
+    return torch.tensor([sum(row.labels.get(o) is not None for row in rows) for o in objectives], dtype=torch.float32)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_loss_is_the_sum_over_objectives_of_the_mean_over_labelled_pairs(make, kind):
+    algo, model, encoder = _made(make, kind)
+    rows, names = algo.parts.corpus.pairs["train"][:12], algo.parts.corpus.objectives
+    counts = _counts(rows, names)
+    assert 0 < int(counts.min()) and int(counts.max()) < 12  # some of each objective are unlabelled
+    tally = torch.zeros(2, 2)
+    loss = algo.loss(model, algo._collated(rows, list(range(12)), encoder), counts, tally)
+    expected = 0.0
+    for k, name in enumerate(names):
+        single = []
+        for row in rows:
+            if row.labels[name] is None:
+                continue
+            pair = algo._collated([row], [0], encoder)
+            raw = model(pair.ids, pair.mask)
+            single.append(float(algo.parts.reward.loss(raw[:1], raw[1:], pair.labels, pair.labelled)[0, k].detach()))
+        expected += sum(single) / len(single)
+        assert float(tally[0, k]) == pytest.approx(sum(single), rel=1e-4)
+    assert loss.item() == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_micro_batches_do_not_change_the_model(make, kind):
+    """Labels are missing unevenly: a mean per micro-batch would weigh them differently.  Agreement to 1e-4."""
+    states = []
+    for size in ("null", "1", "5"):
+        algo = make("reward_model", *SMALL, kind, "algo.eps=1e-5", f"runtime.micro_batch={size}")
+        algo.fit()
+        states.append(ModelPanel.load(algo.parts.folder.path / "reward", "cpu").model.state_dict())
+    for name, weights in states[0].items():
+        assert all((weights - other[name]).abs().max() < 1e-4 for other in states[1:]), name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_result_scores_in_units_of_the_reference_policy(make, kind):
+    algo = make("reward_model", *SMALL, kind)
+    algo.fit()
+    panel = ModelPanel.load(algo.parts.folder.path / "reward", "cpu")
+    facts = panel.standardization.provenance
+    assert panel.standardized and facts["samples"] == 16 and facts["seed"] == "0"
+    assert panel.objectives == algo.parts.corpus.objectives
+    raw = mean(panel.raw(["w01"], ["w02 w03"]))
+    expected = (raw - panel.standardization.mean) / panel.standardization.std
+    assert torch.allclose(mean(panel.score(["w01"], ["w02 w03"])), expected, atol=1e-4)
+
+
+def test_training_learns_the_labels(make):
+    algo = make("reward_model", *SMALL, "reward=scalar", "algo.steps=40", "algo.batch_size=24", "algo.lr=5e-3")
+    algo.fit()
+    rows = read_lines(algo.parts.folder.metrics)
+    names = [f"kind{k}" for k in (0, 1)]
+    assert all(rows[-1][f"accuracy/{name}"] > 0.8 for name in names)
+    assert all(rows[-1][f"loss/{name}"] < rows[0][f"loss/{name}"] for name in names)
+
+
+def test_a_tie_in_the_scores_is_half_right(make):
+    """At the start of a trunk whose head ignores the text both answers score alike."""
+    algo, model, encoder = _made(make, "reward=scalar")
+    model.head.linear.weight.data.zero_()
+    rows = algo.parts.corpus.pairs["train"][:12]
+    counts, tally = _counts(rows, algo.parts.corpus.objectives), torch.zeros(2, 2)
+    algo.loss(model, algo._collated(rows, list(range(12)), encoder), counts, tally)
+    assert (tally[1] / counts).tolist() == [0.5, 0.5]
+
+
+def test_pairs_without_any_label_are_left_out_and_none_at_all_is_refused(make):
+    algo = make("reward_model", *SMALL)
+    bare = [Row(prompt=r.prompt, responses=r.responses, labels={}) for r in algo.parts.corpus.pairs["train"]]
+    algo.parts.corpus.pairs["train"] = bare
+    with pytest.raises(InputError, match="no pair has a label on kind0, kind1"):
+        algo.fit()
+
+
+def test_an_objective_without_label_in_a_batch_costs_nothing(make):
+    algo, model, encoder = _made(make)
+    rows = [
+        Row(prompt=r.prompt, responses=r.responses, labels={"kind0": 1.0, "kind1": None})
+        for r in algo.parts.corpus.pairs["train"][:4]
+    ]
+    tally = torch.zeros(2, 2)
+    loss = algo.loss(model, algo._collated(rows, [0, 1, 2, 3], encoder), _counts(rows, ("kind0", "kind1")), tally)
+    assert bool(torch.isfinite(loss)) and tally[:, 1].tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("trunk", ["policy", "base"])
+def test_the_trunk_starts_from_what_was_named(make, tmp_path, trunk):
+    algo = make("reward_model", *SMALL, f"algo.trunk={trunk}")
+    spec = algo.parts.model
+    tokenizer = spec.tokenizer(algo.parts.corpus.tokenizer_texts(), words=True)
+    for name, seed in (("policy", 1), ("base", 2)):
+        spec.build(tokenizer, seed=seed).save_pretrained(tmp_path / name)
+        tokenizer.save_pretrained(tmp_path / name)
+    algo.parts.policy, spec.path, spec.config = str(tmp_path / "policy"), str(tmp_path / "base"), None
+    policy, tokenizer = algo.parts.starting_model()
+    model = algo._score_model(policy, algo.parts.encoder(tokenizer))
+    from mora.model.load import load_backbone
+
+    expected = load_backbone(tmp_path / trunk).state_dict()
+    found = model.backbone.state_dict()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_the_policy_is_not_trained_with_the_trunk(make, tmp_path):
+    """Reference samples come from the policy as it was, whatever was done to the trunk."""
+    algo = make("reward_model", *SMALL, "algo.steps=2")
+    model, tokenizer = algo.parts.starting_model()
+    for part in (model, tokenizer):
+        part.save_pretrained(tmp_path / "policy")
+    algo.parts.policy = str(tmp_path / "policy")
+    before = {name: p.clone() for name, p in algo.parts.starting_model()[0].named_parameters()}
+    seen = {}
+    original = algo._standardized
+
+    def listen(score, policy, encoder):
+        seen.update({name: p.clone() for name, p in policy.named_parameters()})
+        return original(score, policy, encoder)
+
+    algo._standardized = listen
+    algo.fit()
+    assert all(torch.equal(seen[name], before[name]) for name in before)
