@@ -171,10 +171,13 @@ def reward_folder(folder: RunFolder, config: Mapping[str, Any]) -> Path | None:
     named = folder.identity.get("upstream", {}).get("reward")
     if named is None:
         return None
-    for candidate in (folder.path.parent / named / PRODUCT["reward"], Path(config["start"]["reward"])):
+    start = Path(config["start"]["reward"])
+    beside = [folder.path.parent / named / PRODUCT["reward"]] if isinstance(named, str) else []  # a run's id
+    for candidate in (*beside, start / PRODUCT["reward"], start):
         if candidate.is_dir():
             return candidate
-    raise InputError(f"{folder.path}: the reward run {named} that this policy was trained with is gone")
+    gone = named if beside else start
+    raise InputError(f"{folder.path}: the reward model {gone} that this policy was trained with is gone")
 
 
 def _device() -> Any:

@@ -575,3 +575,17 @@ def test_ptx_is_off_at_zero_and_needs_rows_otherwise(make):
     algo.parts.corpus.supervised["train"] = []
     with pytest.raises(InputError, match="algo.ptx_coef"):
         _pretraining(algo)
+
+
+def test_in_bf16_rollout_reference_and_update_compute_alike(make, monkeypatch):
+    """At step 0 the adapted policy is its reference to the bit, and the first ratios are 1, under autocast too."""
+    differences = []
+    with watched(
+        monkeypatch,
+        module,
+        "clipped_surrogate_loss",
+        lambda logps, old, advantages, mask, **_: differences.append(float(((logps - old)[mask]).abs().max().detach())),
+    ):
+        _, experiences = trained(make("panacea", *SMALL, "algo.minibatches=1", "runtime.precision=bf16"), monkeypatch)
+    assert torch.equal(experiences[0].old_logps, experiences[0].ref_logps)
+    assert max(differences[::2]) < 1e-5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -116,7 +117,7 @@ class RewardModel:
         assert reward is not None
         source = parts.policy if self.trunk == "policy" else parts.model.path
         if source is None:  # a base that was made from a config exists only in memory
-            backbone = policy.base_model  # type: ignore[union-attr]
+            backbone = copy.deepcopy(policy.base_model)  # the policy stays the reference
         else:
             backbone = load_backbone(source, parts.model)
         return ScoreModel.new(

@@ -134,16 +134,17 @@ class Roller:
         preference = parts.preference(
             prompts.row_ids, groups, len(self.panel.objectives), seed=parts.seed, step=step
         ).to(parts.runtime.device)
-        tokens, response = policy.generate(
-            prompts,
-            preference,
-            sampling=ON_POLICY,
-            seed=parts.seed,
-            step=step,
-            max_new_tokens=encoder.max_response,
-            eos=encoder.eos,
-            pad=encoder.pad,
-        )
+        with parts.runtime.autocast():
+            tokens, response = policy.generate(
+                prompts,
+                preference,
+                sampling=ON_POLICY,
+                seed=parts.seed,
+                step=step,
+                max_new_tokens=encoder.max_response,
+                eos=encoder.eos,
+                pad=encoder.pad,
+            )
         longest = int(response.sum(-1).max())
         tokens, response = tokens[:, :longest], response[:, :longest]
         texts = decode(tokens, response, encoder)
@@ -185,7 +186,8 @@ class Roller:
             found["old_logps"].append(forward.logps)
             found["values"].append(forward.values)
             found["entropy"].append(forward.entropy)
-            found["ref_logps"].append(policy.reference(ids[rows], mask[rows], response=length))
+            with self.parts.runtime.autocast():  # as the engine computes the policy's own pass
+                found["ref_logps"].append(policy.reference(ids[rows], mask[rows], response=length))
         return {name: torch.cat(parts) for name, parts in found.items()}
 
     def _rewards(self, prompts: list[str], texts: list[str]) -> Tensor:

@@ -102,7 +102,12 @@ class ZeroBackend:
         for key in sized:
             del config[key]  # the next engine has another size
         self.module: nn.Module = self._engine
-        self.groups: list[dict[str, Any]] = self._engine.optimizer.param_groups
+
+    @property
+    def groups(self) -> list[dict[str, Any]]:
+        """The optimizer's groups as they are now: DeepSpeed makes new ones when it loads a state."""
+        groups: list[dict[str, Any]] = self._engine.optimizer.param_groups
+        return groups
 
     def backward(self, loss: Tensor, *, last: bool) -> None:
         """Accumulate the gradient of ``loss``; DeepSpeed averages over ranks, so the loss is scaled by their number."""

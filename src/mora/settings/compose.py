@@ -36,10 +36,10 @@ def finish(composed: DictConfig, *, complete: bool = True) -> DictConfig:
     Raises InputError for a key without a value and for an interpolation that leads nowhere.
     """
     own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-    missing = sorted(OmegaConf.missing_keys(own))
-    if complete and missing:
-        raise InputError(f"{', '.join(missing)}: no value; give one, {missing[0]}=..")
     try:
+        missing = sorted(OmegaConf.missing_keys(own))
+        if complete and missing:
+            raise InputError(f"{', '.join(missing)}: no value; give one, {missing[0]}=..")
         config = OmegaConf.create({key: _resolved(own, str(key), complete=complete) for key in own})
     except OmegaConfBaseException as error:
         raise InputError(explain(error)) from error
