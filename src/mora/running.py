@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import transformers
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -26,17 +27,24 @@ from mora.runtime.devices import Runtime
 from mora.runtime.folder import RunFolder
 from mora.runtime.parts import Parts
 from mora.settings.identity import canonical_json
-from mora.stages import PRODUCT, Stage, texts
+from mora.stages import GOLD, PRODUCT, Stage, texts
 
 
-def build(section: Mapping[str, Any], **more: Any) -> Any:
+def quiet_libraries() -> None:
+    """No progress bars and notices of libraries between our own lines; their warnings stay."""
+    transformers.logging.disable_progress_bar()
+    transformers.logging.set_verbosity_error()
+
+
+def build(section: Any, **more: Any) -> Any:
     """The object that a section of the configuration names."""
-    return instantiate(OmegaConf.create(dict(section)), _convert_="all", **more)
+    return instantiate(OmegaConf.create(section), _convert_="all", **more)
 
 
 @lru_cache(maxsize=2)
 def _corpus(dataset: str, objectives: tuple[str, ...], seed: int) -> Corpus:
-    return build(OmegaConf.create(dataset)).load(objectives, seed)  # type: ignore[no-any-return]
+    corpus: Corpus = build(dataset).load(objectives, seed)
+    return corpus
 
 
 def load_corpus(config: Mapping[str, Any]) -> Corpus:
@@ -46,6 +54,7 @@ def load_corpus(config: Mapping[str, Any]) -> Corpus:
 
 def execute(stages: Sequence[Stage], cfg: DictConfig) -> None:
     """Run the stages that are not finished, one after another, on all processes."""
+    quiet_libraries()
     runtime: Runtime = build(OmegaConf.to_container(cfg.runtime))
     for stage in stages:
         folder = RunFolder.open(
@@ -91,13 +100,14 @@ def _record_data(folder: RunFolder, corpus: Corpus, runtime: Runtime) -> None:
     counts = {
         kind: {s: len(rows) for s, rows in getattr(corpus, kind).items()} for kind in ("supervised", "pairs", "prompts")
     }
-    now = {
+    now: dict[str, Any] = {
         "name": corpus.name,
         "objectives": list(corpus.objectives),
         "fingerprint": corpus.fingerprint,
         "rows": counts,
+        "max_prompt": corpus.max_prompt,
+        "max_response": corpus.max_response,
     }
-    now |= {"max_prompt": corpus.max_prompt, "max_response": corpus.max_response}
     path = folder.path / "dataset.json"
 
     def record() -> None:
@@ -137,7 +147,8 @@ def _measure_front(folder: RunFolder, config: Mapping[str, Any], evaluator: Fron
     provenance: dict[str, Any] = {}
     if corpus.world is not None:
         scorers["gold"] = GoldPanel(corpus.world).select(corpus.objectives)
-        provenance["gold"] = {"kind": "rules of the world", "world": corpus.world.name}
+        trained = config["reward"]["_target_"] == GOLD
+        provenance["gold"] = {"kind": "rules of the world", "world": corpus.world.name, "trained the policy": trained}
     reward = reward_folder(folder, config)
     if reward is not None:
         scorers["reward"] = ModelPanel.load(reward, _device()).select(corpus.objectives)
@@ -187,9 +198,13 @@ def _device() -> Any:
 
 
 def report(folder: RunFolder) -> None:
-    """Write the page of a policy run, with the curves of the runs that it stands on."""
-    if not (folder.tables / "front.json").is_file():
-        return
+    """Write the page of a run, with the curves of the runs that it stands on."""
     runs = folder.identity.get("upstream", {}).values()
     below = [folder.path.parent / name for name in runs if isinstance(name, str)]
-    write_report(folder.path, [(path.name, path) for path in (*below, folder.path) if path.is_dir()])
+    named = [(_kind(path), path) for path in (*below, folder.path) if path.is_dir()]
+    write_report(folder.path, named)
+
+
+def _kind(run: Path) -> str:
+    """What a run trained, in words."""
+    return run.name.partition("-")[0].replace("_", " ")

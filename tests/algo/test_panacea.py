@@ -561,11 +561,11 @@ def test_ptx_is_the_mean_likelihood_of_answer_tokens_at_drawn_preferences(make):
         total += sum(float(logps[len(prompt) + n - 1, token]) for n, token in enumerate(answer))
         tokens += len(answer)
         assert answer[-1] == encoder.eos
-    assert float(loss) == pytest.approx(-0.7 * total / tokens, rel=1e-5)
+    assert loss.item() == pytest.approx(-0.7 * total / tokens, rel=1e-5)
     assert len(preferences[0].unique(dim=0)) > 1
     algo.parts.runtime.micro_batch = 1
     pieces = [closure() for closure in ptx.closures(policy, update=3)]
-    assert len(pieces) == 6 and float(sum(pieces)) == pytest.approx(float(loss), rel=1e-5)
+    assert len(pieces) == 6 and sum(pieces).item() == pytest.approx(loss.item(), rel=1e-5)
 
 
 def test_ptx_is_off_at_zero_and_needs_rows_otherwise(make):

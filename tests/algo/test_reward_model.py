@@ -21,9 +21,9 @@ KINDS = ("reward=scalar", "reward=qr")
 
 def _made(make, *options):
     algo = make("reward_model", *SMALL, *options)
-    policy, tokenizer = algo.parts.starting_model()
+    _, tokenizer = algo.parts.starting_model()
     encoder = algo.parts.encoder(tokenizer)
-    return algo, algo._score_model(policy, encoder), encoder
+    return algo, algo._score_model(encoder), encoder
 
 
 def _counts(rows, objectives):
@@ -124,8 +124,8 @@ def test_the_trunk_starts_from_what_was_named(make, tmp_path, trunk):
         spec.build(tokenizer, seed=seed).save_pretrained(tmp_path / name)
         tokenizer.save_pretrained(tmp_path / name)
     algo.parts.policy, spec.path, spec.config = str(tmp_path / "policy"), str(tmp_path / "base"), None
-    policy, tokenizer = algo.parts.starting_model()
-    model = algo._score_model(policy, algo.parts.encoder(tokenizer))
+    _, tokenizer = algo.parts.starting_model()
+    model = algo._score_model(algo.parts.encoder(tokenizer))
     from mora.model.load import load_backbone
 
     expected = load_backbone(tmp_path / trunk).state_dict()
@@ -133,9 +133,22 @@ def test_the_trunk_starts_from_what_was_named(make, tmp_path, trunk):
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
-def test_the_policy_is_not_trained_with_the_trunk(make, tmp_path):
+def test_a_base_that_is_made_is_the_trunk_as_it_is_made(make, tmp_path):
+    """Also when the policy was trained: it stands on disk, the base only in the configuration."""
+    algo = make("reward_model", *SMALL, "algo.trunk=base")
+    tokenizer = algo.parts.model.tokenizer(algo.parts.corpus.tokenizer_texts(), words=True)
+    for part in (algo.parts.model.build(tokenizer, seed=5), tokenizer):
+        part.save_pretrained(tmp_path / "policy")
+    algo.parts.policy = str(tmp_path / "policy")
+    found = algo._score_model(algo.parts.encoder(tokenizer)).backbone.state_dict()
+    made = algo.parts.model.build(tokenizer, seed=0).base_model.state_dict()
+    assert all(torch.equal(found[name], made[name]) for name in made)
+
+
+@pytest.mark.parametrize("trunk", ["policy", "base"])
+def test_the_policy_is_not_trained_with_the_trunk(make, tmp_path, trunk):
     """Reference samples come from the policy as it was, whatever was done to the trunk."""
-    algo = make("reward_model", *SMALL, "algo.steps=2")
+    algo = make("reward_model", *SMALL, "algo.steps=2", f"algo.trunk={trunk}")
     model, tokenizer = algo.parts.starting_model()
     for part in (model, tokenizer):
         part.save_pretrained(tmp_path / "policy")

@@ -40,7 +40,7 @@ def test_one_update_by_hand(runtime):
     ]
     engine = Engine(runtime, module, groups, **PLAIN | {"max_grad_norm": 1.0})
     metrics = engine.descend([lambda: 3 * module.x, lambda: 4 * module.y])
-    assert metrics == {"grad_norm": pytest.approx(5.0), "lr": pytest.approx(0.1)}
+    assert metrics == {"loss": pytest.approx(7.0), "grad_norm": pytest.approx(5.0), "lr": pytest.approx(0.1)}
     assert module.x.item() == pytest.approx(0.85, abs=1e-6)
     assert module.y.item() == pytest.approx(0.99, abs=1e-6)
     # the moments hold the clipped gradient: exp_avg = (1 - 0.9) * (0.6, 0.8)

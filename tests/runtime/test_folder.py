@@ -54,6 +54,13 @@ def test_fresh_moves_the_old_content_aside(tmp_path):
         assert (tmp_path / f"{run.id}.before-{number}" / "mark").read_text() == str(number)
 
 
+def test_fresh_leaves_a_folder_that_holds_nothing_yet(tmp_path):
+    run = opened(tmp_path)
+    with run.lock():
+        run.fresh()
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [run.id]
+
+
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"is no run folder: identity\.json, config\.yaml, status\.json missing"):

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from mora.dataset.encode import Encoder
 from mora.dataset.order import batch
@@ -74,7 +75,7 @@ class Panacea:
         loop = parts.loop(engine, self.steps)
         for step in loop.steps():
             chosen = batch(step, len(rows), self.rollout.prompts, parts.seed)
-            experience = roller.roll_out(engine.unwrapped, [rows[i] for i in chosen], step)
+            experience = roller.roll_out(policy, [rows[i] for i in chosen], step)
             metrics = roller.metrics(experience)
             for epoch in range(self.epochs):
                 for number, mine in enumerate(
@@ -115,13 +116,13 @@ class Panacea:
             tally += torch.stack([surrogate, value_loss, clipped.float(), drift])
         return surrogate + self.value_coef * value_loss
 
-    def _panel(self, model: nn.Module, encoder: Encoder) -> Panel:
+    def _panel(self, model: PreTrainedModel, encoder: Encoder) -> Panel:
         panel = self.parts.panel()
         if not panel.standardized:
             self.rollout.standardize(panel, model, encoder, self.parts)
         return panel
 
-    def _policy(self, model: nn.Module) -> Policy:
+    def _policy(self, model: PreTrainedModel) -> Policy:
         parts = self.parts
         objectives = len(parts.corpus.objectives)
         settings = AdapterSettings(**self.adapter, objectives=list(parts.corpus.objectives))
@@ -129,9 +130,9 @@ class Panacea:
         if parts.model.gradient_checkpointing:
             enable_gradient_checkpointing(model, adapter)
         streams = objectives if parts.scalarize.linear else 1  # type: ignore[union-attr]
-        critic = Critic(model.config.hidden_size, objectives, streams, self.critic_width)  # type: ignore[union-attr]
+        critic = Critic(model.config.hidden_size, objectives, streams, self.critic_width)
         critic.reset(torch.Generator().manual_seed(parts.seed))
-        return Policy(model, adapter, critic).to(parts.runtime.device)  # type: ignore[arg-type]
+        return Policy(model, adapter, critic).to(parts.runtime.device)
 
     def _engine(self, policy: Policy) -> Engine:
         assert policy.critic is not None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from mora.dataset import collate
 from mora.dataset.encode import Encoder
@@ -56,7 +56,7 @@ class RewardModel:
         assert reward is not None
         policy, tokenizer = parts.starting_model()
         encoder = parts.encoder(tokenizer)
-        model = self._score_model(policy, encoder)
+        model = self._score_model(encoder)
         rows = encoder.admit(parts.corpus.pairs["train"])
         labelled = [row for row in rows if any(label is not None for label in row.labels.values())]
         if not labelled:
@@ -88,7 +88,7 @@ class RewardModel:
                 for index in parts.micro_batches(runtime.share(chosen))
             ]
             loop.log(engine.descend(closures) | self._metrics(runtime.sum(tally), counts))
-        panel = self._standardized(engine.unwrapped, policy, encoder)
+        panel = self._standardized(model, policy, encoder)
         if runtime.main:
             panel.save(parts.folder.path / "reward")
         runtime.barrier()
@@ -112,14 +112,13 @@ class RewardModel:
             tally += torch.stack([losses.sum(0), right.sum(0)])
         return (losses.sum(0) / counts.clamp_min(1)).sum()
 
-    def _score_model(self, policy: nn.Module, encoder: Encoder) -> ScoreModel:
+    def _score_model(self, encoder: Encoder) -> ScoreModel:
         parts, reward = self.parts, self.parts.reward
         assert reward is not None
-        source = parts.policy if self.trunk == "policy" else parts.model.path
-        if source is None:  # a base that was made from a config exists only in memory
-            backbone = copy.deepcopy(policy.base_model)  # the policy stays the reference
-        else:
-            backbone = load_backbone(source, parts.model)
+        source = parts.policy if self.trunk == "policy" and parts.policy else parts.model.path
+        # without a source the base is made once more: the policy's own weights stay the reference
+        built = None if source else parts.model.build(encoder.tokenizer, seed=parts.seed)
+        backbone: Any = load_backbone(source, parts.model) if source else built.base_model  # type: ignore[union-attr]
         return ScoreModel.new(
             backbone,
             encoder.tokenizer,
@@ -128,11 +127,11 @@ class RewardModel:
             seed=parts.seed,
         ).to(parts.runtime.device)
 
-    def _standardized(self, model: ScoreModel, policy: nn.Module, encoder: Encoder) -> ModelPanel:
+    def _standardized(self, model: ScoreModel, policy: PreTrainedModel, encoder: Encoder) -> ModelPanel:
         parts = self.parts
         prompts = parts.corpus.prompts["train"][: self.reference_prompts]
         samples = sample_reference(
-            policy.eval(),  # type: ignore[arg-type]
+            policy.eval(),
             encoder,
             prompts,
             samples=self.reference_samples,

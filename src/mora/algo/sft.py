@@ -72,7 +72,7 @@ class SFT:
         test_loss = self.test_loss(engine.module, parts.corpus.supervised["test"][: self.test_rows], encoder)
         if runtime.main:
             with new_folder(parts.folder.path / "model") as folder:
-                engine.unwrapped.save_pretrained(folder)
+                model.save_pretrained(folder)
                 tokenizer.save_pretrained(folder)
         runtime.barrier()
         engine.close()

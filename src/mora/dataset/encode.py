@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import jinja2
 import numpy as np
-from transformers import AutoTokenizer
 
 from mora.errors import InputError
 from mora.types import Row
@@ -164,28 +162,3 @@ class Encoder:
         raise InputError(
             f"dataset.max_prompt={self.max_prompt}: one character in the chat template takes {needed} tokens"
         )
-
-
-def copy_chat_template(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
-    """Gives ``tokenizer`` the chat template of a model folder, a hub id or a ``.jinja`` file.
-
-    Raises InputError where the source has none or cannot be read.
-    """
-    if source.endswith(".jinja"):
-        try:
-            tokenizer.chat_template = Path(source).expanduser().read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"model.chat_template={source}: cannot be read: {error}") from error
-        return
-    try:
-        template = AutoTokenizer.from_pretrained(
-            Path(source).expanduser() if Path(source).expanduser().is_dir() else source
-        )
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"model.chat_template={source}: no tokenizer there: {reason}") from error
-    if not template.chat_template:
-        raise InputError(
-            f"model.chat_template={source}: its tokenizer has no chat template either; name another source"
-        )
-    tokenizer.chat_template = template.chat_template

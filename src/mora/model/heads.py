@@ -45,5 +45,5 @@ class RewardHead(nn.Module):
             moved = fn(tensor)
             return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
 
-        super()._apply(kept_in_fp32, recurse)  # type: ignore[no-untyped-call]
+        super()._apply(kept_in_fp32, recurse)
         return self

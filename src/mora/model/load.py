@@ -142,7 +142,7 @@ def without_dropout(model: PreTrainedModel) -> PreTrainedModel:
     for module in model.modules():  # attention modules keep their own copy of the rate
         rate = vars(module).get("attention_dropout")
         if isinstance(rate, float):
-            module.attention_dropout = 0.0
+            setattr(module, "attention_dropout", 0.0)  # noqa: B010
     return model
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -29,7 +29,7 @@ FACTS = ("kind", "objectives", "width")
 class Kind(Protocol):
     """What a score model needs to know of a reward kind."""
 
-    name: str
+    name: ClassVar[str]
 
     @property
     def width(self) -> int:

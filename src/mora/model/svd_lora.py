@@ -65,16 +65,15 @@ class AdapterState:
 class SVDLoRALinear(nn.Module):
     """A frozen Linear plus its preference-conditioned update: (B, ..., d_in) to (B, ..., d_out)."""
 
-    def __init__(self, base: nn.Module, state: AdapterState, *, rank: int, objectives: int, scale: float) -> None:
+    def __init__(self, base: nn.Linear, state: AdapterState, *, rank: int, objectives: int, scale: float) -> None:
         super().__init__()
         self.base, self.state = base, state
         self.rank, self.objectives, self.scale = rank, objectives, scale
-        weight: Tensor = base.weight  # type: ignore[assignment]
-        width = rank + objectives
-        self.U = nn.Parameter(torch.empty(base.out_features, width, device=weight.device))  # type: ignore[arg-type]
-        self.V = nn.Parameter(torch.empty(base.in_features, width, device=weight.device))  # type: ignore[arg-type]
-        self.sigma = nn.Parameter(torch.zeros(rank, device=weight.device))
-        self.s = nn.Parameter(torch.zeros((), device=weight.device))
+        width, device = rank + objectives, base.weight.device
+        self.U = nn.Parameter(torch.empty(base.out_features, width, device=device))
+        self.V = nn.Parameter(torch.empty(base.in_features, width, device=device))
+        self.sigma = nn.Parameter(torch.zeros(rank, device=device))
+        self.s = nn.Parameter(torch.zeros((), device=device))
 
     @torch.no_grad()
     def reset(self, generator: torch.Generator, std: float | None) -> None:
@@ -187,11 +186,11 @@ def read_settings(folder: Path) -> tuple[AdapterSettings, str]:
         raise InputError(f"{folder}: holds no adapter that can be read ({error})") from error
 
 
-def _targets(model: nn.Module, settings: AdapterSettings) -> dict[str, nn.Module]:
+def _targets(model: nn.Module, settings: AdapterSettings) -> dict[str, nn.Linear]:
     """Linear modules to adapt, by path.  Matching is on the whole last part of the path, never on a substring."""
     head = model.get_output_embeddings()  # type: ignore[operator]
     wanted = set(settings.targets)
-    found: dict[str, nn.Module] = {}
+    found: dict[str, nn.Linear] = {}
     for path, module in model.named_modules():
         linear = isinstance(module, nn.Linear)  # bitsandbytes' quantized layers are subclasses
         if module is head:
@@ -202,7 +201,8 @@ def _targets(model: nn.Module, settings: AdapterSettings) -> dict[str, nn.Module
     missing = wanted - {"all-linear"} - {path.rsplit(".", 1)[-1] for path in found}
     if "all-linear" in wanted and all(module is head for module in found.values()):
         kinds = sorted({type(module).__name__ for module in model.modules() if isinstance(module, Conv1D)})
-        raise InputError(f"model: its blocks hold no Linear to adapt{f' but {kinds[0]}' if kinds else ''}; use another one")
+        instead = f" but {kinds[0]}" if kinds else ""
+        raise InputError(f"model: its blocks hold no Linear to adapt{instead}; use another one")
     if missing or not found:
         raise InputError(f"algo.adapter.targets: no Linear named {sorted(missing) or sorted(wanted)} in this model")
     return found

@@ -51,8 +51,8 @@ class Runtime:
         if self.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.backends.cudnn.benchmark = False
-        torch.use_deterministic_algorithms(self.deterministic)
         cpu = self.device_type == "cpu" or (self.device_type == "auto" and not torch.cuda.is_available())
+        torch.use_deterministic_algorithms(self.deterministic, warn_only=not cpu)
         backend = "gloo" if cpu else "nccl"
         process_group = InitProcessGroupKwargs(backend=backend, timeout=timedelta(seconds=self.timeout))
         distributed = "LOCAL_RANK" in os.environ
@@ -134,11 +134,11 @@ class Runtime:
 
     def sum(self, tensor: Tensor) -> Tensor:
         """The elementwise sum over ranks, on every rank; same shape on all ranks."""
-        return self.accelerator.reduce(tensor.to(self.device), reduction="sum")  # type: ignore[no-any-return]
+        return self.accelerator.reduce(tensor.to(self.device), reduction="sum")
 
     def gather(self, tensor: Tensor) -> Tensor:
         """The tensors of all ranks joined along the first axis in rank order; same shape on all ranks."""
-        return self.accelerator.gather(tensor.to(self.device).contiguous())  # type: ignore[no-any-return]
+        return self.accelerator.gather(tensor.to(self.device).contiguous())
 
     def collect(self, items: Sequence[T]) -> list[T]:
         """The lists of all ranks joined in rank order, on every rank (texts, rows, numbers)."""

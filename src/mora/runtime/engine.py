@@ -54,7 +54,7 @@ class Engine:
         self._rates = [float(group["lr"]) for group in groups]
         module.to(runtime.device)
         if runtime.precision == "bf16":  # on the module itself, so that rollouts and updates compute alike
-            module.forward = convert_outputs_to_fp32(runtime.autocast()(module.forward))  # type: ignore[method-assign]
+            module.forward = convert_outputs_to_fp32(runtime.autocast()(module.forward))
         optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(float(betas[0]), float(betas[1])), eps=eps)
         backend = ZeroBackend if runtime.accelerator.distributed_type == "DEEPSPEED" else PlainBackend
         self._backend: PlainBackend | ZeroBackend | None = backend(runtime, module, optimizer, max_grad_norm)
@@ -66,8 +66,8 @@ class Engine:
         """One update on the sum of ``losses`` over micro-batches and ranks; each call computes one micro-batch's loss.
 
         Every loss is already divided by the GLOBAL count it is a mean over.  Every rank gives the same number of
-        losses.  Returns the gradient norm before clipping and the learning rate of the first group.  Raises
-        ``FloatingPointError`` on all ranks when a loss or the gradient is not finite; no update is kept then.
+        losses.  Returns the summed loss, the gradient norm before clipping and the learning rate of the first group.
+        Raises ``FloatingPointError`` on all ranks when a loss or the gradient is not finite; no update is kept then.
         """
         backend = self._open()
         rate = factor(self.updates, **self._schedule)
@@ -81,11 +81,12 @@ class Engine:
             values.append(value.detach().reshape(()))
             backend.backward(value, last=number == len(losses))
         self._check_losses(values)
+        total = float(self._runtime.sum(torch.stack(values).sum()))
         norm, where = backend.update()
         if not math.isfinite(norm):
             raise FloatingPointError(f"update {self.updates}: the gradient of {where} is not finite")
         self.updates += 1
-        return {"grad_norm": norm, "lr": self._rates[0] * rate}
+        return {"loss": total, "grad_norm": norm, "lr": self._rates[0] * rate}
 
     def _check_losses(self, values: list[Tensor]) -> None:
         finite = torch.stack(values).isfinite()

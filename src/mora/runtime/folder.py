@@ -57,10 +57,10 @@ class RunFolder:
         """
         if runtime is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise ValueError("RunFolder.open needs the runtime when several processes work together")
-        identity = json.loads(canonical_json(identity))
-        name = f"{re.sub(r'[^A-Za-z0-9._-]+', '-', slug).strip('-.')}-{identity_hash(identity)}"
+        covered: dict[str, Any] = json.loads(canonical_json(identity))
+        name = f"{re.sub(r'[^A-Za-z0-9._-]+', '-', slug).strip('-.')}-{identity_hash(covered)}"
         texts = {"config.yaml": config, "overrides.yaml": overrides, "diff.yaml": diff}
-        run = cls(path=Path(root) / name, runtime=runtime, _identity=identity, _texts=texts)
+        run = cls(path=Path(root) / name, runtime=runtime, _identity=covered, _texts=texts)
         if not run._on_main(run._whole):
             with run.lock():
                 pass
@@ -160,9 +160,14 @@ class RunFolder:
                 handle.close()
 
     def fresh(self) -> None:
-        """Move the old content aside under another name and begin anew; the lock must be held."""
+        """Move the old content aside under another name and begin anew; the lock must be held.
+
+        A folder that holds nothing yet but what ``open`` wrote stays.
+        """
 
         def move() -> None:
+            if {path.name for path in self.path.iterdir()} <= {*self._texts, IDENTITY, ENVIRONMENT, STATUS}:
+                return
             number = 1
             while (aside := self.path.with_name(f"{self.id}.before-{number}")).exists():
                 number += 1

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -46,9 +47,10 @@ class Parts:
         """The policy to start from with its tokenizer; without one, the base model."""
         if self.policy is None:
             tokenizer = self.model.tokenizer(self.corpus.tokenizer_texts(), words=self.corpus.words)
-            return self.model.build(tokenizer, seed=self.seed).to(self.runtime.device), tokenizer
+            model = self.model.build(tokenizer, seed=self.seed)
+            return model.to(self.runtime.device), tokenizer  # type: ignore[arg-type]
         tokenizer = load_tokenizer(self.policy)
-        return load_causal(self.policy, self.model).to(self.runtime.device), tokenizer
+        return load_causal(self.policy, self.model).to(self.runtime.device), tokenizer  # type: ignore[arg-type]
 
     def encoder(self, tokenizer: PreTrainedTokenizerBase) -> Encoder:
         """The encoder of this corpus' limits for one tokenizer."""
@@ -65,7 +67,7 @@ class Parts:
         """The step loop of this run: resume, checkpoints, metrics, progress."""
         return Loop(self.folder, self.runtime, engine, total=total, stateful=stateful or {}, tracker=self.tracker)
 
-    def micro_batches(self, rows: Sequence[int]) -> list[list[int]]:
+    def micro_batches(self, rows: Sequence[int] | np.ndarray) -> list[list[int]]:
         """This rank's rows, cut to ``runtime.micro_batch`` at most."""
         size = self.runtime.micro_batch or max(len(rows), 1)
         return [list(rows[i : i + size]) for i in range(0, len(rows), size)]

@@ -39,6 +39,8 @@ FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 
 def run(command: str, task: Task, argv: Sequence[str] | None = None) -> NoReturn:
     """Run ``task(config, overrides)`` for the command line, or for ``argv``, and leave with an exit code."""
+    # Before torch is loaded: threads that spin while they wait are many times slower as soon as cores are shared.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.exit(launch(command, task, sys.argv[1:] if argv is None else argv))
 
 

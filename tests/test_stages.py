@@ -1,0 +1,413 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+import mora
+from mora.errors import InputError
+from mora.files import read_json, read_lines, write_json, write_lines
+from mora.stages import Stage, describe, plan
+
+LABELS = ("objectives.names=[helpful,safe]",)
+
+
+def planned(*overrides: str) -> list[Stage]:
+    return plan(mora.compose(*overrides), list(overrides))
+
+
+def identity(*overrides: str) -> str:
+    return planned(*overrides)[-1].id
+
+
+def pairs_file(path: Path, last: str = "no") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    answers = ["yes", "maybe", "never", last]
+    rows = [
+        {"prompt": f"q{i % 3}", "response_0": a, "response_1": a * 2, "helpful_response_id": i % 2, "safe_response_id": 1}
+        for i, a in enumerate(answers)
+    ]
+    write_lines(path, rows)
+    return path
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "paths.runs=elsewhere",
+        "tracker=tensorboard",
+        "runtime.micro_batch=3",
+        "runtime.save_every=7",
+        "runtime.device_type=cpu",
+        "runtime.fresh=true",
+        "runtime.threads=2",
+        "evaluation.prompts=3",
+        "evaluation.temperature=0.5",
+    ],
+)
+def test_what_does_not_change_the_result_does_not_change_the_run(override):
+    assert [stage.id for stage in planned(override)] == [stage.id for stage in planned()]
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "seed=1",
+        "algo.lr=0.5",
+        "algo.rollout.prompts=8",
+        "model.config.hidden_size=32",
+        "dataset.slope=3.0",
+        "objectives.names=[care,cure]",
+        "reward=scalar",
+        "risk=cvar",
+        "scalarize=tchebycheff",
+        "preference=batch",
+        "runtime.precision=bf16",
+        "start.sft=['algo.lr=0.5']",
+        "start.reward_model=['algo.lr=0.5']",
+    ],
+)
+def test_what_changes_the_result_changes_the_run(override):
+    assert identity(override) != identity()
+
+
+def test_only_the_stages_that_a_setting_reaches_are_new():
+    base = planned()
+    assert [stage.algo for stage in base] == ["sft", "reward_model", "panacea"]
+
+    def new(*overrides: str) -> list[bool]:
+        return [a.id != b.id for a, b in zip(planned(*overrides), base, strict=True)]
+
+    assert new("risk=cvar") == [False, False, True]
+    assert new("algo.lr=0.5") == [False, False, True]
+    assert new("reward=scalar") == [False, True, True]
+    assert new("start.reward_model=['algo.lr=0.5']") == [False, True, True]
+    assert new("start.sft=['algo.lr=0.5']") == [True, True, True]
+    assert new("seed=1") == [True, True, True]
+
+
+def test_upstream_runs_stand_in_the_identity():
+    sft, reward, panacea = planned()
+    assert reward.identity["upstream"] == {"policy": sft.id}
+    assert panacea.identity["upstream"] == {"policy": sft.id, "reward": reward.id}
+    assert panacea.upstream == {"policy": str(sft.path / "model"), "reward": str(reward.path / "reward")}
+
+
+def test_a_stage_is_the_run_that_its_own_command_makes():
+    """Each stage's recorded overrides, given to the command line, plan a run of the same name."""
+    overrides = ("seed=2", "reward=scalar", "start.sft=['algo.lr=0.5']", "risk=cvar", "algo.steps=3")
+    for stage in planned(*overrides):
+        assert identity(*stage.overrides) == stage.id
+    assert identity("algo=sft", "seed=2", "algo.lr=0.5") == planned(*overrides)[0].id
+    assert identity("algo=sft") == planned()[0].id
+    assert planned("algo=reward_model")[-1].id == planned()[1].id
+
+
+def test_the_data_counts_by_content_not_by_place(tmp_path):
+    one, copy = pairs_file(tmp_path / "a.jsonl"), pairs_file(tmp_path / "sub" / "b.jsonl")
+    other = pairs_file(tmp_path / "c.jsonl", last="perhaps")
+    ids = [identity("dataset=jsonl", f"dataset.path={path}", *LABELS) for path in (one, copy, other)]
+    assert ids[0] == ids[1] != ids[2]
+    shutil.copy(other, one)
+    assert identity("dataset=jsonl", f"dataset.path={one}", *LABELS) == ids[2]
+
+
+def test_every_file_of_the_data_counts(tmp_path):
+    pairs, rows = pairs_file(tmp_path / "pairs.jsonl"), tmp_path / "supervised.jsonl"
+    command = ["dataset=jsonl", f"dataset.path={pairs}", f"dataset.supervised_path={rows}", *LABELS]
+    write_lines(rows, [{"prompt": "q", "response": "a"}])
+    before = identity(*command)
+    write_lines(rows, [{"prompt": "q", "response": "b"}])
+    assert identity(*command) != before
+
+
+def test_never_refuses_with_the_command_that_makes_it(tmp_path):
+    with pytest.raises(InputError, match="start.policy=never, and there is no finished run for it") as refused:
+        planned("start.policy=never", "seed=3", "risk=cvar", f"paths.runs={tmp_path}")
+    command = str(refused.value).splitlines()[-1].split()
+    assert command[:3] == ["python", "-m", "mora.train"] and "algo=sft" in command and "risk=cvar" not in command
+    assert identity(*command[3:]) == planned("seed=3", f"paths.runs={tmp_path}")[0].id
+
+
+def test_never_is_content_with_a_finished_run(tmp_path):
+    root = f"paths.runs={tmp_path}"
+    sft = planned(root)[0]
+    write_json(sft.path / "status.json", {"state": "running"})
+    with pytest.raises(InputError, match="never"):
+        planned(root, "start.policy=never")
+    write_json(sft.path / "status.json", {"state": "finished"})
+    assert planned(root, "start.policy=never")[-1].id == planned(root)[-1].id
+    with pytest.raises(InputError, match="start.reward=never.*\n.*algo=reward_model"):
+        planned(root, "start.reward=never")
+
+
+def _run_of(stage: Stage, product: str) -> None:
+    (stage.path / product).mkdir(parents=True)
+    write_json(stage.path / "identity.json", stage.identity)
+
+
+def test_a_run_may_be_named_by_path_or_by_id(tmp_path):
+    """It stands for what auto would have made: the run that starts from it is the same."""
+    root = f"paths.runs={tmp_path}"
+    sft, reward, panacea = planned(root)
+    _run_of(sft, "model")
+    for name in (sft.id, str(sft.path), f"{sft.path}/"):
+        found = planned(root, f"start.policy={name}")
+        assert found[-1].id == panacea.id
+        assert Path(found[-1].upstream["policy"]) == sft.path / "model" and "sft" not in [s.algo for s in found]
+    _run_of(reward, "reward")
+    only = planned(root, f"start.policy={sft.id}", f"start.reward={reward.id}")
+    assert [stage.id for stage in only] == [panacea.id]
+
+
+def test_a_run_without_the_product_is_refused(tmp_path):
+    sft, *_ = planned(f"paths.runs={tmp_path}")
+    _run_of(sft, "checkpoints")
+    with pytest.raises(InputError, match="that run holds no model/; name a finished run of sft"):
+        planned(f"paths.runs={tmp_path}", f"start.policy={sft.id}")
+
+
+def test_a_named_folder_counts_by_its_content(tmp_path):
+    def folder(name: str, weights: str) -> Path:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_text(weights)
+        (tmp_path / name / "config.json").write_text("{}")
+        (tmp_path / name / "README.md").write_text(name)
+        return tmp_path / name
+
+    ids = [identity(f"start.policy={folder(n, w)}") for n, w in (("a", "1"), ("b", "1"), ("c", "2"))]
+    assert ids[0] == ids[1] != ids[2] and identity() not in ids
+
+
+def test_a_hub_id_is_taken_as_it_is():
+    stages = planned("start.policy=owner/model")
+    assert "sft" not in [stage.algo for stage in stages]
+    assert stages[-1].upstream["policy"] == stages[-1].identity["upstream"]["policy"] == "owner/model"
+    assert stages[-1].id != planned("start.policy=owner/other")[-1].id
+
+
+@pytest.mark.parametrize("start", ["start.reward=nowhere", "start.policy=./nowhere", "start.policy=/no/where"])
+def test_what_is_not_there_is_refused(start):
+    with pytest.raises(InputError, match=f"{start}: no such run or folder"):
+        planned(start)
+
+
+def test_gold_plans_no_reward_stage():
+    stages = planned("reward=gold")
+    assert [stage.algo for stage in stages] == ["sft", "panacea"]
+    assert set(stages[-1].upstream) == {"policy"}
+
+
+@pytest.mark.parametrize("policy", ["auto", "never"])
+def test_a_model_that_needs_no_fine_tuning_starts_from_itself(policy):
+    stages = planned("model=qwen2_5_0_5b", "model.needs_sft=false", f"start.policy={policy}")
+    assert [stage.algo for stage in stages] == ["reward_model", "panacea"]
+    assert "policy" not in stages[-1].upstream
+
+
+def test_random_weights_are_no_policy():
+    with pytest.raises(InputError, match="random weights"):
+        planned("model.needs_sft=false")
+
+
+def test_a_plan_in_words(tmp_path):
+    stages = planned(f"paths.runs={tmp_path}")
+    (stages[0].path).mkdir(parents=True)
+    write_json(stages[0].path / "status.json", {"state": "finished"})
+    (stages[1].path / "checkpoints").mkdir(parents=True)
+    words = [line.split()[:3] for line in describe(stages)]
+    assert words == [["1.", "sft", "done"], ["2.", "reward_model", "continues"], ["3.", "panacea", "to"]]
+
+
+def test_planning_imports_no_torch():
+    code = (
+        "import sys, mora; from mora.stages import plan, describe; print(*describe(plan(mora.compose('seed=4'), ['seed=4'])));"
+        "assert not {'torch', 'transformers', 'numpy', 'accelerate'} & set(sys.modules), 'heavy'"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "panacea" in done.stdout
+
+
+def chain_options(root: Path) -> list[str]:
+    """The whole way in two steps a stage."""
+    steps = "'algo.epochs=null','algo.steps=2','algo.batch_size=16'"
+    return [
+        f"paths.runs={root}",
+        "dataset.supervised={train: 64, test: 8}",
+        "dataset.pairs={train: 64, test: 16}",
+        "model.config.hidden_size=32",
+        "model.config.intermediate_size=48",
+        "model.config.num_attention_heads=2",
+        "model.config.num_key_value_heads=2",
+        f"start.sft=[{steps},'algo.test_rows=8']",
+        f"start.reward_model=[{steps},'algo.reference_prompts=8','algo.reference_samples=2']",
+        "algo.steps=2",
+        "algo.epochs=1",
+        "algo.minibatches=2",
+        "algo.critic_width=8",
+        "algo.rollout.prompts=4",
+        "algo.rollout.samples=2",
+        "evaluation.preferences=[[1,0],[0.5,0.5],[0,1]]",
+        "evaluation.prompts=4",
+        "evaluation.samples=2",
+        "evaluation.shown_prompts=2",
+    ]
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory) -> tuple[list[str], list[Stage]]:
+    """One command, from nothing to a report: its overrides and its stages."""
+    from mora.train import train
+
+    overrides = chain_options(tmp_path_factory.mktemp("chain") / "runs")
+    cfg = mora.compose(*overrides)
+    train(cfg, overrides)
+    return overrides, plan(cfg, overrides)
+
+
+def last(chain) -> Stage:
+    return chain[1][-1]
+
+
+def ask(module: str, chain, *overrides: str) -> Any:
+    """Run an entry point's task on the finished run."""
+    import importlib
+
+    given = [f"run={last(chain).id}", f"paths.runs={last(chain).path.parent}", *overrides]
+    task = vars(importlib.import_module(f"mora.{module}"))[module]
+    return task(mora.compose(*given, command=module), given)
+
+
+def test_the_chain_finishes_every_stage_with_its_product(chain):
+    overrides, stages = chain
+    assert [stage.algo for stage in stages] == ["sft", "reward_model", "panacea"]
+    assert all(stage.finished for stage in stages)
+    products = ["model/model.safetensors", "reward/reward.json", "policy/adapter.safetensors"]
+    assert all((stage.path / product).is_file() for stage, product in zip(stages, products, strict=True))
+    assert [len(read_lines(stage.path / "metrics.jsonl")) for stage in stages] == [2, 2, 2]
+
+
+def test_the_chain_writes_the_front_and_the_report(chain):
+    path = last(chain).path
+    table = read_json(path / "tables" / "front.json")
+    assert table["run"] == last(chain).id and table["smoke"] is True and table["judge"] == "gold"
+    assert [point["preference"] for point in table["points"]] == [[1, 0], [0.5, 0.5], [0, 1]]
+    assert table["reference"]["kl"] == 0 and table["prompts"] == 4 and table["samples_per_prompt"] == 2
+    assert set(table["indicators"]) == {"gold", "reward"}
+    assert table["scorers"]["reward"]["run"] == chain[1][1].id
+    samples = read_lines(path / "tables" / "samples.jsonl")
+    assert len(samples) == 2 * 2 * 4 and {json.dumps(s["preference"]) for s in samples} > {"null"}
+    page = (path / "report" / "index.html").read_text()
+    assert "<html" in page and last(chain).id in page
+
+
+def test_the_same_command_again_does_nothing(chain):
+    from mora.train import train
+
+    overrides, stages = chain
+    before = {file: file.stat().st_mtime_ns for file in last(chain).path.rglob("*") if file.is_file()}
+    train(mora.compose(*overrides), overrides)
+    assert {file: file.stat().st_mtime_ns for file in last(chain).path.rglob("*") if file.is_file()} == before
+
+
+def test_evaluating_again_gives_the_same_front_and_another_seed_another(chain):
+    file = last(chain).path / "tables" / "front.json"
+    before = read_json(file)
+    evaluation = [o for o in chain[0] if o.startswith("evaluation.")]
+    ask("evaluate", chain, *evaluation)
+    assert read_json(file)["points"] == before["points"]
+    ask("evaluate", chain, *evaluation, "seed=1", "evaluation.prompts=3")
+    assert read_json(file)["prompts"] == 3 and read_json(file)["points"] != before["points"]
+
+
+def test_generating_answers_every_prompt_under_every_preference(chain, capsys):
+    ask(
+        "generate",
+        chain,
+        'prompt=["slugs eat my rose near the cat","ants"]',
+        "preference=[[1,0],[0.25,0.75]]",
+        "samples=2",
+        "max_new_tokens=5",
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line and not line.startswith(" ")] == ["slugs eat my rose near the cat", "ants"]
+    answers = [line.split("]")[0].strip() for line in lines if line.startswith("  [")]
+    assert answers == ["[cure 1.00 care 0.00"] * 2 + ["[cure 0.25 care 0.75"] * 2 + answers[:4]
+    assert all(len(line.split("]")[1].split()) <= 5 for line in lines if line.startswith("  ["))
+
+
+def test_a_preference_for_another_number_of_objectives_is_refused(chain):
+    for module in ("generate", "export"):
+        with pytest.raises(InputError, match="give 2 weights, one for each of cure, care"):
+            ask(module, chain, "preference=[0.2,0.3,0.5]")
+
+
+def test_a_run_without_a_policy_cannot_be_steered(chain):
+    from mora.runs import open_policy
+
+    with pytest.raises(InputError, match="holds no steerable policy"):
+        open_policy(chain[1][0].id, str(last(chain).path.parent))
+
+
+def test_exported_folders_are_stock_models_at_one_preference(chain, tmp_path):
+    from peft import PeftModel
+
+    from mora.runs import open_policy
+
+    ask("export", chain, "preference=[0.3,0.7]", f"out={tmp_path / 'lora'}", "pad_rank=16")
+    ask("export", chain, "preference=[0.3,0.7]", "to=merged", f"out={tmp_path / 'merged'}")
+    opened = open_policy(last(chain).id, str(last(chain).path.parent))
+    ids = torch.randint(5, 40, (2, 10), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad(), opened.policy.adapter.using(torch.tensor([[0.3, 0.7]] * 2)):
+        live = opened.policy.model(input_ids=ids).logits
+    base = AutoModelForCausalLM.from_pretrained(chain[1][0].path / "model")
+    config = read_json(tmp_path / "lora" / "adapter_config.json")
+    assert Path(config["base_model_name_or_path"]).resolve() == (chain[1][0].path / "model").resolve()
+    for model in (
+        PeftModel.from_pretrained(base, tmp_path / "lora").eval(),
+        AutoModelForCausalLM.from_pretrained(tmp_path / "merged").eval(),
+    ):
+        with torch.no_grad():
+            assert (model(input_ids=ids).logits - live).abs().max() < 1e-5
+    with pytest.raises(InputError, match="exists and is not empty"):
+        ask("export", chain, "preference=[0.3,0.7]", f"out={tmp_path / 'lora'}")
+
+
+def test_runs_may_be_moved_and_used_from_anywhere(chain, tmp_path, monkeypatch):
+    """The policy finds its base in the folder beside it."""
+    from mora.runs import open_policy
+
+    moved = shutil.copytree(last(chain).path.parent, tmp_path / "moved")
+    stored = read_json(moved / last(chain).id / "policy" / "adapter.json")["base"]
+    assert stored == f"../../{chain[1][0].id}/model"
+    monkeypatch.chdir(tmp_path)
+    opened = open_policy(last(chain).id, "moved")
+    assert opened.objectives == ["cure", "care"]
+
+
+def test_the_reward_model_of_a_run_is_found_where_it_was_named(chain, tmp_path):
+    """Beside the run, as the run elsewhere that was named, or as a plain folder."""
+    from mora.running import reward_folder
+    from mora.runtime.folder import RunFolder
+
+    reward = chain[1][1]
+    folder = RunFolder.find(last(chain).id, last(chain).path.parent)
+    config = dict(last(chain).config)
+    assert reward_folder(folder, config) == reward.path / "reward"
+    elsewhere = RunFolder(path=tmp_path / folder.id, _identity={"upstream": {"reward": reward.id}})
+    config["start"] = {"reward": str(reward.path)}
+    assert reward_folder(elsewhere, config) == reward.path / "reward"
+    plain = RunFolder(path=tmp_path / folder.id, _identity={"upstream": {"reward": {"reward.json": "hash"}}})
+    config["start"] = {"reward": str(reward.path / "reward")}
+    assert reward_folder(plain, config) == reward.path / "reward"
+    config["start"] = {"reward": str(tmp_path / "gone")}
+    with pytest.raises(InputError, match="is gone"):
+        reward_folder(plain, config)
