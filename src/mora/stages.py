@@ -11,6 +11,8 @@ import ast
 import glob
 import hashlib
 import importlib.util
+import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -126,7 +128,7 @@ def _resolve(
         return
     stage = _add(*_upstream(role, config, overrides), stages)
     if start == "never" and not stage.finished:
-        command = " ".join(["python -m mora.train", *stage.overrides])
+        command = shlex.join(["python", "-m", "mora.train", *stage.overrides])
         raise InputError(f"start.{role}=never, and there is no finished run for it; make it with\n  {command}")
     upstream[role], runs[role] = str(stage.path / PRODUCT[role]), stage.id
 
@@ -137,6 +139,10 @@ def _upstream(role: str, config: dict[str, Any], overrides: list[str]) -> tuple[
     composed = plain(compose("train", [f"algo={MAKER[role]}", *own]))
     changed = {**config, "algo": composed["algo"]}
     kept = [o for o in overrides if o.lstrip("+~").partition("=")[0].split(".")[0] in UPSTREAM_KEYS]
+    if role == "reward":  # the policy below it must be the same one
+        start = config["start"]
+        kept += [f"start.sft={json.dumps(start['sft'])}"] if start["sft"] else []
+        kept += [f"start.policy={start['policy']}"] if start["policy"] != "auto" else []
     return changed, [*kept, f"algo={MAKER[role]}", *own]
 
 

@@ -35,7 +35,7 @@ TINY = (
 
 @dataclass
 class Counting:
-    """Gold of objective i: how many words of the answer are of its kind, a fourth of the words each; never the prompt's."""
+    """Gold of objective i: how many words of the answer are of its kind, a fourth of all words each."""
 
     objectives: tuple[str, ...]
     name: str = "counting"
@@ -55,7 +55,7 @@ def _texts(generator: np.random.Generator, count: int, longest: int) -> list[str
 
 
 def corpus(objectives: int, max_response: int) -> Corpus:
-    """Prompts of 1 to 6 words, answers of 1 to ``max_response - 1``; the second answer of a pair is often the better."""
+    """Prompts of 1 to 6 words, answers of 1 to ``max_response - 1``; some labels are missing."""
     generator = np.random.default_rng(0)
     names = tuple(f"kind{i}" for i in range(objectives))
     prompts = sorted({*_texts(generator, 90, 6)})
@@ -79,7 +79,9 @@ def corpus(objectives: int, max_response: int) -> Corpus:
     return Corpus(
         name="counting",
         objectives=names,
-        supervised={s: [Row(prompt=p, responses=(a,)) for p, a in zip(split[s], answers[s], strict=False)] for s in split},
+        supervised={
+            s: [Row(prompt=p, responses=(a,)) for p, a in zip(split[s], answers[s], strict=False)] for s in split
+        },
         pairs=pairs,
         prompts={s: [Row(prompt=p) for p in split[s]] for s in split},
         fingerprint="0",
@@ -125,7 +127,9 @@ def make(tmp_path: Path) -> Callable[..., Any]:
     """An algorithm with its parts: ``make("panacea", "algo.steps=1", objectives=2, process=None)``."""
     made = 0
 
-    def maker(algo: str, *overrides: str, objectives: int = 2, max_response: int = 8, process: int | None = None) -> Any:
+    def maker(
+        algo: str, *overrides: str, objectives: int = 2, max_response: int = 8, process: int | None = None
+    ) -> Any:
         nonlocal made
         made += 1
         config = _config(algo, overrides)

@@ -73,7 +73,7 @@ def test_embeddings_norms_and_head_stay_trainable_beside_the_adapter(make, tmp_p
 
 
 def test_the_update_draws_another_preference_than_the_rollout(make, monkeypatch):
-    """With a preference drawn anew for the update, ratios compare two different policies and weights fit no behavior."""
+    """Ratios would compare two different policies, and weights fit no behavior."""
     algo = make("panacea", *SMALL)
     policy, _, experience = prepared(algo)
     monkeypatch.setattr(Sampler, "__call__", lambda *_, **__: pytest.fail("a preference was drawn after the rollout"))

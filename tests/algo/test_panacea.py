@@ -283,14 +283,21 @@ def test_taking_rows_takes_them_from_everything(make):
 
 @pytest.mark.parametrize("scalarize", ["linear", "tchebycheff"])
 def test_micro_batches_of_one_give_the_update_of_all_rows_at_once(make, monkeypatch, scalarize):
-    """Weights after 8 updates of at most 1e-2 agree to 1e-4; a raised denominator of Adam keeps rounding from growing."""
-    common = (*SMALL, "algo.eps=1e-5", f"scalarize={scalarize}", "algo.ptx_coef=0.5", "algo.ptx_batch_size=8")
+    """Weights after 4 updates of at most 1e-2 agree to 1e-4; Adam's raised denominator keeps rounding small."""
+    common = (
+        *SMALL,
+        "algo.eps=1e-5",
+        "algo.epochs=1",
+        f"scalarize={scalarize}",
+        "algo.ptx_coef=0.5",
+        "algo.ptx_batch_size=8",
+    )
     states = []
     for micro_batch in ("1", "null"):
         policy, _ = trained(make("panacea", *common, f"runtime.micro_batch={micro_batch}"), monkeypatch)
         states.append({n: p.detach().clone() for n, p in policy.named_parameters() if p.requires_grad})
     start = {n: p for n, p in make_policy(make("panacea", *common)).named_parameters() if p.requires_grad}
-    assert max((weights - start[name]).abs().max().item() for name, weights in states[0].items()) > 0.03
+    assert max((weights - start[name]).abs().max().item() for name, weights in states[0].items()) > 0.015
     for name, weights in states[0].items():
         for other in states[1:]:
             assert (weights - other[name]).abs().max() < 1e-4, name
@@ -364,7 +371,13 @@ def _plain_ppo(algo):
         for b in range(len(rewards)):
             length = int(mask[b].sum())
             a, r = _reference_advantages(
-                rewards[b], _lists(old[b]), _lists(ref[b]), _lists(old_values[b]), length, kl_coef=settings.kl_coef, lam=0.95
+                rewards[b],
+                _lists(old[b]),
+                _lists(ref[b]),
+                _lists(old_values[b]),
+                length,
+                kl_coef=settings.kl_coef,
+                lam=0.95,
             )
             advantages[b, :length], returns[b, :length] = torch.tensor(a), torch.tensor(r)
         advantages = advantages / advantages[mask].std(correction=0)
@@ -513,7 +526,14 @@ def test_the_stored_policy_names_its_base_relative_to_itself(make, monkeypatch, 
 def test_training_steers_both_objectives(make, monkeypatch):
     """After 14 short rollouts the corners of the simplex say more of their own words than the other corner does."""
     options = [o for o in SMALL if "steps" not in o and "prompts=4" not in o]
-    algo = make("panacea", *options, "algo.steps=14", "algo.rollout.prompts=16", "algo.rollout.kl_coef=0.02", "algo.singular_lr=0.03")
+    algo = make(
+        "panacea",
+        *options,
+        "algo.steps=14",
+        "algo.rollout.prompts=16",
+        "algo.rollout.kl_coef=0.02",
+        "algo.singular_lr=0.03",
+    )
     policy, _ = trained(algo, monkeypatch)
     encoder = algo.parts.encoder(algo.parts.starting_model()[1])
     prompts, _ = sample_rows(algo.parts.corpus.prompts["test"], 16, encoder, torch.device("cpu"))
@@ -577,15 +597,17 @@ def test_ptx_is_off_at_zero_and_needs_rows_otherwise(make):
         _pretraining(algo)
 
 
-def test_in_bf16_rollout_reference_and_update_compute_alike(make, monkeypatch):
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_in_bf16_rollout_reference_and_update_compute_alike(make, monkeypatch, dtype):
     """At step 0 the adapted policy is its reference to the bit, and the first ratios are 1, under autocast too."""
     differences = []
-    with watched(
-        monkeypatch,
-        module,
-        "clipped_surrogate_loss",
-        lambda logps, old, advantages, mask, **_: differences.append(float(((logps - old)[mask]).abs().max().detach())),
-    ):
-        _, experiences = trained(make("panacea", *SMALL, "algo.minibatches=1", "runtime.precision=bf16"), monkeypatch)
+
+    def listen(logps, old, advantages, mask, **_):
+        differences.append(float(((logps - old)[mask]).abs().max().detach()))
+
+    options = (*SMALL, "algo.minibatches=1", "runtime.precision=bf16", f"model.dtype={dtype}")
+    with watched(monkeypatch, module, "clipped_surrogate_loss", listen):
+        policy, experiences = trained(make("panacea", *options), monkeypatch)
     assert torch.equal(experiences[0].old_logps, experiences[0].ref_logps)
     assert max(differences[::2]) < 1e-5
+    assert {p.dtype for p in policy.parameters() if p.requires_grad} == {torch.float32}

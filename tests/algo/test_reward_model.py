@@ -56,7 +56,7 @@ def test_the_loss_is_the_sum_over_objectives_of_the_mean_over_labelled_pairs(mak
 def test_micro_batches_do_not_change_the_model(make, kind):
     """Labels are missing unevenly: a mean per micro-batch would weigh them differently.  Agreement to 1e-4."""
     states = []
-    for size in ("null", "1", "5"):
+    for size in ("null", "5"):
         algo = make("reward_model", *SMALL, kind, "algo.eps=1e-5", f"runtime.micro_batch={size}")
         algo.fit()
         states.append(ModelPanel.load(algo.parts.folder.path / "reward", "cpu").model.state_dict())

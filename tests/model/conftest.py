@@ -44,9 +44,7 @@ def tiny_model(kind: str = "llama", *, tied: bool = False, seed: int = 0) -> Pre
 
 def settings(objectives: int = 2, *, targets: tuple[str, ...] = ("all-linear",), head: bool = True) -> AdapterSettings:
     names = [f"objective {i}" for i in range(objectives)]
-    return AdapterSettings(
-        rank=3, scale=1.0, init_std=None, targets=list(targets), head=head, objectives=names
-    )
+    return AdapterSettings(rank=3, scale=1.0, init_std=None, targets=list(targets), head=head, objectives=names)
 
 
 @torch.no_grad()
@@ -96,7 +94,9 @@ def make_prompts() -> Callable[[int], Prompts]:
         ids = torch.randint(3, VOCABULARY, (count, 9), generator=generator)
         mask = torch.arange(9)[None, :] >= 9 - lengths[:, None]
         ids = torch.where(mask, ids, PAD)
-        return Prompts(ids=ids, mask=mask, row_ids=torch.arange(count) * 1_000_003 + 17, texts=[str(i) for i in range(count)])
+        return Prompts(
+            ids=ids, mask=mask, row_ids=torch.arange(count) * 1_000_003 + 17, texts=[str(i) for i in range(count)]
+        )
 
     return make
 

@@ -35,7 +35,9 @@ def _stock(base: Path, adapter: Path):
 
 
 @pytest.mark.parametrize("pad_rank", [None, 16])
-@pytest.mark.parametrize(("kind", "tied", "head"), [("llama", False, True), ("qwen2", True, True), ("llama", True, False)])
+@pytest.mark.parametrize(
+    ("kind", "tied", "head"), [("llama", False, True), ("qwen2", True, True), ("llama", True, False)]
+)
 def test_a_stock_adapter_gives_the_live_logits(make_policy, simplex, tmp_path, kind, tied, head, pad_rank):
     base = tmp_path / "base"
     policy = make_policy(kind, tied=tied, head=head, base=base).eval()
@@ -100,7 +102,9 @@ def test_exporting_twice_and_saving_again_by_peft_change_nothing(make_policy, si
     assert stored.keys() == again.keys() and all(torch.equal(stored[k], again[k]) for k in stored)
 
 
-@pytest.mark.parametrize(("kind", "tied", "head"), [("llama", False, True), ("qwen2", True, True), ("llama", True, False)])
+@pytest.mark.parametrize(
+    ("kind", "tied", "head"), [("llama", False, True), ("qwen2", True, True), ("llama", True, False)]
+)
 def test_a_merged_folder_gives_the_live_logits(make_policy, simplex, tmp_path, kind, tied, head):
     tokenizer = train_words(["a b c"])
     for n, preference in enumerate(simplex(3)):

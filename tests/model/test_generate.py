@@ -28,9 +28,7 @@ def _probabilities(tokens: int = 12) -> torch.Tensor:
 @pytest.mark.parametrize("temperature", [1.0, 0.5, 2.0])
 def test_draws_have_the_frequencies_of_the_softmax(temperature):
     probs = _probabilities()
-    tokens = draw(
-        probs.log().expand(50_000, -1), Sampling(temperature=temperature, top_p=1.0, top_k=0), _noise(50_000)
-    )
+    tokens = draw(probs.log().expand(50_000, -1), Sampling(temperature=temperature, top_p=1.0, top_k=0), _noise(50_000))
     expected = probs ** (1 / temperature)
     expected = (expected / expected.sum()).numpy() * 50_000
     assert stats.chisquare(np.bincount(tokens.numpy(), minlength=12), expected).pvalue > 1e-3
@@ -174,7 +172,7 @@ def test_greedy_sampling_is_that_of_transformers(make_policy, make_prompts, tmp_
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2"])
 def test_a_row_says_the_same_alone_in_any_batch_and_at_any_place(make_policy, make_prompts, simplex, kind, capsys):
-    """The share of rows that rounding changes is measured and printed; each has its own preference and random numbers."""
+    """The share of rows that rounding changes is measured and printed; each row has its own preference."""
     count = 320
     policy, prompts, weights = make_policy(kind), make_prompts(count), simplex(count)
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0))

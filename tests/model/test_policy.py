@@ -51,9 +51,7 @@ def test_eleven_preferences_in_one_batch_are_what_each_is_alone(
     policy.zero_grad()
     for row in range(11):
         one, one_mask, one_response = _alone(ids, mask, response, row)
-        output, loss = _loss(
-            policy, one, one_mask, weights[row : row + 1], one_response, coefficients[row : row + 1]
-        )
+        output, loss = _loss(policy, one, one_mask, weights[row : row + 1], one_response, coefficients[row : row + 1])
         assert (output.logps[0] - together.logps[row, response[row]]).abs().max() < 1e-5
         assert (output.values[0] - together.values[row, response[row]]).abs().max() < 1e-5
         loss.backward()

@@ -9,7 +9,7 @@ from mora.model.load import load_tokenizer
 from mora.model.tokenizer import ANSWER, copy_chat_template, train_bpe, train_words
 
 TEXTS = ["spray the slugs on my rose", "feed the cat and water the rose , then rest"]
-ODD = 'Ünïcödé “quotes” — tabs\t newlines\n\n and  spaces 😀 <eos> {{ braces }}'
+ODD = "Ünïcödé “quotes” — tabs\t newlines\n\n and  spaces 😀 <eos> {{ braces }}"
 
 
 def _ids(tokenizer, text: str) -> list[int]:
