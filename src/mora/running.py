@@ -65,6 +65,7 @@ def execute(stages: Sequence[Stage], cfg: DictConfig) -> None:
                 folder.fresh()
             if not folder.finished:
                 say(f"{stage.algo}: {folder.path}")
+                runtime.reseed()  # a stage finds the same state whether earlier ones ran here or were found
                 folder.finish(_run(stage, folder, runtime))
 
 

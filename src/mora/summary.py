@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from mora.files import read_json
+from mora.runtime.console import is_main_process
 from mora.stages import Stage, describe
 
 
 def announce(stages: Sequence[Stage], *, fresh: bool) -> None:
-    """Print the plan, or that there is nothing to do."""
+    """Print the plan, or that there is nothing to do; only the first process speaks."""
+    if not is_main_process():
+        return
     if stages[-1].finished and not fresh:
         print(f"already done: {stages[-1].path} (runtime.fresh=true starts anew)")
         return
@@ -19,7 +22,9 @@ def announce(stages: Sequence[Stage], *, fresh: bool) -> None:
 
 
 def conclude(folder: Path) -> None:
-    """Print the result of a finished run."""
+    """Print the result of a finished run; only the first process speaks."""
+    if not is_main_process():
+        return
     front, reward = folder / "tables" / "front.json", folder / "tables" / "reward.json"
     if front.is_file():
         print("\n" + "\n".join(front_lines(read_json(front))))

@@ -91,6 +91,7 @@ def make_engine(runtime: Runtime, steps: int, clip: float = 1.0) -> Engine:
         betas=(0.9, 0.99),
         schedule="cosine",
         warmup=2,
+        eps=1e-8,
         steps=steps,
         max_grad_norm=clip,
     )

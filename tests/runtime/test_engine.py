@@ -10,7 +10,7 @@ from mora.errors import InputError
 from mora.runtime.engine import Engine
 from mora.runtime.schedule import factor
 
-PLAIN = {"betas": (0.9, 0.99), "schedule": "constant", "warmup": 0, "steps": 10, "max_grad_norm": 0.0}
+PLAIN = {"betas": (0.9, 0.99), "eps": 1e-8, "schedule": "constant", "warmup": 0, "steps": 10, "max_grad_norm": 0.0}
 
 
 def trained(driver, runtime, micro: int, steps: int = 6) -> dict[str, torch.Tensor]:

@@ -40,7 +40,7 @@ class Engine:
         param_groups: Sequence[Mapping[str, Any]],
         *,
         betas: tuple[float, float],
-        eps: float = 1e-8,
+        eps: float,
         schedule: Schedule,
         warmup: int,
         steps: int,
