@@ -117,6 +117,8 @@ def test_a_merged_folder_gives_the_live_logits(make_policy, simplex, tmp_path, k
             logits = model(input_ids=IDS).logits
         assert (logits - live).abs().max() < 1e-5 * max(1.0, float(live.abs().max()))
         assert torch.equal(model.get_input_embeddings().weight, embeddings)  # merging the head leaves them alone
+        config = json.loads((tmp_path / f"{n}" / "config.json").read_text())
+        assert config["tie_word_embeddings"] is (tied and not head)
         assert not [name for name in load_file(tmp_path / f"{n}" / "model.safetensors") if ".base" in name]
 
 

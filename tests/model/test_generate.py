@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from mora.functional.noise import Stream, uniform
 from mora.model import generate as module
@@ -153,8 +154,6 @@ def test_padding_may_be_the_end_token(make_policy, make_prompts, simplex):
 
 
 def test_greedy_sampling_is_that_of_transformers(make_policy, make_prompts, tmp_path):
-    from transformers import AutoModelForCausalLM
-
     policy, prompts = make_policy(base=tmp_path), make_prompts(16)
     tokens, mask = _sample(policy, prompts, None, sampling=Sampling(temperature=0.0, top_p=1.0, top_k=0))
     stock = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
@@ -228,13 +227,29 @@ def test_sampled_frequencies_follow_the_model(make_policy, make_prompts, simplex
 
 
 def test_a_plain_model_is_sampled_without_adapter(make_prompts, make_policy, tmp_path):
-    from transformers import AutoModelForCausalLM
-
     policy, prompts = make_policy(base=tmp_path), make_prompts(6)
     stock = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
     tokens, mask = generate(stock, prompts, sampling=PLAIN, seed=3, step=5, max_new_tokens=10, eos=EOS, pad=PAD)
     expected, expected_mask = _sample(policy, prompts, None)
     assert torch.equal(tokens, expected) and torch.equal(mask, expected_mask)
+
+
+def test_a_model_with_absolute_positions_says_the_same_under_padding(make_prompts):
+    """GPT-2 has a table of positions: the first token of a prompt has position 0 however far to the right it stands."""
+    config = AutoConfig.for_model(
+        "gpt2", vocab_size=61, n_embd=32, n_layer=2, n_head=4, n_positions=64, bos_token_id=0, eos_token_id=EOS
+    )
+    torch.manual_seed(0)
+    model, prompts = AutoModelForCausalLM.from_config(config).eval(), make_prompts(24)
+    for parameter in model.parameters():
+        parameter.data.mul_(5.0)
+    how = {"sampling": PLAIN, "seed": 0, "step": 0, "max_new_tokens": 8, "eos": EOS, "pad": PAD}
+    tokens, mask = generate(model, prompts, **how)
+    for i in range(24):
+        one = _pick(prompts, torch.tensor([i]))
+        one.ids, one.mask = one.ids[:, prompts.mask[i]], one.mask[:, prompts.mask[i]]
+        alone, _ = generate(model, one, **how)
+        assert torch.equal(alone[0, mask[i]], tokens[i, mask[i]])
 
 
 def test_the_preference_is_back_after_generating(make_policy, make_prompts, simplex):
