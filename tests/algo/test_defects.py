@@ -201,6 +201,7 @@ def test_a_broken_loss_on_one_process_hangs_the_others(make, monkeypatch):
             module,
             [{"params": list(module.parameters()), "lr": 0.1, "weight_decay": 0.0}],
             betas=(0.9, 0.95),
+            eps=1e-8,
             schedule="constant",
             warmup=0,
             steps=1,
