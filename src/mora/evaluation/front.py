@@ -65,13 +65,13 @@ class Front:
         self, policy: Policy, encoder: Encoder, corpus: Corpus, scorers: Mapping[str, Panel], *, seed: int
     ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """The tables ``front.json`` and ``samples.jsonl``, without their head."""
-        rows = corpus.prompts["test"][: self.prompts] or corpus.prompts["train"][: self.prompts]
+        rows = evenly(corpus.prompts["test"] or corpus.prompts["train"], self.prompts)
         grid = self.grid(corpus.objectives)
         points, samples = [], []
         for preference in (None, *grid):
             answers = self._answers(policy, encoder, corpus, scorers, rows, preference, seed)
             points.append(_point(preference, answers))
-            samples += _samples(preference, answers, rows[: self.shown_prompts])
+            samples += _samples(preference, answers, evenly(rows, self.shown_prompts))
         table = {
             "objectives": list(corpus.objectives),
             "prompts": len(rows),
@@ -137,6 +137,12 @@ class Front:
             found["valid"] = list(corpus.world.valid(found["prompts"], found["texts"]))
         found["scorers"] = list(scorers)
         return found
+
+
+def evenly(rows: Sequence[Row], count: int) -> list[Row]:
+    """At most ``count`` rows at even distances: neighbors in a file are often alike."""
+    count = min(count, len(rows))
+    return [rows[i * len(rows) // count] for i in range(count)]
 
 
 def _rows_of(preference: Floats | None, count: int, device: torch.device) -> Tensor | None:

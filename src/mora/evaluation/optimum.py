@@ -19,6 +19,7 @@ from scipy.special import logsumexp
 from mora.dataset.corpus import Corpus
 from mora.dataset.encode import Encoder
 from mora.errors import InputError
+from mora.evaluation.front import evenly
 from mora.functional.pareto import hypervolume
 from mora.model.generate import Sampling
 from mora.model.policy import Policy
@@ -64,7 +65,7 @@ class Optimum:
         world = corpus.world
         if world is None:
             raise InputError(f"evaluation=optimum needs a world with gold scores; dataset {corpus.name} has none")
-        rows = corpus.prompts["test"][: self.prompts]
+        rows = evenly(corpus.prompts["test"], self.prompts)
         gold = np.stack([self._gold(policy, encoder, corpus, row, seed) for row in rows])  # prompts, N, M
         mean, std = gold.mean((0, 1)), gold.std((0, 1))
         rewards = (gold - mean) / std
