@@ -34,7 +34,8 @@ def export(cfg: DictConfig, overrides: list[str]) -> None:
             write_lora(adapter, model, preferences[0], folder, base=base, pad_rank=cfg.pad_rank)
         else:
             write_merged(model, adapter, preferences[0], folder, opened.encoder.tokenizer)
-    print(f"{cfg.to} at {dict(zip(opened.objectives, preferences[0].tolist(), strict=True))}: {out}")
+    weights = ", ".join(f"{n} {w:g}" for n, w in zip(opened.objectives, preferences[0].tolist(), strict=True))
+    print(f"{cfg.to} at {weights}: {out}")
 
 
 def main() -> None:

@@ -7,7 +7,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import transformers
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -22,18 +21,13 @@ from mora.model.policy import Policy
 from mora.model.stored import load_policy
 from mora.report.page import write_report
 from mora.reward.panel import GoldPanel, ModelPanel, Panel
+from mora.runs import quiet_libraries
 from mora.runtime.console import say
 from mora.runtime.devices import Runtime
 from mora.runtime.folder import RunFolder
 from mora.runtime.parts import Parts
 from mora.settings.identity import canonical_json
 from mora.stages import GOLD, PRODUCT, Stage, texts
-
-
-def quiet_libraries() -> None:
-    """No progress bars and notices of libraries between our own lines; their warnings stay."""
-    transformers.logging.disable_progress_bar()
-    transformers.logging.set_verbosity_error()
 
 
 def build(section: Any, **more: Any) -> Any:

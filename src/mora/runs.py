@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from omegaconf import OmegaConf
 
 from mora.dataset.encode import Encoder
@@ -31,8 +33,17 @@ class PolicyRun:
     device: torch.device
 
 
+def quiet_libraries() -> None:
+    """No progress bars and notices of libraries between our own lines; their warnings stay."""
+    transformers.logging.disable_progress_bar()
+    transformers.logging.set_verbosity_error()
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # DeepSpeed, when others import it, need not look and report
+
+
 def open_run(run: str, root: str) -> tuple[RunFolder, dict[str, Any]]:
     """A finished run and its configuration.  Raises InputError for a folder that is none."""
+    quiet_libraries()
     folder = RunFolder.find(run, root)
     if not folder.finished:
         raise InputError(

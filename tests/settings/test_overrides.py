@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mora.settings.compose import compose
-from mora.settings.overrides import prepare
+from mora.settings.overrides import parse, prepare
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,10 @@ def test_free_text_is_left_alone_in_a_sweep():
 
 def test_other_keys_are_left_to_the_grammar():
     assert prepare(["seed=1,2", "~x", "algo=ppo", "algo.x={a: 1}"]) == ["seed=1,2", "~x", "algo=ppo", "algo.x={a: 1}"]
+
+
+def test_a_list_of_overrides_needs_no_quotes_around_its_items():
+    given = ["start.sft=[algo.steps=50,algo.betas=[0.9,0.95]]", "start.sft=['algo.steps=50']", "start.sft=[]"]
+    assert prepare(given) == ["start.sft=['algo.steps=50','algo.betas=[0.9,0.95]']", given[1], "start.sft=[]"]
+    parsed, problems = parse(prepare(given))
+    assert not problems and parsed[0].value() == ["algo.steps=50", "algo.betas=[0.9,0.95]"]

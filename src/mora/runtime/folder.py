@@ -70,6 +70,8 @@ class RunFolder:
     @classmethod
     def find(cls, path_or_id: Path | str, root: Path | str, runtime: Runtime | None = None) -> RunFolder:
         """An existing run, by path or by its name below ``root``.  Raises ``InputError`` when there is none."""
+        if not str(path_or_id).strip():
+            raise InputError("run is empty; name a run folder, or a run below paths.runs")
         given = Path(path_or_id)
         candidates = [given, Path(root) / given]
         path = next((candidate for candidate in candidates if candidate.is_dir()), None)

@@ -31,6 +31,9 @@ PATHS: tuple[str, ...] = (
 )
 """Keys (patterns) whose value is a path or an address: like free text, but ``${key}`` keeps its meaning."""
 
+OVERRIDE_LISTS: tuple[str, ...] = ("start.sft", "start.reward_model")
+"""Keys whose value is a list of overrides for another run: ``[algo.steps=50]`` needs no quotes around its items."""
+
 OVERLAYS: tuple[str, ...] = ("experiment", "sweep")
 """Groups whose files change other keys and bring none of their own; what they set is checked like the command line."""
 

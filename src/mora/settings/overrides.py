@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override, Quote, Quo
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from mora.settings.declared import is_free_text, is_open, is_path
+from mora.settings.declared import OVERRIDE_LISTS, is_free_text, is_open, is_path
 
 _FORM = re.compile(r"^(?P<sign>\+{0,2})(?P<key>[A-Za-z_][\w.]*)=(?P<value>.*)$", re.DOTALL)
 _INTERPOLATION = re.compile(r"\$\{[^{}]+\}")
@@ -45,6 +45,21 @@ def _quoted(key: str, text: str, multirun: bool) -> str:
     return QuotedString(text, Quote.single).with_quotes()
 
 
+def _quoted_items(text: str) -> str:
+    """A list of overrides with each item quoted: ``[algo.steps=5,algo.betas=[0.9,0.95]]`` has two of them."""
+    inside = text.strip()
+    if not (inside.startswith("[") and inside.endswith("]")) or "'" in inside or '"' in inside:
+        return text
+    items, depth = [""], 0
+    for character in inside[1:-1]:
+        depth += (character in "[{(") - (character in ")}]")
+        if character == "," and depth == 0:
+            items.append("")
+        else:
+            items[-1] += character
+    return f"[{','.join(QuotedString(item.strip(), Quote.single).with_quotes() for item in items if item.strip())}]"
+
+
 def prepare(overrides: Iterable[str], multirun: bool = False) -> list[str]:
     """Overrides ready for Hydra: values of free keys are quoted where needed, keys of open sections may be new."""
     ready: list[str] = []
@@ -56,6 +71,8 @@ def prepare(overrides: Iterable[str], multirun: bool = False) -> list[str]:
         sign, key, value = form["sign"], form["key"], form["value"]
         if is_free_text(key) or is_path(key):
             value = _quoted(key, value, multirun)
+        elif key in OVERRIDE_LISTS:
+            value = _quoted_items(value)
         elif is_open(key) and not key.startswith("hydra."):
             sign = "++"
         ready.append(f"{sign}{key}={value}")
