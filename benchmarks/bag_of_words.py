@@ -66,9 +66,8 @@ def main() -> None:
         loss = -np.log(np.where(labels == 1, chance, 1 - chance)).mean()
         error = calibration_error(np.maximum(chance, 1 - chance), right)
         spread = right.std() / len(right) ** 0.5
-        print(
-            f"{objective:<14} accuracy {right.mean():.3f} +- {spread:.3f}  log-loss {loss:.3f}  ECE {error:.3f}  n {len(test)}"
-        )
+        figures = f"accuracy {right.mean():.3f} +- {spread:.3f}  log-loss {loss:.3f}  ECE {error:.3f}  n {len(test)}"
+        print(f"{objective:<14} {figures}")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python benchmarks/steerability.py runs=runs seeds=0,1,2 out=steerability.json
 
-Each run is an ordinary one; finished runs are reused.  Settings are the defaults of the YAML files, KL weight, preferences
-and reference point included, and the same random numbers serve all preferences.  Prints one row per seed and reward.
+Each run is an ordinary one; finished runs are reused.  Settings are the defaults of the YAML files, KL weight,
+preferences and reference point included, and the same random numbers serve all preferences.  Prints a row per run.
 """
 
 from __future__ import annotations

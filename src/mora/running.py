@@ -51,6 +51,8 @@ def execute(stages: Sequence[Stage], cfg: DictConfig) -> None:
     quiet_libraries()
     runtime: Runtime = build(OmegaConf.to_container(cfg.runtime))
     for stage in stages:
+        if not stage.finished or runtime.fresh:
+            load_corpus(stage.config)  # bad data is refused before a folder is made
         folder = RunFolder.open(
             Path(stage.config["paths"]["runs"]), stage.slug, stage.identity, **texts(stage), runtime=runtime
         )

@@ -114,7 +114,7 @@ def _of_lines(file: Path, stream: BinaryIO) -> Iterator[Record]:
 def _of_line(where: str, line: bytes) -> Record:
     raw = line.decode("utf-8", errors="replace").rstrip("\r\n")
     try:
-        return _of_value(where, json.loads(line.decode("utf-8")), raw)
+        return _of_value(where, json.loads(line.decode("utf-8").rstrip("\r\n")), raw)
     except UnicodeDecodeError as error:
         return Record(where=where, fields=None, raw=raw, problem=f"byte {error.start + 1} of the line is no UTF-8")
     except json.JSONDecodeError as error:
