@@ -22,15 +22,17 @@ LAUNCHERS = {
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_two_processes_have_the_losses_of_one(whole: Path, tmp_path: Path, launcher: str) -> None:
     train(tmp_path, launcher=LAUNCHERS[launcher])
-    largest = 0.0
+    largest, flipped = 0.0, 0
     for stage in STAGES:
         ours, theirs = metrics(tmp_path, stage), metrics(whole, stage)
         assert len(ours) == len(theirs) == 8
         for one, other in zip(ours, theirs, strict=True):
             assert one.keys() == other.keys()
+            flipped += one.get("length") != other.get("length")
             largest = max(largest, *(abs(one[k] - other[k]) for k in one if k.startswith(("loss", "reward", "kl"))))
-    print(f"{launcher}: largest difference of losses, rewards and KL {largest:.1e}")
+    print(f"{launcher}: largest difference of losses, rewards and KL {largest:.1e}; steps with another text: {flipped}")
     assert largest < TOLERANCE
+    assert flipped == 0  # mean length of the sampled answers: equal to the last digit as long as no token flips
 
 
 @pytest.mark.truth
