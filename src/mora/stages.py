@@ -90,6 +90,8 @@ def _add(config: dict[str, Any], overrides: list[str], stages: list[Stage]) -> S
     identity = {"schema": SCHEMA, "seed": config["seed"], "precision": config["runtime"]["precision"]}
     identity |= {name: config[name] for name in ("algo", *declared["uses"])}
     identity["dataset"] = _by_content(config["dataset"])
+    if config["model"]["path"] is not None:
+        identity["model"] = {**config["model"], "path": _content_of(config["model"]["path"])}
     if upstream:
         identity["upstream"] = {role: runs.get(role) or _content_of(path) for role, path in upstream.items()}
     stage = Stage(

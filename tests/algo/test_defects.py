@@ -41,7 +41,7 @@ SMALL = (
 
 def prepared(algo, step: int = 0):
     """Policy, encoder and the experience of one rollout."""
-    model, tokenizer = algo.parts.starting_model()
+    model, tokenizer = algo.parts.starting_model(frozen=True)
     encoder = algo.parts.encoder(tokenizer)
     panel = algo._panel(model, encoder)
     policy = algo._policy(model)
@@ -58,7 +58,7 @@ def layer(objectives: int = 2) -> SVDLoRALinear:
 def test_embeddings_norms_and_head_stay_trainable_beside_the_adapter(make, tmp_path):
     """Weights outside the adapter were trained but not stored, so the measured model was not the trained one."""
     algo = make("panacea", *SMALL, "algo.adapter.head=false")
-    model, tokenizer = algo.parts.starting_model()
+    model, tokenizer = algo.parts.starting_model(frozen=True)
     for part in (model, tokenizer):
         part.save_pretrained(tmp_path / "base")
     algo.parts.policy = str(tmp_path / "base")
@@ -177,7 +177,7 @@ def test_prompt_and_answer_together_are_longer_than_anything_scored(make):
 def test_weight_decay_lets_the_preference_fade(make, monkeypatch):
     """Decay of sigma and s pulls the adapter back to a model without preference."""
     algo = make("panacea", *SMALL, "algo.weight_decay=1.0", "algo.warmup=0")
-    policy = algo._policy(algo.parts.starting_model()[0])
+    policy = algo._policy(algo.parts.starting_model(frozen=True)[0])
     with torch.no_grad():
         for value in policy.adapter.singular_values():
             value.fill_(1.0)
@@ -260,7 +260,7 @@ def test_answers_are_sampled_from_another_distribution_than_the_one_differentiat
     algo = make("panacea", *SMALL)
     policy, encoder, experience = prepared(algo)
     policy.model.generation_config.update(top_k=1, temperature=0.1, do_sample=True, max_new_tokens=2, eos_token_id=9)
-    model, _ = algo.parts.starting_model()
+    model, _ = algo.parts.starting_model(frozen=True)
     panel = algo._panel(model, encoder)
     roller = Roller(algo.parts, algo.rollout, panel, encoder, algo.advantage, algo.minibatches)
     again = roller.roll_out(policy, algo.parts.corpus.prompts["train"][:4], 0)
@@ -322,7 +322,7 @@ def test_the_score_clip_limits_the_kl_term_too():
 def test_the_score_clip_of_a_rollout_leaves_the_kl_term_alone(make):
     """The same in a rollout: rewards within the clip, token rewards not."""
     algo = make("panacea", *SMALL, "algo.rollout.score_clip=0.1", "algo.rollout.kl_coef=50.0")
-    model, tokenizer = algo.parts.starting_model()
+    model, tokenizer = algo.parts.starting_model(frozen=True)
     encoder = algo.parts.encoder(tokenizer)
     panel, policy = algo._panel(model, encoder), algo._policy(model)
     with torch.no_grad():

@@ -70,7 +70,7 @@ def watched(monkeypatch, owner, name, before):
 
 def prepared(algo, monkeypatch=None, step: int = 0, *, rows: int = 4, move: float = 0.0):
     """Policy, roller and the experience of one rollout, without training."""
-    model, tokenizer = algo.parts.starting_model()
+    model, tokenizer = algo.parts.starting_model(frozen=True)
     encoder = algo.parts.encoder(tokenizer)
     panel = algo._panel(model, encoder)
     policy = algo._policy(model)
@@ -304,13 +304,13 @@ def test_micro_batches_of_one_give_the_update_of_all_rows_at_once(make, monkeypa
 
 
 def make_policy(algo):
-    return algo._policy(algo.parts.starting_model()[0])
+    return algo._policy(algo.parts.starting_model(frozen=True)[0])
 
 
 def _plain_ppo(algo):
     """Two rollouts of ordinary PPO with one reward, written out: what the algorithm must be at M = 1."""
     parts, settings = algo.parts, algo.rollout
-    model, tokenizer = parts.starting_model()
+    model, tokenizer = parts.starting_model(frozen=True)
     encoder = parts.encoder(tokenizer)
     standard = algo._panel(model, encoder).standardization
     policy = algo._policy(model)
@@ -446,7 +446,7 @@ def test_minibatches_that_do_not_divide_the_rollout_are_refused(make):
 
 def test_only_adapter_and_critic_are_trained(make, monkeypatch):
     algo = make("panacea", *SMALL)
-    base = {n: p.clone() for n, p in algo.parts.starting_model()[0].named_parameters()}
+    base = {n: p.clone() for n, p in algo.parts.starting_model(frozen=True)[0].named_parameters()}
     policy, _ = trained(algo, monkeypatch)
     trainable = {n for n, p in policy.named_parameters() if p.requires_grad}
     assert all(n.startswith("critic.") or n.rsplit(".", 1)[-1] in ("U", "V", "sigma", "s") for n in trainable)
@@ -494,7 +494,7 @@ def test_every_step_writes_its_metrics(make, monkeypatch):
 
 def test_the_stored_policy_is_the_trained_one(make, monkeypatch, tmp_path):
     first = make("panacea", *SMALL)
-    model, tokenizer = first.parts.starting_model()
+    model, tokenizer = first.parts.starting_model(frozen=True)
     model.save_pretrained(tmp_path / "base")
     tokenizer.save_pretrained(tmp_path / "base")
     first.parts.policy = str(tmp_path / "base")
@@ -511,7 +511,7 @@ def test_the_stored_policy_is_the_trained_one(make, monkeypatch, tmp_path):
 def test_the_stored_policy_names_its_base_relative_to_itself(make, monkeypatch, tmp_path):
     """So that a folder of runs may be moved, and used from any working directory."""
     algo = make("panacea", *SMALL, "algo.steps=1")
-    model, tokenizer = algo.parts.starting_model()
+    model, tokenizer = algo.parts.starting_model(frozen=True)
     for part in (model, tokenizer):
         part.save_pretrained(tmp_path / "base")
     monkeypatch.chdir(tmp_path)
@@ -535,7 +535,7 @@ def test_training_steers_both_objectives(make, monkeypatch):
         "algo.singular_lr=0.03",
     )
     policy, _ = trained(algo, monkeypatch)
-    encoder = algo.parts.encoder(algo.parts.starting_model()[1])
+    encoder = algo.parts.encoder(algo.parts.starting_model(frozen=True)[1])
     prompts, _ = sample_rows(algo.parts.corpus.prompts["test"], 16, encoder, torch.device("cpu"))
     gold = []
     for corner in torch.eye(2):
@@ -557,7 +557,7 @@ def test_training_steers_both_objectives(make, monkeypatch):
 
 
 def _pretraining(algo, coef=0.7, size=6):
-    model, tokenizer = algo.parts.starting_model()
+    model, tokenizer = algo.parts.starting_model(frozen=True)
     encoder = algo.parts.encoder(tokenizer)
     return Pretraining(algo.parts, encoder, coef=coef, batch_size=size), algo._policy(model), encoder
 

@@ -21,7 +21,7 @@ KINDS = ("reward=scalar", "reward=qr")
 
 def _made(make, *options):
     algo = make("reward_model", *SMALL, *options)
-    _, tokenizer = algo.parts.starting_model()
+    _, tokenizer = algo.parts.starting_model(frozen=True)
     encoder = algo.parts.encoder(tokenizer)
     return algo, algo._score_model(encoder), encoder
 
@@ -124,7 +124,7 @@ def test_the_trunk_starts_from_what_was_named(make, tmp_path, trunk):
         spec.build(tokenizer, seed=seed).save_pretrained(tmp_path / name)
         tokenizer.save_pretrained(tmp_path / name)
     algo.parts.policy, spec.path, spec.config = str(tmp_path / "policy"), str(tmp_path / "base"), None
-    _, tokenizer = algo.parts.starting_model()
+    _, tokenizer = algo.parts.starting_model(frozen=True)
     model = algo._score_model(algo.parts.encoder(tokenizer))
     from mora.model.load import load_backbone
 
@@ -149,11 +149,11 @@ def test_a_base_that_is_made_is_the_trunk_as_it_is_made(make, tmp_path):
 def test_the_policy_is_not_trained_with_the_trunk(make, tmp_path, trunk):
     """Reference samples come from the policy as it was, whatever was done to the trunk."""
     algo = make("reward_model", *SMALL, "algo.steps=2", f"algo.trunk={trunk}")
-    model, tokenizer = algo.parts.starting_model()
+    model, tokenizer = algo.parts.starting_model(frozen=True)
     for part in (model, tokenizer):
         part.save_pretrained(tmp_path / "policy")
     algo.parts.policy = str(tmp_path / "policy")
-    before = {name: p.clone() for name, p in algo.parts.starting_model()[0].named_parameters()}
+    before = {name: p.clone() for name, p in algo.parts.starting_model(frozen=True)[0].named_parameters()}
     seen = {}
     original = algo._standardized
 

@@ -29,7 +29,7 @@ def _nll(model, encoder, rows) -> tuple[float, int]:
 
 def _made(make, *options):
     algo = make("sft", *SMALL, *options)
-    model, tokenizer = algo.parts.starting_model()
+    model, tokenizer = algo.parts.starting_model(frozen=True)
     return algo, model, algo.parts.encoder(tokenizer)
 
 

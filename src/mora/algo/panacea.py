@@ -64,7 +64,7 @@ class Panacea:
     def fit(self) -> dict[str, float]:
         """Train, write ``policy/`` and return the summary."""
         parts, runtime = self.parts, self.parts.runtime
-        model, tokenizer = parts.starting_model()
+        model, tokenizer = parts.starting_model(frozen=True)
         encoder = parts.encoder(tokenizer)
         panel = self._panel(model, encoder)
         policy = self._policy(model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, Literal
 
@@ -54,7 +54,7 @@ class RewardModel:
         parts, runtime = self.parts, self.parts.runtime
         reward = parts.reward
         assert reward is not None
-        policy, tokenizer = parts.starting_model()
+        policy, tokenizer = parts.starting_model(frozen=False)
         encoder = parts.encoder(tokenizer)
         model = self._score_model(encoder)
         rows = encoder.admit(parts.corpus.pairs["train"])
@@ -118,7 +118,7 @@ class RewardModel:
         source = parts.policy if self.trunk == "policy" and parts.policy else parts.model.path
         # without a source the base is made once more: the policy's own weights stay the reference
         built = None if source else parts.model.build(encoder.tokenizer, seed=parts.seed)
-        backbone: Any = load_backbone(source, parts.model) if source else built.base_model  # type: ignore[union-attr]
+        backbone: Any = load_backbone(source, replace(parts.model, quantization=None)) if source else built.base_model  # type: ignore[union-attr]
         return ScoreModel.new(
             backbone,
             encoder.tokenizer,

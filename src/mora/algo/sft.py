@@ -43,7 +43,7 @@ class SFT:
     def fit(self) -> dict[str, float]:
         """Train, write ``model/`` and return the summary."""
         parts, runtime = self.parts, self.parts.runtime
-        model, tokenizer = parts.starting_model()
+        model, tokenizer = parts.starting_model(frozen=False)
         encoder = parts.encoder(tokenizer)
         if parts.model.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

@@ -115,6 +115,7 @@ def _load(auto: Any, path: str | Path, spec: ModelSpec | None, revision: str | N
         options |= {"dtype": DTYPES[spec.dtype], "attn_implementation": spec.attention}
         if spec.quantization is not None:
             options["quantization_config"] = _quantization(spec)
+            options["device_map"] = {"": torch.cuda.current_device() if torch.cuda.is_available() else "cpu"}
     try:
         model, report = auto.from_pretrained(str(path), output_loading_info=True, **options)
     except (OSError, ValueError) as error:

@@ -33,7 +33,9 @@ def load_policy(
 ) -> tuple[Policy, PreTrainedTokenizerBase]:
     """Policy and tokenizer from the ``policy/`` folder of a run, in evaluation mode, without a critic."""
     settings, _ = read_settings(folder)
-    model = load_causal(base_of(folder), spec)
+    base = base_of(folder)
+    revision = spec.revision if spec is not None and base == spec.path else None
+    model = load_causal(base, spec, revision=revision)
     adapter = attach(model, settings, seed=0)
     adapter.load(folder)
     return Policy(model, adapter, None).to(device).eval(), load_tokenizer(folder)

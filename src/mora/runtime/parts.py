@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +43,21 @@ class Parts:
     preference: Sampler | None
     provenance: Mapping[str, str]  # ids of the runs that this one stands on
 
-    def starting_model(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-        """The policy to start from with its tokenizer; without one, the base model."""
+    def starting_model(self, *, frozen: bool) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        """The policy to start from with its tokenizer; without one, the base model.
+
+        Quantized, where the model says so, only when its weights stay ``frozen``.
+        """
+        spec = self.model if frozen else replace(self.model, quantization=None)
         if self.policy is None:
             tokenizer = self.model.tokenizer(self.corpus.tokenizer_texts(), words=self.corpus.words)
-            model = self.model.build(tokenizer, seed=self.seed)
-            return model.to(self.runtime.device), tokenizer  # type: ignore[arg-type]
-        tokenizer = load_tokenizer(self.policy)
-        return load_causal(self.policy, self.model).to(self.runtime.device), tokenizer  # type: ignore[arg-type]
+            model = spec.build(tokenizer, seed=self.seed)
+        else:
+            tokenizer = load_tokenizer(self.policy)
+            model = load_causal(self.policy, spec)
+        if spec.quantization is None:  # quantized weights were put in their place while they were loaded
+            model.to(self.runtime.device)  # type: ignore[arg-type]
+        return model, tokenizer
 
     def encoder(self, tokenizer: PreTrainedTokenizerBase) -> Encoder:
         """The encoder of this corpus' limits for one tokenizer."""
