@@ -17,6 +17,7 @@ from mora.evaluation import reward_model
 from mora.evaluation.front import Front
 from mora.evaluation.optimum import Optimum
 from mora.files import read_json, write_json, write_lines
+from mora.functional.risk import check
 from mora.model.policy import Policy
 from mora.model.stored import load_policy
 from mora.report.page import write_report
@@ -49,6 +50,7 @@ def load_corpus(config: Mapping[str, Any]) -> Corpus:
 def execute(stages: Sequence[Stage], cfg: DictConfig) -> None:
     """Run the stages that are not finished, one after another, on all processes."""
     quiet_libraries()
+    _refuse_without_meaning(stages[-1])
     runtime: Runtime = build(OmegaConf.to_container(cfg.runtime))
     for stage in stages:
         if not stage.finished or runtime.fresh:
@@ -63,6 +65,23 @@ def execute(stages: Sequence[Stage], cfg: DictConfig) -> None:
                 say(f"{stage.algo}: {folder.path}")
                 runtime.reseed()  # a stage finds the same state whether earlier ones ran here or were found
                 folder.finish(_run(stage, folder, runtime))
+
+
+def _refuse_without_meaning(stage: Stage) -> None:
+    """Refuse combinations of groups that mean nothing, before any stage is trained; say where two settings coincide.
+
+    Raises InputError.
+    """
+    if "risk" in stage.identity:
+        reward, risk = build(stage.config["reward"]), build(stage.config["risk"])
+        for warning in check(risk, reward.belief_kind, reward.width, reward.levels):
+            say(warning)
+    if "scalarize" in stage.identity and build(stage.config["scalarize"]).shares:
+        if build(stage.config["preference"]).unit == "row":
+            raise InputError(
+                "scalarize=tchebycheff_expected takes means over rows that share a preference, and preference=row "
+                "shares none: use preference=group or preference=batch"
+            )
 
 
 def _run(stage: Stage, folder: RunFolder, runtime: Runtime) -> dict[str, Any]:

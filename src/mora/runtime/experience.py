@@ -110,8 +110,9 @@ class Roller:
     ) -> None:
         self.parts, self.settings, self.panel, self.encoder = parts, settings, panel, encoder
         self.advantage, self.minibatches = advantage, minibatches
-        unit = parts.preference.unit  # type: ignore[union-attr]
-        if parts.scalarize.shares and (unit == "row" or (unit == "group" and settings.samples < 2)):  # type: ignore[union-attr]
+        assert parts.scalarize is not None and parts.preference is not None
+        unit = parts.preference.unit
+        if parts.scalarize.shares and (unit == "row" or (unit == "group" and settings.samples < 2)):
             raise InputError(
                 "scalarize=tchebycheff_expected takes means over rows that share a preference: set preference=group "
                 "with algo.rollout.samples of 2 or more, or preference=batch"
