@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mora.dataset.encode import Encoder, copy_chat_template
+from mora.dataset.encode import Encoder
 from mora.errors import InputError
 from mora.types import Row
 
@@ -164,26 +164,3 @@ def test_what_cannot_encode_is_told(make_tokenizer, keys, message):
         tokenizer.eos_token = None
     with pytest.raises(InputError, match=message):
         Encoder(tokenizer, 40, keys.get("max_response", 12), keys.get("overlong", "error")).prompt("how")
-
-
-def test_a_chat_template_is_copied_from_a_folder_or_a_file(make_tokenizer, tmp_path):
-    make_tokenizer("bytes").save_pretrained(tmp_path / "model")
-    (tmp_path / "own.jinja").write_text("{{ messages[0]['content'] }}")
-    tokenizer = make_tokenizer("words", template=None)
-    copy_chat_template(tokenizer, str(tmp_path / "model"))
-    assert tokenizer.chat_template == make_tokenizer("bytes").chat_template
-    copy_chat_template(tokenizer, str(tmp_path / "own.jinja"))
-    assert Encoder(tokenizer, 40, 12, "error").prompt("run") == tokenizer("run", add_special_tokens=False)["input_ids"]
-
-
-def test_a_chat_template_that_is_not_there_is_told(make_tokenizer, tmp_path):
-    tokenizer = make_tokenizer("words")
-    make_tokenizer("bytes", template=None).save_pretrained(tmp_path / "bare")
-    (tmp_path / "empty").mkdir()
-    for source, message in (
-        ("bare", "has no chat template either"),
-        ("empty", "no tokenizer there"),
-        ("x.jinja", "read"),
-    ):
-        with pytest.raises(InputError, match=f"model.chat_template=.*{source}: .*{message}"):
-            copy_chat_template(tokenizer, str(tmp_path / source))

@@ -7,7 +7,7 @@ row's own tokens does not: it weighs a token of a long answer less.
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -19,7 +19,7 @@ def clipped_surrogate_loss(
     *,
     clip: float,
     normalizer: float,
-) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
     """``-sum min(rho A, clip(rho, 1 +- clip) A) / normalizer`` (PPO, Schulman et al. 2017, eq. 7), and tokens clipped.
 
     ``advantages`` are scalarized already, so that clipping happens once.  The second value is the number of tokens

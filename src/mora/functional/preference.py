@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -60,7 +60,7 @@ class Sampler:
     is that paper's remark; the probability is our choice.
     """
 
-    unit: Literal["row", "group", "batch"]
+    unit: str  # row, group or batch
     vertex_probability: float
     concentration: float
 

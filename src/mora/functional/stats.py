@@ -27,8 +27,7 @@ def clustered_stderr(values: ArrayLike, clusters: ArrayLike) -> Floats:
         return np.full(rows.shape[1:], np.nan)
     sums = np.zeros((count, *rows.shape[1:]))
     np.add.at(sums, index, rows - rows.mean(0))
-    error: Floats = np.sqrt(count / (count - 1) * (sums**2).sum(0)) / len(rows)
-    return error
+    return np.asarray(np.sqrt(count / (count - 1) * (sums**2).sum(0)) / len(rows))
 
 
 def bootstrap_interval(

@@ -25,7 +25,7 @@ def test_yaml_keys_are_the_fields(settings):
 
 def test_sizes_and_held_out_prompts(corpus):
     assert {k: len(v) for k, v in corpus.supervised.items()} == {"train": 20_000, "test": 1000}
-    assert {k: len(v) for k, v in corpus.pairs.items()} == {"train": 24_000, "test": 2000}
+    assert {k: len(v) for k, v in corpus.pairs.items()} == {"train": 64_000, "test": 2000}
     prompts = {split: {row.prompt for row in rows} for split, rows in corpus.prompts.items()}
     assert {k: len(v) for k, v in prompts.items()} == {"train": 448, "test": 64}
     assert not prompts["train"] & prompts["test"]
