@@ -302,6 +302,15 @@ def test_the_chain_finishes_every_stage_with_its_product(chain):
     assert [len(read_lines(stage.path / "metrics.jsonl")) for stage in stages] == [2, 2, 2]
 
 
+def test_every_logged_metric_stands_in_the_table_of_metrics(chain):
+    page = (Path(__file__).parents[1] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    for stage in chain[1]:
+        for name in read_lines(stage.path / "metrics.jsonl")[0]:
+            objective = name.rpartition("/")[2]
+            general = f"{name.rpartition('/')[0]}/<objective>" if objective in ("cure", "care") else name
+            assert f"`{general}`" in page, f"docs/metrics.md does not explain {general} of {stage.algo}"
+
+
 def test_the_chain_writes_the_front_and_the_report(chain):
     path = last(chain).path
     table = read_json(path / "tables" / "front.json")
