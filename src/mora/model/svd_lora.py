@@ -4,7 +4,7 @@ For a Linear with frozen weight ``W0`` (d_out, d_in) and a row with preference `
 
     y = W0 x + scale * U diag(sigma_1..k, s w_1..M) V^T x
 
-U (d_out, k+M), V (d_in, k+M), sigma (k,) and s (scalar) are trained; w is given.  The dense update is never built.  U
+U (d_out, k+M), V (d_in, k+M), sigma (k,) and s (1,) are trained; w is given.  The dense update is never built.  U
 and V start as Normal(0, 1/d), sigma and s at zero: at the first step the adapted model is its base, bit for bit, and
 the gradient of sigma and s is not zero.
 """
@@ -73,7 +73,7 @@ class SVDLoRALinear(nn.Module):
         self.U = nn.Parameter(torch.empty(base.out_features, width, device=device))
         self.V = nn.Parameter(torch.empty(base.in_features, width, device=device))
         self.sigma = nn.Parameter(torch.zeros(rank, device=device))
-        self.s = nn.Parameter(torch.zeros((), device=device))
+        self.s = nn.Parameter(torch.zeros(1, device=device))  # one number; DeepSpeed cannot send a tensor without axes
 
     @torch.no_grad()
     def reset(self, generator: torch.Generator, std: float | None) -> None:

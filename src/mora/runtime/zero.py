@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 TAG = "zero"
 BUCKET = 2**26  # elements of one message between ranks
+ALIGNED = 1024  # DeepSpeed refuses a bucket that its alignment (2 elements a process group) does not divide
 
 
 def launched_with_deepspeed() -> bool:
@@ -93,6 +94,7 @@ class ZeroBackend:
         plugin.deepspeed_config["train_batch_size"] = "auto"
         # DeepSpeed allocates a whole bucket for every backward pass: 2 GB at its own default of 5e8 elements
         elements = sum(p.numel() for p in module.parameters() if p.requires_grad)
+        elements += -elements % ALIGNED
         config = plugin.deepspeed_config["zero_optimization"]
         sized = {
             key: min(elements, BUCKET) for key in ("reduce_bucket_size", "allgather_bucket_size") if key not in config
