@@ -77,7 +77,7 @@ def test_killed_and_continued_equals_uninterrupted(run, tmp_path, launcher):
 @pytest.mark.truth
 def test_sigterm_to_the_launcher_keeps_the_state(start, run, tmp_path):
     code, out, _ = run("torchrun", tmp_path / "whole")
-    process = start("torchrun", tmp_path / "cut", "--slow", 0.5)
+    process = start("torchrun", tmp_path / "cut", "--slow", 3)
     for line in process.stdout:
         if line == "step 1\n":
             process.send_signal(signal.SIGTERM)
