@@ -16,19 +16,21 @@ from mora.errors import InputError
 from mora.evaluation import reward_model
 from mora.evaluation.front import Front
 from mora.evaluation.optimum import Optimum
+from mora.evaluation.regret import Regret, with_limit
 from mora.files import read_json, write_json, write_lines
 from mora.functional.risk import check
 from mora.model.policy import Policy
-from mora.model.stored import load_policy
+from mora.model.stored import STANDARDIZATION, load_policy, load_unconditioned
 from mora.report.page import write_report
 from mora.reward.panel import GoldPanel, ModelPanel, Panel
+from mora.reward.standardization import Standardization
 from mora.runs import quiet_libraries
 from mora.runtime.console import say
 from mora.runtime.devices import Runtime
 from mora.runtime.folder import RunFolder
 from mora.runtime.parts import Parts
 from mora.settings.identity import canonical_json
-from mora.stages import GOLD, PRODUCT, Stage, texts
+from mora.stages import GOLD, MAKER, PRODUCT, Stage, texts
 
 
 def build(section: Any, **more: Any) -> Any:
@@ -101,7 +103,8 @@ def _run(stage: Stage, folder: RunFolder, runtime: Runtime) -> dict[str, Any]:
         **{name: build(config[name]) if name in stage.identity else None for name in _COMPOSED},
     )
     summary = build(config["algo"], _partial_=True)(parts=parts).fit()
-    runtime.on_main(lambda: measure(folder, config, config["evaluation"], seed=0))
+    if stage.algo != MAKER["policy"]:  # a fine-tuned model is measured by what is trained on it
+        runtime.on_main(lambda: measure(folder, config, config["evaluation"], seed=0))
     runtime.on_main(lambda: report(folder))
     return dict(summary)
 
@@ -137,10 +140,17 @@ def _record_data(folder: RunFolder, corpus: Corpus, runtime: Runtime) -> None:
 
 
 def measure(folder: RunFolder, config: Mapping[str, Any], evaluation: Mapping[str, Any], *, seed: int) -> None:
-    """Write the tables of a run: what ``evaluation`` names for a policy, the quality of a reward model."""
-    if (folder.path / "policy").is_dir():
+    """Write the tables of a run: what ``evaluation`` names for a policy, the quality of a reward model.
+
+    Raises InputError where the evaluation does not fit the run.
+    """
+    if (folder.path / "policy").is_dir() or (folder.path / "model").is_dir():
         evaluator = build(evaluation)
-        if isinstance(evaluator, Optimum):
+        if isinstance(evaluator, Regret):
+            _measure_regret(folder, config, evaluator)
+        elif not (folder.path / "policy").is_dir():
+            raise InputError(f"{folder.path}: a policy without an adapter has no front; use evaluation=regret")
+        elif isinstance(evaluator, Optimum):
             _measure_optimum(folder, config, evaluator, seed=seed)
         else:
             _measure_front(folder, config, evaluator, seed=seed)
@@ -188,9 +198,52 @@ def _measure_optimum(folder: RunFolder, config: Mapping[str, Any], evaluator: Op
     if not front.is_file():
         raise InputError(f"{front} does not exist; measure the front first: python -m mora.evaluate run={folder.path}")
     corpus, policy, encoder = _policy(folder, config)
-    kl_coef = config["algo"]["rollout"]["kl_coef"]
+    kl_coef = config["algo"]["kl_coef"]
     table = evaluator.measure(policy, encoder, corpus, read_json(front), kl_coef=kl_coef, seed=seed)
     write_json(folder.tables / "optimum.json", {"run": folder.id} | table)
+
+
+def _measure_regret(folder: RunFolder, config: Mapping[str, Any], evaluator: Regret) -> None:
+    steered = (folder.path / "policy").is_dir()
+    kl_coef = evaluator.kl_coef if evaluator.kl_coef is not None else config["algo"].get("kl_coef")
+    if kl_coef is None:
+        raise InputError(f"{folder.path}: was trained without a KL term; say evaluation.kl_coef=...")
+    if steered:
+        corpus, policy, encoder = _policy(folder, config)
+    else:
+        corpus = load_corpus(config)
+        policy, tokenizer = load_unconditioned(folder.path / "model", _device())
+        encoder = corpus.encoder(tokenizer)
+    table = evaluator.measure(
+        policy,
+        encoder,
+        corpus,
+        _judges(folder, config, corpus),
+        steered=steered,
+        risk=build(config["risk"]),
+        scalarize=build(config["scalarize"]),
+        kl_coef=kl_coef,
+    )
+    if evaluator.limit is not None:
+        beside = next((p for p in (Path(evaluator.limit), folder.path.parent / evaluator.limit) if p.is_dir()), None)
+        other = None if beside is None else beside / "tables" / "regret.json"
+        if other is None or not other.is_file():
+            raise InputError(f"evaluation.limit={evaluator.limit}: no run with tables/regret.json; measure it first")
+        table = with_limit(table, read_json(other), other.parents[1].name)
+    write_json(folder.tables / "regret.json", {"run": folder.id} | table)
+
+
+def _judges(folder: RunFolder, config: Mapping[str, Any], corpus: Corpus) -> dict[str, Panel]:
+    """The rewards that a policy is held against: gold, and the model that trained it; what trained has its units."""
+    assert corpus.world is not None
+    judges: dict[str, Panel] = {"gold": GoldPanel(corpus.world).select(corpus.objectives)}
+    reward = reward_folder(folder, config)
+    if reward is not None:
+        judges["reward"] = ModelPanel.load(reward, _device()).select(corpus.objectives)
+    units = folder.path / "policy" / STANDARDIZATION
+    if units.is_file():
+        judges["gold" if reward is None else "reward"].standardization = Standardization.read(read_json(units))
+    return judges
 
 
 def reward_folder(folder: RunFolder, config: Mapping[str, Any]) -> Path | None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 BeliefKind = Literal["point", "quantile", "member"]
+TokenKind = Literal["bytes", "words", "closed"]  # byte-level BPE; a token per word; nothing but the words and an end
 
 
 def content_id(*texts: str) -> int:

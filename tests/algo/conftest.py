@@ -87,7 +87,7 @@ def corpus(objectives: int, max_response: int) -> Corpus:
         fingerprint="0",
         max_prompt=8,
         max_response=max_response,
-        words=True,
+        tokens="words",
         world=world,  # type: ignore[arg-type]
     )
 

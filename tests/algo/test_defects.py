@@ -33,8 +33,8 @@ SMALL = (
     "algo.minibatches=2",
     "algo.rollout.prompts=4",
     "algo.rollout.samples=2",
-    "algo.rollout.reference_prompts=8",
-    "algo.rollout.reference_samples=2",
+    "algo.reference_prompts=8",
+    "algo.reference_samples=2",
     "algo.critic_width=8",
 )
 
@@ -45,7 +45,7 @@ def prepared(algo, step: int = 0):
     encoder = algo.parts.encoder(tokenizer)
     panel = algo._panel(model, encoder)
     policy = algo._policy(model)
-    roller = Roller(algo.parts, algo.rollout, panel, encoder, algo.advantage, algo.minibatches)
+    roller = algo._roller(panel, encoder)
     return policy, encoder, roller.roll_out(policy, algo.parts.corpus.prompts["train"][:4], step)
 
 
@@ -235,7 +235,7 @@ def test_a_target_name_matches_inside_other_names():
 @pytest.fixture
 def shared_end() -> Encoder:
     """An encoder whose tokenizer pads with the end token and knows only some words."""
-    tokenizer = train_words(["a b c d"])
+    tokenizer = train_words(["a b c d"], closed=False)
     tokenizer.pad_token = tokenizer.eos_token
     return Encoder(tokenizer, 8, 6, "error")
 
@@ -262,7 +262,7 @@ def test_answers_are_sampled_from_another_distribution_than_the_one_differentiat
     policy.model.generation_config.update(top_k=1, temperature=0.1, do_sample=True, max_new_tokens=2, eos_token_id=9)
     model, _ = algo.parts.starting_model(frozen=True)
     panel = algo._panel(model, encoder)
-    roller = Roller(algo.parts, algo.rollout, panel, encoder, algo.advantage, algo.minibatches)
+    roller = algo._roller(panel, encoder)
     again = roller.roll_out(policy, algo.parts.corpus.prompts["train"][:4], 0)
     assert torch.equal(again.ids, experience.ids)
 
@@ -321,14 +321,14 @@ def test_the_score_clip_limits_the_kl_term_too():
 
 def test_the_score_clip_of_a_rollout_leaves_the_kl_term_alone(make):
     """The same in a rollout: rewards within the clip, token rewards not."""
-    algo = make("panacea", *SMALL, "algo.rollout.score_clip=0.1", "algo.rollout.kl_coef=50.0")
+    algo = make("panacea", *SMALL, "algo.rollout.score_clip=0.1", "algo.kl_coef=50.0")
     model, tokenizer = algo.parts.starting_model(frozen=True)
     encoder = algo.parts.encoder(tokenizer)
     panel, policy = algo._panel(model, encoder), algo._policy(model)
     with torch.no_grad():
         for value in policy.adapter.singular_values():
             value.add_(0.5)
-    roller = Roller(algo.parts, algo.rollout, panel, encoder, algo.advantage, algo.minibatches)
+    roller = algo._roller(panel, encoder)
     experience = roller.roll_out(policy, algo.parts.corpus.prompts["train"][:4], 1)
     assert experience.rewards.abs().max() <= 0.1
     assert experience.returns.abs().max() > 1.0

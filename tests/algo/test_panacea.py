@@ -27,8 +27,8 @@ SMALL = (
     "algo.minibatches=2",
     "algo.rollout.prompts=4",
     "algo.rollout.samples=4",
-    "algo.rollout.reference_prompts=16",
-    "algo.rollout.reference_samples=2",
+    "algo.reference_prompts=16",
+    "algo.reference_samples=2",
     "algo.critic_width=16",
     "algo.schedule=constant",
 )
@@ -79,7 +79,7 @@ def prepared(algo, monkeypatch=None, step: int = 0, *, rows: int = 4, move: floa
         with torch.no_grad():
             for value in [*policy.adapter.singular_values(), policy.critic.body[-1].weight]:
                 value.add_(move * torch.randn(value.shape, generator=generator))
-    roller = Roller(algo.parts, algo.rollout, panel, encoder, algo.advantage, algo.minibatches)
+    roller = algo._roller(panel, encoder)
     experience = roller.roll_out(policy, algo.parts.corpus.prompts["train"][:rows], step)
     return policy, roller, experience
 
@@ -182,7 +182,7 @@ def test_advantages_are_the_weighted_sum_of_those_of_the_objectives(make, object
                 _lists(experience.ref_logps[b]),
                 _lists(experience.values[b, :, m]),
                 length,
-                kl_coef=algo.rollout.kl_coef,
+                kl_coef=algo.kl_coef,
                 lam=0.95,
             )
             total = [x + float(experience.preference[b, m]) * a for x, a in zip(total, advantages, strict=True)]
@@ -376,7 +376,7 @@ def _plain_ppo(algo):
                 _lists(ref[b]),
                 _lists(old_values[b]),
                 length,
-                kl_coef=settings.kl_coef,
+                kl_coef=algo.kl_coef,
                 lam=0.95,
             )
             advantages[b, :length], returns[b, :length] = torch.tensor(a), torch.tensor(r)
@@ -426,7 +426,7 @@ def test_a_nonlinear_gain_has_a_critic_of_its_own(make, monkeypatch, options):
     gain = algo.parts.scalarize(last.rewards, last.preference)
     assert torch.allclose(last.gains, gain)
     token = torch.zeros_like(last.old_logps)
-    token -= algo.rollout.kl_coef * (last.old_logps - last.ref_logps) * last.response
+    token -= algo.kl_coef * (last.old_logps - last.ref_logps) * last.response
     token[torch.arange(len(gain)), last.response.sum(-1) - 1] += gain
     advantages, returns = gae(token[..., None], last.values, last.response, gamma=1.0, lam=0.95)
     assert torch.allclose(last.advantages, advantages[..., 0], atol=1e-5)
@@ -531,7 +531,7 @@ def test_training_steers_both_objectives(make, monkeypatch):
         *options,
         "algo.steps=14",
         "algo.rollout.prompts=16",
-        "algo.rollout.kl_coef=0.02",
+        "algo.kl_coef=0.02",
         "algo.singular_lr=0.03",
     )
     policy, _ = trained(algo, monkeypatch)

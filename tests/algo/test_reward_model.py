@@ -119,7 +119,7 @@ def test_an_objective_without_label_in_a_batch_costs_nothing(make):
 def test_the_trunk_starts_from_what_was_named(make, tmp_path, trunk):
     algo = make("reward_model", *SMALL, f"algo.trunk={trunk}")
     spec = algo.parts.model
-    tokenizer = spec.tokenizer(algo.parts.corpus.tokenizer_texts(), words=True)
+    tokenizer = spec.tokenizer(algo.parts.corpus.tokenizer_texts(), tokens="words")
     for name, seed in (("policy", 1), ("base", 2)):
         spec.build(tokenizer, seed=seed).save_pretrained(tmp_path / name)
         tokenizer.save_pretrained(tmp_path / name)
@@ -136,7 +136,7 @@ def test_the_trunk_starts_from_what_was_named(make, tmp_path, trunk):
 def test_a_base_that_is_made_is_the_trunk_as_it_is_made(make, tmp_path):
     """Also when the policy was trained: it stands on disk, the base only in the configuration."""
     algo = make("reward_model", *SMALL, "algo.trunk=base")
-    tokenizer = algo.parts.model.tokenizer(algo.parts.corpus.tokenizer_texts(), words=True)
+    tokenizer = algo.parts.model.tokenizer(algo.parts.corpus.tokenizer_texts(), tokens="words")
     for part in (algo.parts.model.build(tokenizer, seed=5), tokenizer):
         part.save_pretrained(tmp_path / "policy")
     algo.parts.policy = str(tmp_path / "policy")

@@ -225,5 +225,5 @@ def test_tokenizer_texts_leave_the_test_set_out(tmp_path):
     corpus = _load(tmp_path / "a.jsonl", rows=_many(60), test_share=0.3)
     texts, held_out = list(corpus.tokenizer_texts()), {row.prompt for row in corpus.prompts["test"]}
     assert len(texts) == len(set(texts)) and held_out and not held_out & set(texts)
-    corpus.words = True
+    corpus.tokens = "words"
     assert held_out < set(corpus.tokenizer_texts())

@@ -106,7 +106,7 @@ def test_exporting_twice_and_saving_again_by_peft_change_nothing(make_policy, si
     ("kind", "tied", "head"), [("llama", False, True), ("qwen2", True, True), ("llama", True, False)]
 )
 def test_a_merged_folder_gives_the_live_logits(make_policy, simplex, tmp_path, kind, tied, head):
-    tokenizer = train_words(["a b c"])
+    tokenizer = train_words(["a b c"], closed=False)
     for n, preference in enumerate(simplex(3)):
         policy = make_policy(kind, tied=tied, head=head).eval()
         live = _live(policy, preference)

@@ -49,7 +49,7 @@ def spec(**changed) -> ModelSpec:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A model folder with its tokenizer."""
-    tokenizer = spec().tokenizer(TEXTS, words=True)
+    tokenizer = spec().tokenizer(TEXTS, tokens="words")
     spec().build(tokenizer, seed=0).save_pretrained(tmp_path / "base")
     tokenizer.save_pretrained(tmp_path / "base")
     return tmp_path / "base"
@@ -67,7 +67,7 @@ def test_an_unknown_precision_is_refused():
 
 
 def test_a_made_model_takes_its_tokens_from_the_tokenizer():
-    tokenizer = spec().tokenizer(TEXTS, words=True)
+    tokenizer = spec().tokenizer(TEXTS, tokens="words")
     model = spec().build(tokenizer, seed=0)
     assert model.get_input_embeddings().weight.shape[0] == len(tokenizer) == 16
     config = model.config
@@ -76,7 +76,7 @@ def test_a_made_model_takes_its_tokens_from_the_tokenizer():
 
 
 def test_weights_are_drawn_from_the_seed_alone_and_leave_the_generator_alone():
-    tokenizer = spec().tokenizer(TEXTS, words=True)
+    tokenizer = spec().tokenizer(TEXTS, tokens="words")
     torch.manual_seed(5)
     before = torch.get_rng_state()
     one = spec().build(tokenizer, seed=0).state_dict()
@@ -88,22 +88,22 @@ def test_weights_are_drawn_from_the_seed_alone_and_leave_the_generator_alone():
 
 
 def test_the_tokenizer_is_by_words_or_by_bytes():
-    assert len(spec().tokenizer(TEXTS, words=True)) == 16
-    assert len(spec().tokenizer(TEXTS, words=False)) > 256
+    assert len(spec().tokenizer(TEXTS, tokens="words")) == 16
+    assert len(spec().tokenizer(TEXTS, tokens="bytes")) > 256
     with pytest.raises(InputError, match="model.vocab_size"):
-        spec(vocab_size=None).tokenizer(TEXTS, words=False)
+        spec(vocab_size=None).tokenizer(TEXTS, tokens="bytes")
 
 
 def test_a_chat_template_is_copied_when_named(tmp_path):
     (tmp_path / "mine.jinja").write_text("{{ messages[0]['content'] }}")
-    tokenizer = spec(chat_template=str(tmp_path / "mine.jinja")).tokenizer(TEXTS, words=True)
+    tokenizer = spec(chat_template=str(tmp_path / "mine.jinja")).tokenizer(TEXTS, tokens="words")
     assert tokenizer.chat_template == "{{ messages[0]['content'] }}"
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_precision_asked_for(folder, dtype):
     loaded = spec(path=str(folder), config=None, dtype=dtype)
-    tokenizer = loaded.tokenizer([], words=True)
+    tokenizer = loaded.tokenizer([], tokens="words")
     assert loaded.build(tokenizer, seed=0).dtype == getattr(torch, dtype)
     assert spec(dtype=dtype).build(tokenizer, seed=0).dtype == getattr(torch, dtype)
 
@@ -176,7 +176,7 @@ def _stored(folder: Path, base: str) -> Path:
             value.add_(0.5)
     place = folder.parent / "run" / "policy"
     adapter.save(place, base=base_reference(base, place))
-    train_words(TEXTS).save_pretrained(place)
+    train_words(TEXTS, closed=False).save_pretrained(place)
     return place
 
 

@@ -20,7 +20,7 @@ from mora.reward.quantile import Quantile
 from mora.reward.scalar import Scalar
 
 WORDS = "the cat sat on a mat and looked at the rose for an hour ."
-TOKENIZER = train_words([WORDS])
+TOKENIZER = train_words([WORDS], closed=False)
 SIZES = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 16}
 SHAPES = {
     "llama": SIZES | {"intermediate_size": 32},

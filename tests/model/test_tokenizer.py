@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from transformers import AutoTokenizer
 
@@ -17,7 +19,7 @@ def _ids(tokenizer, text: str) -> list[int]:
 
 
 def test_a_word_is_a_token_and_an_unknown_one_is_unk():
-    tokenizer = train_words(TEXTS)
+    tokenizer = train_words(TEXTS, closed=False)
     words = {word for text in TEXTS for word in text.split()}
     assert len(tokenizer) == len(words) + 5  # bos, eos, pad, unk and the mark of the answer
     assert tokenizer.decode(_ids(tokenizer, TEXTS[1])) == TEXTS[1]
@@ -26,7 +28,7 @@ def test_a_word_is_a_token_and_an_unknown_one_is_unk():
 
 
 def test_the_special_tokens_are_five_different_ones():
-    tokenizer = train_words(TEXTS)
+    tokenizer = train_words(TEXTS, closed=False)
     ids = [tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.unk_token_id]
     assert len({*ids, tokenizer.convert_tokens_to_ids(ANSWER)}) == 5
 
@@ -39,7 +41,9 @@ def test_byte_level_text_round_trips(text):
     assert tokenizer.decode(ids, clean_up_tokenization_spaces=False) == text
 
 
-@pytest.mark.parametrize("train", [train_words, lambda texts: train_bpe(texts, 300)], ids=["words", "bpe"])
+@pytest.mark.parametrize(
+    "train", [partial(train_words, closed=False), lambda texts: train_bpe(texts, 300)], ids=["words", "bpe"]
+)
 def test_the_template_puts_the_mark_of_the_answer_after_the_prompt(train):
     tokenizer = train(TEXTS)
     chat = tokenizer.apply_chat_template(
@@ -50,7 +54,7 @@ def test_the_template_puts_the_mark_of_the_answer_after_the_prompt(train):
 
 
 def test_a_whole_conversation_ends_with_the_end_token():
-    tokenizer = train_words(TEXTS)
+    tokenizer = train_words(TEXTS, closed=False)
     turns = [{"role": "user", "content": TEXTS[0]}, {"role": "assistant", "content": "water the rose"}]
     chat = tokenizer.apply_chat_template(turns, return_dict=False)
     encoder = Encoder(tokenizer, 20, 20, "error")
@@ -59,7 +63,7 @@ def test_a_whole_conversation_ends_with_the_end_token():
 
 
 def test_saving_and_loading_keeps_ids_and_template(tmp_path):
-    tokenizer = train_words(TEXTS)
+    tokenizer = train_words(TEXTS, closed=False)
     tokenizer.save_pretrained(tmp_path)
     again = load_tokenizer(tmp_path)
     assert again.chat_template == tokenizer.chat_template
@@ -70,27 +74,27 @@ def test_saving_and_loading_keeps_ids_and_template(tmp_path):
 
 
 def test_the_same_texts_give_the_same_tokenizer():
-    one, two = train_words(TEXTS), train_words(TEXTS)
+    one, two = train_words(TEXTS, closed=False), train_words(TEXTS, closed=False)
     assert one.get_vocab() == two.get_vocab()
 
 
 def test_a_template_is_copied_from_a_file_or_another_tokenizer(tmp_path):
     (tmp_path / "t.jinja").write_text("{{ bos_token }}hello")
-    tokenizer = train_words(TEXTS)
+    tokenizer = train_words(TEXTS, closed=False)
     copy_chat_template(tokenizer, str(tmp_path / "t.jinja"))
     assert tokenizer.chat_template == "{{ bos_token }}hello"
-    train_words(TEXTS).save_pretrained(tmp_path / "other")
+    train_words(TEXTS, closed=False).save_pretrained(tmp_path / "other")
     copy_chat_template(tokenizer, str(tmp_path / "other"))
-    assert tokenizer.chat_template == train_words(TEXTS).chat_template
+    assert tokenizer.chat_template == train_words(TEXTS, closed=False).chat_template
 
 
 def test_a_source_without_template_is_refused(tmp_path):
-    tokenizer = train_words(TEXTS)
+    tokenizer = train_words(TEXTS, closed=False)
     with pytest.raises(InputError, match="cannot be read"):
         copy_chat_template(tokenizer, str(tmp_path / "no.jinja"))
     with pytest.raises(InputError, match="no tokenizer can be loaded"):
         copy_chat_template(tokenizer, str(tmp_path))
-    plain = train_words(TEXTS)
+    plain = train_words(TEXTS, closed=False)
     plain.chat_template = None
     plain.save_pretrained(tmp_path / "plain")
     with pytest.raises(InputError, match="has no chat template"):
@@ -98,9 +102,9 @@ def test_a_source_without_template_is_refused(tmp_path):
 
 
 def test_a_template_with_tokens_that_the_tokenizer_lacks_is_refused(tmp_path):
-    other = train_words(TEXTS)
+    other = train_words(TEXTS, closed=False)
     other.add_special_tokens({"eos_token": "<|end of turn|>"})
     other.chat_template = "{{ messages[0]['content'] }}<|end of turn|>"
     other.save_pretrained(tmp_path / "other")
     with pytest.raises(InputError, match="end of turn.*does not know"):
-        copy_chat_template(train_words(TEXTS), str(tmp_path / "other"))
+        copy_chat_template(train_words(TEXTS, closed=False), str(tmp_path / "other"))

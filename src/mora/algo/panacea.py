@@ -18,12 +18,10 @@ from transformers import PreTrainedModel
 
 from mora.dataset.encode import Encoder
 from mora.dataset.order import batch
-from mora.files import new_folder
 from mora.functional.policy import clipped_surrogate_loss, clipped_value_loss
-from mora.model.policy import Critic, Policy
-from mora.model.stored import base_reference
-from mora.model.svd_lora import AdapterSettings, attach, enable_gradient_checkpointing
+from mora.model.policy import Policy
 from mora.reward.panel import Panel
+from mora.runtime.actor import conditioned_policy, save_policy, standardized_panel
 from mora.runtime.engine import Engine
 from mora.runtime.experience import Experience, Roller, RolloutSettings
 from mora.runtime.parts import Parts
@@ -41,6 +39,9 @@ class Panacea:
     parts: Parts
     adapter: dict[str, Any]
     rollout: RolloutSettings
+    kl_coef: float
+    reference_prompts: int
+    reference_samples: int
     advantage: Callable[..., tuple[Tensor, Tensor]]
     steps: int
     epochs: int
@@ -69,7 +70,7 @@ class Panacea:
         panel = self._panel(model, encoder)
         policy = self._policy(model)
         engine = self._engine(policy)
-        roller = Roller(parts, self.rollout, panel, encoder, self.advantage, self.minibatches)
+        roller = self._roller(panel, encoder)
         ptx = Pretraining(parts, encoder, coef=self.ptx_coef, batch_size=self.ptx_batch_size)
         rows = parts.corpus.prompts["train"]
         loop = parts.loop(engine, self.steps)
@@ -91,11 +92,7 @@ class Panacea:
                     ]
                     metrics |= engine.descend(closures) | self._update_metrics(runtime.sum(tally), experience)
             loop.log(metrics)
-        if runtime.main:
-            with new_folder(parts.folder.path / "policy") as folder:
-                policy.adapter.save(folder, base=base_reference(parts.policy or parts.model.path or "", folder))
-                tokenizer.save_pretrained(folder)
-        runtime.barrier()
+        save_policy(parts, policy, tokenizer, panel)
         engine.close()
         return {}
 
@@ -117,22 +114,22 @@ class Panacea:
         return surrogate + self.value_coef * value_loss
 
     def _panel(self, model: PreTrainedModel, encoder: Encoder) -> Panel:
-        panel = self.parts.panel()
-        if not panel.standardized:
-            self.rollout.standardize(panel, model, encoder, self.parts)
-        return panel
+        prompts, samples = self.reference_prompts, self.reference_samples
+        return standardized_panel(self.parts, model, encoder, prompts=prompts, samples=samples)
 
     def _policy(self, model: PreTrainedModel) -> Policy:
-        parts = self.parts
-        objectives = len(parts.corpus.objectives)
-        settings = AdapterSettings(**self.adapter, objectives=list(parts.corpus.objectives))
-        adapter = attach(model, settings, seed=parts.seed)
-        if parts.model.gradient_checkpointing:
-            enable_gradient_checkpointing(model, adapter)
-        streams = objectives if parts.scalarize.linear else 1  # type: ignore[union-attr]
-        critic = Critic(model.config.hidden_size, objectives, streams, self.critic_width)
-        critic.reset(torch.Generator().manual_seed(parts.seed))
-        return Policy(model, adapter, critic).to(parts.runtime.device)
+        return conditioned_policy(self.parts, model, self.adapter, critic_width=self.critic_width)
+
+    def _roller(self, panel: Panel, encoder: Encoder) -> Roller:
+        return Roller(
+            self.parts,
+            self.rollout,
+            panel,
+            encoder,
+            kl_coef=self.kl_coef,
+            advantage=self.advantage,
+            minibatches=self.minibatches,
+        )
 
     def _engine(self, policy: Policy) -> Engine:
         assert policy.critic is not None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mora.dataset.encode import Encoder, Overlong
-from mora.types import Row
+from mora.types import Row, TokenKind
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -42,7 +42,7 @@ class Corpus:
     max_prompt: int  # tokens, chat template included
     max_response: int  # tokens, end token included
     overlong: Overlong = "error"  # what to do with a longer answer
-    words: bool = False  # a tokenizer made for this corpus is word-level
+    tokens: TokenKind = "bytes"  # what a tokenizer made for this corpus knows
     world: World | None = None
     notes: list[str] = field(default_factory=list)  # things that the user should be told
     quarantine: list[Rejected] = field(default_factory=list)
@@ -50,7 +50,7 @@ class Corpus:
     def tokenizer_texts(self) -> Iterator[str]:
         """The texts that a tokenizer is made from: train; word-level: test too, so that no word is unknown."""
         seen: set[str] = set()
-        for split in SPLITS if self.words else ("train",):
+        for split in SPLITS if self.tokens != "bytes" else ("train",):
             for row in (*self.prompts[split], *self.supervised[split], *self.pairs[split]):
                 for text in (row.prompt, *row.responses):
                     if text not in seen:

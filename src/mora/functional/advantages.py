@@ -26,7 +26,7 @@ def token_rewards(
     penalty = -kl_coef * (old_logps - ref_logps) * mask
     rewards = penalty[..., None].expand(*mask.shape, score.shape[-1]).clone()
     last = (lengths - 1)[:, None, None].expand(-1, 1, score.shape[-1])
-    return rewards.scatter_add(1, last, score[:, None, :])
+    return rewards.scatter_add(1, last, score[:, None, :].to(rewards.dtype))
 
 
 def gae(

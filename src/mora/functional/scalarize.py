@@ -87,7 +87,12 @@ class TchebycheffExpected:
             raise ValueError(
                 "expected Tchebycheff needs at least two rows with the same preference: preference=group or batch"
             )
-        means = torch.zeros_like(shared).index_add_(0, index, rewards) / count[:, None]
+        means = torch.zeros_like(shared).index_add_(0, index, rewards.to(shared)) / count[:, None]
         least = _gaps(means, shared, self.ideal).argmin(-1)[index, None]
         weighted = preference * rewards
         return weighted.gather(-1, least).squeeze(-1) + self.augment * weighted.sum(-1)
+
+    def value(self, expected: Float[Tensor, "B M"], preference: Float[Tensor, "B M"]) -> Float[Tensor, " B"]:
+        """``min_i w_i (E r_i - z_i) + rho sum_i w_i (E r_i - z_i)`` of known expectations: the utility itself."""
+        gaps = _gaps(expected, preference, self.ideal)
+        return gaps.amin(-1) + self.augment * gaps.sum(-1)

@@ -37,7 +37,7 @@ class RewardHead(nn.Module):
     def forward(self, pooled: Tensor) -> Tensor:
         """Raw outputs (B, M, W) in fp32 of pooled hidden states (B, H)."""
         with torch.autocast(device_type=pooled.device.type, enabled=False):
-            raw: Tensor = self.linear(pooled.float())
+            raw: Tensor = self.linear(pooled.to(self.linear.weight.dtype))
         return raw.view(-1, self.objectives, self.width)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> RewardHead:

@@ -21,6 +21,7 @@ from transformers import (
 
 from mora.errors import InputError
 from mora.model.tokenizer import copy_chat_template, train_bpe, train_words
+from mora.types import TokenKind
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -50,12 +51,12 @@ class ModelSpec:
         if self.dtype not in DTYPES:
             raise InputError(f"model.dtype={self.dtype}: use one of {', '.join(DTYPES)}")
 
-    def tokenizer(self, texts: Iterable[str], *, words: bool) -> PreTrainedTokenizerBase:
-        """The model's tokenizer; for a model that is made, one trained on ``texts`` (``words``: a token per word)."""
+    def tokenizer(self, texts: Iterable[str], *, tokens: TokenKind) -> PreTrainedTokenizerBase:
+        """The model's tokenizer; for a model that is made, one of kind ``tokens`` trained on ``texts``."""
         if self.path is not None:
             tokenizer = load_tokenizer(self.path, self.revision)
-        elif words:
-            tokenizer = train_words(texts)
+        elif tokens != "bytes":
+            tokenizer = train_words(texts, closed=tokens == "closed")
         else:
             if self.vocab_size is None:
                 raise InputError(

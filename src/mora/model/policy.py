@@ -15,19 +15,23 @@ from mora.types import Prompts
 
 
 def token_logps(logits: Tensor, tokens: Tensor) -> Tensor:
-    """``log pi(token)`` for logits (B, T, V) and tokens (B, T), computed in fp32: (B, T) nats."""
-    logits = logits.float()
+    """``log pi(token)`` for logits (B, T, V) and tokens (B, T), computed in fp32 or better: (B, T) nats."""
+    logits = _precise(logits)
     return logits.gather(-1, tokens[..., None]).squeeze(-1) - logits.logsumexp(-1)
 
 
 def entropy(logits: Tensor) -> Tensor:
     """Entropy of the next-token distribution in nats: (B, T, V) -> (B, T)."""
-    logs = logits.float().log_softmax(-1)
+    logs = _precise(logits).log_softmax(-1)
     return -(logs.exp() * logs).sum(-1)
 
 
+def _precise(logits: Tensor) -> Tensor:
+    return logits if logits.dtype == torch.float64 else logits.float()
+
+
 class Critic(nn.Module):
-    """Values of C streams from hidden states and the preference of the row: (B, T, H), (B, M) -> (B, T, C), fp32.
+    """Values of C streams from hidden states and the preference of the row: (B, T, H), (B, M) -> (B, T, C).
 
     It reads detached features of the policy, so it costs no pass of its own and does not move the policy.
     """
@@ -55,9 +59,9 @@ class Critic(nn.Module):
         last.weight.zero_()
 
     def forward(self, hidden: Tensor, preference: Tensor) -> Tensor:
-        """Value of each stream after each position."""
-        features = self.norm(hidden.detach().float())
-        rows = preference.float()[:, None, :].expand(-1, hidden.shape[1], -1)
+        """Value of each stream after each position, in the precision of the critic's own weights (fp32)."""
+        features = self.norm(hidden.detach().to(self.norm.weight.dtype))
+        rows = preference.to(features)[:, None, :].expand(-1, hidden.shape[1], -1)
         return self.body(torch.cat([features, rows], dim=-1))
 
 
@@ -68,6 +72,7 @@ class Forward:
     logps: Tensor  # (B, T)
     entropy: Tensor  # (B, T), no gradient
     values: Tensor | None  # (B, T, C): value before each response token
+    distribution: Tensor | None  # (B, T+1, V): log-probabilities of every next token, from before the first one on
 
 
 class Policy(nn.Module):
@@ -83,19 +88,34 @@ class Policy(nn.Module):
         self.adapter = adapter
 
     def forward(
-        self, ids: Tensor, mask: Tensor, preference: Tensor, *, response: int, with_values: bool = True
+        self,
+        ids: Tensor,
+        mask: Tensor,
+        preference: Tensor | None,
+        *,
+        response: int,
+        with_values: bool = True,
+        with_distribution: bool = False,
     ) -> Forward:
-        """Log-probabilities (and values) of the last ``response`` tokens at one preference per row."""
-        with self.adapter.using(preference):
-            return self._pass(ids, mask, response, preference if with_values else None)
+        """Log-probabilities (and values) of the last ``response`` tokens at one preference per row.
+
+        Without a preference, those of the base model: the same weights with the adapter off.
+        """
+        with self._at(preference):
+            return self._pass(ids, mask, response, preference if with_values else None, with_distribution)
+
+    def _at(self, preference: Tensor | None) -> AbstractContextManager[None]:
+        return self.adapter.off() if preference is None else self.adapter.using(preference)
 
     @torch.no_grad()
     def reference(self, ids: Tensor, mask: Tensor, *, response: int) -> Tensor:
         """Log-probabilities (B, T) of the base model: the same weights with the adapter off."""
         with self.adapter.off():
-            return self._pass(ids, mask, response, None).logps
+            return self._pass(ids, mask, response, None, False).logps
 
-    def _pass(self, ids: Tensor, mask: Tensor, response: int, preference: Tensor | None) -> Forward:
+    def _pass(
+        self, ids: Tensor, mask: Tensor, response: int, preference: Tensor | None, with_distribution: bool
+    ) -> Forward:
         wants_values = preference is not None and self.critic is not None
         output = self.model(
             input_ids=ids,
@@ -105,6 +125,7 @@ class Policy(nn.Module):
             output_hidden_states=wants_values,
             use_cache=False,
         )
+        distribution = _precise(output.logits).log_softmax(-1) if with_distribution else None
         logits = output.logits[:, :-1]
         values = None
         if wants_values:
@@ -112,7 +133,8 @@ class Policy(nn.Module):
             values = self.critic(output.hidden_states[-1][:, -response - 1 : -1], preference)
         with torch.no_grad():
             spread = entropy(logits)
-        return Forward(logps=token_logps(logits, ids[:, -response:]), entropy=spread, values=values)
+        logps = token_logps(logits, ids[:, ids.shape[1] - response :])
+        return Forward(logps=logps, entropy=spread, values=values, distribution=distribution)
 
     def generate(
         self,
@@ -133,10 +155,7 @@ class Policy(nn.Module):
             if state.rows is not None:
                 state.rows = state.rows[kept]
 
-        context: AbstractContextManager[None] = (
-            self.adapter.off() if preference is None else self.adapter.using(preference)
-        )
-        with context:
+        with self._at(preference):
             return generate(
                 self.model,
                 prompts,

@@ -11,7 +11,9 @@ from transformers import PreTrainedTokenizerBase
 from mora.errors import InputError
 from mora.model.load import ModelSpec, load_causal, load_tokenizer
 from mora.model.policy import Policy
-from mora.model.svd_lora import SETTINGS, attach, read_settings
+from mora.model.svd_lora import SETTINGS, AdapterSettings, attach, read_settings
+
+STANDARDIZATION = "standardization.json"  # units of the reward that a policy was trained on
 
 
 def base_reference(base: str, folder: Path) -> str:
@@ -26,6 +28,13 @@ def base_of(folder: Path) -> str:
     if base.startswith("..") and not local.is_dir():
         raise InputError(f"{folder / SETTINGS}: the base model {local} is gone; the policy cannot be used without it")
     return os.path.normpath(local) if local.is_dir() else base
+
+
+def load_unconditioned(folder: Path, device: torch.device) -> tuple[Policy, PreTrainedTokenizerBase]:
+    """A plain causal model as a policy; with nothing to steer, only its pass without a preference has a meaning."""
+    model = load_causal(folder)
+    idle = AdapterSettings(rank=1, scale=0.0, init_std=None, targets=["all-linear"], head=False, objectives=["none"])
+    return Policy(model, attach(model, idle, seed=0), None).to(device).eval(), load_tokenizer(folder)
 
 
 def load_policy(

@@ -22,6 +22,8 @@ TEMPLATE = (
     "{% endfor %}"
 )
 
+BARE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+
 
 def _wrap(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
@@ -34,13 +36,30 @@ def _wrap(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
     )
 
 
-def train_words(texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """One token per word; words are what stands between spaces."""
-    tokenizer = Tokenizer(models.WordLevel(unk_token=SPECIAL["unk_token"]))
+def train_words(texts: Iterable[str], *, closed: bool) -> PreTrainedTokenizerFast:
+    """One token per word; words are what stands between spaces.
+
+    ``closed``: nothing but the words and the end token, which pads too, so that every sequence of tokens is a text; a
+    word that is not in ``texts`` cannot be encoded.
+    """
+    unknown = None if closed else SPECIAL["unk_token"]
+    tokenizer = Tokenizer(models.WordLevel(unk_token=unknown))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    trainer = trainers.WordLevelTrainer(special_tokens=[*SPECIAL.values(), ANSWER], show_progress=False)
-    tokenizer.train_from_iterator(texts, trainer)
-    return _wrap(tokenizer)
+    special = [SPECIAL["eos_token"]] if closed else [*SPECIAL.values(), ANSWER]
+    tokenizer.train_from_iterator(texts, trainers.WordLevelTrainer(special_tokens=special, show_progress=False))
+    return _closed(tokenizer) if closed else _wrap(tokenizer)
+
+
+def _closed(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+    end = SPECIAL["eos_token"]
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        chat_template=BARE,
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+        eos_token=end,
+        pad_token=end,
+    )
 
 
 def train_bpe(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:

@@ -50,16 +50,20 @@ class Panel(ABC):
         return self.standardization(self.raw(prompts, responses))
 
     def standardize(
-        self, prompts: Sequence[str], responses: Sequence[str], provenance: Mapping[str, Any]
+        self,
+        prompts: Sequence[str],
+        responses: Sequence[str],
+        provenance: Mapping[str, Any],
+        weights: Tensor | None = None,
     ) -> Standardization:
-        """Take mean 0 and deviation 1 per objective on these reference samples from here on.
+        """Take mean 0 and deviation 1 per objective on these reference samples, weighed by ``weights``, from here on.
 
         ``provenance`` says whose samples they are (run of the policy, seed).  Raises InputError when an objective does
         not vary.
         """
         belief = self.raw(prompts, responses)
         self.standardization = Standardization.fit(
-            belief, objectives=self.objectives, prompts=prompts, provenance=provenance
+            belief, objectives=self.objectives, prompts=prompts, provenance=provenance, weights=weights
         )
         return self.standardization
 

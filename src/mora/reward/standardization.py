@@ -36,13 +36,18 @@ class Standardization:
         objectives: Sequence[str],
         prompts: Sequence[str],
         provenance: Mapping[str, Any],
+        weights: Tensor | None = None,
     ) -> Standardization:
         """Statistics of the belief's mean over reference samples; the number of samples and their prompts are noted.
 
-        Raises InputError when an objective's deviation is 0 or not finite.
+        ``weights`` (B,), which sum to 1, weigh the samples: with all responses and their probabilities the statistics
+        are exact.  Raises InputError when an objective's deviation is 0 or not finite.
         """
-        means = risk.mean(belief).double()
-        center, deviation = means.mean(0), means.std(0, correction=0)
+        means = risk.mean(belief).double().cpu()
+        share = torch.full_like(means[:, 0], 1 / len(means)) if weights is None else weights
+        share = share.to(means)[:, None]
+        center = (share * means).sum(0)
+        deviation = (share * (means - center) ** 2).sum(0).sqrt()
         for index, objective in enumerate(objectives):
             value = deviation[index].item()
             if not CONSTANT * max(1.0, abs(center[index].item())) < value < float("inf"):

@@ -10,7 +10,6 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from mora.dataset.encode import Encoder
 from mora.errors import InputError
@@ -20,7 +19,7 @@ from mora.model.generate import Sampling
 from mora.model.policy import Policy
 from mora.reward.panel import Panel
 from mora.runtime.parts import Parts
-from mora.runtime.rollout import decode, sample_reference, sample_rows
+from mora.runtime.rollout import decode, sample_rows
 from mora.types import Prompts, Row
 
 ON_POLICY = Sampling(temperature=1.0, top_p=1.0, top_k=0)
@@ -32,25 +31,9 @@ class RolloutSettings:
 
     prompts: int
     samples: int
-    kl_coef: float
     score_clip: float | None
     normalize_rewards: bool
     normalize_advantages: Literal["none", "scale", "whiten"]
-    reference_prompts: int
-    reference_samples: int
-
-    def standardize(self, panel: Panel, model: PreTrainedModel, encoder: Encoder, parts: Parts) -> None:
-        """Fit the panel's scale on answers of the reference policy to training prompts."""
-        samples = sample_reference(
-            model,
-            encoder,
-            parts.corpus.prompts["train"][: self.reference_prompts],
-            samples=self.reference_samples,
-            seed=parts.seed,
-            batch_size=512,
-            device=parts.runtime.device,
-        )
-        panel.standardize(samples.prompts, samples.texts, provenance=dict(parts.provenance) | {"seed": str(parts.seed)})
 
 
 @dataclass(kw_only=True)
@@ -105,11 +88,13 @@ class Roller:
         settings: RolloutSettings,
         panel: Panel,
         encoder: Encoder,
+        *,
+        kl_coef: float,
         advantage: Callable[..., tuple[Tensor, Tensor]],
         minibatches: int,
     ) -> None:
         self.parts, self.settings, self.panel, self.encoder = parts, settings, panel, encoder
-        self.advantage, self.minibatches = advantage, minibatches
+        self.kl_coef, self.advantage, self.minibatches = kl_coef, advantage, minibatches
         assert parts.scalarize is not None and parts.preference is not None
         unit = parts.preference.unit
         if parts.scalarize.shares and (unit == "row" or (unit == "group" and settings.samples < 2)):
@@ -147,15 +132,26 @@ class Roller:
                 pad=encoder.pad,
             )
         longest = int(response.sum(-1).max())
-        tokens, response = tokens[:, :longest], response[:, :longest]
+        experience = self.experience(policy, prompts, preference, tokens[:, :longest], response[:, :longest])
+        if step == 0 and not torch.equal(experience.old_logps, experience.ref_logps):
+            raise RuntimeError("at step 0 the adapted policy is not its reference: the adapter does not start at zero")
+        policy.train()
+        return experience
+
+    @torch.no_grad()
+    def experience(
+        self, policy: Policy, prompts: Prompts, preference: Tensor, tokens: Tensor, response: Tensor
+    ) -> Experience:
+        """All that updates need to know of responses (B, T), with mask ``response``, sampled at ``preference`` (B, M).
+
+        Every process hands in as many rows.
+        """
+        runtime, encoder = self.parts.runtime, self.encoder
         texts = decode(tokens, response, encoder)
         forward = self._passes(policy, prompts, tokens, response, preference)
-        if step == 0 and bool((forward["old_logps"] != forward["ref_logps"]).any()):
-            raise RuntimeError("at step 0 the adapted policy is not its reference: the adapter does not start at zero")
         rewards = self._rewards(prompts.texts, texts)
         gains, advantages, returns = self._advantages(rewards, preference, response, forward)
-        policy.train()
-        global_rows = len(rows) * settings.samples
+        global_rows = len(tokens) * runtime.world
         return Experience(
             ids=torch.cat([prompts.ids, tokens], 1),
             mask=torch.cat([prompts.mask, response], 1),
@@ -165,9 +161,9 @@ class Roller:
             gains=gains,
             advantages=advantages,
             returns=returns,
-            offset=places[0],
+            offset=len(tokens) * runtime.rank,
             global_rows=global_rows,
-            global_tokens=float(parts.runtime.sum(response.sum().float())),
+            global_tokens=float(runtime.sum(response.sum().float())),
             normalizer=global_rows / self.minibatches * encoder.max_response,
             prompts=prompts.texts,
             texts=texts,
@@ -214,9 +210,7 @@ class Roller:
         else:
             gains = scalarize(rewards, preference)
         streams = rewards if scalarize.linear else gains[:, None]
-        token_level = token_rewards(
-            streams, forward["old_logps"], forward["ref_logps"], response, kl_coef=self.settings.kl_coef
-        )
+        token_level = token_rewards(streams, forward["old_logps"], forward["ref_logps"], response, kl_coef=self.kl_coef)
         advantages, returns = self.advantage(token_level, forward["values"], response)
         weights = preference[:, None, :] if scalarize.linear else torch.ones_like(streams)[:, None, :]
         return gains, self._normalized((advantages * weights).sum(-1), response), returns

@@ -50,7 +50,7 @@ class Parts:
         """
         spec = self.model if frozen else replace(self.model, quantization=None)
         if self.policy is None:
-            tokenizer = self.model.tokenizer(self.corpus.tokenizer_texts(), words=self.corpus.words)
+            tokenizer = self.model.tokenizer(self.corpus.tokenizer_texts(), tokens=self.corpus.tokens)
             model = spec.build(tokenizer, seed=self.seed)
         else:
             tokenizer = load_tokenizer(self.policy)

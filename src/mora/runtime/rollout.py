@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,17 +33,24 @@ class Samples:
 def sample_rows(
     rows: Sequence[Row], samples: int, encoder: Encoder, device: torch.device, keep: Sequence[int] | None = None
 ) -> tuple[Prompts, Tensor]:
-    """Each row ``samples`` times, left-padded, with an identity per sample; and the prompts' own identities (B,).
+    """Each row ``samples`` times, left-padded, with an identity per sample; and identities of the groups (B,).
 
-    ``keep`` selects some of the repeated rows (those of one process) by their place.
+    The samples of a row are a group.  A prompt that stands among ``rows`` twice is another group with other samples the
+    second time.  ``keep`` selects some of the repeated rows (those of one process) by their place.
     """
     places = range(len(rows) * samples) if keep is None else keep
+    seen: Counter[int] = Counter()
+    turns = []  # how often each row's prompt stood before it
+    for row in rows:
+        turns.append(seen[row.prompt_id])
+        seen[row.prompt_id] += 1
     repeated = [rows[i // samples] for i in places]
     prompts = collate.prompts(repeated, encoder).to(device)
-    groups = torch.tensor([row.prompt_id for row in repeated], dtype=torch.int64, device=device)
+    identity = torch.tensor([row.prompt_id for row in repeated], dtype=torch.int64, device=device)
+    turn = torch.tensor([turns[i // samples] for i in places], dtype=torch.int64, device=device)
     number = torch.tensor([i % samples for i in places], dtype=torch.int64, device=device)
-    prompts.row_ids = hashed(0, Stream.ROW, groups, number)
-    return prompts, groups
+    prompts.row_ids = hashed(0, Stream.ROW, identity, number + samples * turn)
+    return prompts, hashed(0, Stream.ROW, identity, turn)
 
 
 def decode(tokens: Tensor, mask: Tensor, encoder: Encoder) -> list[str]:
@@ -101,8 +109,15 @@ def answer(
     The random numbers of a prompt's n-th answer are the same under every preference.
     """
     device = next(policy.parameters()).device
-    rows = [Row(prompt=prompt) for prompt in prompts for _ in preferences]
-    batch, _ = sample_rows(rows, samples, encoder, device)
+    once, _ = sample_rows([Row(prompt=prompt) for prompt in prompts], samples, encoder, device)
+    place = torch.arange(len(once.texts), device=device).view(len(prompts), 1, samples)
+    place = place.expand(-1, len(preferences), -1).flatten()
+    batch = Prompts(
+        ids=once.ids[place],
+        mask=once.mask[place],
+        row_ids=once.row_ids[place],
+        texts=[once.texts[i] for i in place.tolist()],
+    )
     weights = torch.tensor(preferences, dtype=torch.float32, device=device)
     tokens, mask = policy.generate(
         batch,

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 an unexpected failure (with its traceback), 2 input that t
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
 import socket
 import sys
@@ -41,7 +42,21 @@ def run(command: str, task: Task, argv: Sequence[str] | None = None) -> NoReturn
     """Run ``task(config, overrides)`` for the command line, or for ``argv``, and leave with an exit code."""
     # Before torch is loaded: threads that spin while they wait are many times slower as soon as cores are shared.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    sys.exit(launch(command, task, sys.argv[1:] if argv is None else argv))
+    code = launch(command, task, sys.argv[1:] if argv is None else argv)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        _leave(code)
+    sys.exit(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """End one of several processes without the interpreter's teardown.
+
+    Threads of a process group may outlive the group; destroying them then aborts a process that has done its work.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def launch(command: str, task: Task, argv: Sequence[str], root: Path | str | None = None) -> int:

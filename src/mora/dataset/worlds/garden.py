@@ -15,8 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from mora.dataset.corpus import Corpus, fingerprint
 from mora.dataset.encode import Overlong
-from mora.dataset.worlds import annotators, grammar, scores, writers
+from mora.dataset.worlds import grammar, scores, writers
+from mora.dataset.worlds.draws import Draws
 from mora.dataset.worlds.grammar import SIZE, Codes
+from mora.dataset.worlds.judged import Judged
 from mora.errors import InputError
 from mora.types import Row
 
@@ -25,7 +27,7 @@ FLOOR = 0.0  # the score of a text outside the grammar, which is the worst there
 
 
 @dataclass(kw_only=True)
-class GardenWorld:
+class GardenWorld(Judged):
     """Gold scores of the garden, its front and its annotators; a `mora.dataset.worlds.World`."""
 
     name: str
@@ -45,6 +47,11 @@ class GardenWorld:
     def gold(self, prompts: Sequence[str], responses: Sequence[str]) -> Floats:
         """True scores (B, M) in [0, 1] of any strings; the floor where prompt or answer is outside the grammar."""
         return self._gold(grammar.read(prompts, responses))
+
+    def seen(self, prompts: Sequence[str], responses: Sequence[str]) -> tuple[Floats, Floats]:
+        """Gold scores and annotators' disagreement (B, M), from one reading."""
+        reading = grammar.read(prompts, responses)
+        return self._gold(reading), self._spread(reading)
 
     def valid(self, prompts: Sequence[str], responses: Sequence[str]) -> NDArray[np.bool_]:
         """Whether prompt and answer are inside the grammar (B,)."""
@@ -72,43 +79,6 @@ class GardenWorld:
         gains = (np.asarray(preferences, dtype=np.float64) @ front.T).round(9)  # (P, points of the front)
         chosen: Floats = front[np.argmax(gains + 1e-10 * front.sum(1), axis=1)]
         return chosen
-
-    def bayes_probabilities(self, rows: Sequence[Row]) -> Floats:
-        """True probability (B, M) that an annotator calls ``responses[1]`` better.
-
-        Raises InputError on a row that is no pair.
-        """
-        golds, spreads = self._sides(rows)
-        return annotators.probability(self.slope * (golds[1] - golds[0]), np.hypot(*spreads))
-
-    def bayes_probability(self, row: Row) -> Floats:
-        """``bayes_probabilities`` of one row (M,)."""
-        (probability,) = self.bayes_probabilities([row])
-        return np.asarray(probability)
-
-    def bayes_accuracy(self, rows: Sequence[Row]) -> Floats:
-        """Mean over pairs of max(p, 1 - p) (M,): no predictor of the labels does better on average."""
-        probability = self.bayes_probabilities(rows)
-        surest: Floats = np.maximum(probability, 1 - probability).mean(0)
-        return surest
-
-    def label(self, rows: Sequence[Row], noise: Floats) -> list[Row]:
-        """The pairs with labels drawn from annotators; ``noise`` (3, B, M) uniform on (0, 1)."""
-        golds, spreads = self._sides(rows)
-        labels = annotators.judge(self.slope * golds, spreads, noise).tolist()
-        names = self.objectives
-        return [
-            Row(prompt=r.prompt, responses=r.responses, labels=dict(zip(names, values, strict=True)), where=r.where)
-            for r, values in zip(rows, labels, strict=True)
-        ]
-
-    def _sides(self, rows: Sequence[Row]) -> tuple[Floats, Floats]:
-        for row in rows:
-            if len(row.responses) != 2:
-                raise InputError(f"{row.where}: a pair has two responses, this row has {len(row.responses)}")
-        prompts = [row.prompt for row in rows]
-        readings = [grammar.read(prompts, [row.responses[side] for row in rows]) for side in (0, 1)]
-        return np.stack([self._gold(r) for r in readings]), np.stack([self._spread(r) for r in readings])
 
 
 @dataclass(kw_only=True)
@@ -165,9 +135,9 @@ class Garden:
         topics = self._topics()
         supervised, pairs = {}, {}
         for part, (split, codes) in enumerate(topics.items()):
-            draws = writers.Draws(seed, 2 * part, self.supervised[split])
+            draws = Draws(seed, 2 * part, self.supervised[split])
             supervised[split] = self._supervised(authors, codes, draws, f"{self.name}/supervised/{split}")
-            draws = writers.Draws(seed, 2 * part + 1, self.pairs[split])
+            draws = Draws(seed, 2 * part + 1, self.pairs[split])
             pairs[split] = self._pairs(authors, world, codes, draws, f"{self.name}/pairs/{split}")
         prompts = {
             split: [Row(prompt=text, where=f"{self.name}/prompts/{split}:{i}") for i, text in enumerate(_texts(codes))]
@@ -183,7 +153,7 @@ class Garden:
             max_prompt=self.max_prompt,
             max_response=self.max_response,
             overlong=self.overlong,
-            words=True,
+            tokens="words",
             world=world,
         )
 
@@ -194,15 +164,13 @@ class Garden:
         codes = nouns + SIZE * np.arange(grammar.FAMILIES)
         return {"train": codes[~test], "test": codes[test]}
 
-    def _supervised(self, authors: writers.Authors, codes: Codes, draws: writers.Draws, where: str) -> list[Row]:
+    def _supervised(self, authors: writers.Authors, codes: Codes, draws: Draws, where: str) -> list[Row]:
         topics = codes[draws.below(len(codes))]
         texts = writers.write(topics, authors.styles(draws), draws).texts()
         rows = zip(_texts(topics), texts, strict=True)
         return [Row(prompt=p, responses=(text,), where=f"{where}:{i}") for i, (p, text) in enumerate(rows)]
 
-    def _pairs(
-        self, authors: writers.Authors, world: GardenWorld, codes: Codes, draws: writers.Draws, where: str
-    ) -> list[Row]:
+    def _pairs(self, authors: writers.Authors, world: GardenWorld, codes: Codes, draws: Draws, where: str) -> list[Row]:
         topics = codes[draws.below(len(codes))]
         first, second = (self._mixed(authors, topics, draws) for _ in range(2))
         neighbor = writers.edit(first, topics, draws)
@@ -220,7 +188,7 @@ class Garden:
         ]
         return world.label(rows, np.moveaxis(draws.uniform(3, len(world.objectives)), 0, 1))
 
-    def _mixed(self, authors: writers.Authors, topics: Codes, draws: writers.Draws) -> writers.Plan:
+    def _mixed(self, authors: writers.Authors, topics: Codes, draws: Draws) -> writers.Plan:
         experts = authors.experts(draws, scores.CARRIED)
         style = writers.choose(draws.uniform() < self.expert, experts, authors.styles(draws))
         return writers.write(topics, style, draws)

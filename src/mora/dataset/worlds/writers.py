@@ -1,7 +1,6 @@
 """Who writes the answers of the garden: authors of all skills, experts, editors and damaged keyboards.
 
-All arrays hold one answer per row, and row i of whatever is drawn depends on (seed, part, i) alone: a shorter corpus is
-the beginning of a longer one.
+All arrays hold one answer per row, and row i of whatever is drawn depends on (seed, part, i) alone.
 """
 
 from __future__ import annotations
@@ -12,27 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mora.dataset.worlds.draws import Draws
 from mora.dataset.worlds.grammar import FAMILIES, HALF, LONGEST, SIZE, VERBS, Codes, write_answer
 
 Floats = NDArray[np.float64]
 SLIPS = SIZE - 1  # wrong nouns of a family
-
-
-class Draws:
-    """Uniform numbers for ``rows`` rows; each call is a fresh block, keyed by (seed, part, number of the call)."""
-
-    def __init__(self, seed: int, part: int, rows: int):
-        self.seed, self.part, self.rows, self.calls = seed, part, rows, 0
-
-    def uniform(self, *shape: int) -> Floats:
-        """(rows, *shape), in (0, 1)."""
-        key = np.random.SeedSequence(self.seed, spawn_key=(self.part, self.calls))
-        self.calls += 1
-        return np.maximum(np.random.Generator(np.random.Philox(key)).random((self.rows, *shape)), 1e-16)
-
-    def below(self, count: int | Codes) -> Codes:
-        """(rows,) uniform integers in [0, count)."""
-        return (self.uniform() * count).astype(np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)

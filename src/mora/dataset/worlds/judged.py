@@ -1,0 +1,64 @@
+"""What all worlds share: pairs judged by annotators who know the gold scores."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mora.dataset.worlds import annotators
+from mora.errors import InputError
+from mora.types import Row
+
+Floats = NDArray[np.float64]
+
+
+class Judged(ABC):
+    """Labels of pairs, and what the best possible predictor of these labels knows."""
+
+    objectives: tuple[str, ...]
+    slope: float  # utility units per unit of gold score
+
+    @abstractmethod
+    def seen(self, prompts: Sequence[str], responses: Sequence[str]) -> tuple[Floats, Floats]:
+        """Gold scores (B, M), and by how much annotators differ (B, M), in utility units."""
+
+    def bayes_probabilities(self, rows: Sequence[Row]) -> Floats:
+        """True probability (B, M) that an annotator calls ``responses[1]`` better.
+
+        Raises InputError on a row that is no pair.
+        """
+        golds, spreads = self._sides(rows)
+        return annotators.probability(self.slope * (golds[1] - golds[0]), np.hypot(*spreads))
+
+    def bayes_probability(self, row: Row) -> Floats:
+        """``bayes_probabilities`` of one row (M,)."""
+        (probability,) = self.bayes_probabilities([row])
+        return np.asarray(probability)
+
+    def bayes_accuracy(self, rows: Sequence[Row]) -> Floats:
+        """Mean over pairs of max(p, 1 - p) (M,): no predictor of the labels does better on average."""
+        probability = self.bayes_probabilities(rows)
+        surest: Floats = np.maximum(probability, 1 - probability).mean(0)
+        return surest
+
+    def label(self, rows: Sequence[Row], noise: Floats) -> list[Row]:
+        """The pairs with labels drawn from annotators; ``noise`` (3, B, M) uniform on (0, 1)."""
+        golds, spreads = self._sides(rows)
+        labels = annotators.judge(self.slope * golds, spreads, noise).tolist()
+        names = self.objectives
+        return [
+            Row(prompt=r.prompt, responses=r.responses, labels=dict(zip(names, values, strict=True)), where=r.where)
+            for r, values in zip(rows, labels, strict=True)
+        ]
+
+    def _sides(self, rows: Sequence[Row]) -> tuple[Floats, Floats]:
+        """Gold scores and spreads (2, B, M) of both answers of each pair."""
+        for row in rows:
+            if len(row.responses) != 2:
+                raise InputError(f"{row.where}: a pair has two responses, this row has {len(row.responses)}")
+        prompts = [row.prompt for row in rows]
+        sides = [self.seen(prompts, [row.responses[side] for row in rows]) for side in (0, 1)]
+        return np.stack([gold for gold, _ in sides]), np.stack([spread for _, spread in sides])

@@ -1,0 +1,226 @@
+"""The oracle world: so few responses that all of them can be enumerated, and every optimum computed.
+
+A prompt is one word, a response up to ``max_response - 1`` words of the same vocabulary; a token is a word or the end.
+The prompt turns the roles of the words: word j plays role (j + prompt) mod W.  Scores depend on how many words of each
+role a response holds, not on their order.  What a policy can expect is a convex set; ``power`` bends what a single
+response can reach below, onto or above the line between the best of each objective.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from string import ascii_lowercase
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import gammaincinv
+
+from mora.dataset.corpus import Corpus, fingerprint
+from mora.dataset.worlds.draws import Draws
+from mora.dataset.worlds.judged import Judged
+from mora.errors import InputError
+from mora.functional.pareto import non_dominated
+from mora.types import Row
+
+Floats = NDArray[np.float64]
+Codes = NDArray[np.int64]
+COUNTED = ("r1", "r2", "r3", "r4", "r5", "r6")
+CONSTRAINED = ("help", "safe")
+OUTSIDE = -1  # where a text holds a word that is none, or too many
+
+
+@dataclass(kw_only=True)
+class OracleWorld(Judged):
+    """Gold scores of the oracle, in [0, 1]; a `mora.dataset.worlds.World`.
+
+    ``counts``: each of the objectives r1..rM owns (W - 1) // M roles, the other roles are idle, and with n_i of the L
+    words allowed in its roles it scores ``(n_i / L)^power``.  ``constraint``: a third of the roles is mild, a third is
+    bold; ``help = ((mild + 2 bold) / 2L)^power`` and ``safe = 1 - bold / L``.  Other texts score 0 on everything.
+    """
+
+    name: str
+    objectives: tuple[str, ...]
+    scores: Literal["counts", "constraint"]
+    words: int  # W
+    prompts: int
+    longest: int  # L, words of the longest response
+    power: float
+    slope: float
+    floors: Mapping[str, float]  # least expected score asked of an objective
+
+    floor: tuple[float, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        known = COUNTED if self.scores == "counts" else CONSTRAINED
+        unknown = [name for name in (*self.objectives, *self.floors) if name not in known]
+        if unknown:
+            raise InputError(f"objectives: {unknown[0]} is not scored by this world; choose among {[*known]}")
+        if self.scores == "counts" and max(map(COUNTED.index, self.objectives)) + 1 >= self.words:
+            raise InputError(f"dataset.words={self.words}: {', '.join(self.objectives)} need more words")
+        self.floor = (0.0,) * len(self.objectives)
+        self._index = {word: code for code, word in enumerate(self.vocabulary)}
+
+    @property
+    def vocabulary(self) -> str:
+        """The words: the first letters of the alphabet."""
+        return ascii_lowercase[: self.words]
+
+    def gold(self, prompts: Sequence[str], responses: Sequence[str]) -> Floats:
+        """True scores (B, M) of any strings."""
+        codes = np.array([self._read(p, r) for p, r in zip(prompts, responses, strict=True)], dtype=np.int64)
+        inside = codes[:, 0] != OUTSIDE
+        roles = np.where(codes[:, 1:] >= 0, (codes[:, 1:] + codes[:, :1]) % self.words, OUTSIDE)
+        return np.where(inside[:, None], self._scored(roles), 0.0)
+
+    @property
+    def families(self) -> list[range]:
+        """The roles that belong together: those of each objective r1..rM, or mild and bold; then the idle ones."""
+        owners = 2 if self.scores == "constraint" else max(2, 1 + max(map(COUNTED.index, self.objectives)))
+        each = self.words // 3 if self.scores == "constraint" else (self.words - 1) // owners
+        edges = [each * i for i in range(owners + 1)] + [self.words]
+        return [range(start, stop) for start, stop in zip(edges[:-1], edges[1:], strict=True)]
+
+    def _scored(self, roles: Codes) -> Floats:
+        """Scores (B, M) of responses given by the role of each word (B, L), -1 where there is none."""
+        share = [np.isin(roles, family).sum(1) / self.longest for family in self.families]
+        if self.scores == "counts":
+            return np.stack([share[COUNTED.index(name)] ** self.power for name in self.objectives], axis=1)
+        mild, bold, _ = share
+        table = {"help": (mild / 2 + bold) ** self.power, "safe": 1 - bold}
+        return np.stack([table[name] for name in self.objectives], axis=1)
+
+    def _read(self, prompt: str, response: str) -> list[int]:
+        """The prompt's turn and the code of each word, padded; OUTSIDE in the first place for any other text."""
+        words = response.split()
+        turn = self._index.get(prompt, self.prompts)
+        if turn >= self.prompts or len(words) > self.longest or not self._index.keys() >= set(words):
+            return [OUTSIDE] * (self.longest + 1)
+        return [turn, *(self._index[word] for word in words), *[OUTSIDE] * (self.longest - len(words))]
+
+    def seen(self, prompts: Sequence[str], responses: Sequence[str]) -> tuple[Floats, Floats]:
+        """Gold scores (B, M); all annotators feel alike."""
+        gold = self.gold(prompts, responses)
+        return gold, np.zeros_like(gold)
+
+    def spread(self, prompts: Sequence[str], responses: Sequence[str]) -> Floats:
+        """Zeros (B, M): all annotators feel alike."""
+        return np.zeros((len(responses), len(self.objectives)))
+
+    def valid(self, prompts: Sequence[str], responses: Sequence[str]) -> NDArray[np.bool_]:
+        """Whether each response is a text of the oracle (B,)."""
+        return np.array([self._read(p, r)[0] != OUTSIDE for p, r in zip(prompts, responses, strict=True)])
+
+    def responses(self) -> list[str]:
+        """Every text of the oracle: the sequences of 0 to L words, shorter ones first."""
+        return [" ".join(words) for n in range(self.longest + 1) for words in product(self.vocabulary, repeat=n)]
+
+    def pure(self) -> Floats:
+        """Score vectors (P, M) that a single response can have, each once; the same for every prompt."""
+        texts = self.responses()
+        return np.unique(self.gold([self.vocabulary[0]] * len(texts), texts), axis=0)
+
+    def front(self) -> Floats:
+        """Every non-dominated score vector of a response (P, M), ascending in the first objective."""
+        pure = self.pure()
+        return np.asarray(pure[non_dominated(pure)])
+
+    def best(self, preferences: ArrayLike) -> Floats:
+        """Scores (P, M) of the response that maximizes <preference, gold>; of equals, the one with the largest sum."""
+        front = self.front()
+        gains = (np.asarray(preferences, dtype=np.float64) @ front.T).round(9)
+        return np.asarray(front[np.argmax(gains + 1e-10 * front.sum(1), axis=1)])
+
+
+@dataclass(kw_only=True)
+class Oracle:
+    """A corpus of the oracle; the fields are the keys of conf/dataset/oracle.yaml.
+
+    Its few prompts are all there are: test rows are fresh answers to the same prompts, since nothing that is asked of
+    this world is how well a model does on prompts it never saw.
+    """
+
+    name: str
+    scores: Literal["counts", "constraint"]
+    words: int
+    topics: int
+    power: float
+    floors: Mapping[str, float]
+    taste: float
+    supervised: Mapping[str, int]
+    pairs: Mapping[str, int]
+    slope: float
+    max_prompt: int
+    max_response: int
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.words <= len(ascii_lowercase):
+            raise InputError(f"dataset.words={self.words}: must be from 2 to {len(ascii_lowercase)}")
+        if not 1 <= self.topics <= self.words:
+            raise InputError(f"dataset.topics={self.topics}: a prompt is a word; must be from 1 to {self.words}")
+        if self.scores not in ("counts", "constraint"):
+            raise InputError(f"dataset.scores={self.scores}: must be counts or constraint")
+        if self.power <= 0 or self.taste <= 0:
+            raise InputError(f"dataset.power={self.power}, dataset.taste={self.taste}: must be above 0")
+
+    def load(self, objectives: tuple[str, ...], seed: int) -> Corpus:
+        """All rows, drawn from ``seed``.  Raises InputError on an objective that the world does not score."""
+        world = OracleWorld(
+            name=self.name,
+            objectives=tuple(objectives),
+            scores=self.scores,
+            words=self.words,
+            prompts=self.topics,
+            longest=self.max_response - 1,
+            power=self.power,
+            slope=self.slope,
+            floors=dict(self.floors),
+        )
+        supervised, pairs = {}, {}
+        for part, split in enumerate(("train", "test")):
+            supervised[split] = self._supervised(world, Draws(seed, 2 * part, self.supervised[split]))
+            pairs[split] = self._pairs(world, Draws(seed, 2 * part + 1, self.pairs[split]))
+        prompts = {"train": [Row(prompt=word) for word in world.vocabulary[: self.topics]], "test": []}
+        return Corpus(
+            name=self.name,
+            objectives=world.objectives,
+            supervised=supervised,
+            pairs=pairs,
+            prompts=prompts,
+            fingerprint=fingerprint(world.objectives, supervised, pairs, prompts),
+            max_prompt=self.max_prompt,
+            max_response=self.max_response,
+            tokens="closed",
+            world=world,
+        )
+
+    def _supervised(self, world: OracleWorld, draws: Draws) -> list[Row]:
+        turns = draws.below(self.topics)
+        written = zip(turns, self._answers(world, turns, draws), strict=True)
+        return [Row(prompt=world.vocabulary[turn], responses=(text,)) for turn, text in written]
+
+    def _pairs(self, world: OracleWorld, draws: Draws) -> list[Row]:
+        turns = draws.below(self.topics)
+        sides = [self._answers(world, turns, draws) for _ in range(2)]
+        rows = [Row(prompt=world.vocabulary[t], responses=tuple(pair)) for t, *pair in zip(turns, *sides, strict=True)]
+        return world.label(rows, np.moveaxis(draws.uniform(3, len(world.objectives)), 0, 1))
+
+    def _answers(self, world: OracleWorld, turns: Codes, draws: Draws) -> list[str]:
+        """Answers of 1 to L words; each author has a taste of his own for the families, Dirichlet(``taste``)."""
+        length = 1 + draws.below(world.longest)
+        families = world.families
+        edges = _dirichlet(draws, self.taste, len(families)).cumsum(1)[:, :-1]
+        family = (draws.uniform(world.longest)[:, :, None] > edges[:, None]).sum(-1)  # (B, L)
+        start = np.array([roles.start for roles in families])[family]
+        size = np.array([len(roles) for roles in families])[family]
+        roles = start + (draws.uniform(world.longest) * size).astype(np.int64)
+        words = (roles - turns[:, None]) % self.words
+        return [" ".join(world.vocabulary[w] for w in row[:n]) for row, n in zip(words.tolist(), length, strict=True)]
+
+
+def _dirichlet(draws: Draws, concentration: float, count: int) -> Floats:
+    """Dirichlet(c, ..., c) draws (B, K): independent Gamma(c) numbers, by inversion, divided by their sum."""
+    gamma = gammaincinv(concentration, draws.uniform(count))
+    return np.asarray(gamma / gamma.sum(1, keepdims=True))

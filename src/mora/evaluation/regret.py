@@ -1,0 +1,190 @@
+"""Regret to truth: what a policy is worth, exactly, against the best there is.
+
+All responses are enumerated, so utilities, KL and the optimum carry no sampling noise.  The optimum is over all
+policies; what the parameters of one policy can reach of it is another question, which a run of ``algo=exact`` answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mora.dataset.corpus import Corpus
+from mora.dataset.encode import Encoder
+from mora.errors import InputError
+from mora.functional import tilting
+from mora.functional.hull import hull_front
+from mora.functional.pareto import default_grid
+from mora.functional.preference import checked
+from mora.model.policy import Policy
+from mora.reward.panel import Panel
+from mora.runtime.enumeration import Enumeration
+from mora.types import RewardBelief
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """Everything that decides what a policy is worth: X prompts, Y responses, M objectives."""
+
+    ref_logps: Floats  # (X, Y)
+    rewards: Floats  # (X, Y, M), in standard deviations of the reference policy
+    scalarize: Any
+    kl_coef: float
+
+    def optimum(self, preference: Floats) -> tilting.Solution:
+        """The best policy at a preference (M,)."""
+        if self.scalarize.shares:
+            return tilting.tchebycheff_expected_optimum(
+                self.ref_logps, self.rewards, preference, kl_coef=self.kl_coef, **self._tchebycheff()
+            )
+        return tilting.response_optimum(self.ref_logps, self._gains(preference), self.rewards, kl_coef=self.kl_coef)
+
+    def utility(self, logps: Floats, preference: Floats) -> float:
+        """The exact utility of a policy (X, Y) at a preference (M,), in reward units."""
+        if self.scalarize.shares:
+            return tilting.tchebycheff_expected_utility(
+                logps, self.ref_logps, self.rewards, preference, kl_coef=self.kl_coef, **self._tchebycheff()
+            )
+        return tilting.response_utility(logps, self.ref_logps, self._gains(preference), kl_coef=self.kl_coef)
+
+    def _gains(self, preference: Floats) -> Floats:
+        """The gain of every response (X, Y), by the function that training uses."""
+        rows = torch.from_numpy(self.rewards).flatten(0, 1)
+        weights = torch.from_numpy(preference).expand(len(rows), -1)
+        return np.asarray(self.scalarize(rows, weights).view(self.rewards.shape[:2]).numpy())
+
+    def _tchebycheff(self) -> dict[str, Any]:
+        ideal = np.broadcast_to(np.asarray(self.scalarize.ideal, dtype=np.float64), self.rewards.shape[-1:])
+        return {"ideal": ideal, "augment": self.scalarize.augment}
+
+
+@dataclass(kw_only=True)
+class Regret:
+    """``evaluation=regret``; the fields are the keys of ``conf/evaluation/regret.yaml``."""
+
+    preferences: list[list[float]] | None
+    kl_coef: float | None
+    limit: str | None
+    max_responses: int
+    batch_size: int
+
+    def grid(self, objectives: Sequence[str]) -> Floats:
+        """The preferences (P, M) to evaluate.  Raises InputError for one that is no preference."""
+        if self.preferences is None:
+            return default_grid(len(objectives))
+        return checked(self.preferences, objectives, "evaluation.preferences").double().numpy()
+
+    @torch.no_grad()
+    def measure(
+        self,
+        policy: Policy,
+        encoder: Encoder,
+        corpus: Corpus,
+        scorers: Mapping[str, Panel],
+        *,
+        steered: bool,
+        risk: Callable[[RewardBelief], Tensor],
+        scalarize: Any,
+        kl_coef: float,
+    ) -> dict[str, Any]:
+        """The table ``regret.json``, without its head.
+
+        ``scorers`` are the rewards to judge by; one that is not in standard units is standardized exactly, by the
+        reference policy's own probabilities.  A policy that is not ``steered`` is its reference at every preference.
+        Raises InputError for a dataset without gold scores, and for more than ``max_responses`` responses of a prompt.
+        """
+        world = corpus.world
+        if world is None:
+            raise InputError(f"evaluation=regret needs a world with gold scores; dataset {corpus.name} has none")
+        device = next(policy.parameters()).device
+        rows = corpus.prompts["train"] + corpus.prompts["test"]
+        everything = Enumeration(rows, encoder, device, limit=self.max_responses)
+
+        def logps(preference: Floats | None) -> Floats:
+            weights = None if preference is None else torch.as_tensor(preference, dtype=torch.float32)
+            found = everything.logps(policy, weights, batch_size=self.batch_size).double()
+            return np.asarray(found.log_softmax(-1).cpu().numpy())  # rounding of fp32 neither makes nor loses mass
+
+        reference, grid = logps(None), self.grid(corpus.objectives)
+        policies = [logps(preference) if steered else reference for preference in grid]
+        gold = np.stack([world.gold([row.prompt] * len(everything.texts), everything.texts) for row in rows])
+        judged = {}
+        for name, panel in scorers.items():
+            if not panel.standardized:
+                everything.standardize(panel, torch.from_numpy(reference))
+            rewards = everything.rewards(panel, risk).double().cpu().numpy()
+            truth = Truth(ref_logps=reference, rewards=rewards, scalarize=scalarize, kl_coef=kl_coef)
+            points = [_point(truth, gold, w, found) for w, found in zip(grid, policies, strict=True)]
+            assert panel.standardization is not None
+            judged[name] = {"units": panel.standardization.facts(), "points": points, "summary": summary(points)}
+        pure = np.unique(gold.reshape(-1, gold.shape[-1]), axis=0)
+        return {
+            "objectives": list(corpus.objectives),
+            "prompts": len(rows),
+            "responses": len(everything.texts),
+            "kl_coef": kl_coef,
+            "scalarize": type(scalarize).__name__,
+            "definition": "relative regret: (U* - U) / (U* - U_ref), exact utilities, means over prompts",
+            "scorers": judged,
+            "pure": pure.tolist(),
+            "hull": pure[hull_front(pure)].tolist(),
+        }
+
+
+def _point(truth: Truth, gold: Floats, preference: Floats, logps: Floats) -> dict[str, Any]:
+    """Policy, reference and optimum at one preference."""
+    best = truth.optimum(preference)
+    who = {"reference": truth.ref_logps, "policy": logps, "optimum": best.logps}
+    utility = {name: truth.utility(one, preference) for name, one in who.items()}
+    return {
+        "preference": preference.tolist(),
+        "utility": utility,
+        "relative_regret": (utility["optimum"] - utility["policy"]) / (utility["optimum"] - utility["reference"]),
+        "kl": {name: tilting.exact_kl(one, truth.ref_logps) for name, one in who.items()},
+        "reward": {name: tilting.expected(one, truth.rewards).tolist() for name, one in who.items()},
+        "gold": {name: tilting.expected(one, gold).tolist() for name, one in who.items()},
+    }
+
+
+def summary(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Mean and worst relative regret over the preferences, and the mean KL of policy and optimum in nats."""
+    regrets = [point["relative_regret"] for point in points]
+    return {
+        "relative_regret_mean": float(np.mean(regrets)),
+        "relative_regret_worst": float(np.max(regrets)),
+        "kl_mean": float(np.mean([point["kl"]["policy"] for point in points])),
+        "optimum_kl_mean": float(np.mean([point["kl"]["optimum"] for point in points])),
+    }
+
+
+def with_limit(table: dict[str, Any], limit: Mapping[str, Any], run: str) -> dict[str, Any]:
+    """The table with the regret of ``limit``, a table of the same truth, as the class limit.
+
+    Raises InputError when the two were not measured against the same utility.
+    """
+    for key in ("objectives", "kl_coef", "scalarize", "prompts", "responses"):
+        if table[key] != limit[key]:
+            raise InputError(f"evaluation.limit={run}: its {key} is {limit[key]}, this run's is {table[key]}")
+    for name, judged in table["scorers"].items():
+        other = limit["scorers"].get(name)
+        same = other is not None and [p["preference"] for p in other["points"]] == [
+            p["preference"] for p in judged["points"]
+        ]
+        if not same or any(
+            abs(mine["utility"]["optimum"] - its["utility"]["optimum"]) > 1e-6
+            for mine, its in zip(judged["points"], other["points"], strict=True)
+        ):
+            raise InputError(
+                f"evaluation.limit={run}: its optimum differs from this run's; both must start from the same policy "
+                "and have the same reward, seed and preferences"
+            )
+        judged["limit"] = {"run": run, "points": other["points"], "summary": other["summary"]}
+    return table

@@ -1,0 +1,71 @@
+"""What algorithms that steer a policy share: the policy with its adapter, the reward in standard units, the result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from mora.dataset.encode import Encoder
+from mora.files import new_folder, write_json
+from mora.model.policy import Critic, Policy
+from mora.model.stored import STANDARDIZATION, base_reference
+from mora.model.svd_lora import AdapterSettings, attach, enable_gradient_checkpointing
+from mora.reward.panel import Panel
+from mora.runtime.parts import Parts
+from mora.runtime.rollout import sample_reference
+
+
+def conditioned_policy(
+    parts: Parts, model: PreTrainedModel, adapter: Mapping[str, Any], *, critic_width: int | None
+) -> Policy:
+    """``model`` with a fresh adapter for the run's objectives, on the run's device.
+
+    A critic, where ``critic_width`` asks for one, has an output per objective for a linear gain, one for any other.
+    """
+    objectives = list(parts.corpus.objectives)
+    attached = attach(model, AdapterSettings(**adapter, objectives=objectives), seed=parts.seed)
+    if parts.model.gradient_checkpointing:
+        enable_gradient_checkpointing(model, attached)
+    critic = None
+    if critic_width is not None:
+        assert parts.scalarize is not None
+        streams = len(objectives) if parts.scalarize.linear else 1
+        critic = Critic(model.config.hidden_size, len(objectives), streams, critic_width)
+        critic.reset(torch.Generator().manual_seed(parts.seed))
+    return Policy(model, attached, critic).to(parts.runtime.device)
+
+
+def standardized_panel(parts: Parts, model: PreTrainedModel, encoder: Encoder, *, prompts: int, samples: int) -> Panel:
+    """The run's reward in units of the reference policy's standard deviation.
+
+    A reward that comes without statistics is standardized on ``samples`` answers of ``model``, the reference policy, to
+    each of the first ``prompts`` training prompts.
+    """
+    panel = parts.panel()
+    if not panel.standardized:
+        answers = sample_reference(
+            model,
+            encoder,
+            parts.corpus.prompts["train"][:prompts],
+            samples=samples,
+            seed=parts.seed,
+            batch_size=512,
+            device=parts.runtime.device,
+        )
+        panel.standardize(answers.prompts, answers.texts, provenance=dict(parts.provenance) | {"seed": str(parts.seed)})
+    return panel
+
+
+def save_policy(parts: Parts, policy: Policy, tokenizer: PreTrainedTokenizerBase, panel: Panel) -> None:
+    """Write ``policy/``: the adapter, the tokenizer, and the units of the reward that it was trained on."""
+    if parts.runtime.main:
+        assert panel.standardization is not None
+        with new_folder(parts.folder.path / "policy") as folder:
+            policy.adapter.save(folder, base=base_reference(parts.policy or parts.model.path or "", folder))
+            tokenizer.save_pretrained(folder)
+            facts = {"objectives": list(panel.objectives), **panel.standardization.facts()}
+            write_json(folder / STANDARDIZATION, facts)
+    parts.runtime.barrier()

@@ -1,0 +1,321 @@
+"""Exact gradients: every response of a tiny vocabulary as the rollout, weighted by its probability.
+
+The reference never touches the code under test: weights are merged densely, sequences stand alone without padding, and
+the utility is written out over the enumeration and differentiated by autograd.  All in double precision.
+
+``python -m tests.known.gradients`` prints the largest error of each algorithm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import Tensor
+
+import mora
+from mora.dataset import collate
+from mora.model.policy import Policy
+from mora.reward.panel import Panel
+from mora.reward.standardization import Standardization
+from mora.runtime.actor import conditioned_policy
+from mora.runtime.enumeration import Enumeration
+from mora.runtime.folder import RunFolder
+from mora.runtime.parts import Parts
+from mora.settings.identity import plain
+from mora.types import Prompts, RewardBelief, Row
+
+PROMPTS = ("a", "b c")  # of different length: one is padded
+WORDS, LENGTH = 5, 3  # with the end token 1 + 5 + 25 + 125 = 156 responses
+KL_COEF = 0.3
+SETTINGS = (
+    "dataset=oracle",
+    f"dataset.words={WORDS}",
+    f"dataset.max_response={LENGTH}",
+    "dataset.max_prompt=2",
+    "dataset.supervised={train: 8, test: 8}",
+    "dataset.pairs={train: 8, test: 8}",
+    "model=micro",
+    "model.config={model_type: gpt_neox, hidden_size: 16, intermediate_size: 24, num_hidden_layers: 2, "
+    "num_attention_heads: 2, max_position_embeddings: 16, tie_word_embeddings: false}",
+    "reward=gold",
+    f"algo.kl_coef={KL_COEF}",
+    "algo.adapter.rank=3",
+)
+POLICY_GRADIENT = (
+    "algo.rollout.normalize_advantages=none",
+    "algo.advantage.lam=1.0",
+    "algo.advantage.gamma=1.0",
+    "algo.critic_width=8",
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """An algorithm with settings that make its gradient exact."""
+
+    name: str
+    algo: str
+    overrides: tuple[str, ...] = ()
+    objectives: int = 2
+
+    @property
+    def command(self) -> list[str]:
+        names = ", ".join(f"r{i + 1}" for i in range(self.objectives))
+        own = POLICY_GRADIENT if self.algo == "panacea" else ()
+        return [f"algo={self.algo}", *SETTINGS, f"objectives.names=[{names}]", *own, *self.overrides]
+
+
+SHARED = ("scalarize=tchebycheff_expected", "preference=group", "algo.rollout.samples=4")
+CASES = (
+    Case("panacea, linear", "panacea"),
+    Case("panacea, linear, 3 objectives", "panacea", objectives=3),
+    Case("panacea, one objective (PPO)", "panacea", objectives=1),
+    Case("panacea, recomputed activations", "panacea", ("model.gradient_checkpointing=true",)),
+    Case("panacea, Tchebycheff of responses", "panacea", ("scalarize=tchebycheff",)),
+    Case(
+        "panacea, augmented smooth Tchebycheff",
+        "panacea",
+        ("scalarize=tchebycheff", "scalarize.augment=0.3", "scalarize.temperature=0.5"),
+        3,
+    ),
+    Case("panacea, Tchebycheff of expectations", "panacea", (*SHARED, "scalarize.augment=0.1")),
+    Case("exact, linear", "exact"),
+    Case("exact, Tchebycheff of responses", "exact", ("scalarize=tchebycheff",)),
+    Case(
+        "exact, Tchebycheff of expectations",
+        "exact",
+        ("scalarize=tchebycheff_expected", "preference=group", "scalarize.augment=0.1"),
+        3,
+    ),
+)
+
+
+class Table(Panel):
+    """Rewards of (prompt, response) drawn once, in double precision, already in standard units."""
+
+    def __init__(self, objectives: Sequence[str], generator: torch.Generator) -> None:
+        count = len(objectives)
+        units = Standardization(mean=torch.zeros(count), std=torch.ones(count), provenance={})
+        super().__init__(objectives, units)
+        self.generator, self.table = generator, dict[tuple[str, str], Tensor]()
+
+    def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> RewardBelief:
+        rows = [self.reward(*pair) for pair in zip(prompts, responses, strict=True)]
+        atoms = torch.stack(rows)[..., None]
+        return RewardBelief(atoms=atoms, weights=torch.ones_like(atoms), kind="point")
+
+    def reward(self, prompt: str, response: str) -> Tensor:
+        if (prompt, response) not in self.table:
+            drawn = torch.randn(len(self.objectives), dtype=torch.float64, generator=self.generator)
+            self.table[prompt, response] = drawn
+        return self.table[prompt, response]
+
+
+@dataclass
+class Setting:
+    """An algorithm on random parameters, with all that the reference needs."""
+
+    case: Case
+    seed: int
+    folder: Path
+    preferences: Tensor = field(init=False)  # (K, M)
+
+    def __post_init__(self) -> None:
+        self.generator = torch.Generator().manual_seed(self.seed)
+        self.algo = algorithm(self.case.command, self.folder, self.seed)
+        parts, self.scalarize = self.algo.parts, self.algo.parts.scalarize
+        self.model, tokenizer = parts.starting_model(frozen=True)
+        self.encoder = parts.encoder(tokenizer)
+        self.panel = Table(parts.corpus.objectives, self.generator)
+        self.policy = self._policy()
+        weights = torch.rand(2, self.case.objectives, dtype=torch.float64, generator=self.generator) + 0.1
+        self.preferences = weights / weights.sum(1, keepdim=True)
+        self._enumerate()
+
+    def _policy(self) -> Policy:
+        """The policy that training builds, in double precision, moved away from its reference at random."""
+        if self.case.algo == "panacea":
+            policy = self.algo._policy(self.model).double()
+        else:
+            policy = conditioned_policy(self.algo.parts, self.model, self.algo.adapter, critic_width=None).double()
+        self.move(policy, 0.4)
+        return policy
+
+    @torch.no_grad()
+    def move(self, policy: Policy, size: float) -> None:
+        """Add noise to everything that is trained."""
+        for parameter in (p for p in policy.parameters() if p.requires_grad):
+            parameter.add_(size * torch.randn(parameter.shape, dtype=torch.float64, generator=self.generator))
+
+    def _enumerate(self) -> None:
+        """Every response, by its own rule: words in any order up to an end, or as many as fit without one."""
+        end = self.encoder.eos
+        content = [token for token in range(len(self.encoder.tokenizer)) if token != end]
+        ended = [(*words, end) for count in range(LENGTH) for words in product(content, repeat=count)]
+        self.responses = ended + list(product(content, repeat=LENGTH))
+        words = [[token for token in response if token != end] for response in self.responses]
+        self.texts = [self.encoder.tokenizer.decode(row) for row in words]
+        rewards = [[self.panel.reward(prompt, text) for text in self.texts] for prompt in PROMPTS]
+        self.rewards = torch.stack([torch.stack(row) for row in rewards])  # (X, Y, M)
+
+    # --- the reference ---------------------------------------------------------------------------------------------
+
+    def trained(self) -> list[torch.nn.Parameter]:
+        """The parameters of the adapter."""
+        return [*self.policy.adapter.factors(), *self.policy.adapter.singular_values()]
+
+    def token_logps(self, preference: Tensor | None) -> list[list[Tensor]]:
+        """Log-probabilities of the tokens of each response to each prompt, from dense weights, without padding."""
+        merged = {}
+        for path, layer in self.policy.adapter.layers.items():
+            weight = layer.base.weight
+            if preference is not None:
+                diagonal = torch.cat([layer.sigma, layer.s * preference])
+                weight = weight + layer.scale * layer.U @ torch.diag(diagonal) @ layer.V.T
+            merged[f"{path}.base.weight"] = weight
+        found = []
+        for prompt in PROMPTS:
+            start = self.encoder.prompt(prompt)
+            together: list[Tensor] = [torch.empty(0)] * len(self.responses)
+            for length in range(1, LENGTH + 1):
+                places = [i for i, response in enumerate(self.responses) if len(response) == length]
+                ids = torch.tensor([[*start, *self.responses[i]] for i in places])
+                with self.policy.adapter.off():
+                    output = torch.func.functional_call(self.model, merged, (ids,), {"use_cache": False})
+                logs = output.logits[:, len(start) - 1 : -1].log_softmax(-1)
+                chosen = logs.gather(-1, ids[:, len(start) :, None]).squeeze(-1)
+                for place, row in zip(places, chosen, strict=True):
+                    together[place] = row
+            found.append(together)
+        return found
+
+    def logps(self, preference: Tensor | None) -> Tensor:
+        """Log-probabilities (X, Y) of all responses."""
+        return torch.stack([torch.stack([row.sum() for row in rows]) for rows in self.token_logps(preference)])
+
+    def utility(self, preference: Tensor) -> Tensor:
+        """``E gain - beta KL`` written out; for expected Tchebycheff the minimum of expectations."""
+        logps, ref_logps = self.logps(preference), self.logps(None).detach()
+        share = logps.exp() / len(PROMPTS)
+        kl = (share * (logps - ref_logps)).sum()
+        if not self.scalarize.shares:
+            return (share * self.gains(preference)).sum() - KL_COEF * kl
+        # the gain of a row takes the objective that is worst off among the rows of its preference, which count alike
+        terms = preference * ((share[..., None] * self.rewards).sum((0, 1)) - self.scalarize.ideal)
+        if self.case.algo == "panacea":
+            worst = (preference * (self.rewards.mean((0, 1)) - self.scalarize.ideal)).argmin()
+        else:
+            worst = terms.argmin()
+        return terms[worst] + self.scalarize.augment * terms.sum() - KL_COEF * kl
+
+    def gains(self, preference: Tensor) -> Tensor:
+        """The gain of every response (X, Y), from the definitions."""
+        if self.scalarize.linear:
+            return (preference * self.rewards).sum(-1)
+        gaps = preference * (self.rewards - self.scalarize.ideal)
+        softness = self.scalarize.temperature
+        least = -softness * torch.logsumexp(-gaps / softness, -1) if softness else gaps.min(-1).values
+        return least + self.scalarize.augment * gaps.sum(-1)
+
+    def exact_gradient(self) -> Tensor:
+        """Gradient of the mean utility over the preferences."""
+        self.policy.eval()  # without recomputation
+        mean = torch.stack([self.utility(preference) for preference in self.preferences]).mean()
+        return _flat(torch.autograd.grad(mean, self.trained()))
+
+    # --- the code under test ---------------------------------------------------------------------------------------
+
+    def experience(self) -> Any:
+        """Every response to every prompt at every preference, as the rollout that training would make of them."""
+        roller = self.algo._roller(self.panel, self.encoder)
+        count = len(self.responses)
+        rows = [Row(prompt=prompt) for prompt in PROMPTS for _ in self.preferences for _ in range(count)]
+        prompts: Prompts = collate.prompts(rows, self.encoder)
+        preference = self.preferences.repeat_interleave(count, 0).repeat(len(PROMPTS), 1)
+        padded = [[*response, *[self.encoder.eos] * (LENGTH - len(response))] for response in self.responses]
+        mask = [[place < len(response) for place in range(LENGTH)] for response in self.responses]
+        repeats = len(PROMPTS) * len(self.preferences)
+        tokens, response = torch.tensor(padded).repeat(repeats, 1), torch.tensor(mask).repeat(repeats, 1)
+        return roller.experience(self.policy, prompts, preference, tokens, response)
+
+    def surrogate_gradient(self) -> Tensor:
+        """Gradient of the shipped loss on that rollout, rows weighted by their probability, as an ascent direction."""
+        if self.case.algo == "exact":
+            return self._of_exact()
+        rows = self.experience()
+        share = rows.old_logps.mul(rows.response).sum(-1).exp()
+        rows.advantages = rows.advantages * share[:, None]
+        _, gradient = self.loss(rows)
+        return -gradient * rows.normalizer / (len(PROMPTS) * len(self.preferences))
+
+    def loss(self, rows: Any) -> tuple[float, Tensor]:
+        """The shipped loss of a rollout and its gradient."""
+        self.policy.train()
+        loss = self.algo.loss(self.policy, rows, torch.zeros(4, dtype=torch.float64))
+        return float(loss.detach()), _flat(torch.autograd.grad(loss, self.trained()))
+
+    def _of_exact(self) -> Tensor:
+        device = torch.device("cpu")
+        everything = Enumeration([Row(prompt=p) for p in PROMPTS], self.encoder, device, limit=200)
+        rewards = everything.rewards(self.panel, self.algo.parts.risk)
+        with torch.no_grad():
+            ref_logps = everything.logps(self.policy, None)
+        tally = torch.zeros(1, dtype=torch.float64)
+        for preference in self.preferences:
+            self.algo.loss(self.policy, everything, ref_logps, rewards, preference, tally).backward()
+        gradient = _flat([parameter.grad for parameter in self.trained()])
+        return -gradient * self.algo.preferences / len(self.preferences)
+
+
+def relative_error(case: Case, seed: int) -> float:
+    """``|surrogate - exact| / |exact|`` over all parameters of the adapter."""
+    with TemporaryDirectory() as folder:
+        setting = Setting(case, seed, Path(folder))
+        exact, surrogate = setting.exact_gradient(), setting.surrogate_gradient()
+    return float((surrogate - exact).norm() / exact.norm())
+
+
+def _flat(gradients: Sequence[Tensor | None]) -> Tensor:
+    assert all(gradient is not None for gradient in gradients)
+    return torch.cat([gradient.flatten() for gradient in gradients if gradient is not None])
+
+
+def algorithm(command: Sequence[str], folder: Path, seed: int) -> Any:
+    """The algorithm of a command with its parts, as training makes them, in a run folder of its own."""
+    config = plain(mora.compose(*command))
+    runtime = _build(config["runtime"])
+    made = {name: _build(config[name]) for name in ("tracker", "model", "reward", "risk", "scalarize", "preference")}
+    parts = Parts(
+        seed=seed,
+        folder=RunFolder.open(folder, "run", {}, config="", overrides="", diff="", runtime=runtime),
+        runtime=runtime,
+        corpus=_build(config["dataset"]).load(tuple(config["objectives"]["names"]), seed),
+        policy=None,
+        reward_folder=None,
+        provenance={},
+        **made,
+    )
+    return _build(config["algo"], _partial_=True)(parts=parts)
+
+
+def _build(section: Any, **more: Any) -> Any:
+    return instantiate(OmegaConf.create(section), _convert_="all", **more)
+
+
+def main() -> None:
+    """Print the table: algorithm, largest relative error over three seeds."""
+    print("| algorithm | largest relative error of the gradient, 3 seeds |\n| --- | --- |")
+    for case in CASES:
+        print(f"| {case.name} | {max(relative_error(case, seed) for seed in range(3)):.1e} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""Losses of models that are fitted to data: gradients against likelihoods written out, minima against closed forms."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mora.dataset import collate
+from mora.functional.margins import bradley_terry_loss
+from mora.functional.quantile import dbt_loss
+from mora.reward import RewardKind
+from mora.reward.quantile import Quantile
+from mora.reward.scalar import Scalar
+from mora.types import Row
+from tests.known.gradients import SETTINGS, algorithm
+
+SCALAR = Scalar(margin=0.0, centering=0.0, l2=0.0)
+QUANTILE = Quantile(atoms=4, initial_gap=0.3, centering=0.0)
+OWN = tuple(setting for setting in SETTINGS if not setting.startswith(("reward=", "algo.")))
+
+
+def utilities(kind: RewardKind, raw: Tensor) -> list[Tensor]:
+    """The equally likely utilities of an answer with raw outputs (W,), from their definition."""
+    if kind is SCALAR:
+        return [raw[0]]
+    steps = [torch.zeros_like(raw[0])]
+    for value in raw[1:]:
+        steps.append(steps[-1] + torch.log1p(value.exp()) + 1e-4)
+    center = sum(steps) / len(steps)
+    return [raw[0] + step - center for step in steps]
+
+
+def log_likelihood(kind: RewardKind, raw_0: Tensor, raw_1: Tensor, label: float) -> Tensor:
+    """``q log P + (1 - q) log(1 - P)``, P the mean over all pairs of utilities of 1 / (1 + exp(u_0 - u_1))."""
+    pairs = [1 / (1 + (low - high).exp()) for high in utilities(kind, raw_1) for low in utilities(kind, raw_0)]
+    wins = sum(pairs) / len(pairs)
+    return label * wins.log() + (1 - label) * (1 - wins).log()
+
+
+@pytest.mark.parametrize("kind", [SCALAR, QUANTILE], ids=lambda kind: kind.name)
+def test_the_loss_of_a_reward_kind_is_its_negative_log_likelihood(kind):
+    generator = torch.Generator().manual_seed(0)
+    raw_0, raw_1 = (torch.randn(5, 2, kind.width, dtype=torch.float64, generator=generator) for _ in range(2))
+    labels = torch.rand(5, 2, dtype=torch.float64, generator=generator)
+    labels[0] = torch.tensor([1.0, 0.0])
+    raws = raw_0.requires_grad_(), raw_1.requires_grad_()
+    losses = kind.loss(*raws, labels, torch.ones(5, 2, dtype=torch.bool))
+    rows = [[-log_likelihood(kind, raw_0[b, m], raw_1[b, m], float(labels[b, m])) for m in range(2)] for b in range(5)]
+    expected = torch.stack([torch.stack(row) for row in rows])
+    torch.testing.assert_close(losses, expected, rtol=1e-12, atol=1e-12)
+    for found, wanted in zip(
+        torch.autograd.grad(losses.sum(), raws), torch.autograd.grad(expected.sum(), raws), strict=True
+    ):
+        assert float((found - wanted).norm() / wanted.norm()) < 1e-10
+
+
+def _everyone_against_everyone(values: Tensor) -> tuple[Tensor, Tensor]:
+    """All ordered pairs of rows."""
+    count = len(values)
+    first, second = torch.cartesian_prod(torch.arange(count), torch.arange(count)).unbind(1)
+    keep = first != second
+    return values[first[keep]], values[second[keep]]
+
+
+def test_bradley_terry_finds_the_scores_that_made_the_labels():
+    """With the true win probabilities as labels the minimum is the true scores, up to a constant; from any start."""
+    truth = torch.tensor([-1.3, 0.2, 0.9, 2.0, -0.4], dtype=torch.float64)
+    wins = torch.sigmoid(torch.sub(*reversed(_everyone_against_everyone(truth))))
+    scores = torch.randn(5, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    optimizer = torch.optim.LBFGS([scores], max_iter=200, tolerance_change=0, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        low, high = _everyone_against_everyone(scores)
+        loss = bradley_terry_loss(high, low, wins, margin=0.0).mean()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    found = scores.detach()
+    torch.testing.assert_close(found - found.mean(), truth - truth.mean(), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("label", "margin"), [(0.8, 0.0), (0.8, 0.7), (0.1, 0.7), (0.5, 0.7)])
+def test_a_margin_moves_the_optimum_by_itself(label, margin):
+    """``-[q log sigma(D - s m) + ...]`` is least at D = logit(q) + s m, s the sign of q - 1/2; a tie stays at 0."""
+    best = math.log(label / (1 - label)) + margin * ((label > 0.5) - (label < 0.5))
+    gap = torch.tensor(best, dtype=torch.float64, requires_grad=True)
+    q = torch.tensor(label, dtype=torch.float64)
+    loss = bradley_terry_loss(gap, torch.zeros_like(gap), q, margin=margin)
+    (slope,) = torch.autograd.grad(loss, gap)
+    assert abs(float(slope)) < 1e-12
+    for moved in (best - 0.1, best + 0.1):
+        other = bradley_terry_loss(torch.tensor(moved, dtype=torch.float64), q * 0, q, margin=margin)
+        assert float(other) > float(loss.detach())
+
+
+def test_distributional_bradley_terry_is_at_rest_at_the_distributions_that_made_the_labels():
+    """The gradient is 0 there, and not at the same means without a spread."""
+    truth = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2)).sort(1).values * 2
+    low, high = _everyone_against_everyone(truth)
+    wins = torch.sigmoid(high[:, :, None] - low[:, None, :]).mean((1, 2))
+
+    def slope(values: Tensor) -> float:
+        values = values.clone().requires_grad_()
+        low, high = _everyone_against_everyone(values)
+        return float(torch.autograd.grad(dbt_loss(high, low, wins).mean(), values)[0].norm())
+
+    assert slope(truth) < 1e-12
+    assert slope(truth.mean(1, keepdim=True).expand(-1, 3)) > 1e-3
+
+
+PAIRS = [
+    Row(prompt="a", responses=("b c", "d"), labels={"r1": 1.0, "r2": None}),
+    Row(prompt="b c", responses=("a", "e e"), labels={"r1": 0.0, "r2": 0.5}),
+    Row(prompt="c", responses=("", "a b"), labels={"r1": None, "r2": 0.0}),
+    Row(prompt="d e", responses=("d d", "b"), labels={"r1": 0.75, "r2": 1.0}),
+]
+
+
+@pytest.mark.parametrize("kind", ["scalar", "qr"])
+def test_a_reward_model_ascends_the_likelihood_of_its_labels(tmp_path, kind):
+    """Padded pairs in one batch, labels missing: against every sequence alone and the likelihood written out."""
+    algo = algorithm(["algo=reward_model", f"reward={kind}", "reward.centering=0.0", *OWN], tmp_path, 0)
+    _, tokenizer = algo.parts.starting_model(frozen=False)
+    encoder = algo.parts.encoder(tokenizer)
+    model = algo._score_model(encoder).double()
+    generator = torch.Generator().manual_seed(5)
+    head = model.head.linear
+    head.weight = nn.Parameter(0.3 * torch.randn(head.weight.shape, dtype=torch.float64, generator=generator))
+    head.bias = nn.Parameter(head.bias.detach().double())
+    pairs = collate.preference(PAIRS, encoder, ("r1", "r2"))
+    counts = torch.tensor([3.0, 3.0])
+    loss = algo.loss(model, pairs, counts, torch.zeros(2, 2, dtype=torch.float64))
+
+    def raw(prompt: str, response: str) -> Tensor:
+        ids = torch.tensor([[*encoder.prompt(prompt), *encoder.response(response)]])
+        last = model.backbone(input_ids=ids, use_cache=False).last_hidden_state[0, -1]
+        return (head.weight @ last + head.bias).view(2, -1)
+
+    own = SCALAR if kind == "scalar" else algo.parts.reward
+    terms = [
+        -log_likelihood(own, raw(row.prompt, row.responses[0])[m], raw(row.prompt, row.responses[1])[m], label) / 3
+        for row in PAIRS
+        for m, label in enumerate(row.labels.values())
+        if label is not None
+    ]
+    expected = torch.stack(terms).sum()
+    assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-10)
+    _agree(loss, expected, model, 1e-10)
+
+
+def test_fine_tuning_ascends_the_likelihood_of_the_answers(tmp_path):
+    """Prompts of different length in one batch: against each row alone; a prompt's own tokens do not count."""
+    algo = algorithm(["algo=sft", "reward=gold", *OWN], tmp_path, 0)
+    model, tokenizer = algo.parts.starting_model(frozen=False)
+    encoder, model = algo.parts.encoder(tokenizer), model.double()
+    rows = [Row(prompt="a", responses=("b c",)), Row(prompt="b c", responses=("",)), Row(prompt="d", responses=("e",))]
+    tokens = 3 + 1 + 2
+    loss = algo.loss(model, collate.supervised(rows, encoder), tokens)
+    total = torch.zeros((), dtype=torch.float64)
+    for row in rows:
+        start, answer = encoder.prompt(row.prompt), encoder.response(row.responses[0])
+        logits = model(torch.tensor([[*start, *answer]]), use_cache=False).logits[0]
+        for place, token in enumerate(answer, len(start)):
+            total = total - logits[place - 1].log_softmax(-1)[token]
+    _agree(loss, total / tokens, model, 1e-10)
+
+
+def _agree(loss: Tensor, expected: Tensor, model: nn.Module, tolerance: float) -> None:
+    """The same gradient with respect to all weights that have one."""
+    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    found = torch.autograd.grad(loss, weights, allow_unused=True)
+    wanted = torch.autograd.grad(expected, weights, allow_unused=True)
+    assert [g is None for g in found] == [g is None for g in wanted]
+    flat, other = (torch.cat([g.flatten() for g in side if g is not None]) for side in (found, wanted))
+    assert float((flat - other).norm() / other.norm()) < tolerance
