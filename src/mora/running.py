@@ -86,22 +86,27 @@ def _refuse_without_meaning(stage: Stage) -> None:
             )
 
 
-def _run(stage: Stage, folder: RunFolder, runtime: Runtime) -> dict[str, Any]:
+def parts_of(stage: Stage, folder: RunFolder, runtime: Runtime) -> Parts:
+    """What the algorithm of a stage is handed: an object per group of the configuration."""
     config = stage.config
-    corpus = load_corpus(config)
-    _record_data(folder, corpus, runtime)
-    parts = Parts(
+    return Parts(
         seed=config["seed"],
         folder=folder,
         runtime=runtime,
         tracker=build(config["tracker"]),
-        corpus=corpus,
+        corpus=load_corpus(config),
         model=build(config["model"]),
         policy=stage.upstream.get("policy"),
         reward_folder=Path(stage.upstream["reward"]) if "reward" in stage.upstream else None,
         provenance={"run": stage.id} | {f"{role}_run": run for role, run in stage.runs.items()},
         **{name: build(config[name]) if name in stage.identity else None for name in _COMPOSED},
     )
+
+
+def _run(stage: Stage, folder: RunFolder, runtime: Runtime) -> dict[str, Any]:
+    config = stage.config
+    parts = parts_of(stage, folder, runtime)
+    _record_data(folder, parts.corpus, runtime)
     summary = build(config["algo"], _partial_=True)(parts=parts).fit()
     if stage.algo != MAKER["policy"]:  # a fine-tuned model is measured by what is trained on it
         runtime.on_main(lambda: measure(folder, config, config["evaluation"], seed=0))

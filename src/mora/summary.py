@@ -25,11 +25,10 @@ def conclude(folder: Path) -> None:
     """Print the result of a finished run; only the first process speaks."""
     if not is_main_process():
         return
-    front, reward = folder / "tables" / "front.json", folder / "tables" / "reward.json"
-    if front.is_file():
-        print("\n" + "\n".join(front_lines(read_json(front))))
-    elif reward.is_file():
-        print("\n" + "\n".join(reward_lines(read_json(reward))))
+    for name, lines in (("front", front_lines), ("regret", regret_lines), ("reward", reward_lines)):
+        table = folder / "tables" / f"{name}.json"
+        if table.is_file():
+            print("\n" + "\n".join(lines(read_json(table))))
     page = folder / "report" / "index.html"
     print(f"\n{'report' if page.is_file() else 'run'}: {page if page.is_file() else folder}")
 
@@ -59,6 +58,36 @@ def front_lines(table: dict[str, Any]) -> list[str]:
         f"   sparsity {found['sparsity']['value']:.4f}   spacing {found['spacing']['value']:.4f}   Kendall tau {tau}"
     )
     return lines
+
+
+def regret_lines(table: dict[str, Any]) -> list[str]:
+    """The regret to truth as text: a line per preference by the first scorer, a closing line for each."""
+    wide = max(6 * len(table["objectives"]), 10)
+    head = f"{'U ref.':>9} {'U policy':>9} {'U optimum':>9} {'regret':>7} {'KL':>8} {'KL opt.':>8}"
+    first = next(iter(table["scorers"]))
+    lines = [
+        f"regret to truth by {first} (reference std), kl_coef {table['kl_coef']:g}; enumerated, not sampled: "
+        f"{table['prompts']} prompts x {table['responses']:,} responses",
+        f"{'preference':<{wide}} {head}",
+    ]
+    for point in table["scorers"][first]["points"]:
+        utility, kl = point["utility"], point["kl"]
+        lines.append(
+            " ".join(f"{w:.2f}" for w in point["preference"]).ljust(wide)
+            + "".join(f" {utility[who]:z9.3f}" for who in ("reference", "policy", "optimum"))
+            + f" {point['relative_regret']:z7.1%} {kl['policy']:z8.2f} {kl['optimum']:z8.2f}"
+        )
+    return lines + [_regret_summary(name, judged) for name, judged in table["scorers"].items()]
+
+
+def _regret_summary(name: str, judged: dict[str, Any]) -> str:
+    def share(summary: dict[str, float]) -> str:
+        return (
+            f"mean {100 * summary['relative_regret_mean']:.1f} %, worst {100 * summary['relative_regret_worst']:.1f} %"
+        )
+
+    limit = f" (class limit: {share(judged['limit']['summary'])})" if "limit" in judged else ""
+    return f"regret by {name}: {share(judged['summary'])}{limit}"
 
 
 def reward_lines(table: dict[str, Any]) -> list[str]:

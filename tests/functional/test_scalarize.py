@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy.special import log_softmax
 
+from mora.functional import tilting
 from mora.functional.scalarize import Linear, Tchebycheff, TchebycheffExpected
 
 REWARDS = torch.tensor([[1.0, 3.0], [2.0, -1.0]])
@@ -114,3 +117,59 @@ def test_one_objective_leaves_its_reward():
     rewards, weights = torch.tensor([[1.0], [-2.0]]), torch.ones(2, 1)
     assert Linear()(rewards, weights).tolist() == [1.0, -2.0]
     assert Tchebycheff(ideal=5.0, augment=0.0, temperature=0.0)(rewards, weights).tolist() == [-4.0, -7.0]  # r - z
+
+
+# --- the expected form's utility -------------------------------------------------------------------------------------
+
+
+def test_the_utility_of_expectations_by_hand():
+    # Gaps to 5: (-4, -2) and (-3, -6); weighted (-1, -1.5), (-1.5, -3): least plus .1 of the sums -2.5 and -4.5.
+    plain, augmented = TchebycheffExpected(ideal=5.0, augment=0.0), TchebycheffExpected(ideal=5.0, augment=0.1)
+    assert plain.value(REWARDS, WEIGHTS).tolist() == [-1.5, -3.0]
+    assert augmented.value(REWARDS, WEIGHTS).tolist() == pytest.approx([-1.75, -3.45])
+    # One ideal per objective, (2, 4): weighted (-.25, -.75), (0, -2.5).
+    several = TchebycheffExpected(ideal=[2.0, 4.0], augment=0.2)
+    assert several.value(REWARDS, WEIGHTS).tolist() == pytest.approx([-0.75 - 0.2, -2.5 - 0.5])
+    # A weight of 0 leaves a gap of 0, which never decides: objective 1 does, .9 (0 - 5) against 0.
+    corner = plain.value(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]))
+    assert corner.tolist() == [-5.0]
+
+
+def test_the_utility_of_expectations_refuses_one_above_the_ideal():
+    with pytest.raises(ValueError, match=r"objective 1 reached 3 and scalarize.ideal is 2\.9"):
+        TchebycheffExpected(ideal=[5.0, 2.9], augment=0.0).value(REWARDS, WEIGHTS)
+
+
+@pytest.mark.parametrize("objectives", [2, 3, 6])
+@pytest.mark.parametrize("augment", [0.0, 0.25])
+def test_the_gradient_of_the_utility_is_the_weight_of_the_worst_objective(objectives, augment):
+    """dU/dE r_i = w_i [i is worst] + rho w_i."""
+    generator = torch.Generator().manual_seed(objectives)
+    expected = torch.randn(5, objectives, dtype=torch.float64, generator=generator).requires_grad_()
+    weights = torch.rand(5, objectives, dtype=torch.float64, generator=generator).softmax(-1)
+    value = TchebycheffExpected(ideal=6.0, augment=augment).value(expected, weights)
+    (gradient,) = torch.autograd.grad(value.sum(), expected)
+    for row in range(5):
+        w, r = weights[row].tolist(), expected[row].tolist()
+        gaps = [w[i] * (r[i] - 6.0) for i in range(objectives)]
+        worst = gaps.index(min(gaps))
+        assert gradient[row].tolist() == pytest.approx([w[i] * (augment + (i == worst)) for i in range(objectives)])
+        assert value[row].item() == pytest.approx(min(gaps) + augment * sum(gaps))
+
+
+@pytest.mark.parametrize("augment", [0.0, 0.1])
+def test_the_utility_of_expectations_is_that_of_the_optimum_before_its_kl(augment):
+    generator = np.random.default_rng(3)
+    ref_logps = log_softmax(generator.normal(size=(2, 20)), axis=-1)
+    rewards = generator.normal(size=(2, 20, 3))
+    for weights in ([0.2, 0.3, 0.5], [0.6, 0.4, 0.0], [0.0, 1.0, 0.0]):
+        best = tilting.tchebycheff_expected_optimum(
+            ref_logps, rewards, weights, ideal=[4.0, 4.0, 5.0], augment=augment, kl_coef=0.3
+        )
+        scalarize = TchebycheffExpected(ideal=[4.0, 4.0, 5.0], augment=augment)
+        (value,) = scalarize.value(torch.from_numpy(best.rewards)[None], torch.tensor([weights], dtype=torch.float64))
+        assert float(value) - 0.3 * best.kl == pytest.approx(best.utility, abs=1e-12)
+        (reference,) = scalarize.value(
+            torch.from_numpy(tilting.expected(ref_logps, rewards))[None], torch.tensor([weights], dtype=torch.float64)
+        )
+        assert float(reference) < best.utility - 1e-3  # the reference itself, at KL 0, is worth less

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import product
 
 import pytest
 from transformers import AutoTokenizer
@@ -108,3 +109,72 @@ def test_a_template_with_tokens_that_the_tokenizer_lacks_is_refused(tmp_path):
     other.save_pretrained(tmp_path / "other")
     with pytest.raises(InputError, match="end of turn.*does not know"):
         copy_chat_template(train_words(TEXTS, closed=False), str(tmp_path / "other"))
+
+
+# --- a closed vocabulary ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def closed():
+    return train_words(TEXTS, closed=True)
+
+
+def test_a_closed_vocabulary_is_its_words_and_the_end_which_pads(closed):
+    words = {word for text in TEXTS for word in text.split()}
+    assert set(closed.get_vocab()) == words | {closed.eos_token}
+    assert len(closed) == closed.vocab_size == len(words) + 1
+    assert sorted(closed.get_vocab().values()) == list(range(len(closed)))
+    assert closed.pad_token_id == closed.eos_token_id is not None
+    assert closed.all_special_tokens == [closed.eos_token]
+    assert closed.bos_token_id is closed.unk_token_id is None
+
+
+def test_every_sequence_of_words_is_a_text_of_its_own(closed):
+    content = [i for i in range(len(closed)) if i != closed.eos_token_id]
+    sequences = [list(s) for length in range(3) for s in product(content, repeat=length)]
+    sequences += [content[::-1], content * 2, [content[0]] * 20]
+    texts = closed.batch_decode(sequences, skip_special_tokens=True)
+    assert [_ids(closed, text) for text in texts] == sequences
+    assert len(set(texts)) == len(sequences)
+    ended = closed.batch_decode(
+        [[*s, closed.eos_token_id, closed.pad_token_id] for s in sequences], skip_special_tokens=True
+    )
+    assert ended == texts
+
+
+@pytest.mark.parametrize("text", ["moon", "spray the moon", "Spray", "rose,"])
+def test_a_word_outside_a_closed_vocabulary_cannot_be_encoded(closed, text):
+    with pytest.raises(Exception, match="UNK"):
+        _ids(closed, text)
+
+
+def test_the_template_of_a_closed_vocabulary_adds_nothing(closed):
+    encoder = Encoder(closed, 20, 20, "error")
+    for text in TEXTS:
+        assert encoder.prompt(text) == _ids(closed, text)
+        assert encoder.response(text) == [*_ids(closed, text), closed.eos_token_id]
+    assert encoder.response("") == [closed.eos_token_id] and encoder.pad == encoder.eos
+
+
+def test_saving_and_loading_keeps_a_vocabulary_closed(closed, tmp_path):
+    closed.save_pretrained(tmp_path)
+    again = load_tokenizer(tmp_path)
+    assert again.get_vocab() == closed.get_vocab() == train_words(TEXTS[::-1], closed=True).get_vocab()
+    assert (again.pad_token_id, again.eos_token_id, len(again)) == (
+        closed.pad_token_id,
+        closed.eos_token_id,
+        len(closed),
+    )
+    assert Encoder(again, 20, 20, "error").prompt(TEXTS[0]) == _ids(closed, TEXTS[0])
+    with pytest.raises(Exception, match="UNK"):
+        _ids(again, "moon")
+
+
+@pytest.mark.parametrize("kind", ["closed", "words"])
+def test_no_end_can_be_written_in_an_answer(kind):
+    encoder = Encoder(train_words(TEXTS, closed=kind == "closed"), 20, 20, "error")
+    try:
+        ids = encoder.response("spray <eos> the")
+    except InputError:
+        return
+    assert ids.count(encoder.eos) == 1

@@ -13,12 +13,11 @@ from mora.files import write_json, write_lines, write_text
 from mora.functional.pareto import (
     default_grid,
     hypervolume,
-    inner_product,
-    kendall_tau,
     non_dominated,
     spacing,
     sparsity,
 )
+from mora.functional.steering import inner_product, kendall_tau
 
 NAMES = ("cure", "care", "brief", "warm", "exact", "plain")
 

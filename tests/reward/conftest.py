@@ -57,7 +57,7 @@ def world() -> CountingWorld:
 @pytest.fixture
 def make_panel() -> Callable[..., ModelPanel]:
     def make(kind: Scalar | Quantile, batch_size: int = 4) -> ModelPanel:
-        tokenizer = train_words([" ".join(WORDS)])
+        tokenizer = train_words([" ".join(WORDS)], closed=False)
         config = AutoConfig.for_model(
             "llama",
             vocab_size=len(tokenizer),

@@ -177,3 +177,78 @@ def test_nothing_heavy_is_imported_and_the_answer_is_quick(tree, argv, expected,
     assert done.returncode == expected, done.stderr
     assert "heavy: []" in done.stdout
     assert taken < 5
+
+
+LEAVING = """
+import atexit, os, sys
+from mora.errors import InputError
+from mora.settings.launch import run
+
+class Held:
+    def __del__(self):
+        os.write(2, b"torn down\\n")
+
+held = Held()
+atexit.register(lambda: print("first registered, last run"))
+atexit.register(lambda: print("last registered, first run"))
+
+def task(cfg, overrides):
+    print("at", cfg.temperature)
+    if cfg.temperature == 2:
+        raise InputError("temperature: too hot")
+    if cfg.temperature == 3:
+        raise RuntimeError("boom")
+    if cfg.temperature == 4:
+        raise KeyboardInterrupt
+
+run("generate", task, sys.argv[1:])
+"""
+
+
+def leave(tmp_path, *argv, script=LEAVING, **more):
+    decided = ("WORLD_SIZE", "RANK", "PYTHONUNBUFFERED")
+    kept = {name: value for name, value in os.environ.items() if name not in decided}
+    command = [sys.executable, "-c", script, "run=x", *argv]
+    return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=kept | more, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("override", "code", "message"),
+    [
+        ("temperature=1", 0, ""),
+        ("temperature=2", 2, "error: temperature: too hot\n"),
+        ("temperature=3", 1, "RuntimeError: boom"),
+        ("temperature=4", 130, "interrupted\n"),
+        ("warmth=1", 2, "warmth: unknown key"),
+    ],
+)
+def test_one_of_several_processes_leaves_without_teardown(tmp_path, override, code, message):
+    """Exit handlers run, what was printed into a pipe arrives, and the exit code is that of a single process."""
+    done = leave(tmp_path, override, WORLD_SIZE="2")
+    printed = [] if "warmth" in override else [f"at {override[-1]}"]
+    assert done.returncode == code, done.stderr
+    assert done.stdout.splitlines() == [*printed, "last registered, first run", "first registered, last run"]
+    assert message in done.stderr and "torn down" not in done.stderr
+
+
+@pytest.mark.parametrize("world", [{}, {"WORLD_SIZE": "1"}])
+def test_a_single_process_is_torn_down_as_usual(tmp_path, world):
+    done = leave(tmp_path, "temperature=2", **world)
+    assert done.returncode == 2 and done.stderr.endswith("torn down\n")
+    assert done.stdout.splitlines()[-1] == "first registered, last run"
+
+
+@pytest.mark.parametrize("world", [{}, {"WORLD_SIZE": "2"}])
+def test_an_exit_handler_that_fails_changes_no_exit_code(tmp_path, world):
+    failing = LEAVING.replace("def task", "atexit.register(lambda: 1 / 0)\n\ndef task", 1)
+    done = leave(tmp_path, "temperature=1", script=failing, **world)
+    assert done.returncode == 0 and "ZeroDivisionError" in done.stderr
+    assert done.stdout.splitlines()[-1] == "first registered, last run"
+
+
+@pytest.mark.parametrize(
+    ("override", "said"), [("warmth=1", ""), ("temperature=2", "[rank 1] error: temperature: too hot\n")]
+)
+def test_other_ranks_say_only_what_is_their_own(tmp_path, override, said):
+    done = leave(tmp_path, override, WORLD_SIZE="2", RANK="1")
+    assert done.returncode == 2 and done.stderr == said

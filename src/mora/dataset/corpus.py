@@ -43,12 +43,14 @@ class Corpus:
     max_response: int  # tokens, end token included
     overlong: Overlong = "error"  # what to do with a longer answer
     tokens: TokenKind = "bytes"  # what a tokenizer made for this corpus knows
+    vocabulary: tuple[str, ...] = ()  # words that it knows even if no row holds them
     world: World | None = None
     notes: list[str] = field(default_factory=list)  # things that the user should be told
     quarantine: list[Rejected] = field(default_factory=list)
 
     def tokenizer_texts(self) -> Iterator[str]:
         """The texts that a tokenizer is made from: train; word-level: test too, so that no word is unknown."""
+        yield from self.vocabulary
         seen: set[str] = set()
         for split in SPLITS if self.tokens != "bytes" else ("train",):
             for row in (*self.prompts[split], *self.supervised[split], *self.pairs[split]):

@@ -54,6 +54,7 @@ class Encoder:
         self.counts: Counter[str] = (
             Counter()
         )  # distinct texts: prompts, prompts_cut, answers, answers_cut; rows_dropped
+        self._special = {*tokenizer.all_special_ids} - {tokenizer.unk_token_id}
         self._prompts: dict[str, np.ndarray] = {}
         self._answers: dict[str, np.ndarray] = {}  # whole, end token included
 
@@ -133,8 +134,20 @@ class Encoder:
         return ids if len(ids) <= self.max_response else [*ids[: self.max_response - 1], self.eos]
 
     def _answer(self, text: str) -> list[int]:
-        ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        ids = self._tokens(text)
+        written = self._special.intersection(ids)
+        if written:  # a tokenizer of whole words knows the name of a special token as a word
+            name = self.tokenizer.convert_ids_to_tokens(min(written))
+            raise InputError(f"an answer holds {name}, which is a special token: {text[:60]!r}; write it otherwise")
         return [*ids, self.eos]
+
+    def _tokens(self, text: str) -> list[int]:
+        try:
+            return list(self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+        except Exception as error:  # the tokenizers library raises nothing more particular
+            if "UNK" not in str(error):
+                raise
+            raise InputError(f"the tokenizer knows no token for a word of {text[:60]!r}") from error
 
     def _chat(self, text: str) -> list[int]:
         turns = [{"role": "user", "content": text}]

@@ -21,8 +21,6 @@ from mora.functional.kl import sequence_kl
 from mora.functional.pareto import (
     default_grid,
     hypervolume,
-    inner_product,
-    kendall_tau,
     spacing,
     spacing_schott,
     sparsity,
@@ -31,6 +29,7 @@ from mora.functional.pareto import (
 from mora.functional.preference import checked
 from mora.functional.risk import mean
 from mora.functional.stats import clustered_stderr
+from mora.functional.steering import inner_product, kendall_tau
 from mora.model.generate import Sampling
 from mora.model.policy import Policy
 from mora.reward.panel import Panel

@@ -8,10 +8,12 @@ from pathlib import Path
 from mora.files import new_folder, write_text
 from mora.report import markup, sections
 from mora.report.fronts_many import front_plates
+from mora.report.regret import section as regret_section
+from mora.report.regret_figures import regret_plates
 from mora.report.rewards import reward_plates
 from mora.report.steering import steering_plates
 from mora.report.style import Plate, save_plate
-from mora.report.tables import Front, Stage, read_front, read_samples, read_stage
+from mora.report.tables import Front, Regret, Stage, read_front, read_regret, read_samples, read_stage
 from mora.report.training import training_plate
 
 
@@ -28,26 +30,29 @@ def write_report(folder: Path, stages: list[tuple[str, Path]]) -> Path:
     if folder.resolve() not in [path.resolve() for _, path in named]:
         named.append((folder.name, folder))
     read = [read_stage(name, path) for name, path in named]
-    front = read_front(folder / "tables" / "front.json")
+    front, regret = read_front(folder / "tables" / "front.json"), read_regret(folder / "tables" / "regret.json")
     with new_folder(folder / "report") as target:
-        body, plates = _body(folder, front, read)
+        body, plates = _body(folder, front, regret, read)
         for plate in plates:
             save_plate(plate, target / "figures")
         write_text(target / "index.html", markup.document(f"{folder.name} · mora report", body))
     return folder / "report" / "index.html"
 
 
-def _body(folder: Path, front: Front | None, stages: Sequence[Stage]) -> tuple[str, list[Plate]]:
+def _body(folder: Path, front: Front | None, regret: Regret | None, stages: Sequence[Stage]) -> tuple[str, list[Plate]]:
     samples = read_samples(folder / "tables" / "samples.jsonl")
     reward = next((stage.reward for stage in reversed(stages) if stage.reward), None)
-    objectives = front.objectives if front else tuple((reward or {}).get("objectives", ()))
+    measured = front or regret
+    objectives = measured.objectives if measured else tuple((reward or {}).get("objectives", ()))
     fronts = front_plates(front) if front else []
     steering = steering_plates(front) if front else []
+    regrets = regret_plates(regret) if regret else []
     rewards = reward_plates(reward, front, samples)
     curves = [plate for place, stage in enumerate(stages, 1) if (plate := training_plate(stage, objectives, place))]
     parts = [
         ("front", "The front", sections.figures("front", "The front", fronts)),
         ("steering", "Steering", sections.figures("steering", "Steering and its price", steering)),
+        ("regret", "Regret", regret_section(regret, regrets)),
         ("samples", "Answers", sections.samples(front, samples) if front else ""),
         ("numbers", "Numbers", sections.numbers(front) if front else ""),
         ("reward", "Reward", sections.reward(reward, rewards, objectives)),
@@ -55,5 +60,6 @@ def _body(folder: Path, front: Front | None, stages: Sequence[Stage]) -> tuple[s
         ("settings", "Settings", sections.settings(stages)),
     ]
     shown = [(anchor, title) for anchor, title, content in parts if content]
-    head = sections.head(front, stages, folder.name, shown)
-    return head + "\n".join(content for *_, content in parts if content), [*fronts, *steering, *rewards, *curves]
+    head = sections.head(front, stages, folder.name, shown, regret=regret)
+    plates = [*fronts, *steering, *regrets, *rewards, *curves]
+    return head + "\n".join(content for *_, content in parts if content), plates

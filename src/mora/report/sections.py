@@ -11,8 +11,9 @@ import numpy as np
 from mora.report import markup
 from mora.report.fronts import SCORER_NAMES, keep, scorer_title
 from mora.report.markup import text
+from mora.report.regret import lead, tiles
 from mora.report.style import Plate, number
-from mora.report.tables import Front, Stage
+from mora.report.tables import Front, Regret, Stage
 
 PROMPTS_SHOWN = 6
 TRAINED = "trained the policy"  # key of a scorer's provenance
@@ -24,15 +25,28 @@ TILES = {
 }
 
 
-def head(front: Front | None, stages: Sequence[Stage], run: str, sections: Sequence[tuple[str, str]]) -> str:
-    """What was run, what must be known before reading on, and the way to the sections."""
+def head(
+    front: Front | None,
+    stages: Sequence[Stage],
+    run: str,
+    sections: Sequence[tuple[str, str]],
+    *,
+    regret: Regret | None = None,
+) -> str:
+    """What was run, what must be known before reading on, and the way to the sections.
+
+    A run that has no front is summed up by its regret, if it has one.
+    """
     links = " ".join(f'<a href="#{anchor}">{text(title)}</a>' for anchor, title in sections)
     parts = ['<p class="eyebrow">mora report</p>', f"<h1>{text(run)}</h1>"]
     chain = " → ".join(text(stage.name) for stage in stages)
-    parts.append(f'<p class="lead">{_summary(front) if front else ""} Stages: {chain}.</p>')
+    summary = _summary(front) if front else lead(regret) if regret else ""
+    parts.append(f'<p class="lead">{summary} Stages: {chain}.</p>')
     parts += [markup.warning(message) for message in _warnings(front)]
-    if front:
-        parts.append(_tiles(front))
+    values = _indicator_tiles(front) if front else tiles(regret) if regret else []
+    if values:
+        items = [f'<li><span class="value">{v}</span><span class="name">{name}</span></li>' for v, name in values]
+        parts.append(f'<ul class="tiles">{"".join(items)}</ul>')
     return f"<header>{''.join(parts)}<nav aria-label='Sections'>{links}</nav></header>"
 
 
@@ -71,14 +85,15 @@ def _warnings(front: Front | None) -> list[str]:
     return found
 
 
-def _tiles(front: Front) -> str:
-    items = []
+def _indicator_tiles(front: Front) -> list[tuple[str, str]]:
+    """The indicators that the page begins with, as (value, name)."""
+    found = []
     for name, title in TILES.items():
         value = front.indicators[front.judge].get(name, {}).get("value")
         values = [v for v in (value if isinstance(value, list) else [value]) if v is not None]
         if values:
-            items.append(f'<li><span class="value">{number(min(values))}</span><span class="name">{title}</span></li>')
-    return f'<ul class="tiles">{"".join(items)}</ul>' if items else ""
+            found.append((number(min(values)), title))
+    return found
 
 
 def figures(anchor: str, title: str, plates: Sequence[Plate]) -> str:

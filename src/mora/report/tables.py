@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,79 @@ class Stage:
     settings: Mapping[str, str]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """Policies held against the truth by one scorer of ``tables/regret.json``.  Arrays are (P,) or (P, M)."""
+
+    utility: Mapping[str, Floats]  # reference, policy, optimum -> P, reward units
+    kl: Mapping[str, Floats]  # reference, policy, optimum -> P, nats
+    gold: Mapping[str, Floats]  # reference, policy, optimum -> P M, expected gold scores
+    regret: Floats  # P, relative: 0 is the optimum, 1 the reference policy
+    limit: Floats | None  # P, the relative regret of the run that stands for the class limit
+    limit_run: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regret:
+    """``tables/regret.json``: exact utilities, over all responses; NaN stands where the table holds null."""
+
+    run: str
+    objectives: tuple[str, ...]
+    prompts: int
+    responses: int
+    kl_coef: float  # reward units per nat
+    scalarize: str  # the class of the scalarization
+    definition: str
+    preferences: Floats  # P M
+    judged: Mapping[str, Judged]  # scorer -> what it says, gold first
+    pure: Floats  # (K, M) gold scores that single responses have
+    hull: Floats  # (H, M) those that no mixture of others reaches or beats
+
+
 COLUMNS = ("kl", "kl_stderr", "valid", "distinct", "tokens")
+WHO = ("reference", "policy", "optimum")
+
+
+def read_regret(path: Path) -> Regret | None:
+    """The regret table, or None when the run has none.  Raises ``InputError`` naming a key that is missing."""
+    if not path.exists():
+        return None
+    table = read_json(path)
+    try:
+        return _regret(table)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise InputError(f"{path} is not a regret table: {error!r}; run the evaluation of this run again") from error
+
+
+def _regret(table: dict[str, Any]) -> Regret:
+    objectives = tuple(table["objectives"])
+    names = [scorer for scorer in SCORERS if scorer in table["scorers"]]
+    points = table["scorers"][names[0]]["points"]
+    return Regret(
+        run=str(table["run"]),
+        objectives=objectives,
+        prompts=int(table["prompts"]),
+        responses=int(table["responses"]),
+        kl_coef=float(table["kl_coef"]),
+        scalarize=str(table["scalarize"]),
+        definition=str(table["definition"]),
+        preferences=_matrix([point["preference"] for point in points], len(objectives)),
+        judged={scorer: _judged(table["scorers"][scorer], len(objectives)) for scorer in names},
+        pure=_matrix(table["pure"], len(objectives)),
+        hull=_matrix(table["hull"], len(objectives)),
+    )
+
+
+def _judged(entry: dict[str, Any], width: int) -> Judged:
+    points, limit = entry["points"], entry.get("limit")
+    return Judged(
+        utility={who: _column(point["utility"][who] for point in points) for who in WHO},
+        kl={who: _column(point["kl"][who] for point in points).clip(min=0.0) for who in WHO},  # rounding alone is below
+        gold={who: _matrix([point["gold"][who] for point in points], width) for who in WHO},
+        regret=_column(point["relative_regret"] for point in points),
+        limit=None if limit is None else _column(point["relative_regret"] for point in limit["points"]),
+        limit_run="" if limit is None else str(limit["run"]),
+    )
 
 
 def read_front(path: Path) -> Front | None:
@@ -92,7 +164,7 @@ def _front(table: dict[str, Any]) -> Front:
         preferences=_matrix([point["preference"] for point in points], width),
         scores={s: _matrix([point.get(s) for point in points], width) for s in names},
         errors={s: _matrix([point.get(f"{s}_stderr") for point in points], width) for s in names},
-        columns={c: np.array([_number(point.get(c)) for point in points]) for c in COLUMNS},
+        columns={c: _column(point.get(c) for point in points) for c in COLUMNS},
         reference=_reference(table.get("reference"), names, width),
         reference_points=_reference_points(table.get("reference_point") or {}, judge),
         indicators={s: _indicators(table.get("indicators", {}).get(s) or {}) for s in names},
@@ -104,6 +176,10 @@ def _front(table: dict[str, Any]) -> Front:
 
 def _number(value: Any) -> float:
     return float("nan") if value is None else float(value)
+
+
+def _column(values: Iterable[Any]) -> Floats:
+    return np.array([_number(value) for value in values], dtype=np.float64)
 
 
 def _matrix(rows: Any, width: int) -> Floats:

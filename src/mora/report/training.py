@@ -14,7 +14,8 @@ from mora.report.tables import Stage
 
 # What people look at first; a metric whose name holds none of these words is drawn last.
 FIRST = (
-    "gold", "reward", "gain", "kl", "steering", "loss", "accuracy", "entropy", "explained", "length", "tokens", "clip",
+    "gold", "reward", "gain", "utility", "kl", "steering", "loss", "accuracy", "entropy", "explained", "length",
+    "tokens", "clip",
 )  # fmt: skip
 HIDDEN = ("time", "second", "memory", "epoch", "rate/", "per_second", "elapsed")
 MOST_PANELS = 15

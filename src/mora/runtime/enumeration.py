@@ -1,12 +1,13 @@
 """All responses of a small vocabulary: their probabilities under a policy, and their rewards.
 
 A response is a sequence of tokens up to its end token, or of ``max_response`` tokens without one.  With V tokens and T
-places there are ``sum_{t<T} (V-1)^t + (V-1)^T`` of them; one pass over the (V-1)^(T-1) longest prefixes gives the
+places there are ``sum_{t<=T} (V-1)^t`` of them; one pass over the (V-1)^(T-1) longest prefixes gives the
 probabilities of all.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -36,11 +37,10 @@ class Responses:
     def of(cls, vocabulary: int, length: int, eos: int, *, limit: int) -> Responses:
         """All responses.  Raises InputError when there are more than ``limit``."""
         width = vocabulary - 1
-        count = sum(width**t for t in range(length)) + width**length
-        if count > limit:
+        if length * math.log2(max(width, 1)) > 64 or sum(width**t for t in range(length + 1)) > limit:
             raise InputError(
-                f"{vocabulary} tokens at {length} places make {count:,} responses, more than the limit of {limit:,}; "
-                "enumeration is for a world as small as dataset=oracle"
+                f"{vocabulary} tokens at {length} places make more than {limit:,} responses; only a world as small as "
+                "dataset=oracle can be enumerated"
             )
         content = torch.tensor([token for token in range(vocabulary) if token != eos])
         rows, masks = [], []

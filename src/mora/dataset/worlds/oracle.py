@@ -29,6 +29,7 @@ Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 COUNTED = ("r1", "r2", "r3", "r4", "r5", "r6")
 CONSTRAINED = ("help", "safe")
+LEAST_TASTE = 0.01  # below it Gamma draws underflow
 OUTSIDE = -1  # where a text holds a word that is none, or too many
 
 
@@ -36,7 +37,7 @@ OUTSIDE = -1  # where a text holds a word that is none, or too many
 class OracleWorld(Judged):
     """Gold scores of the oracle, in [0, 1]; a `mora.dataset.worlds.World`.
 
-    ``counts``: each of the objectives r1..rM owns (W - 1) // M roles, the other roles are idle, and with n_i of the L
+    ``counts``: each of r1..rM, two at least, owns (W - 1) // M roles, the other roles are idle, and with n_i of the L
     words allowed in its roles it scores ``(n_i / L)^power``.  ``constraint``: a third of the roles is mild, a third is
     bold; ``help = ((mild + 2 bold) / 2L)^power`` and ``safe = 1 - bold / L``.  Other texts score 0 on everything.
     """
@@ -55,10 +56,13 @@ class OracleWorld(Judged):
 
     def __post_init__(self) -> None:
         known = COUNTED if self.scores == "counts" else CONSTRAINED
-        unknown = [name for name in (*self.objectives, *self.floors) if name not in known]
-        if unknown:
-            raise InputError(f"objectives: {unknown[0]} is not scored by this world; choose among {[*known]}")
-        if self.scores == "counts" and max(map(COUNTED.index, self.objectives)) + 1 >= self.words:
+        for name in self.objectives:
+            if name not in known:
+                raise InputError(f"objectives: {name} is not scored by this world; choose among {[*known]}")
+        for name in self.floors:
+            if name not in self.objectives:
+                raise InputError(f"dataset.floors: {name} is no objective of this run; it has {[*self.objectives]}")
+        if not all(self.families):
             raise InputError(f"dataset.words={self.words}: {', '.join(self.objectives)} need more words")
         self.floor = (0.0,) * len(self.objectives)
         self._index = {word: code for code, word in enumerate(self.vocabulary)}
@@ -70,7 +74,8 @@ class OracleWorld(Judged):
 
     def gold(self, prompts: Sequence[str], responses: Sequence[str]) -> Floats:
         """True scores (B, M) of any strings."""
-        codes = np.array([self._read(p, r) for p, r in zip(prompts, responses, strict=True)], dtype=np.int64)
+        read = [self._read(p, r) for p, r in zip(prompts, responses, strict=True)]
+        codes = np.array(read, dtype=np.int64).reshape(len(read), self.longest + 1)
         inside = codes[:, 0] != OUTSIDE
         roles = np.where(codes[:, 1:] >= 0, (codes[:, 1:] + codes[:, :1]) % self.words, OUTSIDE)
         return np.where(inside[:, None], self._scored(roles), 0.0)
@@ -111,7 +116,8 @@ class OracleWorld(Judged):
 
     def valid(self, prompts: Sequence[str], responses: Sequence[str]) -> NDArray[np.bool_]:
         """Whether each response is a text of the oracle (B,)."""
-        return np.array([self._read(p, r)[0] != OUTSIDE for p, r in zip(prompts, responses, strict=True)])
+        found = [self._read(p, r)[0] != OUTSIDE for p, r in zip(prompts, responses, strict=True)]
+        return np.array(found, dtype=np.bool_)
 
     def responses(self) -> list[str]:
         """Every text of the oracle: the sequences of 0 to L words, shorter ones first."""
@@ -162,8 +168,12 @@ class Oracle:
             raise InputError(f"dataset.topics={self.topics}: a prompt is a word; must be from 1 to {self.words}")
         if self.scores not in ("counts", "constraint"):
             raise InputError(f"dataset.scores={self.scores}: must be counts or constraint")
-        if self.power <= 0 or self.taste <= 0:
-            raise InputError(f"dataset.power={self.power}, dataset.taste={self.taste}: must be above 0")
+        if not self.power > 0 or not self.taste >= LEAST_TASTE:
+            raise InputError(
+                f"dataset.power={self.power}, dataset.taste={self.taste}: must be above 0, and at least {LEAST_TASTE}"
+            )
+        if self.max_response < 2:
+            raise InputError(f"dataset.max_response={self.max_response}: must be at least 2, a word and the end")
 
     def load(self, objectives: tuple[str, ...], seed: int) -> Corpus:
         """All rows, drawn from ``seed``.  Raises InputError on an objective that the world does not score."""
@@ -193,6 +203,7 @@ class Oracle:
             max_prompt=self.max_prompt,
             max_response=self.max_response,
             tokens="closed",
+            vocabulary=tuple(world.vocabulary),
             world=world,
         )
 

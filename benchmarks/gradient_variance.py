@@ -1,0 +1,97 @@
+"""Noise of the policy gradient when a row, a group of samples or a whole batch shares a preference, at equal tokens.
+
+    python benchmarks/gradient_variance.py runs=runs seeds=0,1,2 rollouts=64 out=variance.json
+
+In the oracle world, at the reference policy and at the trained policy of ``experiment=oracle`` (which is trained where
+it is not there), draws rollouts of the same size and differentiates the shipped loss at ratio 1, without a critic and
+with advantages as they are.  Prints ``E |g - E g|^2 / |E g|^2`` over the parameters of the adapter; E g, which is the
+same for all, is the mean over the rollouts of all three.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor
+
+import mora
+from mora.dataset.order import batch
+from mora.model.policy import Policy
+from mora.running import build, parts_of
+from mora.runtime.actor import conditioned_policy, standardized_panel
+from mora.runtime.experience import Roller
+from mora.runtime.folder import RunFolder
+from mora.stages import plan
+
+UNITS = ("row", "group", "batch")
+FIRST = 10_000  # number of the first rollout: other draws than those of training
+
+
+def gradients(unit: str, seed: int, runs: str, count: int, trained: Path | None) -> Tensor:
+    """Gradients (count, parameters) of as many rollouts."""
+    command = ["experiment=oracle", f"preference={unit}", f"seed={seed}", f"paths.runs={runs}"]
+    command.append("algo.rollout.normalize_advantages=none")
+    stage = plan(mora.compose(*command), command)[-1]
+    with TemporaryDirectory() as scratch:
+        runtime = build(stage.config["runtime"])
+        folder = RunFolder.open(Path(scratch), "run", {}, config="", overrides="", diff="", runtime=runtime)
+        parts = parts_of(stage, folder, runtime)
+        algo = build(stage.config["algo"], _partial_=True)(parts=parts)
+        model, tokenizer = parts.starting_model(frozen=True)
+        encoder = parts.encoder(tokenizer)
+        prompts, samples = algo.reference_prompts, algo.reference_samples
+        panel = standardized_panel(parts, model, encoder, prompts=prompts, samples=samples)
+        policy = conditioned_policy(parts, model, algo.adapter, critic_width=algo.critic_width)
+        if trained is not None:
+            policy.adapter.load(trained / "policy")
+        roller = Roller(
+            parts, algo.rollout, panel, encoder, kl_coef=algo.kl_coef, advantage=algo.advantage, minibatches=1
+        )
+        rows = parts.corpus.prompts["train"]
+        found = []
+        for number in range(count):
+            chosen = batch(number, len(rows), algo.rollout.prompts, seed)
+            experience = roller.roll_out(policy, [rows[i] for i in chosen], FIRST + number)
+            loss = algo.loss(policy, experience, torch.zeros(4))
+            found.append(flat(policy, loss))
+    return torch.stack(found)
+
+
+def flat(policy: Policy, loss: Tensor) -> Tensor:
+    """The gradient over all parameters of the adapter."""
+    weights = [*policy.adapter.factors(), *policy.adapter.singular_values()]
+    return torch.cat([gradient.flatten() for gradient in torch.autograd.grad(loss, weights)]).double()
+
+
+def main() -> None:
+    """Measure and print."""
+    named = dict(argument.split("=", 1) for argument in sys.argv[1:])
+    runs, seeds = named.get("runs", "runs"), [int(s) for s in named.get("seeds", "0,1,2").split(",")]
+    count = int(named.get("rollouts", "64"))
+    table = []
+    for seed in seeds:
+        command = ["experiment=oracle", f"seed={seed}", f"paths.runs={runs}"]
+        subprocess.run([sys.executable, "-m", "mora.train", *command], check=True, stdout=sys.stderr)
+        run = plan(mora.compose(*command), command)[-1].path
+        for name, trained in (("reference", None), ("trained", run)):
+            drawn = {unit: gradients(unit, seed, runs, count, trained) for unit in UNITS}
+            mean = torch.stack([one.mean(0) for one in drawn.values()]).mean(0)
+            noise = {
+                unit: float((one - one.mean(0)).square().sum(1).mean() * count / (count - 1) / mean.square().sum())
+                for unit, one in drawn.items()
+            }
+            table.append({"seed": seed, "policy": name, **noise})
+    print("| policy | seed | row | group | batch |\n|" + " --- |" * 5)
+    for row in sorted(table, key=lambda row: str(row["policy"])):
+        print(f"| {row['policy']} | {row['seed']} | " + " | ".join(f"{row[unit]:.2f}" for unit in UNITS) + " |")
+    if "out" in named:
+        Path(named["out"]).write_text(json.dumps(table, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Sets of points against each other: one reference point for all, and what a ranking owes to it.
+
+Every objective is maximized.  Points are rows of score vectors (P, M); values that are not finite are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mora.functional.pareto import finite, hypervolume, non_dominated
+
+Floats = NDArray[np.float64]
+Winner = Literal["A", "B", "equal", "depends on the reference point"]
+
+TIE = 1e-12  # relative difference of two volumes that are the same but for rounding
+
+
+def pooled_reference_point(fronts: Sequence[ArrayLike], *, margin: float) -> Floats:
+    """One reference point (M,) for all runs of a comparison: below the worst pooled point by a share of the range.
+
+    z_j = min_j - margin * (max_j - min_j), over the points of all ``fronts`` (each (P_r, M)), dominated ones too, so
+    that with ``margin`` > 0 every point adds to the volume of its own run; 0.1 is common.  An objective in which all
+    pooled points are equal gets z_j = min_j - 1: it multiplies every volume by the same 1 and ranks nothing.
+    The point depends on which runs are pooled: keep it beside the volumes, and treat it as fixed in intervals.
+    Raises ``ValueError`` when there is no point, when M differs, when ``margin`` < 0, or on values that are not finite.
+    """
+    if not margin >= 0:
+        raise ValueError(f"margin must be at least 0, got {margin}")
+    pooled = _pooled(fronts)
+    return np.asarray(pooled.min(0) - np.where(np.ptp(pooled, axis=0) > 0, margin * np.ptp(pooled, axis=0), 1.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceSweep:
+    """The hypervolumes of two sets over R reference points, and which set they favor."""
+
+    winner: Winner
+    reference_points: Floats  # (R, M), from the nadir outward
+    hypervolumes: Floats  # (R, 2): of A and of B
+
+
+def decided(points_a: ArrayLike, points_b: ArrayLike, *, reach: float, steps: int) -> ReferenceSweep:
+    """Whether the hypervolume ranks two sets alike wherever a sensible reference point is put.
+
+    The reference points go from the nadir of the pooled non-dominated set, objective by objective its worst value,
+    outward in ``steps`` equal steps by up to ``reach`` times its range.  An objective with no range keeps one distance
+    of 1.  The winner is the set that is ahead at some reference points and behind at none (volumes within 1e-12 of each
+    other are even); "equal" when they are even at all.  The sweep looks at no point beyond ``reach``, and it says
+    nothing of noise: for that see ``bootstrap``.
+    Raises ``ValueError`` when there is no point, when M differs, when ``reach`` <= 0 or ``steps`` < 1, or on values
+    that are not finite.
+    """
+    if not reach > 0 or steps < 1:
+        raise ValueError(f"need reach > 0 and at least 1 step, got {reach=}, {steps=}")
+    pooled = _pooled([points_a, points_b])
+    front = pooled[non_dominated(pooled)]
+    ranges = np.ptp(front, axis=0)
+    outward = np.linspace(0.0, reach, steps + 1)[:, None] * ranges
+    references = front.min(0) - np.where(ranges > 0, outward, 1.0)
+    volumes = np.array([[hypervolume(points, z) for points in (points_a, points_b)] for z in references])
+    gaps = volumes[:, 0] - volumes[:, 1]
+    gaps[np.abs(gaps) <= TIE * volumes.max(1)] = 0.0
+    return ReferenceSweep(winner=_winner(gaps), reference_points=references, hypervolumes=volumes)
+
+
+def _winner(gaps: Floats) -> Winner:
+    ahead, behind = bool((gaps > 0).any()), bool((gaps < 0).any())
+    if ahead and behind:
+        return "depends on the reference point"
+    return "A" if ahead else "B" if behind else "equal"
+
+
+def attainment_bands(fronts: ArrayLike, levels: Sequence[float]) -> list[Floats]:
+    """Empirical attainment surfaces of repeated runs with two objectives, one array (K_l, 2) per level.
+
+    ``fronts`` is (S, P, 2), the points of S runs.  A run attains a vector that one of its points equals or dominates.
+    The surface of level l is the set of vectors that at least l * S runs attain, given by its non-dominated corners in
+    ascending order of the first objective (Grunert da Fonseca, Fonseca and Hall, 2001).  Level 0.5 is the median front,
+    0.25 and 0.75 bound the middle half of runs; a higher level is attained more often and lies lower.  With one run
+    each level is its own non-dominated front.
+    Raises ``ValueError`` for another shape, without a run or a point, for a level outside (0, 1], or on values that are
+    not finite.
+    """
+    array = np.asarray(fronts, dtype=np.float64)
+    if array.ndim != 3 or array.shape[2] != 2 or 0 in array.shape:
+        raise ValueError(f"fronts must be (S, P, 2) with at least one run and one point, got shape {array.shape}")
+    if not all(0 < level <= 1 for level in levels):
+        raise ValueError(f"levels must lie in (0, 1], got {list(levels)}")
+    firsts = np.unique(finite(array.reshape(-1, 2))[:, 0])
+    reaches = array[:, :, 0, None] >= firsts  # (S, P, K)
+    seconds = np.where(reaches, array[:, :, 1, None], -np.inf).max(1)  # (S, K): best second objective at that first one
+    ranked = -np.sort(-seconds, axis=0)
+    surfaces = []
+    for level in levels:
+        heights = ranked[ceil(level * len(array) - TIE) - 1]
+        corners = np.stack([firsts, heights], axis=1)[np.isfinite(heights)]
+        surfaces.append(corners[non_dominated(corners)])
+    return surfaces
+
+
+def _pooled(fronts: Sequence[ArrayLike]) -> Floats:
+    arrays = [finite(front, f"front {number}") for number, front in enumerate(fronts)]
+    if not arrays or any(len(array) == 0 for array in arrays) or len({array.shape[1] for array in arrays}) > 1:
+        raise ValueError(f"fronts need points of the same objectives, got shapes {[array.shape for array in arrays]}")
+    return np.concatenate(arrays)

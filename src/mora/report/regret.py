@@ -1,0 +1,95 @@
+"""Regret to truth, in words and tables: a policy against the best there is, where all responses are enumerated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mora.report import markup
+from mora.report.fronts import SCORER_NAMES
+from mora.report.markup import text
+from mora.report.regret_figures import WHOSE, mean, percent, worst
+from mora.report.style import Floats, Plate, number
+from mora.report.tables import Regret
+
+UTILITIES = {
+    "Linear": "E ⟨w, r⟩",
+    "Tchebycheff": "E minᵢ wᵢ (rᵢ − zᵢ)",
+    "TchebycheffExpected": "minᵢ wᵢ (E rᵢ − zᵢ)",
+}
+
+
+def lead(regret: Regret) -> str:
+    """What was run, as HTML, for a page whose run has no front."""
+    objectives = ", ".join(markup.objective(name, i) for i, name in enumerate(regret.objectives))
+    return (
+        f"A policy over {objectives}, held against the best policy there is at {_count(regret.preferences)}. All "
+        f"{_enumerated(regret)} are enumerated: utilities, KL (<code>kl_coef</code> {regret.kl_coef:g}) and the "
+        "optimum are exact, nothing is sampled."
+    )
+
+
+def tiles(regret: Regret) -> list[tuple[str, str]]:
+    """The figures that the page begins with, as (value, name), by the first scorer."""
+    judged = next(iter(regret.judged.values()))
+    found = [
+        (f"{percent(mean(judged.regret))} %", "mean regret"),
+        (f"{percent(worst(judged.regret))} %", "worst regret"),
+    ]
+    if judged.limit is not None:
+        found.append((f"{percent(mean(judged.limit))} %", "class limit, mean"))
+    return [*found, *((number(mean(judged.kl[who]), 2), f"KL of the {who}, mean") for who in WHOSE)]
+
+
+def section(regret: Regret | None, plates: Sequence[Plate]) -> str:
+    """The section of the page: what regret means here, the figures, a table per scorer."""
+    if regret is None:
+        return ""
+    utility = UTILITIES.get(regret.scalarize, f"E of the {regret.scalarize} gain")
+    notes = [
+        f"All {_enumerated(regret)} are enumerated; nothing is sampled. Utility of a policy π at a preference w: "
+        f"U = {utility} − {regret.kl_coef:g} KL(π ‖ π_ref), r in standard deviations of the reference policy. "
+        f"{regret.definition[:1].upper()}{regret.definition[1:]}; 0 % is the best policy, 100 % the reference.",
+        *_limit_notes(regret),
+    ]
+    body = "".join(f'<p class="note">{text(note)}</p>' for note in notes)
+    body += "".join(markup.plate(plate) for plate in plates)
+    body += "".join(_table(regret, scorer) for scorer in regret.judged)
+    return f'<section id="regret"><h2>Regret to truth</h2>{body}</section>'
+
+
+def _count(preferences: Floats) -> str:
+    return f"{len(preferences)} preference{'' if len(preferences) == 1 else 's'}"
+
+
+def _enumerated(regret: Regret) -> str:
+    prompts = "the only prompt" if regret.prompts == 1 else f"each of {regret.prompts} prompts"
+    return f"{regret.responses:,} responses to {prompts}"
+
+
+def _limit_notes(regret: Regret) -> list[str]:
+    runs = dict.fromkeys(judged.limit_run for judged in regret.judged.values() if judged.limit is not None)
+    return [
+        f"Class limit: the regret of {run}, what gradient ascent on the exact utility reaches with such parameters."
+        for run in runs
+    ]
+
+
+def _table(regret: Regret, scorer: str) -> str:
+    judged = regret.judged[scorer]
+    limited = judged.limit is not None
+    columns = ["preference", "U of the reference", "U of the policy", "U of the optimum", "regret, %"]
+    columns += ["class limit, %"] if limited else []
+    columns += ["KL of the policy, nats", "KL of the optimum, nats"]
+    rows = []
+    for p, preference in enumerate(regret.preferences):
+        utilities = [number(judged.utility[who][p]) for who in ("reference", "policy", "optimum")]
+        limit = [percent(judged.limit[p])] if judged.limit is not None else []
+        kl = [number(judged.kl[who][p]) for who in WHOSE]
+        rows.append(
+            [markup.mix(tuple(preference), regret.objectives), *utilities, percent(judged.regret[p]), *limit, *kl]
+        )
+    for name, reduce in (("mean", mean), ("worst", worst)):
+        regrets = [percent(reduce(values)) for values in (judged.regret, judged.limit) if values is not None]
+        kl = [number(mean(judged.kl[who])) if name == "mean" else "–" for who in WHOSE]
+        rows.append([f"<strong>{name}</strong>", "–", "–", "–", *regrets, *kl])
+    return markup.table(columns, rows, caption=f"Utility U in reward units, by the {SCORER_NAMES[scorer]}")

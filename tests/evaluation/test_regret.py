@@ -1,0 +1,160 @@
+"""Regret to truth: against sampling, at its limits, and beside a class limit."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.known.gradients import algorithm
+
+from mora.errors import InputError
+from mora.evaluation.regret import Regret, Truth, with_limit
+from mora.functional.risk import mean
+from mora.functional.scalarize import Linear, Tchebycheff, TchebycheffExpected
+from mora.functional.tilting import exact_kl, expected
+from mora.model.generate import Sampling
+from mora.reward.panel import GoldPanel
+from mora.runtime.actor import conditioned_policy
+from mora.runtime.rollout import decode, sample_rows
+
+KL_COEF = 0.3
+COMMAND = (
+    "algo=panacea",
+    "dataset=oracle",
+    "dataset.words=5",
+    "dataset.max_response=3",
+    "dataset.supervised={train: 8, test: 8}",
+    "dataset.pairs={train: 8, test: 8}",
+    "model=micro",
+    "reward=gold",
+    "algo.adapter.rank=3",
+)
+SCALARIZERS = (
+    Linear(),
+    Tchebycheff(ideal=6.0, augment=0.1, temperature=0.0),
+    TchebycheffExpected(ideal=6.0, augment=0.1),
+)
+
+
+@pytest.fixture(scope="module")
+def moved(tmp_path_factory):
+    """Parts, a policy away from its reference, and its encoder."""
+    algo = algorithm(COMMAND, tmp_path_factory.mktemp("run"), 0)
+    model, tokenizer = algo.parts.starting_model(frozen=True)
+    policy = conditioned_policy(algo.parts, model, algo.adapter, critic_width=None)
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for weight in policy.adapter.singular_values():
+            weight.add_(3 * torch.randn(weight.shape, generator=generator))
+    return algo.parts, policy, algo.parts.encoder(tokenizer)
+
+
+def measured(moved, *, scalarize=SCALARIZERS[0], steered=True, limit=200, preferences=None):
+    parts, policy, encoder = moved
+    evaluator = Regret(preferences=preferences, kl_coef=None, limit=None, max_responses=limit, batch_size=50)
+    panels = {"gold": GoldPanel(parts.corpus.world)}
+    return evaluator.measure(
+        policy, encoder, parts.corpus, panels, steered=steered, risk=mean, scalarize=scalarize, kl_coef=KL_COEF
+    )
+
+
+def test_exact_expectations_are_those_of_sampling(moved):
+    """4,096 answers to each prompt: mean gold score and KL within four standard errors."""
+    parts, policy, encoder = moved
+    table = measured(moved, preferences=[[0.3, 0.7]])
+    (point,) = table["scorers"]["gold"]["points"]
+    weights = torch.tensor([[0.3, 0.7]])
+    prompts, _ = sample_rows(parts.corpus.prompts["train"], 4096, encoder, torch.device("cpu"))
+    rows = weights.expand(len(prompts.texts), -1)
+    sampling = Sampling(temperature=1.0, top_p=1.0, top_k=0)
+    tokens, mask = policy.generate(
+        prompts, rows, sampling=sampling, seed=0, step=0, max_new_tokens=3, eos=encoder.eos, pad=encoder.pad
+    )
+    gold = parts.corpus.world.gold(prompts.texts, decode(tokens, mask, encoder))
+    ids, keep = torch.cat([prompts.ids, tokens], 1), torch.cat([prompts.mask, mask], 1)
+    with torch.no_grad():
+        logps = policy(ids, keep, rows, response=3, with_values=False).logps
+        kl = torch.where(mask, logps - policy.reference(ids, keep, response=3), 0.0).sum(1).numpy()
+    found = np.column_stack([gold, kl])
+    wanted = np.array([*point["gold"]["policy"], point["kl"]["policy"]])
+    error = found.std(0) / len(found) ** 0.5
+    assert point["kl"]["policy"] > 0.1
+    assert (np.abs(found.mean(0) - wanted) < 4 * error).all()
+
+
+@pytest.mark.parametrize("scalarize", SCALARIZERS, ids=lambda one: type(one).__name__)
+def test_the_reference_has_all_the_regret_and_the_optimum_none(moved, scalarize):
+    unsteered = measured(moved, scalarize=scalarize, steered=False)["scorers"]["gold"]
+    assert [point["relative_regret"] for point in unsteered["points"]] == pytest.approx([1.0] * 11, abs=1e-12)
+    assert unsteered["summary"]["kl_mean"] == 0
+    for point in measured(moved, scalarize=scalarize)["scorers"]["gold"]["points"]:
+        assert point["relative_regret"] > 0  # nothing is better than the optimum
+        assert point["utility"]["optimum"] > point["utility"]["reference"]
+
+
+@pytest.mark.parametrize("scalarize", SCALARIZERS, ids=lambda one: type(one).__name__)
+def test_a_policy_nearer_the_optimum_has_less_regret_and_the_optimum_itself_none(scalarize):
+    generator = np.random.default_rng(0)
+    reference = np.log(generator.dirichlet(np.ones(20), size=3))
+    rewards = generator.normal(size=(3, 20, 2))
+    truth = Truth(ref_logps=reference, rewards=rewards, scalarize=scalarize, kl_coef=KL_COEF)
+    preference = np.array([0.4, 0.6])
+    best = truth.optimum(preference)
+    assert truth.utility(best.logps, preference) == pytest.approx(best.utility, rel=1e-9)
+    between = [np.log((1 - t) * np.exp(reference) + t * np.exp(best.logps)) for t in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    utilities = [truth.utility(one, preference) for one in between]
+    assert utilities == sorted(utilities)  # the utility is concave in the probabilities
+    assert exact_kl(best.logps, reference) > 0
+    assert expected(best.logps, rewards).shape == (2,)
+
+
+def test_units_are_those_of_the_reference_policy_exactly(moved):
+    """Gold comes without statistics: the reference's own probabilities give mean 0 and deviation 1."""
+    table = measured(moved, preferences=[[0.5, 0.5]])
+    judged = table["scorers"]["gold"]
+    (point,) = judged["points"]
+    assert point["reward"]["reference"] == pytest.approx([0.0, 0.0], abs=1e-6)
+    units = np.array([judged["units"]["mean"], judged["units"]["std"]])
+    for who in ("policy", "optimum"):
+        rescaled = (np.array(point["gold"][who]) - units[0]) / units[1]
+        assert rescaled == pytest.approx(point["reward"][who], abs=1e-5)
+
+
+def test_too_many_responses_are_refused(moved):
+    with pytest.raises(InputError, match="more than 100 responses"):
+        measured(moved, limit=100)
+
+
+def test_a_class_limit_stands_beside_the_run_it_belongs_to(moved):
+    mine, other = measured(moved), measured(moved, steered=False)
+    table = with_limit(copy.deepcopy(mine), other, "exact-run")
+    assert table["scorers"]["gold"]["limit"]["summary"]["relative_regret_mean"] == pytest.approx(1.0)
+    assert table["scorers"]["gold"]["points"] == mine["scorers"]["gold"]["points"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda t: t.update(kl_coef=0.2), "its kl_coef is 0.2"),
+        (lambda t: t["scorers"]["gold"]["points"].pop(), "its optimum differs"),
+        (lambda t: t["scorers"]["gold"]["points"][0]["utility"].update(optimum=9.0), "its optimum differs"),
+        (lambda t: t["scorers"].pop("gold"), "its optimum differs"),
+    ],
+)
+def test_a_class_limit_of_another_truth_is_refused(moved, change, said):
+    other = measured(moved)
+    change(other)
+    with pytest.raises(InputError, match=said):
+        with_limit(measured(moved), other, "exact-run")
+
+
+def test_yaml_keys_are_the_fields():
+    import dataclasses
+
+    import yaml
+
+    keys = yaml.safe_load((Path(__file__).parents[2] / "conf" / "evaluation" / "regret.yaml").read_text())
+    assert set(keys) - {"_target_"} == {field.name for field in dataclasses.fields(Regret)}

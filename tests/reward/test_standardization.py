@@ -1,0 +1,85 @@
+"""Statistics of weighted samples."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mora.errors import InputError
+from mora.reward.standardization import Standardization
+from mora.types import RewardBelief
+
+COUNTS = torch.tensor([3, 1, 0, 2, 5, 1])
+
+
+def fit(belief: RewardBelief, weights: torch.Tensor | None = None) -> Standardization:
+    prompts = [str(i) for i in range(len(belief.atoms))]
+    objectives = [f"kind{i}" for i in range(belief.atoms.shape[1])]
+    return Standardization.fit(belief, objectives=objectives, prompts=prompts, provenance={}, weights=weights)
+
+
+def beliefs(atoms: int) -> RewardBelief:
+    """Six samples, three objectives; with several atoms, of unequal weights."""
+    generator = torch.Generator().manual_seed(atoms)
+    values = 3 * torch.randn(6, 3, atoms, generator=generator) + torch.tensor([-4.0, 0.0, 10.0])[:, None]
+    shares = torch.rand(6, 3, atoms, generator=generator)
+    return RewardBelief(atoms=values, weights=shares / shares.sum(-1, keepdim=True), kind="member")
+
+
+def rows(belief: RewardBelief, index: torch.Tensor) -> RewardBelief:
+    return RewardBelief(atoms=belief.atoms[index], weights=belief.weights[index], kind=belief.kind)
+
+
+def test_weighted_statistics_by_hand():
+    # 0, 4 and 8 with weights 1/2, 1/4, 1/4: mean 3, variance 9/2 + 1/4 + 25/4 = 11.
+    atoms = torch.tensor([0.0, 4.0, 8.0])[:, None, None]
+    belief = RewardBelief(atoms=atoms, weights=torch.ones_like(atoms), kind="point")
+    found = fit(belief, torch.tensor([0.5, 0.25, 0.25]))
+    assert found.mean.item() == pytest.approx(3) and found.std.item() == pytest.approx(11**0.5)
+    assert found(belief).atoms.flatten().tolist() == pytest.approx([(r - 3) / 11**0.5 for r in (0, 4, 8)])
+
+
+@pytest.mark.parametrize("atoms", [1, 5])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_integer_weights_are_repeated_rows(atoms, dtype):
+    belief = beliefs(atoms)
+    weighted = fit(belief, COUNTS.to(dtype) / COUNTS.sum())
+    repeated = fit(rows(belief, torch.arange(6).repeat_interleave(COUNTS)))
+    torch.testing.assert_close(weighted.mean, repeated.mean, atol=1e-5, rtol=1e-6)
+    torch.testing.assert_close(weighted.std, repeated.std, atol=1e-5, rtol=1e-6)
+    assert weighted.mean.dtype == weighted.std.dtype == torch.float32
+    assert (weighted.mean - fit(belief).mean).abs().min() > 0.01  # the weights count
+
+
+@pytest.mark.parametrize("atoms", [1, 5])
+def test_uniform_weights_are_no_weights(atoms):
+    belief = beliefs(atoms)
+    weighted, plain = fit(belief, torch.full((6,), 1 / 6, dtype=torch.float64)), fit(belief)
+    assert torch.equal(weighted.mean, plain.mean) and torch.equal(weighted.std, plain.std)
+    means = (belief.atoms * belief.weights).sum(-1)
+    torch.testing.assert_close(plain.mean, means.mean(0))
+    torch.testing.assert_close(plain.std, means.std(0, correction=0))
+
+
+def test_the_order_of_samples_does_not_matter_and_their_number_is_noted():
+    belief, weights = beliefs(1), COUNTS / COUNTS.sum()
+    order = torch.tensor([4, 0, 5, 2, 1, 3])
+    one, other = fit(belief, weights), fit(rows(belief, order), weights[order])
+    torch.testing.assert_close(one.mean, other.mean)
+    torch.testing.assert_close(one.std, other.std)
+    assert one.provenance["samples"] == 6
+    assert one.provenance["prompts_sha256"] == fit(belief).provenance["prompts_sha256"]
+
+
+def test_samples_without_weight_do_not_count():
+    belief = beliefs(1)
+    far = RewardBelief(atoms=belief.atoms.clone(), weights=belief.weights, kind=belief.kind)
+    far.atoms[2] = 1e6  # its count is 0
+    weights = COUNTS / COUNTS.sum()
+    assert torch.equal(fit(far, weights).mean, fit(belief, weights).mean)
+    assert torch.equal(fit(far, weights).std, fit(belief, weights).std)
+
+
+def test_all_weight_on_one_sample_is_no_deviation():
+    with pytest.raises(InputError, match="objective kind0: the 6 reference samples score with a standard deviation"):
+        fit(beliefs(1), torch.tensor([0.0, 1.0, 0.0, 0.0, 0.0, 0.0]))

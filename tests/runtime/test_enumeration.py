@@ -1,0 +1,285 @@
+"""All responses of a small vocabulary against brute force, on random conditional tables and on a tiny policy."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from mora.dataset import collate
+from mora.dataset.worlds.oracle import Oracle
+from mora.errors import InputError
+from mora.functional import risk
+from mora.model.load import ModelSpec
+from mora.model.policy import Policy
+from mora.model.svd_lora import AdapterSettings, attach
+from mora.reward.panel import GoldPanel
+from mora.reward.standardization import Standardization
+from mora.runtime.enumeration import Enumeration, Responses
+from mora.types import Row
+
+CONF = Path(__file__).parents[2] / "conf"
+CPU = torch.device("cpu")
+WORDS, LENGTH = 4, 3  # with the end token 1 + 4 + 16 + 64 = 85 responses
+PROMPTS = ["a", "b c", "d"]  # one is longer: the others are padded
+WEIGHTS = torch.tensor([0.3, 0.7], dtype=torch.float64)
+
+SIZES = [
+    pytest.param(vocabulary, length, eos, id=f"{vocabulary} tokens, {length} places, end {eos}")
+    for vocabulary, length, eos in [(2, 3, 1), (3, 1, 0), (3, 4, 0), (4, 2, 3), (5, 3, 2), (8, 4, 0)]
+]
+
+
+def every_response(vocabulary: int, length: int, eos: int) -> set[tuple[int, ...]]:
+    """Sequences up to their end token or of full length, each once."""
+    content = [token for token in range(vocabulary) if token != eos]
+    ended = {(*words, eos) for count in range(length) for words in product(content, repeat=count)}
+    return ended | set(product(content, repeat=length))
+
+
+# --- responses -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("vocabulary", "length", "eos"), SIZES)
+def test_every_response_stands_there_once(vocabulary, length, eos):
+    found = Responses.of(vocabulary, length, eos, limit=3000)
+    expected = every_response(vocabulary, length, eos)
+    sequences = [tuple(row[keep].tolist()) for row, keep in zip(found.tokens, found.mask, strict=True)]
+    assert len(sequences) == len(expected) and set(sequences) == expected
+    assert found.tokens.shape == found.mask.shape == (len(expected), length)
+
+
+@pytest.mark.parametrize(("vocabulary", "length", "eos"), SIZES)
+def test_masks_cover_the_first_tokens_and_padding_is_the_end(vocabulary, length, eos):
+    found = Responses.of(vocabulary, length, eos, limit=3000)
+    assert found.mask.dtype == torch.bool and bool(found.mask[:, 0].all())
+    assert bool((found.mask[:, :-1] | ~found.mask[:, 1:]).all())  # nothing after a gap
+    assert bool((found.tokens[~found.mask] == eos).all())
+
+
+@pytest.mark.parametrize(("vocabulary", "length", "eos"), SIZES)
+def test_prefixes_and_content(vocabulary, length, eos):
+    found = Responses.of(vocabulary, length, eos, limit=3000)
+    content = [token for token in range(vocabulary) if token != eos]
+    assert found.content.tolist() == content and found.eos == eos
+    assert [tuple(row) for row in found.prefixes.tolist()] == list(product(content, repeat=length - 1))
+
+
+def test_the_shipped_oracle_has_2801_responses():
+    # 7 words and the end at 4 places: 1 + 7 + 49 + 343 that end, 7^4 that do not.
+    assert len(Responses.of(8, 4, 0, limit=2801).tokens) == 400 + 2401 == 2801
+
+
+def test_more_than_the_limit_is_refused():
+    with pytest.raises(InputError, match=r"8 tokens at 4 places make more than 2,800 responses"):
+        Responses.of(8, 4, 0, limit=2800)
+    with pytest.raises(InputError, match="dataset=oracle"):
+        Responses.of(50_000, 64, 0, limit=20_000)  # before anything of that size is made
+
+
+def test_a_vocabulary_of_a_language_model_is_refused():
+    with pytest.raises(InputError, match="dataset=oracle"):
+        Responses.of(151_936, 1024, 0, limit=20_000)
+
+
+def random_table(
+    vocabulary: int, length: int, eos: int, generator: torch.Generator
+) -> dict[tuple[int, ...], torch.Tensor]:
+    """Log-probabilities (V,) of the next token after every sequence of content tokens."""
+    content = [token for token in range(vocabulary) if token != eos]
+    prefixes = [words for count in range(length) for words in product(content, repeat=count)]
+    draws = 2 * torch.randn(len(prefixes), vocabulary, dtype=torch.float64, generator=generator)
+    return dict(zip(prefixes, draws.log_softmax(-1), strict=True))
+
+
+@pytest.mark.parametrize(("vocabulary", "length", "eos"), SIZES)
+def test_logps_are_the_products_of_conditional_probabilities(vocabulary, length, eos):
+    generator = torch.Generator().manual_seed(1)
+    responses = Responses.of(vocabulary, length, eos, limit=3000)
+    tables = [random_table(vocabulary, length, eos, generator) for _ in range(2)]  # of two prompts
+    steps = torch.stack(
+        [
+            torch.stack(
+                [
+                    torch.stack([table[tuple(prefix[:place])] for place in range(length)])
+                    for prefix in responses.prefixes.tolist()
+                ]
+            )
+            for table in tables
+        ]
+    )
+    sequences = [row[keep].tolist() for row, keep in zip(responses.tokens, responses.mask, strict=True)]
+    expected = [
+        [sum(float(table[tuple(row[:place])][token]) for place, token in enumerate(row)) for row in sequences]
+        for table in tables
+    ]
+    found = responses.logps(steps)
+    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64), atol=1e-12, rtol=0)
+    torch.testing.assert_close(found.exp().sum(-1), torch.ones(2, dtype=torch.float64))
+    assert torch.equal(responses.logps(steps[1]), found[1])
+
+
+# --- a policy --------------------------------------------------------------------------------------------------------
+
+
+def shipped(group: str, name: str, **changes):
+    keys = yaml.safe_load((CONF / group / f"{name}.yaml").read_text())
+    del keys["_target_"]
+    return keys | changes
+
+
+@pytest.fixture(scope="module")
+def setting():
+    """World, encoder and a policy in double precision, far from uniform and from its reference."""
+    few = {kind: {"train": 16, "test": 2} for kind in ("supervised", "pairs")}
+    keys = shipped("dataset", "oracle", words=WORDS, topics=3, max_prompt=2, max_response=LENGTH, **few)
+    corpus = Oracle(**keys).load(("r1", "r2"), 0)
+    spec = ModelSpec(**shipped("model", "micro"))
+    tokenizer = spec.tokenizer(corpus.tokenizer_texts(), tokens=corpus.tokens)
+    assert len(tokenizer) == WORDS + 1
+    model = spec.build(tokenizer, seed=0)
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            parameter.data.mul_(6.0)
+    settings = AdapterSettings(
+        rank=3, scale=1.0, init_std=None, targets=["all-linear"], head=True, objectives=["r1", "r2"]
+    )
+    policy = Policy(model, attach(model, settings, seed=0), None).double().eval()
+    generator = torch.Generator().manual_seed(2)
+    for parameter in policy.adapter.singular_values():
+        parameter.data.add_(torch.randn(parameter.shape, dtype=torch.float64, generator=generator))
+    return corpus, corpus.encoder(tokenizer), policy
+
+
+def enumeration(setting, prompts):
+    return Enumeration([Row(prompt=prompt) for prompt in prompts], setting[1], CPU, limit=100)
+
+
+@pytest.fixture(scope="module")
+def everything(setting):
+    return enumeration(setting, PROMPTS)
+
+
+@torch.no_grad()
+def one_by_one(setting, everything, preference):
+    """Log-probabilities (X, Y) from ``Policy.forward`` on each prompt with each response."""
+    _, encoder, policy = setting
+    tokens, mask = everything.responses.tokens, everything.responses.mask
+    prompts = collate.prompts([Row(prompt=prompt) for prompt in PROMPTS for _ in tokens], encoder)
+    ids = torch.cat([prompts.ids, tokens.repeat(len(PROMPTS), 1)], 1)
+    whole = torch.cat([prompts.mask, mask.repeat(len(PROMPTS), 1)], 1)
+    rows = None if preference is None else preference.expand(len(ids), -1)
+    forward = policy(ids, whole, rows, response=LENGTH, with_values=False)
+    return (forward.logps * mask.repeat(len(PROMPTS), 1)).sum(-1).view(len(PROMPTS), len(tokens))
+
+
+CASES = [pytest.param(WEIGHTS, id="policy"), pytest.param(None, id="reference")]
+
+
+@pytest.mark.parametrize("preference", CASES)
+@torch.no_grad()
+def test_probabilities_sum_to_one_and_agree_with_the_policy(setting, everything, preference):
+    logps = everything.logps(setting[2], preference)
+    assert logps.shape == (3, 85) and logps.dtype == torch.float64
+    torch.testing.assert_close(logps.exp().sum(-1), torch.ones(3, dtype=torch.float64), atol=1e-12, rtol=0)
+    torch.testing.assert_close(logps, one_by_one(setting, everything, preference), atol=1e-10, rtol=0)
+    assert float((logps[0] - logps[2]).abs().max()) > 0.1  # the prompt matters
+    assert float(logps.exp().max()) > 0.1  # and the policy is far from uniform
+
+
+@torch.no_grad()
+def test_the_preference_matters_and_none_is_the_reference(setting, everything):
+    policy = setting[2]
+    logps = {w: everything.logps(policy, torch.tensor(w, dtype=torch.float64)) for w in [(1.0, 0.0), (0.0, 1.0)]}
+    reference = everything.logps(policy, None)
+    assert float((logps[1.0, 0.0] - logps[0.0, 1.0]).abs().max()) > 0.1
+    assert all(float((found - reference).abs().max()) > 0.1 for found in logps.values())
+    values = policy.adapter.singular_values()
+    kept = [value.detach().clone() for value in values]
+    for value in values:
+        value.zero_()  # the adapter's start
+    at_start = everything.logps(policy, WEIGHTS)
+    for value, before in zip(values, kept, strict=True):
+        value.copy_(before)
+    assert torch.equal(at_start, reference)
+
+
+@pytest.mark.parametrize("preference", CASES)
+@torch.no_grad()
+def test_the_batch_size_does_not_matter(setting, everything, preference):
+    whole = everything.logps(setting[2], preference)
+    for size in (1, 7, 16, 1000):  # 3 x 16 prefixes; a batch may hold parts of two prompts
+        found = everything.logps(setting[2], preference, batch_size=size)
+        torch.testing.assert_close(found, whole, atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("preference", CASES)
+@torch.no_grad()
+def test_a_prompt_counts_the_same_alone_and_among_longer_ones(setting, everything, preference):
+    assert everything.mask.all(1).tolist() == [False] * 16 + [True] * 16 + [False] * 16
+    together = everything.logps(setting[2], preference)
+    for place, prompt in enumerate(PROMPTS):
+        alone = enumeration(setting, [prompt]).logps(setting[2], preference)
+        torch.testing.assert_close(alone, together[place : place + 1], atol=1e-10, rtol=0)
+
+
+def test_the_gradient_reaches_the_adapter_and_total_probability_has_none(setting, everything):
+    policy = setting[2]
+    trained = policy.adapter.singular_values()
+    logps = everything.logps(policy, WEIGHTS, batch_size=20)
+    some = torch.autograd.grad(logps[:, 0].sum(), trained, retain_graph=True)
+    total = torch.autograd.grad(logps.exp().sum(), trained)
+    assert all(float(gradient.abs().max()) > 1e-3 for gradient in some)
+    assert all(float(gradient.abs().max()) < 1e-10 for gradient in total)
+
+
+# --- rewards ---------------------------------------------------------------------------------------------------------
+
+
+def test_texts_are_the_words_before_the_end(setting, everything):
+    encoder = setting[1]
+    assert len(set(everything.texts)) == 85 and everything.prompts == PROMPTS
+    for text, row, keep in zip(everything.texts, everything.responses.tokens, everything.responses.mask, strict=True):
+        words = [token for token in row[keep].tolist() if token != encoder.eos]
+        assert encoder.tokenizer(text, add_special_tokens=False)["input_ids"] == words
+
+
+def test_rewards_are_the_gold_of_each_text(setting, everything):
+    corpus = setting[0]
+    mean, std = torch.tensor([0.25, 0.5]), torch.tensor([2.0, 0.5])
+    panel = GoldPanel(corpus.world, Standardization(mean=mean, std=std, provenance={}))
+    rewards = everything.rewards(panel, risk.mean)
+    assert rewards.shape == (3, 85, 2)
+    for x, prompt in enumerate(PROMPTS):
+        gold = torch.from_numpy(corpus.world.gold([prompt] * 85, everything.texts)).float()
+        torch.testing.assert_close(rewards[x], (gold - mean) / std)
+        # The 64 responses without an end hold a word too many, and "b c" and "d" are no prompts of this world.
+        assert bool((gold[[len(text.split()) == 3 for text in everything.texts]] == 0).all())
+        assert bool(gold.any()) == (prompt == "a")
+
+
+def test_the_reference_gets_mean_0_and_deviation_1_exactly(setting):
+    corpus, _, policy = setting
+    everything = enumeration(setting, ["a", "b", "c"])
+    with torch.no_grad():
+        ref_logps = everything.logps(policy, None)
+    panel = GoldPanel(corpus.world)
+    everything.standardize(panel, ref_logps)
+    rewards = everything.rewards(panel, risk.mean).double()
+    share = ref_logps.exp()[..., None] / 3
+    torch.testing.assert_close((share * rewards).sum((0, 1)), torch.zeros(2, dtype=torch.float64), atol=1e-6, rtol=0)
+    torch.testing.assert_close((share * rewards**2).sum((0, 1)), torch.ones(2, dtype=torch.float64), atol=1e-6, rtol=0)
+    # By hand: mean and deviation of the gold under mean_x pi_ref(y|x).
+    gold = torch.stack([torch.from_numpy(corpus.world.gold([p] * 85, everything.texts)) for p in "abc"])
+    mean = (share * gold).sum((0, 1))
+    deviation = (share * (gold - mean) ** 2).sum((0, 1)).sqrt()
+    torch.testing.assert_close(panel.standardization.mean.double(), mean, atol=1e-7, rtol=0)
+    torch.testing.assert_close(panel.standardization.std.double(), deviation, atol=1e-7, rtol=0)
+    assert panel.standardization.provenance["weights"] == "exact"
+    uniform = torch.full_like(ref_logps, 1 / 85).log()
+    other = GoldPanel(corpus.world)
+    everything.standardize(other, uniform)
+    assert float((other.standardization.mean - panel.standardization.mean).abs().max()) > 1e-3  # the weights count
