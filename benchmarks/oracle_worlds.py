@@ -21,7 +21,7 @@ from matplotlib.axes import Axes
 from oracle_optima import COUNTS, IDEAL, KL_COEF, PROBLEMS, Enumerated, Floats, worlds
 
 from mora.files import write_bytes
-from mora.report.regret_figures import DASHED, marks, name_marks, reference_mark, responses, weight_bar
+from mora.report.regret_figures import DASHED, marks, name_marks, reference_mark, responses
 from mora.report.style import (
     INK,
     MUTED,
@@ -33,6 +33,7 @@ from mora.report.style import (
     number,
     preference_colors,
     save_plate,
+    weight_bar,
 )
 
 WEIGHTS = np.linspace(0, 1, 11)

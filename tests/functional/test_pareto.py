@@ -13,12 +13,12 @@ from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 from mora.functional.pareto import (
     default_grid,
     hypervolume,
-    inner_product,
-    kendall_tau,
+    igd_plus,
     non_dominated,
     simplex_lattice,
     spacing,
     spacing_schott,
+    span,
     sparsity,
     sparsity_per_objective,
 )
@@ -122,8 +122,11 @@ def test_values_that_are_not_finite_are_refused(bad):
         hypervolume([[1, 1]], [0, bad])
     with pytest.raises(ValueError, match="finite"):
         non_dominated([[1, bad]])
-    with pytest.raises(ValueError, match="preferences must be finite"):
-        inner_product([[1, 1]], [[0, bad]])
+    with pytest.raises(ValueError, match="reference_front must be finite; row 0"):
+        igd_plus([[1, 1]], [[0, bad]])
+    for indicator in (span, sparsity, sparsity_per_objective, spacing, spacing_schott):
+        with pytest.raises(ValueError, match="row 2"):
+            indicator([[1, 1], [0, 3], [bad, 2]])
 
 
 def test_shapes_are_checked():
@@ -131,38 +134,73 @@ def test_shapes_are_checked():
         hypervolume([[1, 1]], [0, 0, 0])
     with pytest.raises(ValueError, match="matrix"):
         hypervolume([1, 1], [0, 0])
-    with pytest.raises(ValueError, match="same shape"):
-        inner_product([[1, 1]], [[1, 0], [0, 1]])
+    with pytest.raises(ValueError, match="as many columns"):
+        igd_plus([[1, 1]], [[1, 0, 0]])
 
 
-# --- utility and steerability ----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("objectives", OBJECTIVES)
+def test_copies_add_no_volume(objectives):
+    points, reference = cloud(objectives, 8), np.full(objectives, -1.0)
+    assert hypervolume(np.repeat(points, 3, axis=0), reference) == pytest.approx(hypervolume(points, reference))
 
 
-def test_inner_product_averages_over_all_points():
-    # <(1,0),(4,1)> = 4; <(.5,.5),(2,2)> = 2; <(0,1),(9,0)> = 0 although the point is the best in objective 0
-    assert inner_product([[4, 1], [2, 2], [9, 0]], [[1, 0], [0.5, 0.5], [0, 1]]) == pytest.approx(2.0)
+@pytest.mark.parametrize("objectives", OBJECTIVES)
+def test_objectives_may_be_named_in_another_order(objectives):
+    points, reference = cloud(objectives, 10), np.linspace(-1.5, -0.5, objectives)
+    order = np.random.default_rng(objectives).permutation(objectives)
+    assert hypervolume(points[:, order], reference[order]) == pytest.approx(hypervolume(points, reference))
+    assert igd_plus(points[:, order], points[:3, order] + 1) == pytest.approx(igd_plus(points, points[:3] + 1))
+    assert_allclose(span(points[:, order]), span(points)[order])
+
+
+# --- distance to a known front ---------------------------------------------------------------------------------------
+
+
+def test_igd_plus_by_hand():
+    # to (4, 4): (1, 0) lacks (3, 4), 5; (4, 2) lacks (0, 2), 2 <- nearest.  To (0, 9): (1, 0) lacks 9, (4, 2) lacks 7
+    assert igd_plus([[1, 0], [4, 2]], [[4, 4], [0, 9]]) == pytest.approx((2 + 7) / 2)
+
+
+@pytest.mark.parametrize("objectives", OBJECTIVES)
+def test_igd_plus_agrees_with_moocore(objectives):
+    points, reference = cloud(objectives, 20), sphere(objectives, 30)
+    assert igd_plus(points, reference) == pytest.approx(moocore.igd_plus(points, reference, maximise=True))
+
+
+@pytest.mark.parametrize("objectives", OBJECTIVES)
+def test_igd_plus_counts_only_what_is_missing(objectives):
+    reference = sphere(objectives)
+    assert igd_plus(reference + 0.5, reference) == 0.0
+    points = cloud(objectives, 6)
+    value = igd_plus(points, reference)
+    assert value > 0
+    dominated = points - np.abs(cloud(objectives, 6, seed=1))
+    assert igd_plus(np.concatenate([dominated, points, points]), reference) == pytest.approx(value)
+    assert igd_plus(3 * points + 2, 3 * reference + 2) == pytest.approx(3 * value)
+    assert igd_plus(np.concatenate([points, reference[:1]]), reference) < value
+
+
+def test_igd_plus_needs_both_sets():
+    for sets in (([], [[1, 1]]), ([[1, 1]], np.zeros((0, 2)))):
+        with pytest.raises(ValueError, match="need rows"):
+            igd_plus(*sets)
+
+
+# --- width -----------------------------------------------------------------------------------------------------------
+
+
+def test_span_is_that_of_the_front():
+    # (0, 0) and (1, 1) are dominated by (2, 2): the front is (2, 2), (0, 5), (3, -1)
+    assert_allclose(span([[0, 0], [2, 2], [1, 1], [0, 5], [3, -1]]), [3, 6])
+    assert_allclose(span(5 * np.array([[0, 5], [3, -1]]) - 2), [15, 30])
+
+
+def test_one_point_spans_nothing():
+    assert_array_equal(span([[4, 5, 6]]), [0, 0, 0])
+    assert_array_equal(span(np.tile([4.0, 5.0], (3, 1))), [0, 0])
+    assert_array_equal(span([[4, 4], [1, 2]]), [0, 0])  # one point dominates
     with pytest.raises(ValueError, match="at least one point"):
-        inner_product(np.zeros((0, 2)), np.zeros((0, 2)))
-
-
-def test_kendall_tau_per_objective():
-    preferences = simplex_lattice(2, 3)  # weights of objective 0: 0 1/3 2/3 1
-    # objective 0 rises with its weight except one adjacent swap: 5 of 6 pairs agree, (5-1)/6; objective 1 falls always
-    points = [[0, 0], [2, 1], [1, 2], [3, 3]]
-    assert_allclose(kendall_tau(points, preferences), [4 / 6, -1])
-
-
-def test_kendall_tau_corrects_for_ties_in_the_weights():
-    # weights (0, 0, 1, 1), scores 0 1 2 3: of 6 pairs 4 agree, 2 are tied in the weight: 4 / sqrt(6 x 4)
-    preferences = [[0, 1], [0, 1], [1, 0], [1, 0]]
-    points = [[0, 3], [1, 2], [2, 1], [3, 0]]
-    assert_allclose(kendall_tau(points, preferences), [4 / sqrt(24), 4 / sqrt(24)])
-
-
-def test_a_policy_that_ignores_the_preference_is_not_steerable():
-    preferences = simplex_lattice(2, 4)
-    assert_array_equal(kendall_tau(np.tile([0.3, 0.7], (5, 1)), preferences), [0, 0])
-    assert_array_equal(kendall_tau([[0.3, 0.7]], [[0.5, 0.5]]), [0, 0])
+        span([])
 
 
 # --- evenness --------------------------------------------------------------------------------------------------------
@@ -214,9 +252,11 @@ def test_dominated_points_and_order_do_not_matter(indicator):
 
 def test_shapes_do_not_depend_on_the_number_of_points():
     for count in (1, 2, 9):
-        points, preferences = sphere(3, count), np.full((count, 3), 1 / 3)
-        assert kendall_tau(points, preferences).shape == (3,)
-        for value in (hypervolume(points, [0, 0, 0]), sparsity(points), spacing(points), spacing_schott(points)):
+        points = sphere(3, count)
+        assert span(points).shape == (3,)
+        for value in (hypervolume(points, [0, 0, 0]), igd_plus(points, points[:1] + 1), sparsity(points)):
+            assert isinstance(value, float)
+        for value in (spacing(points), spacing_schott(points), sparsity_per_objective(points)):
             assert isinstance(value, float)
 
 

@@ -5,8 +5,9 @@ from math import sqrt
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.stats import ttest_1samp
 
-from mora.functional.stats import bootstrap_interval, clustered_stderr
+from mora.functional.stats import Interval, clustered_stderr, holm, p_value, verdict
 
 
 def test_one_row_per_cluster_is_the_ordinary_standard_error():
@@ -43,43 +44,77 @@ def test_lengths_are_checked():
         clustered_stderr([], [])
 
 
-def test_bootstrap_of_a_mean_agrees_with_the_normal_interval():
-    values = np.random.default_rng(1).normal(size=400)
-    low, high = bootstrap_interval(lambda index: values[index].mean(), 400, samples=2000, level=0.95, seed=0)
-    error = values.std() / sqrt(400)
-    assert_allclose([low, high], values.mean() + np.array([-1.96, 1.96]) * error, atol=0.15 * error)
+# --- intervals, p-values, verdicts -----------------------------------------------------------------------------------
 
 
-def test_bootstrap_covers_the_truth_as_often_as_it_says():
-    generator, hits = np.random.default_rng(2), 0
-    for study in range(200):
-        values = generator.normal(size=60)
-        low, high = bootstrap_interval(lambda i, v=values: v[i].mean(), 60, samples=200, level=0.9, seed=study)
-        hits += bool(low <= 0.0 <= high)
-    assert 0.83 <= hits / 200 <= 0.95  # 0.9 +- 3 standard errors of 0.021, percentile intervals being a little short
+def around(center: float, *, error: float = 1.0, level: float = 0.95) -> Interval:
+    return Interval(estimate=center, center=center, standard_error=error, degrees_of_freedom=9.0, level=level)
 
 
-def test_bootstrap_depends_on_the_seed_alone_and_keeps_shapes():
-    values = np.random.default_rng(3).normal(size=(20, 3))
-
-    def interval(seed: int):
-        return bootstrap_interval(lambda index: values[index].mean(0), 20, samples=50, level=0.8, seed=seed)
-
-    assert_array_equal(interval(4), interval(4))
-    assert np.abs(np.subtract(interval(4), interval(5))).max() > 0
-    low, high = interval(4)
-    assert low.shape == high.shape == (3,)
-    assert (low < high).all()
+def test_interval_and_p_value_of_a_mean_are_those_of_the_t_test():
+    values = np.random.default_rng(0).normal(0.4, size=10)
+    mean, error = values.mean(), values.std(ddof=1) / sqrt(10)
+    test, found = ttest_1samp(values, 0.0), around(mean, error=error, level=0.9)
+    expected = test.confidence_interval(0.9)
+    assert_allclose([found.low, found.high, p_value(found, 0.0)], [expected.low, expected.high, test.pvalue])
+    assert p_value(found, mean) == pytest.approx(1.0)
 
 
-def test_bootstrap_of_a_constant_is_that_constant():
-    low, high = bootstrap_interval(lambda index: 2.5, 7, samples=10, level=0.95, seed=0)
-    assert (low, high) == (2.5, 2.5)
+@pytest.mark.parametrize("level", [0.5, 0.9, 0.95, 0.99])
+def test_p_value_and_verdict_agree_with_the_interval(level):
+    for center in np.linspace(-4, 4, 33):
+        found = around(center, level=level)
+        outside = not found.low <= 0 <= found.high
+        assert (p_value(found, 0.0) < 1 - level) == outside
+        assert verdict(found) == ("undecided" if not outside else "A > B" if center > 0 else "B > A")
 
 
-@pytest.mark.parametrize("wrong", [{"level": 1.0}, {"samples": 0}, {"prompts": 0}])
-def test_bootstrap_arguments_are_checked(wrong):
-    arguments = {"prompts": 5, "samples": 10, "level": 0.9, "seed": 0} | wrong
-    prompts = arguments.pop("prompts")
-    with pytest.raises(ValueError, match="need 0 < level < 1"):
-        bootstrap_interval(lambda index: 0.0, prompts, **arguments)
+def test_the_adjusted_p_value_decides_where_there_is_one():
+    found = around(3.0)  # p = .015
+    assert verdict(found) == "A > B"
+    assert verdict(found, 0.06) == "undecided"
+    assert verdict(found, 0.05) == "A > B"
+    assert verdict(around(-3.0), 0.01) == "B > A"
+
+
+def test_without_error_only_the_estimate_itself_is_possible():
+    assert (p_value(around(0.0, error=0.0), 0.0), p_value(around(0.1, error=0.0), 0.0)) == (1.0, 0.0)
+    assert verdict(around(0.0, error=0.0)) == "undecided"
+    assert (around(0.1, error=0.0).low, around(0.1, error=0.0).high) == (0.1, 0.1)
+
+
+# --- many comparisons ------------------------------------------------------------------------------------------------
+
+
+def test_holm_by_hand():
+    # sorted .01 .02 .03 .5 times 4 3 2 1: .04 .06 .06 .5 (never falling)
+    assert_allclose(holm([0.03, 0.5, 0.01, 0.02]), [0.06, 0.5, 0.04, 0.06])
+    assert_allclose(holm([0.4, 0.9, 0.5]), [1.0, 1.0, 1.0])
+    assert_allclose(holm([0.04]), [0.04])
+    assert holm([]).shape == (0,)
+
+
+def test_holm_rejects_as_the_step_down_procedure_does():
+    """Reject the smallest p-values one after another while p_(i) <= alpha / (K - i + 1)."""
+    generator = np.random.default_rng(0)
+    for _ in range(200):
+        values, alpha = generator.beta(0.3, 3.0, size=7), generator.uniform(0.01, 0.2)
+        rejected = np.zeros(7, dtype=bool)
+        for rank, index in enumerate(np.argsort(values)):
+            if values[index] > alpha / (7 - rank):
+                break
+            rejected[index] = True
+        assert_array_equal(holm(values) <= alpha, rejected)
+
+
+def test_holm_keeps_order_and_never_lowers_a_value():
+    values = np.random.default_rng(1).uniform(size=12)
+    adjusted = holm(values)
+    assert (adjusted >= values).all()
+    assert_array_equal(holm(values[::-1]), adjusted[::-1])
+
+
+@pytest.mark.parametrize("wrong", [[-0.1], [1.1], [np.nan], [[0.1, 0.2]]])
+def test_holm_refuses_what_are_no_p_values(wrong):
+    with pytest.raises(ValueError, match="vector within"):
+        holm(wrong)

@@ -19,9 +19,9 @@ from mora.functional.risk import mean
 from mora.model.load import load_backbone
 from mora.model.score_model import ScoreModel
 from mora.reward.panel import ModelPanel
+from mora.runtime.actor import standardize
 from mora.runtime.engine import Engine
 from mora.runtime.parts import Parts, total_steps
-from mora.runtime.rollout import sample_reference
 from mora.runtime.schedule import Schedule
 from mora.types import Preference, Row
 
@@ -129,18 +129,9 @@ class RewardModel:
 
     def _standardized(self, model: ScoreModel, policy: PreTrainedModel, encoder: Encoder) -> ModelPanel:
         parts = self.parts
-        prompts = parts.corpus.prompts["train"][: self.reference_prompts]
-        samples = sample_reference(
-            policy.eval(),
-            encoder,
-            prompts,
-            samples=self.reference_samples,
-            seed=parts.seed,
-            batch_size=512,
-            device=parts.runtime.device,
-        )
         panel = ModelPanel(model.eval(), encoder)
-        panel.standardize(samples.prompts, samples.texts, provenance=dict(parts.provenance) | {"seed": str(parts.seed)})
+        prompts, samples = self.reference_prompts, self.reference_samples
+        standardize(parts, panel, policy.eval(), encoder, prompts=prompts, samples=samples)
         return panel
 
     def _counts(self, rows: Sequence[Row]) -> Tensor:

@@ -17,16 +17,15 @@ from torch import Tensor
 
 from mora.dataset.corpus import Corpus
 from mora.dataset.encode import Encoder
+from mora.evaluation.grid import preference_grid
 from mora.functional.kl import sequence_kl
 from mora.functional.pareto import (
-    default_grid,
     hypervolume,
     spacing,
     spacing_schott,
     sparsity,
     sparsity_per_objective,
 )
-from mora.functional.preference import checked
 from mora.functional.risk import mean
 from mora.functional.stats import clustered_stderr
 from mora.functional.steering import inner_product, kendall_tau
@@ -54,18 +53,12 @@ class Front:
     top_k: int
     shown_prompts: int
 
-    def grid(self, objectives: Sequence[str]) -> Floats:
-        """The preferences (P, M) to evaluate.  Raises InputError for one that is no preference."""
-        if self.preferences is None:
-            return default_grid(len(objectives))
-        return checked(self.preferences, objectives, "evaluation.preferences").double().numpy()
-
     def measure(
         self, policy: Policy, encoder: Encoder, corpus: Corpus, scorers: Mapping[str, Panel], *, seed: int
     ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """The tables ``front.json`` and ``samples.jsonl``, without their head."""
         rows = evenly(corpus.prompts["test"] or corpus.prompts["train"], self.prompts)
-        grid = self.grid(corpus.objectives)
+        grid = preference_grid(self.preferences, corpus.objectives)
         points, samples = [], []
         for preference in (None, *grid):
             answers = self._answers(policy, encoder, corpus, scorers, rows, preference, seed)

@@ -18,10 +18,9 @@ from torch import Tensor
 from mora.dataset.corpus import Corpus
 from mora.dataset.encode import Encoder
 from mora.errors import InputError
+from mora.evaluation.grid import preference_grid
 from mora.functional import tilting
 from mora.functional.hull import hull_front
-from mora.functional.pareto import default_grid
-from mora.functional.preference import checked
 from mora.model.policy import Policy
 from mora.reward.panel import Panel
 from mora.runtime.enumeration import Enumeration
@@ -76,12 +75,6 @@ class Regret:
     max_responses: int
     batch_size: int
 
-    def grid(self, objectives: Sequence[str]) -> Floats:
-        """The preferences (P, M) to evaluate.  Raises InputError for one that is no preference."""
-        if self.preferences is None:
-            return default_grid(len(objectives))
-        return checked(self.preferences, objectives, "evaluation.preferences").double().numpy()
-
     @torch.no_grad()
     def measure(
         self,
@@ -113,7 +106,7 @@ class Regret:
             found = everything.logps(policy, weights, batch_size=self.batch_size).double()
             return np.asarray(found.log_softmax(-1).cpu().numpy())  # rounding of fp32 neither makes nor loses mass
 
-        reference, grid = logps(None), self.grid(corpus.objectives)
+        reference, grid = logps(None), preference_grid(self.preferences, corpus.objectives)
         policies = [logps(preference) if steered else reference for preference in grid]
         gold = np.stack([world.gold([row.prompt] * len(everything.texts), everything.texts) for row in rows])
         judged = {}

@@ -1,9 +1,9 @@
-"""Indicators of a front: how good, how steerable and how even a set of score vectors is.
+"""Indicators of a set of score vectors: how good, how wide and how even it is.
 
-Every objective is maximized.  ``points`` is ``(P, M)``: row p is the mean score vector reached at preference p.  Arrays
-of numpy go in; a number, or an array whose shape depends on M alone, comes out.  A value that is not finite is refused
-with ``ValueError``: a front with a hole in it has no indicator.  What a degenerate front is worth stands in each
-docstring.
+Every objective is maximized.  ``points`` is ``(P, M)``, one score vector per row, in any order.  Arrays of numpy go in;
+a number, or an array whose shape depends on M alone, comes out.  A value that is not finite is refused with
+``ValueError``: a front with a hole in it has no indicator.  What a degenerate front is worth stands in each docstring.
+What depends on the preference of a point is in ``steering``.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ from math import comb
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pymoo.indicators.hv import HV
-from scipy.stats import kendalltau
 
 Floats = NDArray[np.float64]
 
 
-def _points(points: ArrayLike, name: str = "points") -> Floats:
+def finite(points: ArrayLike, name: str = "points") -> Floats:
+    """``points`` as a (P, M) array of doubles; an empty list is (0, 0).
+
+    Raises ``ValueError`` for another number of axes, and names the first row that holds a value that is not finite.
+    """
     array = np.asarray(points, dtype=np.float64)
     if array.shape == (0,):  # an empty list
         return array.reshape(0, 0)
@@ -32,7 +35,7 @@ def _points(points: ArrayLike, name: str = "points") -> Floats:
 
 
 def _front(points: ArrayLike) -> Floats:
-    array = _points(points)
+    array = finite(points)
     return array[non_dominated(array)]
 
 
@@ -42,7 +45,7 @@ def non_dominated(points: ArrayLike) -> NDArray[np.int64]:
     a dominates b when a_i >= b_i for all i and a_i > b_i for some i, with no tolerance.
     Raises ``ValueError`` on values that are not finite.
     """
-    array = _points(points)
+    array = finite(points)
     at_least = (array[:, None, :] >= array[None, :, :]).all(-1)  # (P, P): row a is nowhere worse than column b
     dominates = at_least & ~at_least.T
     earlier_twin = np.triu(at_least & at_least.T, k=1)
@@ -53,33 +56,49 @@ def hypervolume(points: ArrayLike, reference_point: ArrayLike) -> float:
     """Exact volume of the union of the boxes between ``reference_point`` (M,) and each point.
 
     HV(F; z) = volume of { u : z <= u <= f for some f in F }  (Zitzler and Thiele, 1999), by pymoo on -F and -z.
-    Points that are not above z in every objective contribute nothing; an empty set is worth 0.
+    Points that are not above z in every objective contribute nothing; an empty set is worth 0, and so is a single point
+    that lies on z.  Dominated points and copies change nothing.
     The unit is the product of the units of the objectives, and the ranking of two sets may depend on z: compare values
-    only at one shared reference point.  The cost grows steeply with M; up to M = 6 a hundred points take milliseconds.
+    only at one shared reference point.  The cost grows steeply with M: at M = 6 a hundred points take milliseconds, a
+    thousand about a second.
     Raises ``ValueError`` on values that are not finite and on a reference point of another length.
     """
-    array, reference = _points(points), _points(np.atleast_2d(reference_point), "reference_point")[0]
+    array, reference = finite(points), finite(np.atleast_2d(reference_point), "reference_point")[0]
     if len(array) == 0:
         return 0.0
     if len(reference) != array.shape[1]:
         raise ValueError(f"reference_point has {len(reference)} values, the points have {array.shape[1]}")
-    above = array[(array > reference).all(1)]
-    if len(above) == 0:
+    front = array[(array > reference).all(1)]  # pymoo leaves out dominated points by itself
+    if len(front) == 0:
         return 0.0
-    front = above[non_dominated(above)]
     return float(HV(ref_point=-reference)(-front))
 
 
-def inner_product(points: ArrayLike, preferences: ArrayLike) -> float:
-    """Mean utility that the preferences realize: (1/P) sum_p <lam_p, f_p>, over all points, dominated ones too.
+def igd_plus(points: ArrayLike, reference_front: ArrayLike) -> float:
+    """Mean distance from a known front (R, M) to the set, counting only what is missing: lower is better.
 
-    In score units; it changes when an objective is shifted or scaled, so standardize by frozen statistics first.
-    Raises ``ValueError`` when the shapes differ, when there is no point, or on values that are not finite.
+    IGD+ = 1/R sum_r min_p || max(r - f_p, 0) ||_2  (Ishibuchi et al., 2015).  0 exactly when every row of the reference
+    is equaled or dominated by a point; adding a point never makes it worse, so it is weakly Pareto compliant.
+    In score units over all M, so scale the objectives alike; every row of ``reference_front`` counts once, as given.
+    Raises ``ValueError`` when M differs, when either set is empty, or on values that are not finite.
     """
-    array, weights = _matched(points, preferences)
-    if len(array) == 0:
-        raise ValueError("inner_product needs at least one point")
-    return float((array * weights).sum(1).mean())
+    array, reference = finite(points), finite(reference_front, "reference_front")
+    if len(array) == 0 or len(reference) == 0 or array.shape[1] != reference.shape[1]:
+        raise ValueError(f"points {array.shape} and reference_front {reference.shape} need rows, and as many columns")
+    missing = np.maximum(reference[:, None, :] - array[None, :, :], 0.0)  # (R, P, M)
+    return float(np.linalg.norm(missing, axis=-1).min(1).mean())
+
+
+def span(points: ArrayLike) -> Floats:
+    """How far the front reaches, per objective (M,): largest minus smallest score over the non-dominated points.
+
+    In score units.  0 where the front is one point, or several equal ones: there is nothing to choose.
+    Raises ``ValueError`` when there is no point or on values that are not finite.
+    """
+    front = _front(points)
+    if len(front) == 0:
+        raise ValueError("span needs at least one point")
+    return np.asarray(np.ptp(front, axis=0))
 
 
 def sparsity(points: ArrayLike) -> float:
@@ -131,29 +150,6 @@ def _nearest_deviation(points: ArrayLike, order: int, missing: int) -> float:
     distances = np.linalg.norm(front[:, None] - front[None, :], ord=order, axis=-1)
     np.fill_diagonal(distances, np.inf)
     return float(distances.min(1).std(ddof=missing))
-
-
-def kendall_tau(points: ArrayLike, preferences: ArrayLike) -> Floats:
-    """Steerability per objective (M,): Kendall's tau-b between the weight lam_pj and the score f_pj over the points.
-
-    1: more weight always gives more score; -1: always less.  Where the weight or the score never changes, and for fewer
-    than two points, there is no order and the value is 0: a policy that ignores the preference is not steerable.
-    Raises ``ValueError`` when the shapes differ or on values that are not finite.
-    """
-    array, weights = _matched(points, preferences)
-    taus = np.zeros(array.shape[1])
-    for objective in range(array.shape[1]):
-        scores, levels = array[:, objective], weights[:, objective]
-        if len(array) > 1 and np.ptp(scores) > 0 and np.ptp(levels) > 0:
-            taus[objective] = kendalltau(levels, scores, variant="b").statistic
-    return taus
-
-
-def _matched(points: ArrayLike, preferences: ArrayLike) -> tuple[Floats, Floats]:
-    array, weights = _points(points), _points(preferences, "preferences")
-    if array.shape != weights.shape:
-        raise ValueError(f"points {array.shape} and preferences {weights.shape} must have the same shape (P, M)")
-    return array, weights
 
 
 def simplex_lattice(objectives: int, divisions: int) -> Floats:

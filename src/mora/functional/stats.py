@@ -1,13 +1,19 @@
-"""How sure a mean is, when several answers belong to one prompt."""
+"""How sure a number is, and what may be said of a difference: errors, intervals, p-values, verdicts.
+
+Numpy only, and nothing random.  The intervals come from ``bootstrap``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import t as student
 
 Floats = NDArray[np.float64]
+Verdict = Literal["A > B", "B > A", "undecided"]
 
 
 def clustered_stderr(values: ArrayLike, clusters: ArrayLike) -> Floats:
@@ -30,21 +36,74 @@ def clustered_stderr(values: ArrayLike, clusters: ArrayLike) -> Floats:
     return np.asarray(np.sqrt(count / (count - 1) * (sums**2).sum(0)) / len(rows))
 
 
-def bootstrap_interval(
-    statistic: Callable[[NDArray[np.int64]], ArrayLike], prompts: int, *, samples: int, level: float, seed: int
-) -> tuple[Floats, Floats]:
-    """Percentile bootstrap interval (Efron, 1979) of a statistic of ``prompts`` prompts: its low and its high end.
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """An interval around a statistic, from ``center`` - q * ``standard_error`` to ``center`` + q * it.
 
-    ``statistic`` takes indices of prompts (prompts,), drawn with replacement, and returns a number or an array; it is
-    called ``samples`` times.  Resampling whole prompts keeps the answers of a prompt, at all preferences, together.
-    ``level`` is the coverage, for example 0.95.  The draws are a function of ``seed``.
-    Raises ``ValueError`` when ``level`` is outside (0, 1) or a count is below 1.
+    q is Student's quantile at ``degrees_of_freedom`` for a two-sided coverage of ``level``.  ``estimate`` is the
+    statistic as measured, ``center`` the same less its estimated bias.  All in the unit of the statistic; the ends are
+    not cut at values that it cannot take.  A standard error of 0 means that no resample moved the statistic.
     """
-    if not 0.0 < level < 1.0 or prompts < 1 or samples < 1:
-        raise ValueError(f"need 0 < level < 1 and counts of at least 1, got {level=}, {prompts=}, {samples=}")
-    generator = np.random.default_rng(seed)
-    draws = np.stack(
-        [np.asarray(statistic(generator.integers(0, prompts, prompts)), dtype=np.float64) for _ in range(samples)]
-    )
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return np.asarray(low), np.asarray(high)
+
+    estimate: float
+    center: float
+    standard_error: float
+    degrees_of_freedom: float
+    level: float
+
+    @property
+    def low(self) -> float:
+        """The low end."""
+        return self.center - self._half_width
+
+    @property
+    def high(self) -> float:
+        """The high end."""
+        return self.center + self._half_width
+
+    @property
+    def _half_width(self) -> float:
+        return float(student.ppf((1 + self.level) / 2, self.degrees_of_freedom)) * self.standard_error
+
+
+def p_value(interval: Interval, value: float) -> float:
+    """Two-sided p-value of the hypothesis that the statistic is ``value``, by the t distribution of the interval.
+
+    It is below 1 - level exactly when the interval leaves ``value`` out, so the two never disagree.  With a standard
+    error of 0: 1 at the center, else 0.
+    """
+    distance = abs(interval.center - value)
+    if interval.standard_error == 0:
+        return float(distance == 0)
+    return float(2 * student.sf(distance / interval.standard_error, interval.degrees_of_freedom))
+
+
+def holm(p_values: ArrayLike) -> Floats:
+    """P-values (K,) adjusted for K comparisons, in the order given (Holm, 1979).
+
+    The i-th smallest becomes max over j <= i of min(1, (K - j + 1) p_(j)).  Calling a difference where the adjusted
+    value is at most alpha makes one false call or more with probability alpha at the most, however the comparisons
+    depend on each other.  No comparison gives an empty array.
+    Raises ``ValueError`` for values outside [0, 1], NaN included, and for more than one axis.
+    """
+    values = np.asarray(p_values, dtype=np.float64)
+    if values.ndim != 1 or not ((values >= 0) & (values <= 1)).all():
+        raise ValueError(f"p-values must be a vector within [0, 1], got {values.tolist()}")
+    order = np.argsort(values, kind="stable")
+    steps = np.minimum(values[order] * np.arange(len(values), 0, -1), 1.0)
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.maximum.accumulate(steps)
+    return adjusted
+
+
+def verdict(difference: Interval, adjusted_p_value: float | None = None) -> Verdict:
+    """What the interval of statistic(A) - statistic(B) lets one say, where more of the statistic is better.
+
+    A call at 1 - level: without ``adjusted_p_value`` exactly when the interval leaves out 0; with the value that
+    ``holm`` gave this comparison, exactly when that is at most 1 - level, for all comparisons together.
+    "undecided" is no claim that the two are equal.
+    """
+    value = p_value(difference, 0.0) if adjusted_p_value is None else adjusted_p_value
+    if value > 1 - difference.level:
+        return "undecided"
+    return "A > B" if difference.center > 0 else "B > A"

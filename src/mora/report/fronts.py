@@ -7,23 +7,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from numpy.typing import NDArray
 
 from mora.functional.pareto import non_dominated
-from mora.report.style import (
-    GRID,
-    INK,
-    MUTED,
-    PAPER,
-    Z95,
-    Panel,
-    Plate,
-    legend_above,
-    preference_colors,
-    weight_map,
-)
+from mora.report.style import GRID, INK, MUTED, PAPER, Z95, Panel, Plate, legend_above, preference_colors, weight_bar
 from mora.report.tables import Front
 
 SCORER_NAMES = {"gold": "gold score", "reward": "learned reward"}
@@ -104,7 +91,7 @@ def draw_plane(axes: Axes, *, front: Front, scorer: str, pair: tuple[int, int], 
     axes.margins(0.08)
     if key:
         _draw_volume(axes, front, scorer)
-        _weight_bar(axes, front)
+        weight_bar(axes, front.objectives[0])
         axes.set_title(scorer_title(front, scorer))
         _legend(axes, front, scorer, bool((there & ~kept).any()))
 
@@ -125,15 +112,6 @@ def _draw_points(
 def spoken_units(front: Front) -> str:
     """The units of the scores, as the end of a caption."""
     return "".join(f" {SCORER_NAMES[s].capitalize()}: {front.units[s]}." for s in front.shown if s in front.units)
-
-
-def _weight_bar(axes: Axes, front: Front) -> None:
-    scale = ScalarMappable(norm=Normalize(0, 1), cmap=weight_map())
-    bar = axes.figure.colorbar(scale, ax=axes, shrink=0.6, aspect=26, pad=0.02, ticks=[0, 0.5, 1])
-    if bar.solids is not None:
-        bar.solids.set(rasterized=False, edgecolor="face")
-    bar.outline.set_visible(False)
-    bar.set_label(f"weight on {front.objectives[0]}", color=MUTED, fontsize=8)
 
 
 def _draw_reference(axes: Axes, front: Front, scorer: str, pair: tuple[int, int]) -> None:

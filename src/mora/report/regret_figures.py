@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 
 from mora.report.fronts import SCORER_NAMES
 from mora.report.style import (
@@ -25,7 +23,7 @@ from mora.report.style import (
     objective_color,
     preference_colors,
     preference_label,
-    weight_map,
+    weight_bar,
 )
 from mora.report.tables import Regret
 
@@ -91,16 +89,6 @@ def name_marks(axes: Axes, **labels: str) -> None:
     }
     for name, label in labels.items():
         axes.plot([], [], color=MUTED, linewidth=0.0, label=label, **looks[name])
-
-
-def weight_bar(axes: Axes, objective: str) -> None:
-    """The color scale of the weight on the first of two objectives, beside ``axes``."""
-    scale = ScalarMappable(norm=Normalize(0, 1), cmap=weight_map())
-    bar = axes.figure.colorbar(scale, ax=axes, shrink=0.6, aspect=26, pad=0.02, ticks=[0, 0.5, 1])
-    if bar.solids is not None:
-        bar.solids.set(rasterized=False, edgecolor="face")
-    bar.outline.set_visible(False)
-    bar.set_label(f"weight on {objective}", color=MUTED, fontsize=8)
 
 
 def responses(axes: Axes, pure: Floats, hull: Floats | None) -> None:

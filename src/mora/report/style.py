@@ -18,7 +18,8 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap, to_hex, to_rgb
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
@@ -149,6 +150,16 @@ def number(value: float | None, digits: int = 3) -> str:
     if value is None or not math.isfinite(value):
         return "–"
     return f"{value:.{digits}f}".replace("-", "−")
+
+
+def weight_bar(axes: Axes, objective: str) -> None:
+    """The color scale of the weight on the first of two objectives, beside ``axes``."""
+    scale = ScalarMappable(norm=Normalize(0, 1), cmap=weight_map())
+    bar = axes.figure.colorbar(scale, ax=axes, shrink=0.6, aspect=26, pad=0.02, ticks=[0, 0.5, 1])
+    if bar.solids is not None:
+        bar.solids.set(rasterized=False, edgecolor="face")
+    bar.outline.set_visible(False)
+    bar.set_label(f"weight on {objective}", color=MUTED, fontsize=8)
 
 
 def legend_above(axes: Axes, columns: int) -> None:

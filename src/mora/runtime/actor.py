@@ -38,25 +38,32 @@ def conditioned_policy(
     return Policy(model, attached, critic).to(parts.runtime.device)
 
 
-def standardized_panel(parts: Parts, model: PreTrainedModel, encoder: Encoder, *, prompts: int, samples: int) -> Panel:
-    """The run's reward in units of the reference policy's standard deviation.
+def standardize(
+    parts: Parts, panel: Panel, model: PreTrainedModel, encoder: Encoder, *, prompts: int, samples: int
+) -> Panel:
+    """Give ``panel`` the units of the reference policy ``model``, in place; returns it.
 
-    A reward that comes without statistics is standardized on ``samples`` answers of ``model``, the reference policy, to
-    each of the first ``prompts`` training prompts.
+    Statistics come from ``samples`` answers to each of the first ``prompts`` training prompts.
     """
-    panel = parts.panel()
-    if not panel.standardized:
-        answers = sample_reference(
-            model,
-            encoder,
-            parts.corpus.prompts["train"][:prompts],
-            samples=samples,
-            seed=parts.seed,
-            batch_size=512,
-            device=parts.runtime.device,
-        )
-        panel.standardize(answers.prompts, answers.texts, provenance=dict(parts.provenance) | {"seed": str(parts.seed)})
+    answers = sample_reference(
+        model,
+        encoder,
+        parts.corpus.prompts["train"][:prompts],
+        samples=samples,
+        seed=parts.seed,
+        batch_size=512,
+        device=parts.runtime.device,
+    )
+    panel.standardize(answers.prompts, answers.texts, provenance=dict(parts.provenance) | {"seed": str(parts.seed)})
     return panel
+
+
+def standardized_panel(parts: Parts, model: PreTrainedModel, encoder: Encoder, *, prompts: int, samples: int) -> Panel:
+    """The run's reward in units of the reference policy; a reward that comes with statistics keeps them."""
+    panel = parts.panel()
+    if panel.standardized:
+        return panel
+    return standardize(parts, panel, model, encoder, prompts=prompts, samples=samples)
 
 
 def save_policy(parts: Parts, policy: Policy, tokenizer: PreTrainedTokenizerBase, panel: Panel) -> None:

@@ -1,0 +1,18 @@
+"""The preferences that an evaluation asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mora.functional.pareto import default_grid
+from mora.functional.preference import checked
+
+
+def preference_grid(given: list[list[float]] | None, objectives: Sequence[str]) -> NDArray[np.float64]:
+    """``evaluation.preferences``, or the default grid: (P, M).  Raises InputError for one that is no preference."""
+    if given is None:
+        return default_grid(len(objectives))
+    return checked(given, objectives, "evaluation.preferences").double().numpy()

@@ -1,0 +1,36 @@
+"""All faults, by area."""
+
+from __future__ import annotations
+
+from tests.mutation.fault import Fault
+from tests.mutation.faults import (
+    adapter,
+    beliefs,
+    data,
+    fronts,
+    known,
+    losses,
+    policy,
+    preferences,
+    quality,
+    rewards,
+    rollout,
+    steps,
+    updates,
+)
+
+FAULTS: tuple[Fault, ...] = (
+    *losses.FAULTS,
+    *preferences.FAULTS,
+    *beliefs.FAULTS,
+    *rewards.FAULTS,
+    *data.FAULTS,
+    *policy.FAULTS,
+    *adapter.FAULTS,
+    *rollout.FAULTS,
+    *updates.FAULTS,
+    *steps.FAULTS,
+    *fronts.FAULTS,
+    *quality.FAULTS,
+    *known.FAULTS,
+)

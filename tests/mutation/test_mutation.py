@@ -1,0 +1,57 @@
+"""Known faults, planted one at a time: each must turn the tests red."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.mutation.fault import PACKAGE, ROOT, Fault
+from tests.mutation.faults import FAULTS
+
+LEAST = 25
+CAMPAIGN_LIMIT = 1200  # seconds
+
+
+def test_names_are_unique_and_there_are_enough():
+    assert len({fault.name for fault in FAULTS}) == len(FAULTS) >= LEAST
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_a_fault_fits_the_package_as_it_is(fault: Fault):
+    """Its place exists once, the file with the fault in it is Python, and its tests exist."""
+    text = (PACKAGE / fault.file).read_text(encoding="utf-8")
+    ast.parse(fault.planted(text))
+    assert fault.caught_by and fault.why.endswith(".")
+    for test in fault.caught_by:
+        file, _, name = test.partition("::")
+        assert (
+            f"def {name.split('[')[0]}(" in (ROOT / file).read_text(encoding="utf-8")
+            if name
+            else (ROOT / file).is_file()
+        )
+
+
+def test_a_place_that_does_not_exist_once_is_refused():
+    fault = Fault(name="none", file="none.py", old="a", new="b", why="Nothing.", caught_by=())
+    for text in ("", "a a"):
+        with pytest.raises(ValueError, match="it must stand once"):
+            fault.planted(text)
+
+
+@pytest.mark.truth
+@pytest.mark.timeout(CAMPAIGN_LIMIT)
+def test_every_fault_turns_the_tests_red(tmp_path):
+    """A process of its own: this one has imported the package, so its forks could not take copies."""
+    report = tmp_path / "report.json"
+    command = [sys.executable, "-m", "tests.mutation", "--json", str(report)]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=CAMPAIGN_LIMIT)
+    assert report.is_file(), done.stderr[-3000:]
+    found = json.loads(report.read_text(encoding="utf-8"))
+    assert found["green"], found["failures"]
+    assert len(found["faults"]) == len(FAULTS)
+    assert found["survivors"] == []
