@@ -47,21 +47,21 @@ def scores(
 
 def test_of_a_mean_it_is_the_t_interval_over_prompts():
     run = scores(prompts=40)
-    found = interval(run, realized, samples=2000, **FIXED)
+    found = interval(run, realized, samples=1000, **FIXED)
     per_prompt = (run[0] * GRID[:, None]).sum(-1).mean(0)
     expected = ttest_1samp(per_prompt, 0.0).confidence_interval(0.95)
     assert found.estimate == pytest.approx(per_prompt.mean())
     assert found.degrees_of_freedom == 39
-    assert_allclose([found.low, found.high], [expected.low, expected.high], atol=0.02 * (expected.high - expected.low))
+    assert_allclose([found.low, found.high], [expected.low, expected.high], atol=0.03 * (expected.high - expected.low))
 
 
 def test_a_difference_is_paired_over_prompts():
     """The shared prompt effects, standard deviation 1, cancel: only the noise of 0.3 is left."""
     one, two = scores(seed=1), scores(seed=2)
-    found = difference_interval(one, two, realized, samples=2000, **FIXED)
+    found = difference_interval(one, two, realized, samples=1000, **FIXED)
     per_prompt = ((one - two)[0] * GRID[:, None]).sum(-1).mean(0)
     assert found.estimate == pytest.approx(per_prompt.mean())
-    assert found.standard_error == pytest.approx(per_prompt.std(ddof=1) / 4, rel=0.04)
+    assert found.standard_error == pytest.approx(per_prompt.std(ddof=1) / 4, rel=0.06)
     assert found.standard_error < 0.2 * interval(one, realized, samples=500, **FIXED).standard_error
 
 
@@ -103,9 +103,9 @@ def crossed(values: np.ndarray) -> tuple[float, float]:
 @pytest.mark.parametrize("seeds", [2, 3, 6])
 def test_of_a_mean_over_new_seeds_it_is_the_crossed_analysis(seeds):
     run = scores(seeds=seeds, between=1.0, noise=1.0)
-    found = interval(run, realized, samples=2000, **NEW)
+    found = interval(run, realized, samples=1000, **NEW)
     variance, degrees = crossed((run * GRID[:, None]).sum(-1).mean(1))
-    assert found.standard_error == pytest.approx(sqrt(variance), rel=0.04)
+    assert found.standard_error == pytest.approx(sqrt(variance), rel=0.06)
     assert found.degrees_of_freedom == pytest.approx(degrees, rel=1e-6)
     assert found.high - found.center == pytest.approx(student.ppf(0.975, degrees) * found.standard_error)
 
@@ -115,19 +115,28 @@ def test_seeds_without_an_effect_of_their_own_leave_the_prompts():
     run = scores(seeds=3, noise=1.0)
     run -= run.mean((1, 2, 3), keepdims=True) - run.mean()
     run -= (run * GRID[:, None]).sum(-1).mean((1, 2))[:, None, None, None] - realized(run.mean((0, 2)))
-    found = interval(run, realized, samples=2000, **NEW)
-    fixed = interval(run, realized, samples=2000, **FIXED)
+    found = interval(run, realized, samples=1000, **NEW)
+    fixed = interval(run, realized, samples=1000, **FIXED)
     assert found.degrees_of_freedom == pytest.approx(15)
-    assert found.standard_error == pytest.approx(fixed.standard_error, rel=0.04)
+    assert found.standard_error == pytest.approx(fixed.standard_error, rel=0.06)
+
+
+def test_degrees_are_never_fewer_than_those_of_the_seeds():
+    """Where seeds differ by little more than their noise, the formula goes towards 0, and widths to infinity."""
+    runs = [np.random.default_rng(number).normal(size=(3, 11, 16, 2)) for number in range(30)]
+    formula = [crossed((run * GRID[:, None]).sum(-1).mean(1))[1] for run in runs]
+    found = [interval(run, realized, samples=2, **NEW).degrees_of_freedom for run in runs]
+    assert min(formula) < 1
+    assert min(found) == 2
 
 
 def test_seeds_of_two_runs_are_independent():
     """Each run brings its own seeds: the variances of the seeds add, although the runs share their prompts."""
     one, two = scores(seeds=5, between=1.0, seed=1), scores(seeds=5, between=1.0, seed=2)
-    found = difference_interval(one, two, realized, samples=2000, **NEW)
+    found = difference_interval(one, two, realized, samples=1000, **NEW)
     means = [(run * GRID[:, None]).sum(-1).mean((1, 2)) for run in (one, two)]
     expected = sqrt(sum(mean.var(ddof=1) / 5 for mean in means))
-    assert found.standard_error == pytest.approx(expected, rel=0.05)  # prompts cancel, their noise is 0.3 / sqrt(880)
+    assert found.standard_error == pytest.approx(expected, rel=0.06)  # prompts cancel, their noise is 0.3 / sqrt(880)
 
 
 def test_runs_may_differ_in_seeds_and_preferences():
@@ -209,8 +218,8 @@ def test_two_runs_get_different_seeds():
 
 def test_the_order_of_prompts_and_the_unit_do_not_matter():
     run = scores(seeds=3, between=0.5, prompts=30)
-    found = interval(run, realized, samples=3000, **NEW)
-    turned = interval(10 * run[:, :, ::-1] + 4, realized, samples=3000, **NEW)
+    found = interval(run, realized, samples=800, **NEW)
+    turned = interval(10 * run[:, :, ::-1] + 4, realized, samples=800, **NEW)
     assert turned.estimate == pytest.approx(10 * found.estimate + 4)
     assert turned.degrees_of_freedom == pytest.approx(found.degrees_of_freedom)
     assert turned.standard_error == pytest.approx(10 * found.standard_error, rel=0.06)

@@ -162,8 +162,10 @@ def test_igd_plus_by_hand():
 
 
 @pytest.mark.parametrize("objectives", OBJECTIVES)
-def test_igd_plus_agrees_with_moocore(objectives):
+def test_igd_plus_agrees_with_its_definition_and_with_moocore(objectives):
     points, reference = cloud(objectives, 20), sphere(objectives, 30)
+    missing = [min(np.linalg.norm(np.maximum(row - point, 0)) for point in points) for row in reference]
+    assert igd_plus(points, reference) == pytest.approx(np.mean(missing))
     assert igd_plus(points, reference) == pytest.approx(moocore.igd_plus(points, reference, maximise=True))
 
 

@@ -99,8 +99,8 @@ def attainment_bands(fronts: ArrayLike, levels: Sequence[float]) -> list[Floats]
     surfaces = []
     for level in levels:
         heights = ranked[ceil(level * len(array) - TIE) - 1]
-        corners = np.stack([firsts, heights], axis=1)[np.isfinite(heights)]
-        surfaces.append(corners[non_dominated(corners)])
+        below = np.append(heights[1:], -np.inf)  # heights fall: a corner is where the next one is lower
+        surfaces.append(np.stack([firsts, heights], axis=1)[heights > below])
     return surfaces
 
 

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from itertools import combinations
 from math import comb
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pymoo.indicators.hv import HV
+from pymoo.indicators.igd_plus import IGDPlus
+from scipy.spatial.distance import cdist
 
 Floats = NDArray[np.float64]
 
@@ -46,7 +49,9 @@ def non_dominated(points: ArrayLike) -> NDArray[np.int64]:
     Raises ``ValueError`` on values that are not finite.
     """
     array = finite(points)
-    at_least = (array[:, None, :] >= array[None, :, :]).all(-1)  # (P, P): row a is nowhere worse than column b
+    at_least = np.ones((len(array), len(array)), dtype=bool)  # (P, P): row a is nowhere worse than column b
+    for scores in array.T:
+        at_least &= scores[:, None] >= scores[None, :]
     dominates = at_least & ~at_least.T
     earlier_twin = np.triu(at_least & at_least.T, k=1)
     return np.flatnonzero(~(dominates | earlier_twin).any(0))
@@ -77,16 +82,16 @@ def hypervolume(points: ArrayLike, reference_point: ArrayLike) -> float:
 def igd_plus(points: ArrayLike, reference_front: ArrayLike) -> float:
     """Mean distance from a known front (R, M) to the set, counting only what is missing: lower is better.
 
-    IGD+ = 1/R sum_r min_p || max(r - f_p, 0) ||_2  (Ishibuchi et al., 2015).  0 exactly when every row of the reference
-    is equaled or dominated by a point; adding a point never makes it worse, so it is weakly Pareto compliant.
+    IGD+ = 1/R sum_r min_p || max(r - f_p, 0) ||_2  (Ishibuchi et al., 2015), by pymoo on negated scores.
+    0 exactly when every row of the reference is equaled or dominated by a point; adding a point never makes it worse,
+    so it is weakly Pareto compliant.
     In score units over all M, so scale the objectives alike; every row of ``reference_front`` counts once, as given.
     Raises ``ValueError`` when M differs, when either set is empty, or on values that are not finite.
     """
     array, reference = finite(points), finite(reference_front, "reference_front")
     if len(array) == 0 or len(reference) == 0 or array.shape[1] != reference.shape[1]:
         raise ValueError(f"points {array.shape} and reference_front {reference.shape} need rows, and as many columns")
-    missing = np.maximum(reference[:, None, :] - array[None, :, :], 0.0)  # (R, P, M)
-    return float(np.linalg.norm(missing, axis=-1).min(1).mean())
+    return float(IGDPlus(-reference)(-array))
 
 
 def span(points: ArrayLike) -> Floats:
@@ -132,7 +137,7 @@ def spacing(points: ArrayLike) -> float:
 
     Over the n non-dominated points; 0 is evenly spaced.  Fewer than three points are worth 0, which then says nothing.
     """
-    return _nearest_deviation(points, order=2, missing=0)
+    return _nearest_deviation(points, metric="euclidean", missing=0)
 
 
 def spacing_schott(points: ArrayLike) -> float:
@@ -140,14 +145,14 @@ def spacing_schott(points: ArrayLike) -> float:
 
     Over the n non-dominated points; fewer than three points are worth 0, which then says nothing.
     """
-    return _nearest_deviation(points, order=1, missing=1)
+    return _nearest_deviation(points, metric="cityblock", missing=1)
 
 
-def _nearest_deviation(points: ArrayLike, order: int, missing: int) -> float:
+def _nearest_deviation(points: ArrayLike, metric: Literal["euclidean", "cityblock"], missing: int) -> float:
     front = _front(points)
     if len(front) < 3:
         return 0.0
-    distances = np.linalg.norm(front[:, None] - front[None, :], ord=order, axis=-1)
+    distances = cdist(front, front, metric)
     np.fill_diagonal(distances, np.inf)
     return float(distances.min(1).std(ddof=missing))
 

@@ -86,10 +86,12 @@ def monotonicity_violations(points: ArrayLike, preferences: ArrayLike) -> Floats
     Raises ``ValueError`` when the shapes differ, when there is no point, or on values that are not finite.
     """
     array, weights = _matched(points, preferences)
-    rises = weights[:, None, :] < weights[None, :, :]  # (P, P, M): from row to column
-    falls = array[:, None, :] > array[None, :, :]
-    violations, pairs = (rises & falls).sum((0, 1)), rises.sum((0, 1))
-    return np.asarray(violations / np.maximum(pairs, 1))
+    shares = np.zeros(array.shape[1])
+    for objective, (scores, levels) in enumerate(zip(array.T, weights.T, strict=True)):
+        rises = levels[:, None] < levels[None, :]  # (P, P): from row to column
+        falls = scores[:, None] > scores[None, :]
+        shares[objective] = (rises & falls).sum() / max(int(rises.sum()), 1)
+    return shares
 
 
 def _matched(points: ArrayLike, preferences: ArrayLike) -> tuple[Floats, Floats]:

@@ -109,7 +109,6 @@ class Roller:
                 f"cut into algo.minibatches={minibatches} equal parts; change algo.rollout.prompts or algo.minibatches"
             )
 
-    @torch.no_grad()
     def roll_out(self, policy: Policy, rows: Sequence[Row], step: int) -> Experience:
         """Answers of the current policy to ``rows``, ready for updates."""
         parts, settings, encoder = self.parts, self.settings, self.encoder

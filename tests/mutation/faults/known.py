@@ -95,4 +95,20 @@ FAULTS = (
         why="A launcher takes a failed run for a finished one.",
         caught_by=("tests/settings/test_launch.py::test_one_of_several_processes_leaves_without_teardown",),
     ),
+    Fault(
+        name="advantages_not_detached",
+        file="runtime/experience.py",
+        old="    @torch.no_grad()\n    def experience(",
+        new="    def experience(",
+        why="The update differentiates the critic, the KL penalty and the old log-probabilities too.",
+        caught_by=(GRADIENTS,),
+    ),
+    Fault(
+        name="clipped_per_objective",
+        file="runtime/experience.py",
+        old="self._normalized((advantages * weights).sum(-1), response)",
+        new="self._normalized((advantages.clamp(-1, 1) * weights).sum(-1), response)",
+        why="A sum of clipped advantages is no advantage of the sum: objectives with large scores lose their say.",
+        caught_by=(GRADIENTS,),
+    ),
 )
