@@ -53,11 +53,16 @@ def front_lines(table: dict[str, Any]) -> list[str]:
     z = ", ".join(f"{v:g}" for v in table["reference_point"][judge]["values"])
     tau = ", ".join(f"{v:.2f}" for v in found["kendall_tau"]["value"])
     lines.append(
-        f"hypervolume {found['hypervolume']['value']:.3f} (above {z})"
-        f"   inner product {found['inner_product']['value']:.3f}"
+        f"hypervolume {_sure(found['hypervolume'])} (above {z})   inner product {_sure(found['inner_product'])}"
         f"   sparsity {found['sparsity']['value']:.4f}   spacing {found['spacing']['value']:.4f}   Kendall tau {tau}"
     )
     return lines
+
+
+def _sure(entry: dict[str, Any]) -> str:
+    """A value with its interval, where there is one."""
+    between = entry.get("interval")
+    return f"{entry['value']:.3f}" + (f" [{between[0]:.3f}, {between[1]:.3f}]" if between else "")
 
 
 def regret_lines(table: dict[str, Any]) -> list[str]:

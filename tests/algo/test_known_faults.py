@@ -1,4 +1,4 @@
-"""What the mutation campaign found no test for."""
+"""Faults of tests/mutation that nothing else would notice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the mutation campaign found no test for: front and optimum of a tiny policy, computed again from its answers."""
+"""Faults of tests/mutation that nothing else would notice: a front and an optimum, computed again from answers."""
 
 from __future__ import annotations
 
@@ -104,6 +104,8 @@ def measured(policy: Policy, *, test: Sequence[str] = ("a", "b c", "c d e a"), w
         top_p=1.0,
         top_k=0,
         shown_prompts=PROMPTS,
+        resamples=0,
+        level=0.95,
     )
     prompts = {"test": [Row(prompt=p) for p in test], "train": [Row(prompt=p) for p in ("e", "d d")]}
     corpus: Any = SimpleNamespace(objectives=("many a", "many b"), prompts=prompts, world=world)

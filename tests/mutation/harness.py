@@ -48,6 +48,7 @@ ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HUB_OFFLINE": "1",
+    "CUDA_VISIBLE_DEVICES": "",  # a device that was looked at cannot be used after a fork
 }
 TEST_LIMIT = 60  # seconds of one test
 RUN_LIMIT = 300  # seconds of one child

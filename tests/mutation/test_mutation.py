@@ -43,6 +43,35 @@ def test_a_place_that_does_not_exist_once_is_refused():
             fault.planted(text)
 
 
+VERDICTS = """
+import json
+from tests.mutation.campaign import campaign
+from tests.mutation.fault import Fault
+from tests.mutation.harness import preload
+
+OF = {"file": "functional/kl.py", "why": "Nothing.", "caught_by": ("tests/functional/test_kl.py",)}
+FAULTS = [
+    Fault(name="sign", old="logps - ref_logps", new="ref_logps - logps", **OF),
+    Fault(name="wording", old="Estimators of KL", new="Estimates of KL", **OF),
+    Fault(name="import", old="import torch\\n", new="import no_such_module\\n", **OF),
+    Fault(name="place", old="no such text", new="", **OF),
+]
+preload()
+report = campaign(FAULTS, jobs=2)
+print(json.dumps([report["survivors"], {line["name"]: line["verdict"] for line in report["faults"]}]))
+"""
+
+
+@pytest.mark.truth
+def test_the_harness_tells_a_fault_that_is_noticed_from_one_that_is_not():
+    """A file that cannot be imported says nothing about its tests, and neither does a fault that was not planted."""
+    done = subprocess.run([sys.executable, "-c", VERDICTS], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    survivors, verdicts = json.loads(done.stdout)
+    assert verdicts == {"sign": "caught", "wording": "survived", "import": "broken", "place": "broken"}
+    assert survivors == ["wording", "import", "place"]
+
+
 @pytest.mark.truth
 @pytest.mark.timeout(CAMPAIGN_LIMIT)
 def test_every_fault_turns_the_tests_red(tmp_path):

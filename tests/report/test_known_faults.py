@@ -1,4 +1,4 @@
-"""What the mutation campaign found no test for: figures show the numbers that their axes name."""
+"""Faults of tests/mutation that nothing else would notice: figures show the numbers that their axes name."""
 
 from __future__ import annotations
 

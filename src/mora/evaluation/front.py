@@ -18,17 +18,25 @@ from torch import Tensor
 from mora.dataset.corpus import Corpus
 from mora.dataset.encode import Encoder
 from mora.evaluation.grid import preference_grid
+from mora.evaluation.intervals import check, per_prompt, with_intervals
 from mora.functional.kl import sequence_kl
 from mora.functional.pareto import (
     hypervolume,
     spacing,
     spacing_schott,
+    span,
     sparsity,
     sparsity_per_objective,
 )
 from mora.functional.risk import mean
 from mora.functional.stats import clustered_stderr
-from mora.functional.steering import inner_product, kendall_tau
+from mora.functional.steering import (
+    expected_utility,
+    inner_product,
+    kendall_tau,
+    monotonicity_violations,
+    steering_regret,
+)
 from mora.model.generate import Sampling
 from mora.model.policy import Policy
 from mora.reward.panel import Panel
@@ -52,6 +60,11 @@ class Front:
     top_p: float
     top_k: int
     shown_prompts: int
+    resamples: int
+    level: float
+
+    def __post_init__(self) -> None:
+        check(level=self.level, resamples=self.resamples)
 
     def measure(
         self, policy: Policy, encoder: Encoder, corpus: Corpus, scorers: Mapping[str, Panel], *, seed: int
@@ -60,9 +73,12 @@ class Front:
         rows = evenly(corpus.prompts["test"] or corpus.prompts["train"], self.prompts)
         grid = preference_grid(self.preferences, corpus.objectives)
         points, samples = [], []
+        scores: dict[str, list[Floats]] = {name: [] for name in scorers}
         for preference in (None, *grid):
             answers = self._answers(policy, encoder, corpus, scorers, rows, preference, seed)
             points.append(_point(preference, answers))
+            for name in scorers:
+                scores[name].append(answers[name])
             samples += _samples(preference, answers, evenly(rows, self.shown_prompts))
         table = {
             "objectives": list(corpus.objectives),
@@ -77,7 +93,16 @@ class Front:
         references = reference_points(corpus, list(scorers))
         table["reference_point"] = references
         table["indicators"] = {
-            name: indicators([p[name] for p in points[1:]], grid, references[name]["values"]) for name in scorers
+            name: with_intervals(
+                indicators([p[name] for p in points[1:]], grid, references[name]["values"]),
+                per_prompt(scores[name][1:], self.samples),
+                grid,
+                references[name]["values"],
+                level=self.level,
+                resamples=self.resamples,
+                seed=seed,
+            )
+            for name in scorers
         }
         return table, samples
 
@@ -202,6 +227,11 @@ def indicators(points: Sequence[Sequence[float]], grid: Floats, reference_point:
             "exact volume above the reference point, strict dominance",
         ),
         "inner_product": (inner_product(scores, grid), "mean over preferences of <preference, score>, all points"),
+        "expected_utility": (expected_utility(scores, grid), "the same with the best point of the front for each"),
+        "steering_regret": (
+            steering_regret(scores, grid),
+            "what choosing by preference loses: expected utility less the inner product",
+        ),
         "sparsity": (sparsity(scores), "mean squared distance of consecutive non-dominated points"),
         "sparsity_per_objective": (
             sparsity_per_objective(scores),
@@ -214,5 +244,13 @@ def indicators(points: Sequence[Sequence[float]], grid: Floats, reference_point:
     table["kendall_tau"] = {
         "value": kendall_tau(scores, grid).tolist(),
         "definition": "tau-b between an objective's weight and its score over the preferences",
+    }
+    table["monotonicity_violations"] = {
+        "value": monotonicity_violations(scores, grid).tolist(),
+        "definition": "share of pairs of preferences in which an objective's weight rises and its score falls",
+    }
+    table["span"] = {
+        "value": span(scores).tolist(),
+        "definition": "largest less smallest score over the non-dominated points",
     }
     return table

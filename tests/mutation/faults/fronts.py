@@ -43,8 +43,8 @@ FAULTS = (
     Fault(
         name="dominance_of_the_smaller",
         file="functional/pareto.py",
-        old="array[:, None, :] >= array[None, :, :]",
-        new="array[:, None, :] <= array[None, :, :]",
+        old="scores[:, None] >= scores[None, :]",
+        new="scores[:, None] <= scores[None, :]",
         why="The front is made of the worst points.",
         caught_by=("tests/functional/test_pareto.py::test_dominance_is_strict_in_at_least_one_objective",),
     ),

@@ -1,0 +1,60 @@
+"""How sure the indicators of one front are: intervals over prompts, for this trained policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mora.errors import InputError
+from mora.functional.bootstrap import LEAST_PROMPTS, bootstrap, interval_of
+from mora.functional.pareto import hypervolume
+from mora.functional.steering import expected_utility, inner_product, steering_regret
+
+Floats = NDArray[np.float64]
+COVERED = "bootstrap over prompts, bias-corrected, Student's t; this trained policy, new prompts"
+
+
+def check(*, level: float, resamples: int) -> None:
+    """Refuse settings that mean nothing.  Raises InputError."""
+    if not 0 < level < 1:
+        raise InputError(f"evaluation.level={level}: must lie between 0 and 1")
+    if resamples != 0 and resamples < 100:
+        raise InputError(f"evaluation.resamples={resamples}: use 0 for no intervals, else at least 100")
+
+
+def per_prompt(scores: Sequence[Floats], samples: int) -> Floats:
+    """Mean scores (P, X, M) of each prompt, from those of its answers (B, M), which stand together, per preference."""
+    return np.stack([one.reshape(-1, samples, one.shape[-1]).mean(1) for one in scores])
+
+
+def with_intervals(
+    indicators: Mapping[str, Any],
+    scores: Floats,
+    grid: Floats,
+    reference_point: ArrayLike,
+    *,
+    level: float,
+    resamples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """The indicators, those that are smooth functions of mean scores with an ``interval`` [low, high].
+
+    ``scores`` are (P, X, M).  Without resamples, or with fewer than 8 prompts, there are no intervals.
+    """
+    table = {name: dict(entry) for name, entry in indicators.items()}
+    if resamples == 0 or scores.shape[1] < LEAST_PROMPTS:
+        return table
+    (fronts,) = bootstrap([scores[None]], samples=resamples, seed=seed, new_seeds=False)
+    statistics = {
+        "hypervolume": lambda front: hypervolume(front, reference_point),
+        "inner_product": lambda front: inner_product(front, grid),
+        "expected_utility": lambda front: expected_utility(front, grid),
+        "steering_regret": lambda front: steering_regret(front, grid),
+    }
+    for name, statistic in statistics.items():
+        found = interval_of([fronts.values(statistic)], level=level, bias_corrected=True)
+        table[name] |= {"interval": [found.low, found.high], "level": level, "covers": COVERED}
+    return table
