@@ -71,11 +71,12 @@ def calls(points: Floats) -> dict[str, tuple[Call, Call | None, Call | None]]:
         sets[function.__name__] = (lambda function=function: function(points, weights), None, None)
     sets["max_utility_loss"] = (lambda: steering.max_utility_loss(points, reference, weights), None, None)
     if objectives == 2:
-        runs, labels = points.reshape(10, -1, 2), np.repeat(np.arange(10), count // 10)
+        size = count // 10
+        runs, labels = points[: 10 * size].reshape(10, size, 2), np.repeat(np.arange(10), size)
         sets["attainment_bands, 10 runs"] = (
             lambda: attainment_bands(runs, [0.25, 0.5, 0.75]),
             None,
-            lambda: moocore.eaf(loss, labels, percentiles=[25, 50, 75]),
+            lambda: moocore.eaf(loss[: 10 * size], labels, percentiles=[25, 50, 75]),
         )
     if objectives < 6:
         sets["decided, 10 steps"] = (lambda: decided(points, reference, reach=2.0, steps=10), None, None)

@@ -8,7 +8,7 @@ and two objectives share their prompts.  With one seed the truth is that of the 
 of new seeds.  Prints the share of studies whose 95 % interval holds the truth, in percent, for the interval of
 ``mora.functional.bootstrap`` beside the usual ones (nested resampling of prompts and seeds); the same for indicators of
 steering, with and without correction of the bias; then how often at least one of five methods that equal the baseline
-is called different, before and after Holm's correction.  Takes about five minutes.
+is called different, before and after Holm's correction.  Takes five to ten minutes.
 """
 
 from __future__ import annotations
