@@ -199,5 +199,5 @@ def test_the_supervised_terms_of_all_processes_add_up_to_that_of_one(make):
         model, tokenizer = algo.parts.starting_model(frozen=True)
         ptx = Pretraining(algo.parts, algo.parts.encoder(tokenizer), coef=0.5, batch_size=8)
         policy = algo._policy(model)
-        found.append(sum(float(closure()) for closure in ptx.closures(policy, update=1)))
+        found.append(sum(float(closure().detach()) for closure in ptx.closures(policy, update=1)))
     assert found[0] > 0 and found[1] + found[2] == pytest.approx(found[0], rel=1e-5)

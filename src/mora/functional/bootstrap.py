@@ -14,8 +14,9 @@ Satterthwaite's degrees of freedom (1946) gives the width: center +- t * se, cen
 Percentile intervals do not cover here: the best of noisy points is too good, resamples are better still, and the
 interval moves up where it should move down.  ``benchmarks/interval_coverage.py`` measures both.
 
-Limits.  At least 8 prompts; from 8 to 15, and with skewed scores, a nominal 95 % is about 92 %.  A statistic that jumps
-(Kendall's tau, shares of violations) gets no bias correction that deserves the name: use ``bias_corrected=False``.
+Limits.  At least 8 prompts; up to 16, and with scores skewed like an exponential, a nominal 95 % is 91 to 94 % for one
+run.  Points that are all equal but for noise of their own make a corner that the bias correction reaches only half way.
+A statistic that jumps (Kendall's tau, shares of violations) has no bias worth estimating: ``bias_corrected=False``.
 """
 
 from __future__ import annotations
