@@ -37,7 +37,8 @@ def runtime(driver: ModuleType) -> Iterator[Runtime]:
 
 def environment(**more: str) -> dict[str, str]:
     quiet = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1"}
-    return {**os.environ, **quiet, "PYTHONPATH": str(ROOT / "src"), **more}
+    path = os.environ.get("PYTHONPATH", str(ROOT / "src"))  # a copy of the package that is under test comes first
+    return {**os.environ, **quiet, "PYTHONPATH": path, **more}
 
 
 LAUNCHERS = {
