@@ -62,12 +62,12 @@ def measured(moved, *, scalarize=SCALARIZERS[0], steered=True, limit=200, prefer
 
 
 def test_exact_expectations_are_those_of_sampling(moved):
-    """4,096 answers to each prompt: mean gold score and KL within four standard errors."""
+    """2,048 answers to each prompt: mean gold score and KL within four standard errors."""
     parts, policy, encoder = moved
     table = measured(moved, preferences=[[0.3, 0.7]])
     (point,) = table["scorers"]["gold"]["points"]
     weights = torch.tensor([[0.3, 0.7]])
-    prompts, _ = sample_rows(parts.corpus.prompts["train"], 4096, encoder, torch.device("cpu"))
+    prompts, _ = sample_rows(parts.corpus.prompts["train"], 2048, encoder, torch.device("cpu"))
     rows = weights.expand(len(prompts.texts), -1)
     sampling = Sampling(temperature=1.0, top_p=1.0, top_k=0)
     tokens, mask = policy.generate(
