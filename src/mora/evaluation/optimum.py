@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
 from mora.dataset.corpus import Corpus
 from mora.dataset.encode import Encoder
 from mora.errors import InputError
 from mora.evaluation.front import evenly
 from mora.functional.pareto import hypervolume
+from mora.functional.tilting import expected, linear_optimum
 from mora.model.generate import Sampling
 from mora.model.policy import Policy
 from mora.runtime.rollout import decode, sample_rows
@@ -29,20 +29,21 @@ Floats = NDArray[np.float64]
 REFERENCE = -3  # the step that these draws are keyed by: never one of training or of another evaluation
 
 
-def tilted(rewards: Floats, scores: Floats, preference: Floats, kl_coef: float) -> dict[str, Any]:
-    """Moments of ``pi*`` on one prompt from N reference samples.
+def sampled_optimum(rewards: Floats, scores: Floats, preference: Floats, *, kl_coef: float) -> dict[str, Any]:
+    """``pi*`` on N reference samples of each of X prompts, which stand for all responses with equal probability.
 
-    ``rewards`` and ``scores`` are (N, M); ``pi*`` tilts by the rewards, and its mean of ``scores`` is reported.
-    ``utility`` in reward units, ``kl`` in nats, ``ess`` in samples (Kish).
+    ``rewards`` and ``scores`` are (X, N, M); ``pi*`` tilts by the rewards, and its mean of ``scores`` is reported.
+    ``utility`` in reward units, ``kl`` in nats, ``ess`` in samples of a prompt (Kish).
     """
-    logits = rewards @ preference / kl_coef
-    log_mean = float(logsumexp(logits) - np.log(len(logits)))
-    weights = np.exp(logits - logsumexp(logits))
+    uniform = np.full(rewards.shape[:2], -np.log(rewards.shape[1]))
+    best = linear_optimum(uniform, rewards, preference, kl_coef=kl_coef)
+    ess = 1 / np.exp(2 * best.logps).sum(-1)
     return {
-        "scores": weights @ scores,
-        "utility": kl_coef * log_mean,
-        "kl": float(weights @ logits) - log_mean,
-        "ess": float(1 / (weights**2).sum()),
+        "gold": expected(best.logps, scores).tolist(),
+        "utility": best.utility,
+        "kl": best.kl,
+        "ess_min": float(ess.min()),
+        "ess_median": float(np.median(ess)),
     }
 
 
@@ -72,14 +73,7 @@ class Optimum:
         points = []
         for point in front["points"]:
             preference = np.asarray(point["preference"])
-            found = [tilted(r, g, preference, kl_coef) for r, g in zip(rewards, gold, strict=True)]
-            best = {
-                "gold": np.mean([f["scores"] for f in found], axis=0).tolist(),
-                "utility": float(np.mean([f["utility"] for f in found])),
-                "kl": float(np.mean([f["kl"] for f in found])),
-                "ess_min": min(f["ess"] for f in found),
-                "ess_median": float(np.median([f["ess"] for f in found])),
-            }
+            best = sampled_optimum(rewards, gold, preference, kl_coef=kl_coef)
             reached = (np.asarray(point["gold"]) - mean) / std @ preference - kl_coef * point["kl"]
             points.append({"preference": point["preference"], "optimum": best, "reached_utility": float(reached)})
         return {

@@ -182,8 +182,8 @@ FAULTS = (
     Fault(
         name="optimum_tilts_the_wrong_way",
         file="evaluation/optimum.py",
-        old="logits = rewards @ preference / kl_coef",
-        new="logits = -rewards @ preference / kl_coef",
+        old="linear_optimum(uniform, rewards, preference,",
+        new="linear_optimum(uniform, -rewards, preference,",
         why="The best policy is reported as the worst one.",
         caught_by=(
             "tests/evaluation/test_known_faults.py::test_no_distribution_over_the_samples_is_worth_more_than_the_tilted_one",
@@ -192,8 +192,8 @@ FAULTS = (
     Fault(
         name="optimum_without_the_kl_price",
         file="evaluation/optimum.py",
-        old='"utility": kl_coef * log_mean,',
-        new='"utility": float(weights @ rewards @ preference),',
+        old='"utility": best.utility,',
+        new='"utility": float(best.rewards @ preference),',
         why="The optimum is overstated by its KL price, and every policy looks poor beside it.",
         caught_by=(
             "tests/evaluation/test_known_faults.py::test_no_distribution_over_the_samples_is_worth_more_than_the_tilted_one",

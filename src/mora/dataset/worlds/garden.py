@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from mora.dataset.corpus import Corpus, fingerprint
 from mora.dataset.encode import Overlong
@@ -72,13 +72,6 @@ class GardenWorld(Judged):
     def front(self) -> Floats:
         """Every non-dominated score vector (P, M), ascending in the first objective; the same for all prompts."""
         return scores.front(self.objectives)
-
-    def best(self, preferences: ArrayLike) -> Floats:
-        """Scores (P, M) of the answer that maximizes <preference, gold>; of equals, the one with the largest sum."""
-        front: Floats = self.front()
-        gains = (np.asarray(preferences, dtype=np.float64) @ front.T).round(9)  # (P, points of the front)
-        chosen: Floats = front[np.argmax(gains + 1e-10 * front.sum(1), axis=1)]
-        return chosen
 
 
 @dataclass(kw_only=True)

@@ -1,4 +1,4 @@
-"""What all worlds share: pairs judged by annotators who know the gold scores."""
+"""What all worlds share: the best response to a preference, and pairs judged by annotators who know the gold scores."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mora.dataset.worlds import annotators
 from mora.errors import InputError
@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 
 
 class Judged(ABC):
-    """Labels of pairs, and what the best possible predictor of these labels knows."""
+    """Best responses, labels of pairs, and what the best possible predictor of these labels knows."""
 
     objectives: tuple[str, ...]
     slope: float  # utility units per unit of gold score
@@ -24,6 +24,17 @@ class Judged(ABC):
     @abstractmethod
     def seen(self, prompts: Sequence[str], responses: Sequence[str]) -> tuple[Floats, Floats]:
         """Gold scores (B, M), and by how much annotators differ (B, M), in utility units."""
+
+    @abstractmethod
+    def front(self) -> Floats:
+        """Every non-dominated score vector of a response (P, M), ascending in the first objective."""
+
+    def best(self, preferences: ArrayLike) -> Floats:
+        """Scores (P, M) of the response that maximizes <preference, gold>; of equals, the one with the largest sum."""
+        front: Floats = self.front()
+        gains = (np.asarray(preferences, dtype=np.float64) @ front.T).round(9)  # (P, points of the front)
+        chosen: Floats = front[np.argmax(gains + 1e-10 * front.sum(1), axis=1)]
+        return chosen
 
     def bayes_probabilities(self, rows: Sequence[Row]) -> Floats:
         """True probability (B, M) that an annotator calls ``responses[1]`` better.

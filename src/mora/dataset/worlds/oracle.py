@@ -15,7 +15,7 @@ from string import ascii_lowercase
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.special import gammaincinv
 
 from mora.dataset.corpus import Corpus, fingerprint
@@ -132,12 +132,6 @@ class OracleWorld(Judged):
         """Every non-dominated score vector of a response (P, M), ascending in the first objective."""
         pure = self.pure()
         return np.asarray(pure[non_dominated(pure)])
-
-    def best(self, preferences: ArrayLike) -> Floats:
-        """Scores (P, M) of the response that maximizes <preference, gold>; of equals, the one with the largest sum."""
-        front = self.front()
-        gains = (np.asarray(preferences, dtype=np.float64) @ front.T).round(9)
-        return np.asarray(front[np.argmax(gains + 1e-10 * front.sum(1), axis=1)])
 
 
 @dataclass(kw_only=True)
