@@ -68,9 +68,9 @@ def weights(runs: Path) -> dict[str, str]:
 
 
 def metrics(runs: Path, stage: str) -> list[dict[str, float]]:
-    """The rows of metrics.jsonl without wall times."""
+    """The rows of metrics.jsonl without wall times and memory."""
     lines = (run_of(runs, stage) / "metrics.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if not k.startswith("time/")} for line in lines]
+    return [{k: v for k, v in json.loads(line).items() if not k.startswith(("time/", "memory/"))} for line in lines]
 
 
 @pytest.fixture(scope="session")

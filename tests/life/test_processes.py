@@ -28,6 +28,7 @@ def test_two_processes_have_the_losses_of_one(whole: Path, tmp_path: Path, launc
         assert len(ours) == len(theirs) == 8
         for one, other in zip(ours, theirs, strict=True):
             assert one.keys() == other.keys()
+            assert all(one[k] == other[k] for k in one if k.startswith("spent/"))
             flipped += one.get("length") != other.get("length")
             largest = max(largest, *(abs(one[k] - other[k]) for k in one if k.startswith(("loss", "reward", "kl"))))
     print(f"{launcher}: largest difference of losses, rewards and KL {largest:.1e}; steps with another text: {flipped}")

@@ -24,6 +24,8 @@ from mora.files import write_json
 from mora.runtime.engine import Engine, Runtime
 from mora.runtime.folder import RunFolder
 from mora.runtime.loop import Loop
+from mora.runtime.memory import PeakMemory
+from mora.runtime.spending import Spent
 from mora.runtime.track import NoTracker
 
 SETTINGS = {
@@ -146,9 +148,15 @@ def train(options: argparse.Namespace) -> None:
                 print("already finished", flush=True)
                 return
             engine = make_engine(runtime, options.steps, options.clip)
-            average = Average()
+            average, spent = Average(), Spent()
             loop = Loop(
-                folder, runtime, engine, total=options.steps, stateful={"average": average}, tracker=NoTracker()
+                folder,
+                runtime,
+                engine,
+                total=options.steps,
+                stateful={"average": average},
+                tracker=NoTracker(),
+                memory=PeakMemory(runtime.device),
             )
             noise = torch.zeros(())
             for step in loop.steps():
@@ -156,6 +164,8 @@ def train(options: argparse.Namespace) -> None:
                 average.count += 1
                 average.total += metrics["grad_norm"]
                 noise = torch.rand(())  # draws of torch's own generator are the same after a resume, too
+                spent.trained(runtime.share(data(step)[0] > 0))
+                loop.log(spent.take(runtime))
                 loop.log({"engine": metrics, "average": float(average.total[0]) / average.count, "noise": noise})
                 if options.slow:
                     print(f"step {step}", flush=True)
@@ -198,7 +208,7 @@ def warm_up() -> None:
 def outcome(root: Path) -> tuple:
     (run,) = [path for path in root.iterdir() if path.is_dir()]
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    rows = [{key: value for key, value in row.items() if not key.startswith("time/")} for row in rows]
+    rows = [{key: value for key, value in row.items() if not key.startswith(("time/", "memory/"))} for row in rows]
     names = sorted(str(path.relative_to(run)) for path in run.rglob("*"))
     return json.loads((run / "status.json").read_text())["summary"]["hash"], rows, names
 

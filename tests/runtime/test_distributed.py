@@ -17,7 +17,7 @@ def weights(path):
 def rows(root):
     (metrics,) = (path for path in root.glob("*/metrics.jsonl") if ".before-" not in path.parent.name)
     read = [json.loads(line) for line in metrics.read_text().splitlines()]
-    return [{k: v for k, v in row.items() if not k.startswith("time/") and k != "noise"} for row in read]
+    return [{k: v for k, v in row.items() if not k.startswith(("time/", "memory/")) and k != "noise"} for row in read]
 
 
 @pytest.fixture

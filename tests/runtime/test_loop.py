@@ -5,16 +5,18 @@ import os
 import signal
 
 import pytest
+import torch
 
 from mora.errors import InputError
 from mora.files import read_lines
 from mora.runtime.folder import RunFolder
 from mora.runtime.loop import Loop, truncate_metrics
+from mora.runtime.memory import PeakMemory
 from mora.runtime.track import NoTracker
 
 
 def steady(rows):
-    return [{key: value for key, value in row.items() if not key.startswith("time/")} for row in rows]
+    return [{key: value for key, value in row.items() if not key.startswith(("time/", "memory/"))} for row in rows]
 
 
 class Trainer:
@@ -32,6 +34,7 @@ class Trainer:
             total=steps,
             stateful={"average": self.average},
             tracker=NoTracker(),
+            memory=PeakMemory(runtime.device),
         )
 
     def go(self, stop_after=None, at_step=lambda step: None):
@@ -58,7 +61,7 @@ def test_steps_rows_and_cadence(trainer, tmp_path):
     run = trainer(tmp_path).go()
     rows = read_lines(run.folder.metrics)
     assert [row["step"] for row in rows] == list(range(1, 11)) == [row["count"] for row in rows]
-    assert set(rows[0]) == {"step", "count", "loss", "grad_norm", "lr", "time/step"}
+    assert set(rows[0]) == {"step", "count", "loss", "grad_norm", "lr", "time/step", "memory/peak"}
     # every 4 steps and at the end, two of them kept
     assert sorted(path.name for path in run.folder.checkpoints.iterdir()) == ["step-00000008", "step-00000010"]
     assert run.folder.status == {"state": "running", "step": 10, "total": 10}
@@ -90,6 +93,16 @@ def test_a_damaged_newest_state_is_refused_and_deleting_it_continues(trainer, tm
     newest.rmdir()
     again = trainer(tmp_path / "cut")
     assert again.loop.done == 4 and again.go().result == whole
+
+
+def test_a_row_has_the_most_memory_of_any_process(trainer, runtime, tmp_path, monkeypatch):
+    run = trainer(tmp_path)
+    gather = runtime.gather
+    monkeypatch.setattr(run.loop._memory, "gib", lambda: 2.0)
+    monkeypatch.setattr(run.engine, "_check_losses", lambda values: None)  # gathers as well
+    monkeypatch.setattr(runtime, "gather", lambda own: torch.cat([gather(own), torch.full_like(own, 4.0)]))
+    run.go()
+    assert [row["memory/peak"] for row in read_lines(run.folder.metrics)] == [4.0] * 10
 
 
 def test_metrics_are_cut_to_the_state(tmp_path):

@@ -59,6 +59,9 @@ class Exact:
         rewards = everything.rewards(panel, parts.risk).to(runtime.device)
         with torch.no_grad():
             ref_logps = everything.logps(policy, None)
+        if runtime.main:  # every process computes the same: it counts once
+            parts.spent.scored(panel, len(everything.prompts) * len(everything.texts))
+            parts.spent.read(len(everything.ids))
         engine = Engine(
             runtime,
             policy,
@@ -83,7 +86,8 @@ class Exact:
                 for preference in drawn.to(runtime.device)
             ]
             metrics = engine.descend(losses)
-            loop.log(metrics | {"utility": -metrics["loss"], "kl": float(runtime.sum(tally)) / self.preferences})
+            metrics |= {"utility": -metrics["loss"], "kl": float(runtime.sum(tally)) / self.preferences}
+            loop.log(metrics | parts.spent.take(runtime))
         save_policy(parts, policy, tokenizer, panel)
         engine.close()
         return {}
@@ -100,6 +104,7 @@ class Exact:
         """``-U / preferences`` at one preference (M,), U the exact utility; adds the exact KL to ``tally`` (1,)."""
         scalarize = self.parts.scalarize
         assert scalarize is not None
+        self.parts.spent.trained(everything.mask)
         logps = everything.logps(module, preference)
         kl = exact_kl(logps, ref_logps)
         tally += kl.detach()

@@ -91,7 +91,7 @@ class Panacea:
                         for index in parts.micro_batches(mine)
                     ]
                     metrics |= engine.descend(closures) | self._update_metrics(runtime.sum(tally), experience)
-            loop.log(metrics)
+            loop.log(metrics | parts.spent.take(runtime))
         save_policy(parts, policy, tokenizer, panel)
         engine.close()
         return {}
@@ -101,6 +101,7 @@ class Panacea:
 
         Adds the surrogate, the value loss, the clipped tokens and the summed log-ratio to ``tally`` (4,).
         """
+        self.parts.spent.trained(rows.mask)
         output = module(rows.ids, rows.mask, rows.preference, response=rows.response.shape[1])
         surrogate, clipped = clipped_surrogate_loss(
             output.logps, rows.old_logps, rows.advantages, rows.response, clip=self.clip, normalizer=rows.normalizer

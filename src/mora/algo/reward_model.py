@@ -79,6 +79,7 @@ class RewardModel:
             max_grad_norm=self.max_grad_norm,
         )
         loop = parts.loop(engine, total)
+        panel = None
         for step in loop.steps():
             chosen = batch(step, len(labelled), self.batch_size, parts.seed)
             counts = self._counts([labelled[i] for i in chosen])
@@ -87,8 +88,12 @@ class RewardModel:
                 partial(self.loss, engine.module, self._collated(labelled, index, encoder), counts, tally)
                 for index in parts.micro_batches(runtime.share(chosen))
             ]
-            loop.log(engine.descend(closures) | self._metrics(runtime.sum(tally), counts))
-        panel = self._standardized(model, policy, encoder)
+            metrics = engine.descend(closures) | self._metrics(runtime.sum(tally), counts)
+            if step == total - 1:  # within the last step, whose row counts the samples
+                panel = self._standardized(model, policy, encoder)
+            loop.log(metrics | parts.spent.take(runtime))
+        if panel is None:  # continued after the last step
+            panel = self._standardized(model, policy, encoder)
         if runtime.main:
             panel.save(parts.folder.path / "reward")
         runtime.barrier()
@@ -102,6 +107,7 @@ class RewardModel:
         """
         reward = self.parts.reward
         assert reward is not None
+        self.parts.spent.trained(pairs.mask)
         raw = module(pairs.ids, pairs.mask)
         half = pairs.labels.shape[0]
         losses = reward.loss(raw[:half], raw[half:], pairs.labels, pairs.labelled)

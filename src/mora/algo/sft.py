@@ -64,11 +64,11 @@ class SFT:
         for step in loop.steps():
             chosen = batch(step, len(rows), self.batch_size, parts.seed)
             tokens = sum(len(encoder.response(rows[i].responses[0])) for i in chosen)
-            closures = [
-                partial(self.loss, engine.module, self._collated(rows, index, encoder), tokens)
-                for index in parts.micro_batches(runtime.share(chosen))
-            ]
-            loop.log(engine.descend(closures) | {"tokens": tokens})
+            mine = [self._collated(rows, index, encoder) for index in parts.micro_batches(runtime.share(chosen))]
+            for some in mine:
+                parts.spent.trained(some.mask)
+            metrics = engine.descend([partial(self.loss, engine.module, some, tokens) for some in mine])
+            loop.log(metrics | {"tokens": tokens} | parts.spent.take(runtime))
         test_loss = self.test_loss(engine.module, parts.corpus.supervised["test"][: self.test_rows], encoder)
         if runtime.main:
             with new_folder(parts.folder.path / "model") as folder:

@@ -54,6 +54,9 @@ def standardize(
         batch_size=512,
         device=parts.runtime.device,
     )
+    if parts.runtime.main:  # every process draws and scores the same answers: they count once
+        parts.spent.sampled(answers.mask)
+        parts.spent.scored(panel, len(answers.texts))
     panel.standardize(answers.prompts, answers.texts, provenance=dict(parts.provenance) | {"seed": str(parts.seed)})
     return panel
 

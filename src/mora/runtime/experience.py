@@ -130,6 +130,7 @@ class Roller:
                 eos=encoder.eos,
                 pad=encoder.pad,
             )
+        parts.spent.sampled(response)
         longest = int(response.sum(-1).max())
         experience = self.experience(policy, prompts, preference, tokens[:, :longest], response[:, :longest])
         if step == 0 and not torch.equal(experience.old_logps, experience.ref_logps):
@@ -184,11 +185,13 @@ class Roller:
             found["entropy"].append(forward.entropy)
             with self.parts.runtime.autocast():  # as the engine computes the policy's own pass
                 found["ref_logps"].append(policy.reference(ids[rows], mask[rows], response=length))
+            self.parts.spent.read(2 * len(index))  # by the policy and by its reference
         return {name: torch.cat(parts) for name, parts in found.items()}
 
     def _rewards(self, prompts: list[str], texts: list[str]) -> Tensor:
         """Risk of the panel's belief, clipped and normalized by choice: (B, M)."""
         assert self.parts.risk is not None
+        self.parts.spent.scored(self.panel, len(texts))
         rewards = self.parts.risk(self.panel.score(prompts, texts)).to(self.parts.runtime.device)
         if self.settings.score_clip is not None:
             rewards = rewards.clamp(-self.settings.score_clip, self.settings.score_clip)

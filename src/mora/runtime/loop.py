@@ -21,6 +21,7 @@ from mora.runtime.console import Progress, say
 from mora.runtime.devices import Runtime
 from mora.runtime.engine import Engine
 from mora.runtime.folder import RunFolder
+from mora.runtime.memory import PeakMemory
 from mora.runtime.state import read_state, write_state
 from mora.runtime.track import Tracker
 from mora.types import flat_metrics
@@ -55,7 +56,9 @@ class Loop:
         total: int,
         stateful: Mapping[str, Stateful],
         tracker: Tracker,
+        memory: PeakMemory,
     ) -> None:
+        self._memory = memory
         self._folder, self._runtime, self._engine = folder, runtime, engine
         self._total, self._stateful, self._tracker = total, dict(stateful), tracker
         self._checkpoints = Checkpoints(folder=folder.checkpoints, runtime=runtime, keep=runtime.keep_checkpoints)
@@ -117,7 +120,8 @@ class Loop:
                 self._tracker.finish()
 
     def _write_row(self, stream: IO[str] | None, seconds: float) -> None:
-        row, self._row = self._row | {"time/step": seconds}, {}
+        peak = float(self._runtime.gather(torch.tensor([self._memory.gib()])).max())
+        row, self._row = self._row | {"time/step": seconds, "memory/peak": peak}, {}
         if stream is not None:
             stream.write(json_line({"step": self.done} | row))
             stream.flush()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from mora.reward.panel import GoldPanel, ModelPanel, Panel
 from mora.runtime.engine import Engine, Runtime
 from mora.runtime.folder import RunFolder
 from mora.runtime.loop import Loop
+from mora.runtime.memory import PeakMemory
+from mora.runtime.spending import Spent
 from mora.runtime.track import Tracker
 from mora.types import RewardBelief
 
@@ -42,6 +44,12 @@ class Parts:
     scalarize: Any | None
     preference: Sampler | None
     provenance: Mapping[str, str]  # ids of the runs that this one stands on
+    spent: Spent = field(default_factory=Spent, init=False)
+    memory: PeakMemory = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """A stage begins: the peak of memory is measured from here on."""
+        self.memory = PeakMemory(self.runtime.device)
 
     def starting_model(self, *, frozen: bool) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """The policy to start from with its tokenizer; without one, the base model.
@@ -71,8 +79,22 @@ class Parts:
         return ModelPanel.load(self.reward_folder, self.runtime.device).select(self.corpus.objectives)
 
     def loop(self, engine: Engine, total: int, stateful: Mapping[str, Any] | None = None) -> Loop:
-        """The step loop of this run: resume, checkpoints, metrics, progress."""
-        return Loop(self.folder, self.runtime, engine, total=total, stateful=stateful or {}, tracker=self.tracker)
+        """The step loop of this run: resume, checkpoints, metrics, progress.
+
+        What was spent up to here goes into the row of the first step; a run that is continued after it has that row.
+        """
+        loop = Loop(
+            self.folder,
+            self.runtime,
+            engine,
+            total=total,
+            stateful=stateful or {},
+            tracker=self.tracker,
+            memory=self.memory,
+        )
+        if loop.done > 0:
+            self.spent.clear()
+        return loop
 
     def micro_batches(self, rows: Sequence[int] | np.ndarray) -> list[list[int]]:
         """This rank's rows, cut to ``runtime.micro_batch`` at most."""

@@ -51,9 +51,11 @@ class Pretraining:
         preference = self.parts.preference(
             keys, keys, len(self.parts.corpus.objectives), seed=self.parts.seed, step=update
         ).to(device)
+        mask = torch.cat([prompts.mask, response], 1)
+        self.parts.spent.trained(mask)
         output = module(
             torch.cat([prompts.ids, tokens_], 1),
-            torch.cat([prompts.mask, response], 1),
+            mask,
             preference,
             response=tokens_.shape[1],
             with_values=False,

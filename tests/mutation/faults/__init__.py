@@ -15,6 +15,7 @@ from tests.mutation.faults import (
     quality,
     rewards,
     rollout,
+    spending,
     steps,
     updates,
 )
@@ -30,6 +31,7 @@ FAULTS: tuple[Fault, ...] = (
     *rollout.FAULTS,
     *updates.FAULTS,
     *steps.FAULTS,
+    *spending.FAULTS,
     *fronts.FAULTS,
     *quality.FAULTS,
     *known.FAULTS,

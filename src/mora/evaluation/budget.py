@@ -1,0 +1,72 @@
+"""What runs spent, read from their metrics: runs are compared at equal budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mora.files import read_json, read_lines
+from mora.runtime.folder import IDENTITY
+
+SUMMED = {
+    "generated_tokens": "spent/generated_tokens",
+    "trained_tokens": "spent/trained_tokens",
+    "forward_passes": "spent/forward_passes",
+    "seconds": "time/step",
+}
+PEAK, PEAK_COLUMN = "peak_memory_gib", "memory/peak"
+
+
+def spent(run: Path) -> dict[str, float | None]:
+    """Tokens, sequences and seconds of a run, each summed over its steps, and its peak of memory in GiB.
+
+    None where a row of metrics.jsonl lacks the column, as in runs of earlier versions, and where there is no row.
+    Raises InputError for metrics that cannot be read.
+    """
+    path = run / "metrics.jsonl"
+    rows = read_lines(path) if path.is_file() else []
+
+    def column(name: str) -> list[float] | None:
+        values = [row.get(name) for row in rows]
+        return None if not values or None in values else [float(value) for value in values]
+
+    found: dict[str, float | None] = {}
+    for name, logged in SUMMED.items():
+        values = column(logged)
+        found[name] = None if values is None else sum(values)
+    peaks = column(PEAK_COLUMN)
+    return found | {PEAK: None if peaks is None else max(peaks)}
+
+
+def chain(run: Path) -> list[Path]:
+    """The run folders that ``run`` stands on, each once and after those below it; the run itself comes last.
+
+    What identity.json calls upstream is looked for beside the run; what is no run folder there (a hub id, a run that
+    was deleted) is left out.  Raises InputError when ``run`` has no identity.json.
+    """
+    found: list[Path] = []
+    _append(run, found)
+    return found
+
+
+def _append(run: Path, found: list[Path]) -> None:
+    upstream = read_json(run / IDENTITY).get("upstream", {})
+    for name in upstream.values():
+        below = run.parent / name if isinstance(name, str) else None
+        if below is not None and below not in found and (below / IDENTITY).is_file():
+            _append(below, found)
+    found.append(run)
+
+
+def total(runs: Sequence[Path]) -> dict[str, float | None]:
+    """What ``runs`` spent together, as of ``spent``: sums, and the largest peak of memory.
+
+    None where one of them does not say.
+    """
+    each = [spent(run) for run in runs]
+    together: dict[str, float | None] = {}
+    for name in (*SUMMED, PEAK):
+        values = [value for found in each if (value := found[name]) is not None]
+        whole = max(values, default=0.0) if name == PEAK else sum(values, 0.0)
+        together[name] = whole if len(values) == len(each) else None
+    return together
