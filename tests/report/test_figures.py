@@ -12,7 +12,7 @@ from mora.files import write_json, write_lines
 from mora.functional.pareto import default_grid, simplex_lattice
 from mora.report.fronts import keep
 from mora.report.fronts_many import lattice_edges
-from mora.report.rewards import correlation, sampled_agreement
+from mora.report.rewards import MOST_POINTS, correlation, reward_plates, sampled_agreement, thin
 from mora.report.style import OBJECTIVE_COLORS, number, objective_color, preference_colors, preference_label
 from mora.report.tables import read_front, read_stage
 from mora.report.training import grouped, running_mean
@@ -119,3 +119,21 @@ def test_correlation_and_agreement():
     ]
     found = sampled_agreement(rows, ["cure", "care"])
     assert found["cure"].tolist() == [[3, 1]] and found["care"].tolist() == [[4, 2]]
+
+
+def test_a_long_scatter_is_thinned_evenly():
+    rows = np.arange(6144.0)
+    shown = thin(rows)
+    assert len(shown) == MOST_POINTS == 600 and (shown[0], shown[-1]) == (0.0, 6143.0)
+    assert set(np.diff(shown)) == {10.0, 11.0}  # 6143 / 599 = 10.26
+    assert len(set(shown % 8)) == 8  # all samples of a prompt, not always the same one
+    assert thin(rows[:600]).tolist() == rows[:600].tolist()
+
+
+def test_a_thinned_scatter_says_so(make, tmp_path):
+    write_json(tmp_path / "front.json", make.front(2))
+    front = read_front(tmp_path / "front.json")
+    for count, said in ((600, False), (601, True)):
+        rows = [{"preference": [1, 0], "gold": [k, 2 * k], "reward": [k, -k]} for k in range(count)]
+        (plate,) = reward_plates(None, front, rows)
+        assert ("600 of 601 answers" in plate.caption) == said

@@ -1,57 +1,16 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from tests.report.outline import Outline
 
 from mora.errors import InputError
 from mora.files import read_json, write_json, write_lines, write_text
 from mora.report import markup, sections
 from mora.report.page import write_report
 from mora.report.tables import read_front
-
-VOID = {"meta", "br", "link", "img", "hr"}
-SVG_LEAVES = {"path", "use", "rect", "circle", "line"}
-
-
-class Outline(HTMLParser):
-    """Collects what a page refers to, its ids, headings, figures, and refuses tags that do not nest."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.references: list[str] = []
-        self.ids: list[str] = []
-        self.tags: list[str] = []
-        self.unnamed = 0
-        self.words = ""
-        self.feed(page)
-        assert self.open == []
-
-    def handle_starttag(self, tag, attributes):
-        values = dict(attributes)
-        self.tags.append(tag)
-        self.references += [
-            values[k] for k in ("src", "href", "xlink:href", "srcset", "data", "action") if values.get(k)
-        ]
-        self.ids += [values["id"]] if "id" in values else []
-        self.unnamed += values.get("role") == "img" and not values.get("aria-label")
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.handle_starttag(tag, attributes)
-        if tag not in VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] not in ("style", "script"):
-            self.words += data
 
 
 @pytest.fixture(scope="module", params=[2, 3, 5])
@@ -223,3 +182,19 @@ def test_a_broken_front_table_is_named(make, tmp_path):
     write_json(run / "tables" / "front.json", front)
     with pytest.raises(InputError, match=r"front\.json.*judge"):
         write_report(run, stages)
+
+
+def test_every_answer_of_a_run_may_be_there(make, tmp_path, undrawn):
+    run, stages = small(make, tmp_path)
+    rows = [
+        row | {"prompt": f"prompt {p} of many", "sample": k, "response": f"answer {k} to {p}"}
+        for row in make.samples(make.front(2), prompts=1)
+        for p in range(20)
+        for k in range(4)
+    ]
+    write_lines(run / "tables" / "samples.jsonl", rows)
+    text = write_report(run, stages).read_text(encoding="utf-8")
+    # 20 prompts, six of them: every 20/6th, rounded down
+    assert re.findall(r"prompt (\d+) of many", text) == ["0", "3", "6", "10", "13", "16"]
+    assert set(re.findall(r"answer (\d) to", text)) == {"0"}
+    assert "600 of 880 answers at even distances" in text

@@ -16,7 +16,7 @@ from mora.files import write_json, write_lines
 from mora.functional import tilting
 from mora.functional.hull import hull_front
 from mora.functional.pareto import default_grid
-from mora.report import markup, page
+from mora.report import page
 from mora.report.regret import section, tiles
 from mora.report.regret_figures import percent, regret_plates
 from mora.report.tables import Regret, read_regret
@@ -95,13 +95,6 @@ def row_of(html: str, heading: str) -> list[str]:
     """The cells of the table row that begins with a heading."""
     (row,) = re.findall(rf'<tr><th scope="row">(?:<span.*?</span>)?{heading}</th>(.*?)</tr>', html)
     return re.findall(r"<td[^>]*>(.*?)</td>", row)
-
-
-@pytest.fixture
-def undrawn(monkeypatch):
-    """Pages without pictures, which take most of the time."""
-    monkeypatch.setattr(page, "save_plate", lambda plate, folder: [])
-    monkeypatch.setattr(markup, "inline_svg", lambda panel, name: "")
 
 
 def test_a_page_with_nothing_but_a_regret(tmp_path, undrawn):

@@ -7,7 +7,20 @@ import math
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
 
-from mora.report.style import Plate, inline_svg, number, preference_label, weight_variables
+import numpy as np
+from matplotlib.markers import MarkerStyle
+
+from mora.report.style import (
+    Key,
+    Plate,
+    css_variables,
+    inline_svg,
+    method_color,
+    method_marker,
+    number,
+    preference_label,
+    weight_variables,
+)
 
 # Control characters are no HTML: they become their pictures in Unicode, line feed and tab stay.
 CONTROLS = {code: 0x2400 + code for code in range(32) if code not in (9, 10)} | {127: 0x2421}
@@ -62,6 +75,37 @@ def objective(name: str, index: int) -> str:
     return f'<span class="key" style="background:var(--objective-{index % 8})"></span>{text(name)}'
 
 
+def look(entry: Key) -> str:
+    """The line and the mark of an entry of a key as a small picture, which the text beside it names."""
+    color, style = f"var(--{css_variables()[entry.color]})", MarkerStyle(entry.marker or "o")
+    parts = []
+    if entry.line:
+        dashes = ' stroke-dasharray="2 3"' if entry.line == ":" else ""
+        parts.append(f'<path d="M1 7H25" stroke="{color}" stroke-width="2"{dashes}/>')
+    if entry.marker:
+        outline = style.get_path().transformed(style.get_transform()).to_polygons()[0]
+        points = " ".join(f"{13 + 9 * x:.1f},{7 - 9 * y:.1f}" for x, y in np.asarray(outline, dtype=float))
+        fill = "var(--paper)" if entry.hollow else color
+        parts.append(f'<polygon points="{points}" fill="{fill}" stroke="{color}" stroke-width="1.3"/>')
+    return f'<svg class="look" viewBox="0 0 26 14" aria-hidden="true" focusable="false">{"".join(parts)}</svg>'
+
+
+def method(name: str, index: int) -> str:
+    """A compared method's name with its mark."""
+    entry = Key(label=name, color=method_color(index), marker=method_marker(index))
+    return f'<span class="method">{look(entry)}{text(name)}</span>'
+
+
+def _key(entries: Sequence[Key]) -> str:
+    items = "".join(f"<li>{look(entry)}{text(entry.label)}</li>" for entry in entries)
+    return f'<ul class="keys" aria-label="Key">{items}</ul>' if entries else ""
+
+
+def fold(title: str, content: str) -> str:
+    """Folded HTML."""
+    return f"<details><summary>{text(title)}</summary>{content}</details>"
+
+
 def plate(content: Plate, level: int = 3) -> str:
     """A figure of the page: every panel an inline SVG with its alternative text, and links to the files for slides."""
     panels = "".join(
@@ -71,7 +115,7 @@ def plate(content: Plate, level: int = 3) -> str:
     width = round(max(panel.size[0] for panel in content.panels) * 72)
     links = " · ".join(f'<a href="figures/{content.name}.{kind}">{kind.upper()}</a>' for kind in ("png", "pdf"))
     return (
-        f'<figure class="plate"><h{level}>{text(content.title)}</h{level}>'
+        f'<figure class="plate"><h{level}>{text(content.title)}</h{level}>{_key(content.key)}'
         f'<div class="panels" style="--panel:{width}px">{panels}</div>'
         f"<figcaption>{text(content.caption)} {links}</figcaption></figure>"
     )
@@ -79,7 +123,7 @@ def plate(content: Plate, level: int = 3) -> str:
 
 def details(title: str, content: str) -> str:
     """A folded block of text as it is."""
-    return f"<details><summary>{text(title)}</summary><pre>{text(content)}</pre></details>"
+    return fold(title, f"<pre>{text(content)}</pre>")
 
 
 def warning(message: str) -> str:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from mora.report.style import INK, MUTED, PAPER, Z95, Floats, Panel, Plate, legend_above, objective_color
 from mora.report.tables import Front
 
-MOST_POINTS = 400  # of one scatter; a longer list is thinned evenly
+MOST_POINTS = 600  # of one scatter; a longer list is thinned evenly
 
 Bins = Mapping[str, Sequence[Mapping[str, Any]]]
 
@@ -154,14 +154,23 @@ def _scatter_plate(name: str, title: str, pairs: Mapping[str, Floats], objective
         for o, points in pairs.items()
         if o in objectives
     ]
+    longest = max(len(points) for points in pairs.values())
+    thinned = f", {MOST_POINTS} of {longest:,} answers at even distances" if longest > MOST_POINTS else ""
     return Plate(
         name=name,
         title=title,
-        caption="One point per answer; r is Pearson's correlation. A reward that rises where gold does not is being "
-        "exploited.",
+        caption=f"One point per answer{thinned}; r is Pearson's correlation{' over all of them' if thinned else ''}. A "
+        "reward that rises where gold does not is being exploited.",
         panels=panels,
         columns=3,
     )
+
+
+def thin(points: Floats) -> Floats:
+    """At most ``MOST_POINTS`` of the rows (n, ...), at even distances from the first to the last."""
+    if len(points) <= MOST_POINTS:
+        return points
+    return points[np.linspace(0, len(points) - 1, MOST_POINTS).round().astype(int)]
 
 
 def correlation(points: Floats) -> str:
@@ -172,7 +181,7 @@ def correlation(points: Floats) -> str:
 
 
 def _draw_scatter(axes: Axes, *, name: str, points: Floats, color: str) -> None:
-    shown = points[:: -(-len(points) // MOST_POINTS)]
+    shown = thin(points)
     axes.scatter(shown[:, 1], shown[:, 0], s=12, c=color, alpha=0.45, linewidths=0)
     axes.set_xlabel("gold score")
     axes.set_ylabel("learned reward")

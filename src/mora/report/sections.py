@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from mora.report.regret import lead, tiles
 from mora.report.style import Plate, number
 from mora.report.tables import Front, Regret, Stage
 
+T = TypeVar("T")
 PROMPTS_SHOWN = 6
 TRAINED = "trained the policy"  # key of a scorer's provenance
 TILES = {
@@ -96,6 +97,12 @@ def _indicator_tiles(front: Front) -> list[tuple[str, str]]:
     return found
 
 
+def evenly(members: Sequence[T], count: int) -> list[T]:
+    """At most ``count`` members at even distances, the first among them: neighbors in a file are often alike."""
+    count = min(count, len(members))
+    return [members[i * len(members) // count] for i in range(count)]
+
+
 def figures(anchor: str, title: str, plates: Sequence[Plate]) -> str:
     """A section of figures."""
     if not plates:
@@ -108,7 +115,7 @@ def samples(front: Front, rows: Sequence[Mapping[str, Any]]) -> str:
     """Answers to the same prompts at the vertices and the center of the simplex."""
     rows = [row for row in rows if row.get("preference") and not row.get("sample")]
     chosen = _shown_preferences(front, rows)
-    prompts = list(dict.fromkeys(row["prompt"] for row in rows))[:PROMPTS_SHOWN]
+    prompts = evenly(list(dict.fromkeys(row["prompt"] for row in rows)), PROMPTS_SHOWN)
     blocks = [_prompt_block(front, prompt, chosen, rows) for prompt in prompts]
     if not blocks or not chosen:
         return ""

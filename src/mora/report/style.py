@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -22,14 +22,18 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from mora.files import write_bytes
 
 Floats = NDArray[np.float64]
+Line = Literal["", "-", ":"]  # no line, a full one, a dotted one
 
 INK, MUTED, GRID, PAPER = "#1a1d21", "#6a7079", "#e3e6ea", "#fefefe"
 OBJECTIVE_COLORS = ("#0072b2", "#d55e00", "#009e73", "#c2649a", "#a67c00", "#7a5195", "#4793c9", "#707070")
+METHOD_COLORS = ("#2b0f9e", "#d1566a", "#716800", "#6a74f2", "#6f2700", "#a04177", "#a378bc", "#3a55b8")
+METHOD_MARKERS = ("o", "s", "^", "D", "v", "P", "h")  # seven for eight colors: 56 methods have looks of their own
 WEIGHT_STEPS = 64
 PANEL_SIZE = (4.4, 3.5)  # inches
 Z95 = 1.959964  # half width of a 95 % interval, in standard errors
@@ -85,19 +89,46 @@ class Panel:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Key:
+    """One entry of the key of a whole figure: the look that ``label`` names."""
+
+    label: str
+    color: str
+    marker: str = ""
+    line: Line = ""  # for entries that are lines
+    hollow: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plate:
-    """One figure: panels that belong together.  ``name`` is the stem of its files."""
+    """One figure: panels that belong together.  ``name`` is the stem of its files; ``key`` is for all panels."""
 
     name: str
     title: str
     caption: str
     panels: Sequence[Panel]
     columns: int = 3
+    key: Sequence[Key] = ()
 
 
 def objective_color(index: int) -> str:
     """The color of an objective, the same in every figure; it repeats after eight."""
     return OBJECTIVE_COLORS[index % len(OBJECTIVE_COLORS)]
+
+
+def method_color(index: int) -> str:
+    """The color of a compared method, the same in every figure, unlike those of objectives; it repeats after eight."""
+    return METHOD_COLORS[index % len(METHOD_COLORS)]
+
+
+def method_marker(index: int) -> str:
+    """The shape of a compared method's marks, so that color is not all that tells methods apart."""
+    return METHOD_MARKERS[index % len(METHOD_MARKERS)]
+
+
+def short(label: str, most: int = 32) -> str:
+    """A label that fits a figure: a long one is cut."""
+    return label if len(label) <= most else f"{label[: most - 1]}…"
 
 
 def weight_map(dark: bool = False) -> ListedColormap:
@@ -173,8 +204,28 @@ def legend_above(axes: Axes, columns: int) -> None:
         legend.set_in_layout(False)  # wide labels must not narrow the axes; the title has made room above
 
 
+def _key_above(figure: Figure, key: Sequence[Key]) -> None:
+    """The key of a figure above its panels, in as many columns as fit."""
+    handles = [
+        Line2D([], [], color=entry.color, marker=entry.marker or None, linestyle=entry.line or "none",
+               linewidth=1.6, markersize=6.0, markerfacecolor=PAPER if entry.hollow else entry.color,
+               markeredgewidth=1.4 if entry.hollow else 0.0, label=short(entry.label))
+        for entry in key
+    ]  # fmt: skip
+    widths = [len(short(entry.label)) * 5.0 + 36 for entry in key]  # points, about
+    columns = next(n for n in range(len(key), 0, -1) if n == 1 or _width(widths, n) < 72 * figure.get_figwidth())
+    figure.legend(handles=handles, loc="outside upper left", ncols=columns, columnspacing=1.4)
+
+
+def _width(widths: Sequence[float], columns: int) -> float:
+    """The width of a legend with entries of these ``widths``, filled column by column."""
+    rows, more = divmod(len(widths), columns)
+    starts = [i * rows + min(i, more) for i in range(columns + 1)]
+    return sum(max(widths[a:b]) for a, b in zip(starts, starts[1:], strict=False))
+
+
 @contextmanager
-def _figure(panels: Sequence[Panel], columns: int, salt: str) -> Iterator[Figure]:
+def _figure(panels: Sequence[Panel], columns: int, salt: str, key: Sequence[Key] = ()) -> Iterator[Figure]:
     with matplotlib.rc_context(RC | {"svg.hashsalt": salt}):
         rows = -(-len(panels) // columns)
         width, height = max(p.size[0] for p in panels), max(p.size[1] for p in panels)
@@ -182,6 +233,8 @@ def _figure(panels: Sequence[Panel], columns: int, salt: str) -> Iterator[Figure
         figure = Figure(figsize=(width * columns, height * rows), layout=layout)
         for place, panel in enumerate(panels, 1):
             panel.draw(figure.add_subplot(rows, columns, place, projection=panel.projection))
+        if key:
+            _key_above(figure, key)
         yield figure
 
 
@@ -189,7 +242,7 @@ def save_plate(plate: Plate, folder: Path) -> list[Path]:
     """Write ``<folder>/<name>.png`` (200 dots per inch) and ``.pdf``; the same plate gives the same bytes."""
     columns = min(plate.columns, len(plate.panels))
     written = []
-    with _figure(plate.panels, columns, plate.name) as figure:
+    with _figure(plate.panels, columns, plate.name, plate.key) as figure:
         metadata = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None, "Creator": None}}
         for kind, fields in metadata.items():
             buffer = io.BytesIO()
@@ -212,12 +265,14 @@ def inline_svg(panel: Panel, name: str) -> str:
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
     text = re.sub(r'\s(?:xmlns:xlink|xmlns|version)="[^"]*"', "", text).replace("xlink:href", "href")
     text = re.sub(r"'DejaVu Sans'(?:, [^;\"]*)?", "var(--sans)", text)
-    for color, variable in _variables().items():
+    for color, variable in css_variables().items():
         text = text.replace(color, f"var(--{variable})")
     return re.sub(r'<svg height="[^"]*"', '<svg aria-hidden="true" focusable="false"', text, count=1).rstrip()
 
 
-def _variables() -> dict[str, str]:
+def css_variables() -> dict[str, str]:
+    """The CSS variable that stands for each color of the light palette."""
     inks = {INK: "ink", MUTED: "muted", GRID: "grid", PAPER: "paper"}
     inks |= {to_hex(color): f"weight-{step}" for step, color in enumerate(weight_map()(np.arange(WEIGHT_STEPS)))}
+    inks |= {color: f"method-{index}" for index, color in enumerate(METHOD_COLORS)}
     return inks | {color: f"objective-{index}" for index, color in enumerate(OBJECTIVE_COLORS)}

@@ -1,0 +1,30 @@
+"""``python -m mora.report FOLDER...``: draw pages of runs and comparisons again from their tables; loads no model."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mora.errors import InputError
+from mora.report.chain import redraw
+
+REFUSED = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Redraw the page of every folder that the command line names; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m mora.report", description="Draw pages again from tables.")
+    parser.add_argument("folder", nargs="+", type=Path, help="a run or a comparison: a folder with tables/")
+    for folder in parser.parse_args(arguments).folder:
+        try:
+            print(f"report: {redraw(folder)}")
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return REFUSED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
