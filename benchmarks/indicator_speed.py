@@ -21,7 +21,7 @@ from pymoo.indicators.spacing import SpacingIndicator
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
 from mora.functional import pareto, steering
-from mora.functional.comparison import attainment_bands, decided
+from mora.functional.comparison import attainment_bands, reference_sweep
 
 Floats = NDArray[np.float64]
 Call = Callable[[], object]
@@ -79,7 +79,11 @@ def calls(points: Floats) -> dict[str, tuple[Call, Call | None, Call | None]]:
             lambda: moocore.eaf(loss[: 10 * size], labels, percentiles=[25, 50, 75]),
         )
     if objectives < 6:
-        sets["decided, 10 steps"] = (lambda: decided(points, reference, reach=2.0, steps=10), None, None)
+        sets["reference_sweep, 10 steps"] = (
+            lambda: reference_sweep([points, reference], reach=2.0, steps=10),
+            None,
+            None,
+        )
     return sets
 
 

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -17,6 +16,7 @@ import mora
 from mora.errors import InputError
 from mora.files import read_json, read_lines, write_json, write_lines
 from mora.stages import Stage, describe, plan
+from tests.chain import ask, last
 
 LABELS = ("objectives.names=[helpful,safe]",)
 
@@ -243,56 +243,6 @@ def test_planning_imports_no_torch():
     assert "panacea" in done.stdout
 
 
-def chain_options(root: Path) -> list[str]:
-    """The whole way in two steps a stage."""
-    steps = "'algo.epochs=null','algo.steps=2','algo.batch_size=16'"
-    return [
-        f"paths.runs={root}",
-        "dataset.supervised={train: 64, test: 8}",
-        "dataset.pairs={train: 64, test: 16}",
-        "model.config.hidden_size=32",
-        "model.config.intermediate_size=48",
-        "model.config.num_attention_heads=2",
-        "model.config.num_key_value_heads=2",
-        f"start.sft=[{steps},'algo.test_rows=8']",
-        f"start.reward_model=[{steps},'algo.reference_prompts=8','algo.reference_samples=2']",
-        "algo.steps=2",
-        "algo.epochs=1",
-        "algo.minibatches=2",
-        "algo.critic_width=8",
-        "algo.rollout.prompts=4",
-        "algo.rollout.samples=2",
-        "evaluation.preferences=[[1,0],[0.5,0.5],[0,1]]",
-        "evaluation.prompts=4",
-        "evaluation.samples=2",
-        "evaluation.shown_prompts=2",
-    ]
-
-
-@pytest.fixture(scope="module")
-def chain(tmp_path_factory) -> tuple[list[str], list[Stage]]:
-    """One command, from nothing to a report: its overrides and its stages."""
-    from mora.train import train
-
-    overrides = chain_options(tmp_path_factory.mktemp("chain") / "runs")
-    cfg = mora.compose(*overrides)
-    train(cfg, overrides)
-    return overrides, plan(cfg, overrides)
-
-
-def last(chain) -> Stage:
-    return chain[1][-1]
-
-
-def ask(module: str, chain, *overrides: str) -> Any:
-    """Run an entry point's task on the finished run."""
-    import importlib
-
-    given = [f"run={last(chain).id}", f"paths.runs={last(chain).path.parent}", *overrides]
-    task = vars(importlib.import_module(f"mora.{module}"))[module]
-    return task(mora.compose(*given, command=module), given)
-
-
 def test_the_chain_finishes_every_stage_with_its_product(chain):
     overrides, stages = chain
     assert [stage.algo for stage in stages] == ["sft", "reward_model", "panacea"]
@@ -320,7 +270,7 @@ def test_the_chain_writes_the_front_and_the_report(chain):
     assert set(table["indicators"]) == {"gold", "reward"}
     assert table["scorers"]["reward"]["run"] == chain[1][1].id
     samples = read_lines(path / "tables" / "samples.jsonl")
-    assert len(samples) == 2 * 2 * 4 and {json.dumps(s["preference"]) for s in samples} > {"null"}
+    assert len(samples) == 4 * 2 * 4 and {json.dumps(s["preference"]) for s in samples} > {"null"}
     page = (path / "report" / "index.html").read_text()
     assert "<html" in page and last(chain).id in page
 

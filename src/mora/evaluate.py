@@ -1,27 +1,55 @@
-"""``python -m mora.evaluate``: measure a finished run again, and write its tables and report."""
+"""``python -m mora.evaluate``: measure a finished run again, or compare several; write tables and a report."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mora.errors import InputError
 from mora.settings.launch import run
+from mora.stages import COMPARE
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
 def evaluate(cfg: DictConfig, overrides: list[str]) -> None:
-    """Write tables and report into the run folder and show the result."""
+    """Write tables and report into the run folder, or into one of the comparison, and show the result."""
+    _check_named(cfg)
+    from mora.summary import conclude
+
+    conclude(_compare(cfg, overrides) if cfg.evaluation._target_ == COMPARE else _measure(cfg))
+
+
+def _check_named(cfg: DictConfig) -> None:
+    """Raises InputError unless just what the evaluation takes is named: a run, or runs."""
+    comparing = cfg.evaluation._target_ == COMPARE
+    wanted, other = ("runs", "run") if comparing else ("run", "runs")
+    example = "'runs=[runs/ONE,runs/OTHER]'" if comparing else "run=runs/NAME"
+    if not cfg[wanted]:
+        raise InputError(f"{wanted} is missing: name what was trained, a run folder or its name, as in {example}")
+    if cfg[other]:
+        raise InputError(f"{other} is not for this evaluation; it takes {wanted}, as in {example}")
+    if comparing and isinstance(cfg.runs, str):
+        raise InputError(f"runs={cfg.runs}: write a list, as in {example}")
+
+
+def _measure(cfg: DictConfig) -> Path:
     from mora.running import measure, report
     from mora.runs import open_run
     from mora.settings.identity import plain
-    from mora.summary import conclude
 
     folder, config = open_run(cfg.run, cfg.paths.runs)
     with folder.lock():
         measure(folder, config, plain(cfg.evaluation), seed=cfg.seed)
         report(folder)
-    conclude(folder.path)
+    return folder.path
+
+
+def _compare(cfg: DictConfig, overrides: list[str]) -> Path:
+    from mora.comparing import compare
+
+    return compare(cfg, overrides)
 
 
 def main() -> None:

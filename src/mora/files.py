@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -75,6 +77,23 @@ def json_line(content: Any) -> str:
 def write_lines(path: Path | str, rows: Iterable[Any]) -> None:
     """Write one JSON object per line to ``path`` atomically."""
     write_text(path, "".join(json_line(row) for row in rows))
+
+
+def write_csv(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows with the same keys as comma-separated values under a head line, atomically; None is an empty field.
+
+    Raises ``ValueError`` for a row with other keys than the first, and writes an empty file when there is no row.
+    """
+    stream = io.StringIO()
+    writer: csv.DictWriter[str] | None = None
+    for row in rows:
+        if writer is None:
+            writer = csv.DictWriter(stream, list(row), lineterminator="\n")
+            writer.writeheader()
+        if set(row) != set(writer.fieldnames):
+            raise ValueError(f"a row has the keys {sorted(row)}, the first one {sorted(writer.fieldnames)}")
+        writer.writerow(row)
+    write_text(path, stream.getvalue())
 
 
 def read_json(path: Path | str) -> Any:

@@ -9,9 +9,9 @@ from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from transformers import PreTrainedTokenizerBase
 
 from mora.dataset.corpus import Corpus
-from mora.dataset.encode import Encoder
 from mora.errors import InputError
 from mora.evaluation import reward_model
 from mora.evaluation.front import Front
@@ -21,16 +21,16 @@ from mora.files import read_json, write_json, write_lines
 from mora.functional.risk import check
 from mora.model.policy import Policy
 from mora.model.stored import STANDARDIZATION, load_policy, load_unconditioned
-from mora.report.page import write_report
+from mora.report.chain import redraw
 from mora.reward.panel import GoldPanel, ModelPanel, Panel
 from mora.reward.standardization import Standardization
-from mora.runs import quiet_libraries
+from mora.runs import compute_device, quiet_libraries
 from mora.runtime.console import say
 from mora.runtime.devices import Runtime
 from mora.runtime.folder import RunFolder
 from mora.runtime.parts import Parts
 from mora.settings.identity import canonical_json
-from mora.stages import GOLD, MAKER, PRODUCT, Stage, texts
+from mora.stages import COMPARE, GOLD, MAKER, PRODUCT, Stage, texts
 
 
 def build(section: Any, **more: Any) -> Any:
@@ -78,6 +78,10 @@ def _refuse_without_meaning(stage: Stage) -> None:
         reward, risk = build(stage.config["reward"]), build(stage.config["risk"])
         for warning in check(risk, reward.belief_kind, reward.width, reward.levels):
             say(warning)
+    if stage.config["evaluation"]["_target_"] == COMPARE:
+        raise InputError(
+            "evaluation=compare takes finished runs: python -m mora.evaluate evaluation=compare runs=[...]"
+        )
     if "scalarize" in stage.identity and build(stage.config["scalarize"]).shares:
         if build(stage.config["preference"]).unit == "row":
             raise InputError(
@@ -153,27 +157,31 @@ def measure(folder: RunFolder, config: Mapping[str, Any], evaluation: Mapping[st
         evaluator = build(evaluation)
         if isinstance(evaluator, Regret):
             _measure_regret(folder, config, evaluator)
-        elif not (folder.path / "policy").is_dir():
-            raise InputError(f"{folder.path}: a policy without an adapter has no front; use evaluation=regret")
         elif isinstance(evaluator, Optimum):
             _measure_optimum(folder, config, evaluator, seed=seed)
         else:
             _measure_front(folder, config, evaluator, seed=seed)
     elif (folder.path / "reward").is_dir():
         corpus = load_corpus(config)
-        panel = ModelPanel.load(folder.path / "reward", _device())
+        panel = ModelPanel.load(folder.path / "reward", compute_device())
         table, numbers = reward_model.measure(panel, corpus.pairs["test"], corpus.world, kind=panel.model.kind)
         reward_model.write(folder.tables, table, numbers)
+    else:
+        raise InputError(f"{folder.path} holds no model; name a run of mora.train")
 
 
-def _policy(folder: RunFolder, config: Mapping[str, Any]) -> tuple[Corpus, Policy, Encoder]:
-    corpus = load_corpus(config)
-    policy, tokenizer = load_policy(folder.path / "policy", _device(), build(config["model"]))
-    return corpus, policy, corpus.encoder(tokenizer)
+def _policy(folder: RunFolder, config: Mapping[str, Any]) -> tuple[Policy, PreTrainedTokenizerBase, bool]:
+    """The policy of a run, its tokenizer, and whether a preference steers it."""
+    steered = (folder.path / "policy").is_dir()
+    if steered:
+        return *load_policy(folder.path / "policy", compute_device(), build(config["model"])), True
+    return *load_unconditioned(folder.path / PRODUCT["policy"], compute_device()), False
 
 
-def _measure_front(folder: RunFolder, config: Mapping[str, Any], evaluator: Front, *, seed: int) -> None:
-    corpus, policy, encoder = _policy(folder, config)
+def front_of(
+    folder: RunFolder, config: Mapping[str, Any], evaluator: Front, corpus: Corpus, *, seed: int
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """``front.json`` and ``samples.jsonl`` of a run, on the prompts of ``corpus``."""
     scorers: dict[str, Panel] = {}
     provenance: dict[str, Any] = {}
     if corpus.world is not None:
@@ -182,43 +190,56 @@ def _measure_front(folder: RunFolder, config: Mapping[str, Any], evaluator: Fron
         provenance["gold"] = {"kind": "rules of the world", "world": corpus.world.name, "trained the policy": trained}
     reward = reward_folder(folder, config)
     if reward is not None:
-        scorers["reward"] = ModelPanel.load(reward, _device()).select(corpus.objectives)
+        scorers["reward"] = ModelPanel.load(reward, compute_device()).select(corpus.objectives)
         run = folder.identity["upstream"]["reward"]
         provenance["reward"] = {"kind": "reward model", "run": run, "trained the policy": True}
-    table, samples = evaluator.measure(policy, encoder, corpus, scorers, seed=seed)
+    policy, tokenizer, steered = _policy(folder, config)
+    if not steered and "gold" in provenance:
+        provenance["gold"]["trained the policy"] = False
+    table, samples = evaluator.measure(policy, corpus.encoder(tokenizer), corpus, scorers, seed=seed, steered=steered)
     head = {
         "run": folder.id,
         "model": config["model"]["name"],
         "smoke": config["model"]["smoke"],
         "scorers": provenance,
-        "judge": "gold" if "gold" in scorers else "reward",
+        "judge": next(iter(scorers), None),
         "units": {"gold": "score of the world", "reward": "standard deviations of the reference policy"},
     }
+    return head | table, samples
+
+
+def _measure_front(folder: RunFolder, config: Mapping[str, Any], evaluator: Front, *, seed: int) -> None:
+    table, samples = front_of(folder, config, evaluator, load_corpus(config), seed=seed)
+    if table["judge"] is None:
+        raise InputError(
+            f"{folder.path}: nothing scores its answers; compare it with runs that have a reward model: "
+            "evaluation=compare evaluation.judge=REWARD_RUN"
+        )
     write_lines(folder.tables / "samples.jsonl", samples)
-    write_json(folder.tables / "front.json", head | table)
+    write_json(folder.tables / "front.json", table)
 
 
 def _measure_optimum(folder: RunFolder, config: Mapping[str, Any], evaluator: Optimum, *, seed: int) -> None:
     front = folder.tables / "front.json"
     if not front.is_file():
         raise InputError(f"{front} does not exist; measure the front first: python -m mora.evaluate run={folder.path}")
-    corpus, policy, encoder = _policy(folder, config)
-    kl_coef = config["algo"]["kl_coef"]
+    kl_coef = config["algo"].get("kl_coef")
+    if kl_coef is None:
+        raise InputError(f"{folder.path}: was trained without a KL term, so no optimum belongs to it")
+    corpus = load_corpus(config)
+    policy, tokenizer, _ = _policy(folder, config)
+    encoder = corpus.encoder(tokenizer)
     table = evaluator.measure(policy, encoder, corpus, read_json(front), kl_coef=kl_coef, seed=seed)
     write_json(folder.tables / "optimum.json", {"run": folder.id} | table)
 
 
 def _measure_regret(folder: RunFolder, config: Mapping[str, Any], evaluator: Regret) -> None:
-    steered = (folder.path / "policy").is_dir()
     kl_coef = evaluator.kl_coef if evaluator.kl_coef is not None else config["algo"].get("kl_coef")
     if kl_coef is None:
         raise InputError(f"{folder.path}: was trained without a KL term; say evaluation.kl_coef=...")
-    if steered:
-        corpus, policy, encoder = _policy(folder, config)
-    else:
-        corpus = load_corpus(config)
-        policy, tokenizer = load_unconditioned(folder.path / "model", _device())
-        encoder = corpus.encoder(tokenizer)
+    corpus = load_corpus(config)
+    policy, tokenizer, steered = _policy(folder, config)
+    encoder = corpus.encoder(tokenizer)
     table = evaluator.measure(
         policy,
         encoder,
@@ -244,7 +265,7 @@ def _judges(folder: RunFolder, config: Mapping[str, Any], corpus: Corpus) -> dic
     judges: dict[str, Panel] = {"gold": GoldPanel(corpus.world).select(corpus.objectives)}
     reward = reward_folder(folder, config)
     if reward is not None:
-        judges["reward"] = ModelPanel.load(reward, _device()).select(corpus.objectives)
+        judges["reward"] = ModelPanel.load(reward, compute_device()).select(corpus.objectives)
     units = folder.path / "policy" / STANDARDIZATION
     if units.is_file():
         judges["gold" if reward is None else "reward"].standardization = Standardization.read(read_json(units))
@@ -265,20 +286,6 @@ def reward_folder(folder: RunFolder, config: Mapping[str, Any]) -> Path | None:
     raise InputError(f"{folder.path}: the reward model {gone} that this policy was trained with is gone")
 
 
-def _device() -> Any:
-    import torch  # noqa: PLC0415
-
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def report(folder: RunFolder) -> None:
     """Write the page of a run, with the curves of the runs that it stands on."""
-    runs = folder.identity.get("upstream", {}).values()
-    below = [folder.path.parent / name for name in runs if isinstance(name, str)]
-    named = [(_kind(path), path) for path in (*below, folder.path) if path.is_dir()]
-    write_report(folder.path, named)
-
-
-def _kind(run: Path) -> str:
-    """What a run trained, in words."""
-    return run.name.partition("-")[0].replace("_", " ")
+    redraw(folder.path)

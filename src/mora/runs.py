@@ -41,6 +41,11 @@ def quiet_libraries() -> None:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # DeepSpeed, when others import it, need not look and report
 
 
+def compute_device() -> torch.device:
+    """Where a command that trains nothing computes."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def open_run(run: str, root: str) -> tuple[RunFolder, dict[str, Any]]:
     """A finished run and its configuration.  Raises InputError for a folder that is none."""
     quiet_libraries()
@@ -59,7 +64,7 @@ def open_policy(run: str, root: str) -> PolicyRun:
     if not stored.is_dir():
         kind = str(config["algo"]["_target_"]).rsplit(".", 1)[-1]
         raise InputError(f"{folder.path} holds no steerable policy (it is a run of {kind}); name a run of algo=panacea")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = compute_device()
     spec = ModelSpec(**{k: v for k, v in config["model"].items() if k != "_target_"})
     policy, tokenizer = load_policy(stored, device, spec)
     limits = read_json(folder.path / "dataset.json")

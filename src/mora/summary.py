@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mora.evaluation.words import winner
 from mora.files import read_json
 from mora.runtime.console import is_main_process
 from mora.stages import Stage, describe
@@ -25,7 +26,8 @@ def conclude(folder: Path) -> None:
     """Print the result of a finished run; only the first process speaks."""
     if not is_main_process():
         return
-    for name, lines in (("front", front_lines), ("regret", regret_lines), ("reward", reward_lines)):
+    shown = {"front": front_lines, "regret": regret_lines, "reward": reward_lines, "compare": compare_lines}
+    for name, lines in shown.items():
         table = folder / "tables" / f"{name}.json"
         if table.is_file():
             print("\n" + "\n".join(lines(read_json(table))))
@@ -62,7 +64,7 @@ def front_lines(table: dict[str, Any]) -> list[str]:
 def _sure(entry: dict[str, Any]) -> str:
     """A value with its interval, where there is one."""
     between = entry.get("interval")
-    return f"{entry['value']:.3f}" + (f" [{between[0]:.3f}, {between[1]:.3f}]" if between else "")
+    return f"{entry['value']:z.3f}" + (f" [{between[0]:z.3f}, {between[1]:z.3f}]" if between else "")
 
 
 def regret_lines(table: dict[str, Any]) -> list[str]:
@@ -105,4 +107,30 @@ def reward_lines(table: dict[str, Any]) -> list[str]:
             f"{name:<14} accuracy {accuracy['value']:.3f} +- {accuracy['stderr']:.3f}{bayes}"
             f"  ECE {calibration['ece']:.3f}"
         )
+    return lines
+
+
+def compare_lines(table: dict[str, Any]) -> list[str]:
+    """A comparison as text: warnings, a line per method, a line per pair."""
+    z = ", ".join(f"{value:.2f}" for value in table["reference_point"]["values"])
+    columns = {"hypervolume": "hypervolume", "inner_product": "utility", "win_rate": "win rate", "kl": "KL"}
+    wide = max(len(method["name"]) for method in table["methods"])
+    lines = [
+        *(f"! {warning}" for warning in table["warnings"]),
+        f"judged by {table['judge']['name']} ({table['judge']['unit']}), {table['prompts']} prompts x "
+        f"{table['samples_per_prompt']}; hypervolume above {z}",
+        "method".ljust(wide) + " seeds" + "".join(f"{title:>23}" for title in columns.values()),
+    ]
+    for method in table["methods"]:
+        cells = "".join(f"{_sure(method['indicators'][name]):>23}" for name in columns)
+        lines.append(f"{method['name']:<{wide}} {len(method['seeds']):>5}{cells}")
+    for pair in table["pairs"]:
+        lines.append(f"\n{pair['a']} against {pair['b']} ({pair['covers']})")
+        for part, where in (("verdicts", ""), ("at_matched_kl", " at matched KL")):
+            for name, entry in pair[part].items():
+                low, high = entry["interval"]
+                said = winner(pair["a"], pair["b"], entry["verdict"])
+                gap = f"{entry['difference']:+.3f} [{low:+.3f}, {high:+.3f}]"
+                lines.append(f"  {columns[name] + where:<27}{gap:<28}p {entry['p_holm']:.3f}  {said}")
+        lines.append(f"  {'over reference points':<27}{winner(pair['a'], pair['b'], pair['by_reference_point'])}")
     return lines

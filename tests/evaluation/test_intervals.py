@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import t as student
 
 from mora.errors import InputError
-from mora.evaluation.front import indicators
+from mora.evaluation.indicators import indicators
 from mora.evaluation.intervals import check, per_prompt, with_intervals
 from mora.functional.pareto import default_grid
 

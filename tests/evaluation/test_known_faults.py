@@ -103,12 +103,11 @@ def measured(policy: Policy, *, test: Sequence[str] = ("a", "b c", "c d e a"), w
         temperature=1.0,
         top_p=1.0,
         top_k=0,
-        shown_prompts=PROMPTS,
         resamples=0,
         level=0.95,
     )
     prompts = {"test": [Row(prompt=p) for p in test], "train": [Row(prompt=p) for p in ("e", "d d")]}
-    corpus: Any = SimpleNamespace(objectives=("many a", "many b"), prompts=prompts, world=world)
+    corpus: Any = SimpleNamespace(objectives=("many a", "many b"), prompts=prompts, world=world, max_response=6)
     return front.measure(policy, _encoder(), corpus, {"reward": Counts()}, seed=0)
 
 

@@ -4,8 +4,15 @@ import moocore
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.metrics import roc_auc_score
 
-from mora.functional.comparison import attainment_bands, decided, pooled_reference_point
+from mora.functional.comparison import (
+    at_kl_budget,
+    attainment_bands,
+    pooled_reference_point,
+    reference_sweep,
+    win_rate,
+)
 from mora.functional.pareto import hypervolume
 
 CENTER, ENDS = [[1.0, 1.0]], [[1.6, 0.2], [0.2, 1.6]]
@@ -54,28 +61,41 @@ def test_pooling_refuses_what_is_not_finite_and_a_negative_margin():
 # --- is the ranking decided? -----------------------------------------------------------------------------------------
 
 
+def winner(one, two, **how):
+    return reference_sweep([one, two], **how).winner(0, 1)
+
+
 def test_the_two_sets_that_a_reference_point_can_flip():
-    sweep = decided(CENTER, ENDS, reach=1.0, steps=1)
-    assert sweep.winner == "depends on the reference point"
+    sweep = reference_sweep([CENTER, ENDS], reach=1.0, steps=1)
+    assert sweep.winner(0, 1) == "depends on the reference point"
     # the nadir is (.2, .2), the range 1.4: A has .8 x .8, B lies on the axes; at (-1.2, -1.2) A has 2.2 x 2.2 and B
     # 2 (2.8 x 1.4) - 1.4 x 1.4
     assert_allclose(sweep.reference_points, [[0.2, 0.2], [-1.2, -1.2]])
     assert_allclose(sweep.hypervolumes, [[0.64, 0.0], [4.84, 5.88]])
+    assert_allclose(sweep.distances, [0.0, 1.0])
 
 
 def test_a_shorter_sweep_may_not_see_the_flip():
     """At z = (-t, -t) the gap (1 + t)^2 - 2 (1.6 + t)(.2 + t) + (.2 + t)^2 = .4 - 1.2 t is positive below t = 1/3."""
-    assert decided(CENTER, ENDS, reach=0.5 / 1.4, steps=5).winner == "A"  # to t = .3
-    assert decided(CENTER, ENDS, reach=0.6 / 1.4, steps=5).winner == "depends on the reference point"  # to t = .4
+    assert winner(CENTER, ENDS, reach=0.5 / 1.4, steps=5) == "A"  # to t = .3
+    assert winner(CENTER, ENDS, reach=0.6 / 1.4, steps=5) == "depends on the reference point"  # to t = .4
 
 
 @pytest.mark.parametrize("objectives", [2, 3, 4, 5, 6])
 def test_a_set_that_dominates_wins_everywhere(objectives):
     points = np.random.default_rng(objectives).normal(size=(7, objectives))
-    better = points + 0.1
-    assert decided(better, points, **ANYTIME).winner == "A"
-    assert decided(points, better, **ANYTIME).winner == "B"
-    assert decided(points, np.concatenate([points[::-1], points - 0.1]), **ANYTIME).winner == "equal"
+    better, same = points + 0.1, np.concatenate([points[::-1], points - 0.1])
+    sweep = reference_sweep([better, points, same], **ANYTIME)
+    assert [sweep.winner(0, 1), sweep.winner(1, 0), sweep.winner(1, 2)] == ["A", "B", "equal"]
+    assert (sweep.hypervolumes[:, 0] > sweep.hypervolumes[:, 1]).all()
+
+
+def test_one_sweep_serves_all_sets():
+    """A set that is far below the others must not move the reference points: they belong to the pooled front."""
+    sweep = reference_sweep([CENTER, ENDS, [[-9.0, -9.0]]], reach=1.0, steps=1)
+    assert_allclose(sweep.reference_points, [[0.2, 0.2], [-1.2, -1.2]])
+    assert_allclose(sweep.hypervolumes[:, 2], 0.0)
+    assert sweep.winner(2, 0) == "B"
 
 
 def test_the_winner_does_not_depend_on_units():
@@ -83,23 +103,84 @@ def test_the_winner_does_not_depend_on_units():
     for _ in range(10):
         one, two = generator.normal(size=(2, 5, 3))
         scale, shift = [0.01, 1.0, 50.0], [4.0, -2.0, 0.0]
-        assert (
-            decided(one, two, **ANYTIME).winner == decided(one * scale + shift, two * scale + shift, **ANYTIME).winner
-        )
+        assert winner(one, two, **ANYTIME) == winner(one * scale + shift, two * scale + shift, **ANYTIME)
 
 
 def test_sets_without_range():
-    assert decided([[2, 2]], [[1, 1]], **ANYTIME).winner == "A"  # pooled front of one point
-    assert decided([[1, 3]], [[2, 3]], **ANYTIME).winner == "B"
-    assert decided([[1, 3]], [[1, 3]], **ANYTIME).winner == "equal"
+    assert winner([[2, 2]], [[1, 1]], **ANYTIME) == "A"  # pooled front of one point
+    assert winner([[1, 3]], [[2, 3]], **ANYTIME) == "B"
+    assert winner([[1, 3]], [[1, 3]], **ANYTIME) == "equal"
 
 
 def test_the_sweep_is_checked():
     for wrong in ({"reach": 0.0, "steps": 3}, {"reach": 1.0, "steps": 0}):
         with pytest.raises(ValueError, match="need reach > 0"):
-            decided(CENTER, ENDS, **wrong)
+            reference_sweep([CENTER, ENDS], **wrong)
     with pytest.raises(ValueError, match="same objectives"):
-        decided(CENTER, [[1, 2, 3]], **ANYTIME)
+        reference_sweep([CENTER, [[1, 2, 3]]], **ANYTIME)
+
+
+# --- equal KL --------------------------------------------------------------------------------------------------------
+
+
+def test_a_budget_draws_points_toward_the_reference_policy():
+    points, reference = [[3.0, 0.0], [1.0, 2.0], [0.0, 4.0]], [[1.0, 0.0]] * 3
+    # KL 4 against a budget of 1: a quarter of the way; below the budget and at a KL of 0 the point stays
+    found = at_kl_budget(points, reference, [4.0, 0.5, 0.0], 1.0)
+    assert_allclose(found, [[1.5, 0.0], [1.0, 2.0], [0.0, 4.0]])
+    assert_allclose(at_kl_budget(points, reference, [4.0, 4.0, 4.0], [0.0, 2.0, 4.0]), [[1, 0], [1, 1], [0, 4]])
+    assert_allclose(at_kl_budget(points, reference, [4.0, -0.1, 0.0], 0.0), [[1, 0], [1, 2], [0, 4]])
+
+
+def test_the_mixture_behind_a_budget_is_reachable():
+    """The mixture of two distributions has the interpolated score, and a KL within the budget."""
+    generator = np.random.default_rng(3)
+    for _ in range(20):
+        policy, base = generator.dirichlet(np.ones(5), size=2)
+        scores, kl = generator.normal(size=(5, 2)), float((policy * np.log(policy / base)).sum())
+        budget = 0.4 * kl
+        mixed = 0.4 * policy + 0.6 * base
+        assert_allclose(at_kl_budget([policy @ scores], [base @ scores], [kl], budget), [mixed @ scores])
+        assert (mixed * np.log(mixed / base)).sum() <= budget
+
+
+def test_budgets_broadcast_over_resamples():
+    points = np.random.default_rng(0).normal(size=(7, 3, 2))
+    kl = np.full((7, 3), 2.0)
+    found = at_kl_budget(points, np.zeros((7, 3, 2)), kl, [1.0, 2.0, 3.0])
+    assert_allclose(found, points * np.array([0.5, 1.0, 1.0])[:, None])
+
+
+@pytest.mark.parametrize("wrong", [{"budget": -1.0}, {"kl": [np.nan]}, {"points": [[np.inf, 0.0]]}])
+def test_budgets_are_checked(wrong):
+    with pytest.raises(ValueError, match="finite, and a budget"):
+        at_kl_budget(**({"points": [[1.0, 1.0]], "reference": [[0.0, 0.0]], "kl": [1.0], "budget": 1.0} | wrong))
+
+
+# --- win rate --------------------------------------------------------------------------------------------------------
+
+
+def test_win_rate_by_hand():
+    # prompt 0: 3 beats 1 and 2, 1 ties with 1 and loses to 2: (1 + 1 + .5 + 0) / 4; prompt 1: all ties
+    assert_allclose(win_rate([[3.0, 1.0], [0.0, 0.0]], [[1.0, 2.0], [0.0, 0.0]]), [2.5 / 4, 0.5])
+
+
+def test_win_rate_is_the_area_under_the_roc_curve():
+    generator = np.random.default_rng(1)
+    ours, theirs = generator.integers(0, 5, (4, 9)), generator.integers(0, 4, (4, 6))  # many ties
+    labels = np.repeat([1, 0], [9, 6])
+    expected = [roc_auc_score(labels, np.concatenate(rows)) for rows in zip(ours, theirs, strict=True)]
+    assert_allclose(win_rate(ours, theirs), expected)
+    assert_allclose(win_rate(theirs, ours), 1 - np.array(expected))
+
+
+def test_win_rate_arguments_are_checked():
+    with pytest.raises(ValueError, match="same prompts"):
+        win_rate(np.zeros((3, 2)), np.zeros((4, 2)))
+    with pytest.raises(ValueError, match="an answer"):
+        win_rate(np.zeros((3, 0)), np.zeros((3, 2)))
+    with pytest.raises(ValueError, match="finite"):
+        win_rate([[np.nan]], [[0.0]])
 
 
 # --- attainment surfaces ---------------------------------------------------------------------------------------------

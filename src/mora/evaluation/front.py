@@ -6,9 +6,10 @@ noise.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,34 +19,21 @@ from torch import Tensor
 from mora.dataset.corpus import Corpus
 from mora.dataset.encode import Encoder
 from mora.evaluation.grid import preference_grid
+from mora.evaluation.indicators import indicators, reference_points
 from mora.evaluation.intervals import check, per_prompt, with_intervals
+from mora.files import json_line
 from mora.functional.kl import sequence_kl
-from mora.functional.pareto import (
-    hypervolume,
-    spacing,
-    spacing_schott,
-    span,
-    sparsity,
-    sparsity_per_objective,
-)
 from mora.functional.risk import mean
 from mora.functional.stats import clustered_stderr
-from mora.functional.steering import (
-    expected_utility,
-    inner_product,
-    kendall_tau,
-    monotonicity_violations,
-    steering_regret,
-)
 from mora.model.generate import Sampling
 from mora.model.policy import Policy
 from mora.reward.panel import Panel
 from mora.runtime.rollout import decode, sample_rows
 from mora.types import Row
 
+T = TypeVar("T")
 Floats = NDArray[np.float64]
 EVALUATION = -1  # the step that random draws of an evaluation are keyed by: never one of training
-LEARNED_REFERENCE = -2.0  # reference point of learned rewards, in standard deviations of the reference policy
 
 
 @dataclass(kw_only=True)
@@ -59,36 +47,70 @@ class Front:
     temperature: float
     top_p: float
     top_k: int
-    shown_prompts: int
     resamples: int
     level: float
 
     def __post_init__(self) -> None:
         check(level=self.level, resamples=self.resamples)
 
+    def rows(self, corpus: Corpus) -> list[Row]:
+        """The prompts that are asked: held-out ones where there are any."""
+        return evenly(corpus.prompts["test"] or corpus.prompts["train"], self.prompts)
+
+    def protocol(self, corpus: Corpus, *, seed: int) -> str:
+        """A hash of what is asked and how: two fronts of the same protocol share prompts and random numbers."""
+        asked = {
+            "prompts": [row.prompt for row in self.rows(corpus)],
+            "preferences": preference_grid(self.preferences, corpus.objectives).tolist(),
+            "samples": self.samples,
+            "sampling": self.sampling,
+            "max_response": corpus.max_response,
+            "seed": seed,
+        }
+        return hashlib.sha256(json_line(asked).encode()).hexdigest()
+
+    @property
+    def sampling(self) -> dict[str, float]:
+        """How answers are drawn, as the tables say it."""
+        return {"temperature": self.temperature, "top_p": self.top_p, "top_k": self.top_k}
+
     def measure(
-        self, policy: Policy, encoder: Encoder, corpus: Corpus, scorers: Mapping[str, Panel], *, seed: int
+        self,
+        policy: Policy,
+        encoder: Encoder,
+        corpus: Corpus,
+        scorers: Mapping[str, Panel],
+        *,
+        seed: int,
+        steered: bool = True,
     ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """The tables ``front.json`` and ``samples.jsonl``, without their head."""
-        rows = evenly(corpus.prompts["test"] or corpus.prompts["train"], self.prompts)
+        """The tables ``front.json`` and ``samples.jsonl``, without their head.
+
+        A policy that is not ``steered`` is its own reference policy and answers alike at every preference: it is asked
+        once, and ``samples.jsonl`` holds its answers once, without a preference.
+        """
+        rows = self.rows(corpus)
         grid = preference_grid(self.preferences, corpus.objectives)
         points, samples = [], []
         scores: dict[str, list[Floats]] = {name: [] for name in scorers}
         for preference in (None, *grid):
-            answers = self._answers(policy, encoder, corpus, scorers, rows, preference, seed)
+            if steered or preference is None:
+                answers = self._answers(policy, encoder, corpus, scorers, rows, preference, seed)
+                samples += _samples(preference, answers)
             points.append(_point(preference, answers))
             for name in scorers:
                 scores[name].append(answers[name])
-            samples += _samples(preference, answers, evenly(rows, self.shown_prompts))
         table = {
             "objectives": list(corpus.objectives),
+            "steered": steered,
+            "protocol": self.protocol(corpus, seed=seed),
             "prompts": len(rows),
             "samples_per_prompt": self.samples,
             "seed": seed,
-            "sampling": {"temperature": self.temperature, "top_p": self.top_p, "top_k": self.top_k},
+            "sampling": self.sampling,
             "reference": points[0],
             "points": points[1:],
-            "world": _world(corpus, grid),
+            "world": known_world(corpus, grid),
         }
         references = reference_points(corpus, list(scorers))
         table["reference_point"] = references
@@ -156,7 +178,7 @@ class Front:
         return found
 
 
-def evenly(rows: Sequence[Row], count: int) -> list[Row]:
+def evenly(rows: Sequence[T], count: int) -> list[T]:
     """At most ``count`` rows at even distances: neighbors in a file are often alike."""
     count = min(count, len(rows))
     return [rows[i * len(rows) // count] for i in range(count)]
@@ -182,75 +204,22 @@ def _point(preference: Floats | None, answers: Mapping[str, Any]) -> dict[str, A
     return point
 
 
-def _samples(preference: Floats | None, answers: Mapping[str, Any], shown: Sequence[Row]) -> list[dict[str, Any]]:
-    """Every answer to the shown prompts, as rows of ``samples.jsonl``."""
-    wanted = {row.prompt for row in shown}
+def _samples(preference: Floats | None, answers: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every answer, as rows of ``samples.jsonl``."""
     rows = []
     numbers: dict[str, int] = {}
     for i, (prompt, text) in enumerate(zip(answers["prompts"], answers["texts"], strict=True)):
-        if prompt not in wanted:
-            continue
         numbers[prompt] = numbers.get(prompt, -1) + 1
         row = {"preference": None if preference is None else preference.tolist(), "prompt": prompt, "response": text}
-        row |= {name: answers[name][i].tolist() for name in answers["scorers"]}
-        rows.append(row | {"kl": answers["kl"][i], "sample": numbers[prompt]})
+        row |= {"sample": numbers[prompt], "kl": answers["kl"][i], "tokens": answers["tokens"][i]}
+        row |= {"valid": bool(answers["valid"][i])} if "valid" in answers else {}
+        rows.append(row | {name: answers[name][i].tolist() for name in answers["scorers"]})
     return rows
 
 
-def _world(corpus: Corpus, grid: Floats) -> dict[str, Any] | None:
+def known_world(corpus: Corpus, grid: Floats) -> dict[str, Any] | None:
+    """The exact front, the best point per preference without a KL term, and the floor; None without a world."""
     if corpus.world is None:
         return None
     world = corpus.world
     return {"front": world.front().tolist(), "best": world.best(grid).tolist(), "floor": list(world.floor)}
-
-
-def reference_points(corpus: Corpus, scorers: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """One reference point per scorer, by a rule that no result enters."""
-    count = len(corpus.objectives)
-    points = {}
-    for name in scorers:
-        if name == "gold":
-            assert corpus.world is not None
-            points[name] = {"values": list(corpus.world.floor), "rule": "the worst score that the world can give"}
-        else:
-            rule = f"{-LEARNED_REFERENCE:g} standard deviations below the reference policy's mean reward"
-            points[name] = {"values": [LEARNED_REFERENCE] * count, "rule": rule}
-    return points
-
-
-def indicators(points: Sequence[Sequence[float]], grid: Floats, reference_point: Sequence[float]) -> dict[str, Any]:
-    """Indicators of a front with the name of each definition."""
-    scores = np.asarray(points, dtype=np.float64)
-    definitions = {
-        "hypervolume": (
-            hypervolume(scores, reference_point),
-            "exact volume above the reference point, strict dominance",
-        ),
-        "inner_product": (inner_product(scores, grid), "mean over preferences of <preference, score>, all points"),
-        "expected_utility": (expected_utility(scores, grid), "the same with the best point of the front for each"),
-        "steering_regret": (
-            steering_regret(scores, grid),
-            "what choosing by preference loses: expected utility less the inner product",
-        ),
-        "sparsity": (sparsity(scores), "mean squared distance of consecutive non-dominated points"),
-        "sparsity_per_objective": (
-            sparsity_per_objective(scores),
-            "sum over objectives of squared gaps, each sorted separately, per gap (PGMORL)",
-        ),
-        "spacing": (spacing(scores), "standard deviation (1/n) of Euclidean nearest-neighbor distances"),
-        "spacing_schott": (spacing_schott(scores), "Schott 1995: city-block distances, 1/(n-1)"),
-    }
-    table: dict[str, Any] = {name: {"value": value, "definition": text} for name, (value, text) in definitions.items()}
-    table["kendall_tau"] = {
-        "value": kendall_tau(scores, grid).tolist(),
-        "definition": "tau-b between an objective's weight and its score over the preferences",
-    }
-    table["monotonicity_violations"] = {
-        "value": monotonicity_violations(scores, grid).tolist(),
-        "definition": "share of pairs of preferences in which an objective's weight rises and its score falls",
-    }
-    table["span"] = {
-        "value": span(scores).tolist(),
-        "definition": "largest less smallest score over the non-dominated points",
-    }
-    return table

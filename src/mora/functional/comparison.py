@@ -38,42 +38,79 @@ def pooled_reference_point(fronts: Sequence[ArrayLike], *, margin: float) -> Flo
 
 @dataclass(frozen=True, kw_only=True)
 class ReferenceSweep:
-    """The hypervolumes of two sets over R reference points, and which set they favor."""
+    """The hypervolumes of N sets over R reference points."""
 
-    winner: Winner
-    reference_points: Floats  # (R, M), from the nadir outward
-    hypervolumes: Floats  # (R, 2): of A and of B
+    distances: Floats  # (R,) from the nadir outward, in ranges of the pooled front
+    reference_points: Floats  # (R, M)
+    hypervolumes: Floats  # (R, N)
+
+    def winner(self, a: int, b: int) -> Winner:
+        """Which of the sets ``a`` and ``b`` the hypervolume favors, by their numbers.
+
+        "A" or "B" is ahead at some reference points and behind at none (volumes within 1e-12 of each other are even);
+        "equal" when they are even at all of them.
+        """
+        pair = self.hypervolumes[:, [a, b]]
+        gaps = pair[:, 0] - pair[:, 1]
+        gaps[np.abs(gaps) <= TIE * pair.max(1)] = 0.0
+        ahead, behind = bool((gaps > 0).any()), bool((gaps < 0).any())
+        if ahead and behind:
+            return "depends on the reference point"
+        return "A" if ahead else "B" if behind else "equal"
 
 
-def decided(points_a: ArrayLike, points_b: ArrayLike, *, reach: float, steps: int) -> ReferenceSweep:
-    """Whether the hypervolume ranks two sets alike wherever a sensible reference point is put.
+def reference_sweep(fronts: Sequence[ArrayLike], *, reach: float, steps: int) -> ReferenceSweep:
+    """Hypervolumes of all sets wherever a sensible reference point may be put: does the ranking owe anything to it?
 
     The reference points go from the nadir of the pooled non-dominated set, objective by objective its worst value,
     outward in ``steps`` equal steps by up to ``reach`` times its range.  An objective with no range keeps one distance
-    of 1.  The winner is the set that is ahead at some reference points and behind at none (volumes within 1e-12 of each
-    other are even); "equal" when they are even at all.  The sweep looks at no point beyond ``reach``, and it says
-    nothing of noise: for that see ``bootstrap``.
+    of 1.  The sweep looks at no point beyond ``reach``, and it says nothing of noise: for that see ``bootstrap``.
     Raises ``ValueError`` when there is no point, when M differs, when ``reach`` <= 0 or ``steps`` < 1, or on values
     that are not finite.
     """
     if not reach > 0 or steps < 1:
         raise ValueError(f"need reach > 0 and at least 1 step, got {reach=}, {steps=}")
-    pooled = _pooled([points_a, points_b])
+    pooled = _pooled(fronts)
     front = pooled[non_dominated(pooled)]
     ranges = np.ptp(front, axis=0)
-    outward = np.linspace(0.0, reach, steps + 1)[:, None] * ranges
-    references = front.min(0) - np.where(ranges > 0, outward, 1.0)
-    volumes = np.array([[hypervolume(points, z) for points in (points_a, points_b)] for z in references])
-    gaps = volumes[:, 0] - volumes[:, 1]
-    gaps[np.abs(gaps) <= TIE * volumes.max(1)] = 0.0
-    return ReferenceSweep(winner=_winner(gaps), reference_points=references, hypervolumes=volumes)
+    distances = np.linspace(0.0, reach, steps + 1)
+    references = front.min(0) - np.where(ranges > 0, distances[:, None] * ranges, 1.0)
+    volumes = np.array([[hypervolume(points, z) for points in fronts] for z in references])
+    return ReferenceSweep(distances=distances, reference_points=references, hypervolumes=volumes)
 
 
-def _winner(gaps: Floats) -> Winner:
-    ahead, behind = bool((gaps > 0).any()), bool((gaps < 0).any())
-    if ahead and behind:
-        return "depends on the reference point"
-    return "A" if ahead else "B" if behind else "equal"
+def at_kl_budget(points: ArrayLike, reference: ArrayLike, kl: ArrayLike, budget: ArrayLike | float) -> Floats:
+    """What policies reach when none may spend more than ``budget``: (..., P, M), for points and reference (..., P, M).
+
+    f_ref + a (f - f_ref) with a = min(1, budget / KL): each answer comes from the policy with probability a, else from
+    the reference policy.  That mixture has exactly this expected score, and by convexity of the divergence in its first
+    argument its KL is at most a KL <= ``budget``.  So it is a bound that any policy can reach, not the best there is:
+    one trained for the smaller budget would reach more, and the more so the further its KL is cut.
+    ``kl`` and ``budget`` are (..., P), in nats, or broadcast to it.  A KL of 0 or below (an estimate may be) has
+    nothing to give back: a = 1.  Raises ``ValueError`` for a negative budget and on values that are not finite.
+    """
+    spent, granted = np.asarray(kl, dtype=np.float64), np.asarray(budget, dtype=np.float64)
+    scores, base = np.asarray(points, dtype=np.float64), np.asarray(reference, dtype=np.float64)
+    if not all(np.isfinite(array).all() for array in (spent, granted, scores, base)) or (granted < 0).any():
+        raise ValueError("points, reference, kl and budget must be finite, and a budget at least 0")
+    share = np.where(spent > granted, granted / np.where(spent > 0, spent, 1.0), 1.0)
+    return np.asarray(base + share[..., None] * (scores - base))
+
+
+def win_rate(values: ArrayLike, reference: ArrayLike) -> Floats:
+    """How often an answer is better than one of the reference policy to the same prompt: (..., X) in 0 to 1.
+
+    Over all pairs of the N ``values`` (..., X, N) and the K ``reference`` values (..., X, K) of each prompt, a tie
+    counts half: the Mann-Whitney estimate of P(u > u_ref) + P(u = u_ref) / 2 (1947).
+    Raises ``ValueError`` when there is no answer, when the prompts differ in number, or on values that are not finite.
+    """
+    ours, theirs = np.asarray(values, dtype=np.float64), np.asarray(reference, dtype=np.float64)
+    if ours.shape[:-1] != theirs.shape[:-1] or 0 in ours.shape or 0 in theirs.shape:
+        raise ValueError(f"values {ours.shape} and reference {theirs.shape} must have the same prompts and an answer")
+    if not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
+        raise ValueError("values and reference must be finite")
+    gaps = ours[..., :, None] - theirs[..., None, :]
+    return np.asarray(((gaps > 0) + 0.5 * (gaps == 0)).mean((-2, -1)))
 
 
 def attainment_bands(fronts: ArrayLike, levels: Sequence[float]) -> list[Floats]:

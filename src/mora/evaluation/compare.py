@@ -1,0 +1,193 @@
+"""Runs against each other: on the same prompts, by one judge, in one unit, above one reference point, at one KL.
+
+Every number of the tables is a statistic of the mean cells of a method (``judged.cells``), so that one set of resampled
+prompts and seeds gives all intervals.  What depends on the runs that are compared (unit, reference point, KL budget) is
+computed once, stored, and held fixed in intervals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mora.errors import InputError
+from mora.evaluation import statistics
+from mora.evaluation.front import Front
+from mora.evaluation.judged import Columns, Unit, cells
+from mora.evaluation.methods import Method, method_table
+from mora.evaluation.statistics import Fixed
+from mora.evaluation.study import Study, verdicts
+from mora.evaluation.words import said
+from mora.functional.bootstrap import LEAST_PROMPTS
+from mora.functional.comparison import ReferenceSweep, pooled_reference_point, reference_sweep
+from mora.functional.pareto import non_dominated
+
+Floats = NDArray[np.float64]
+UNIT = "standard deviations of the reference policy"
+
+
+@dataclass(kw_only=True)
+class Compare(Front):
+    """``evaluation=compare``; the fields are the keys of ``conf/evaluation/compare.yaml``."""
+
+    judge: str | None
+    margin: float
+    kl_budget: float | None
+    kl_steps: int
+    sweep_reach: float
+    sweep_steps: int
+    shown_prompts: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.resamples == 0:
+            raise InputError("evaluation.resamples=0: a comparison needs intervals; use at least 100")
+        least = {"margin": 0, "kl_steps": 1, "sweep_steps": 1, "kl_budget": 0, "shown_prompts": 0}
+        for key, value in least.items():
+            given = getattr(self, key)
+            if given is not None and not given >= value:
+                raise InputError(f"evaluation.{key}={given}: must be at least {value}")
+        if not self.sweep_reach > 0:
+            raise InputError(f"evaluation.sweep_reach={self.sweep_reach}: must be above 0")
+
+    def compare(
+        self, methods: Sequence[Method], grid: Floats, objectives: Sequence[str], world: Any, *, seed: int
+    ) -> tuple[dict[str, Any], dict[str, Floats]]:
+        """The table ``compare.json`` without its head, and the cells (S, P, X, C) of every method by name.
+
+        ``world`` is what ``front.known_world`` gives, in the judge's unit, or None.
+        Raises InputError with fewer than 8 prompts.
+        """
+        prompts = len(methods[0].seeds[0].answers.prompts)
+        if prompts < LEAST_PROMPTS:
+            raise InputError(
+                f"{prompts} prompts are too few for intervals: set evaluation.prompts={LEAST_PROMPTS} or more"
+            )
+        unit = Unit.of([one for method in methods for one in method.seeds])
+        columns = Columns(len(objectives))
+        stacked = [np.stack([cells(one, unit, grid) for one in method.seeds]) for method in methods]
+        study = Study(stacked, level=self.level, resamples=self.resamples, seed=seed)
+        known = _standardized(world, unit)
+        fixed = self._fixed(study, columns, grid, known)
+        sweep = reference_sweep(
+            [study.means(i)[:, columns.scores] for i in range(len(methods))],
+            reach=self.sweep_reach,
+            steps=self.sweep_steps,
+        )
+        budgets = self._budgets(study, columns)
+        names = [method.name for method in methods]
+        table = {
+            "preferences": grid.tolist(),
+            "level": self.level,
+            "resamples": self.resamples,
+            "standardization": _unit_facts(unit, objectives),
+            "reference_point": {
+                "values": fixed.z.tolist(),
+                "unscaled": unit.undone(fixed.z).tolist(),
+                "margin": self.margin,
+                "rule": f"the worst mean score of any method or reference policy, less {self.margin:.0%} of the range",
+            },
+            "kl_budget": {"values": fixed.budget.tolist(), "rule": self._budget_rule()},
+            "kl_budgets": budgets,
+            "methods": [method_table(i, method, study, fixed, unit, budgets) for i, method in enumerate(methods)],
+            "sweep": {
+                "reach": self.sweep_reach,
+                "distances": sweep.distances.tolist(),
+                "reference_points": sweep.reference_points.tolist(),
+                "hypervolumes": dict(zip(names, sweep.hypervolumes.T.tolist(), strict=True)),
+            },
+            "world": known,
+        }
+        pairs = _pairs(names, study, fixed, sweep)
+        table |= {"pairs": pairs, "family": sum(len(p["verdicts"]) + len(p["at_matched_kl"]) for p in pairs)}
+        return table | {"warnings": _warnings(table, unit, objectives)}, dict(zip(names, stacked, strict=True))
+
+    # --- what is fixed for the comparison ----------------------------------------------------------------------------
+
+    def _fixed(self, study: Study, columns: Columns, grid: Floats, known: dict[str, Any] | None) -> Fixed:
+        means = [study.means(i) for i in range(len(study.seeds))]
+        fronts = [mean[:, columns.scores] for mean in means]
+        references = [mean[:, columns.reference] for mean in means]
+        pooled = np.concatenate(fronts)
+        return Fixed(
+            columns=columns,
+            grid=grid,
+            z=pooled_reference_point([*fronts, *references], margin=self.margin),
+            pooled=pooled[non_dominated(pooled)],
+            front=None if known is None else np.array(known["front"]),
+            budget=self._granted([mean[:, columns.kl] for mean in means]),
+        )
+
+    def _granted(self, spent: Sequence[Floats]) -> Floats:
+        """Nats per preference (P,) that matched KL allows."""
+        if self.kl_budget is not None:
+            return np.full(len(spent[0]), self.kl_budget)
+        moved = [kl for kl in spent if (kl > 0).any()]
+        return np.min(moved, axis=0).clip(min=0.0) if moved else np.zeros(len(spent[0]))
+
+    def _budget_rule(self) -> str:
+        granted = (
+            "at each preference the least KL that any method spends which has left its reference policy"
+            if self.kl_budget is None
+            else f"{self.kl_budget:g} nats at every preference"
+        )
+        return (
+            f"{granted}; a method that spends more gives answers of its reference policy in between until it does not"
+        )
+
+    def _budgets(self, study: Study, columns: Columns) -> list[float]:
+        most = max(float(study.means(i)[:, columns.kl].max()) for i in range(len(study.seeds)))
+        return np.linspace(0.0, max(most, 0.0), self.kl_steps + 1).tolist()
+
+
+def _standardized(world: Mapping[str, Any] | None, unit: Unit) -> dict[str, Any] | None:
+    if world is None:
+        return None
+    return {key: unit(np.array(world[key])).tolist() for key in ("front", "best")}
+
+
+def _unit_facts(unit: Unit, objectives: Sequence[str]) -> dict[str, Any]:
+    rule = "mean and standard deviation of the judge's scores of all reference answers, every run with the same weight"
+    alike = [objectives[i] for i in unit.constant]
+    if alike:
+        rule += f"; the deviation of {', '.join(alike)} is 0 there and taken as 1"
+    return {"mean": unit.mean.tolist(), "std": unit.std.tolist(), "answers": unit.answers, "rule": rule}
+
+
+def _pairs(names: Sequence[str], study: Study, fixed: Fixed, sweep: ReferenceSweep) -> list[dict[str, Any]]:
+    """Every pair of methods, with one correction over all of their differences."""
+    judged = {"verdicts": statistics.ranking(fixed), "at_matched_kl": statistics.at_budget(fixed, fixed.budget)}
+    label = {"verdicts": "", "at_matched_kl": " at matched KL"}
+    differences = {
+        (a, b, part, name): study.difference(a, b, name + label[part], statistic)
+        for a, b in combinations(range(len(names)), 2)
+        for part, chosen in judged.items()
+        for name, (statistic, _) in chosen.items()
+    }
+    found = verdicts(differences)
+    pairs = []
+    for a, b in combinations(range(len(names)), 2):
+        pair: dict[str, Any] = {"a": names[a], "b": names[b], "covers": study.covers(a, b)}
+        pair |= {part: {name: found[a, b, part, name] for name in chosen} for part, chosen in judged.items()}
+        pair["by_reference_point"] = sweep.winner(a, b)
+        pairs.append(pair | {"said": said(pair)})
+    return pairs
+
+
+def _warnings(table: Mapping[str, Any], unit: Unit, objectives: Sequence[str]) -> list[str]:
+    found = [
+        f"All reference answers score alike in {objectives[i]}: its unit is the judge's own, not a standard deviation."
+        for i in unit.constant
+    ]
+    found += [
+        f"Which of {pair['a']} and {pair['b']} has more hypervolume depends on the reference point."
+        for pair in table["pairs"]
+        if pair["by_reference_point"] == "depends on the reference point"
+        and pair["verdicts"]["hypervolume"]["verdict"] != "undecided"  # a claim that another point would turn
+    ]
+    return found

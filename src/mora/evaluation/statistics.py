@@ -1,0 +1,107 @@
+"""The statistics of a comparison: numbers of the mean cells (P, C) of one method, each with its definition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mora.evaluation.judged import Columns
+from mora.functional.comparison import at_kl_budget
+from mora.functional.pareto import hypervolume, igd_plus
+from mora.functional.steering import expected_utility, inner_product, max_utility_loss, steering_regret
+
+Floats = NDArray[np.float64]
+Named = dict[str, tuple[Callable[[Floats], float], str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fixed:
+    """What a comparison holds fixed for all methods, in its unit."""
+
+    columns: Columns
+    grid: Floats  # (P, M) preferences
+    z: Floats  # (M,) reference point
+    pooled: Floats  # (K, M) non-dominated points of all methods
+    front: Floats | None  # (K, M) the exact front, where it is known
+    budget: Floats  # (P,) nats that matched KL grants
+
+
+def ranking(fixed: Fixed) -> Named:
+    """The two that verdicts are given on."""
+    scores, grid, z = fixed.columns.scores, fixed.grid, fixed.z
+    return {
+        "hypervolume": (
+            lambda cells: hypervolume(cells[:, scores], z),
+            "exact volume above the reference point of the comparison, strict dominance",
+        ),
+        "inner_product": (
+            lambda cells: inner_product(cells[:, scores], grid),
+            "realized utility: mean over preferences of <preference, score>, all points",
+        ),
+    }
+
+
+def smooth(fixed: Fixed) -> Named:
+    """All that have an interval."""
+    columns, scores, grid = fixed.columns, fixed.columns.scores, fixed.grid
+    known = fixed.pooled if fixed.front is None else fixed.front
+    whose = "the pooled front of the methods compared" if fixed.front is None else "the world's exact front"
+
+    def column(place: int) -> Callable[[Floats], float]:
+        return lambda cells: float(cells[:, place].mean())
+
+    return ranking(fixed) | {
+        "expected_utility": (
+            lambda cells: expected_utility(cells[:, scores], grid),
+            "utility when each preference takes the best point of the method",
+        ),
+        "steering_regret": (
+            lambda cells: steering_regret(cells[:, scores], grid),
+            "expected utility less the inner product: what choosing by preference loses",
+        ),
+        "max_utility_loss": (
+            lambda cells: max_utility_loss(cells[:, scores], fixed.pooled, grid),
+            "most that any preference loses against the pooled front of the methods compared",
+        ),
+        "igd_plus": (
+            lambda cells: igd_plus(cells[:, scores], known),
+            f"mean over {whose} of the distance to the nearest point, counting only what is missing",
+        ),
+        "worst_utility": (
+            lambda cells: float((cells[:, scores] * grid).sum(1).min()),
+            "lowest utility of any preference",
+        ),
+        "worst_objective": (
+            column(columns.worst),
+            "mean over answers of the lowest of their scores, mean over preferences",
+        ),
+        "win_rate": (
+            column(columns.win),
+            "share of pairs of answers to a prompt in which the policy's has more utility than the reference "
+            "policy's, ties half, mean over preferences",
+        ),
+        "kl": (column(columns.kl), "mean over preferences of the KL to the policy that the run started from, nats"),
+    }
+
+
+def matched(cells: Floats, fixed: Fixed, budget: Floats | float) -> Floats:
+    """Scores (P, M) when no preference may spend more than ``budget`` nats."""
+    columns = fixed.columns
+    return at_kl_budget(cells[:, columns.scores], cells[:, columns.reference], cells[:, columns.kl], budget)
+
+
+def at_budget(fixed: Fixed, budget: Floats | float) -> Named:
+    """The ranking statistics of points that are held to a KL budget."""
+    return {
+        "hypervolume": (
+            lambda cells: hypervolume(matched(cells, fixed, budget), fixed.z),
+            "hypervolume of the points at matched KL",
+        ),
+        "inner_product": (
+            lambda cells: inner_product(matched(cells, fixed, budget), fixed.grid),
+            "realized utility of the points at matched KL",
+        ),
+    }

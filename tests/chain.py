@@ -1,0 +1,46 @@
+"""A chain of tiny runs, from nothing to a report, that tests of whole commands share."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import mora
+from mora.stages import Stage
+
+
+def chain_options(root: Path) -> list[str]:
+    """The whole way in two steps a stage."""
+    steps = "'algo.epochs=null','algo.steps=2','algo.batch_size=16'"
+    return [
+        f"paths.runs={root}",
+        "dataset.supervised={train: 64, test: 8}",
+        "dataset.pairs={train: 64, test: 16}",
+        "model.config.hidden_size=32",
+        "model.config.intermediate_size=48",
+        "model.config.num_attention_heads=2",
+        "model.config.num_key_value_heads=2",
+        f"start.sft=[{steps},'algo.test_rows=8']",
+        f"start.reward_model=[{steps},'algo.reference_prompts=8','algo.reference_samples=2']",
+        "algo.steps=2",
+        "algo.epochs=1",
+        "algo.minibatches=2",
+        "algo.critic_width=8",
+        "algo.rollout.prompts=4",
+        "algo.rollout.samples=2",
+        "evaluation.preferences=[[1,0],[0.5,0.5],[0,1]]",
+        "evaluation.prompts=4",
+        "evaluation.samples=2",
+    ]
+
+
+def last(chain) -> Stage:
+    return chain[1][-1]
+
+
+def ask(module: str, chain, *overrides: str) -> Any:
+    """Run an entry point's task on the finished run."""
+    given = [f"run={last(chain).id}", f"paths.runs={last(chain).path.parent}", *overrides]
+    task = vars(importlib.import_module(f"mora.{module}"))[module]
+    return task(mora.compose(*given, command=module), given)

@@ -1,0 +1,422 @@
+"""Comparisons computed from answers whose scores are written into their texts: every number has a second way to it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mora.errors import InputError
+from mora.evaluation.compare import Compare
+from mora.evaluation.compare_tables import write_tables
+from mora.evaluation.judged import Answers, Columns, Judged, Unit, cells, judge_answers, read_answers
+from mora.evaluation.methods import Method
+from mora.evaluation.study import NEW_SEEDS, THESE_POLICIES
+from mora.files import read_json, read_lines, write_json, write_lines
+from mora.functional.bootstrap import difference_interval
+from mora.functional.comparison import at_kl_budget
+from mora.functional.pareto import hypervolume
+from mora.functional.steering import inner_product
+
+GRID = np.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]])
+X, N = 12, 4
+SETTINGS: dict[str, Any] = {
+    "preferences": GRID.tolist(),
+    "prompts": X,
+    "samples": N,
+    "batch_size": 8,
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "top_k": 0,
+    "resamples": 100,
+    "level": 0.95,
+    "judge": None,
+    "margin": 0.1,
+    "kl_budget": None,
+    "kl_steps": 2,
+    "sweep_reach": 1.0,
+    "sweep_steps": 4,
+    "shown_prompts": 2,
+}
+
+
+def judge(prompts: Sequence[str], responses: Sequence[str]) -> np.ndarray:
+    """An answer is its two scores; the prompt must be the one that it was given to."""
+    assert all(response.split()[0] == prompt for prompt, response in zip(prompts, responses, strict=True))
+    return np.array([[float(value) for value in response.split()[1:]] for response in responses])
+
+
+def answers(gain: float, *, seed: int = 0, kl: float = 2.0, steered: bool = True, noise: float = 0.1) -> Answers:
+    """A policy whose scores rise by ``gain`` times the weight; prompts differ, and share their noise between runs."""
+    generator, shared = np.random.default_rng([seed, 1]), np.random.default_rng(0)
+    level = 5.0 + 0.5 * shared.normal(size=(1, X, 1, 2)) + np.array([0.0, 10.0])
+    own = noise * generator.normal(size=(1 + len(GRID), X, N, 2))
+    lift = np.concatenate([np.zeros((1, 2)), gain * GRID])[:, None, None, :]
+    scores = level + (own if steered else own[:1]) + (lift if steered else 0 * lift)
+    prompts = tuple(f"p{x}" for x in range(X))
+    texts = np.empty(scores.shape[:-1], dtype=object)
+    for place in np.ndindex(*texts.shape):
+        texts[place] = f"{prompts[place[1]]} {scores[place][0]!r} {scores[place][1]!r}".replace(
+            "np.float64(", ""
+        ).replace(")", "")
+    spent = (
+        np.zeros(texts.shape) if not steered else np.where(np.arange(4)[:, None, None] == 0, 0.0, kl + 0 * own[..., 0])
+    )
+    return Answers(
+        run=f"run-{gain}-{seed}",
+        steered=steered,
+        prompts=prompts,
+        texts=texts,
+        kl=spent,
+        tokens=np.full(texts.shape, 7.0),
+        valid=np.ones(texts.shape),
+    )
+
+
+def method(name: str, *runs: Answers) -> Method:
+    facts = {"runs": [run.run for run in runs], "seeds": list(range(len(runs))), "smoke": False}
+    return Method(name=name, seeds=[judge_answers(run, judge) for run in runs], facts=facts)
+
+
+def compared(*methods: Method, world: Any = None, **settings: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    return Compare(**(SETTINGS | settings)).compare(methods, GRID, ("a", "b"), world, seed=3)
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[dict[str, Any], dict[str, np.ndarray], list[Method]]:
+    methods = [method("strong", answers(2.0, seed=1, kl=8.0)), method("weak", answers(0.4, seed=2, kl=1.0))]
+    return *compared(*methods), methods
+
+
+def raw(one: Judged) -> np.ndarray:
+    return np.array([[[judge([t.split()[0]], [t])[0] for t in row] for row in place] for place in one.answers.texts])
+
+
+def test_scores_are_in_units_of_the_reference_policies(pair):
+    table, _, methods = pair
+    references = np.concatenate([raw(m.seeds[0])[0].reshape(-1, 2) for m in methods])
+    assert table["standardization"]["mean"] == pytest.approx(references.mean(0))
+    assert table["standardization"]["std"] == pytest.approx(references.std(0))
+    assert table["standardization"]["answers"] == 2 * X * N
+    for entry, one in zip(table["methods"], methods, strict=True):
+        own = raw(one.seeds[0])[1:].mean((1, 2))
+        assert [p["unscaled"] for p in entry["points"]] == pytest.approx(own)
+        expected = (own - references.mean(0)) / references.std(0)
+        assert np.allclose([p["scores"] for p in entry["points"]], expected)
+        assert [p["utility"] for p in entry["points"]] == pytest.approx((expected * GRID).sum(1))
+
+
+def test_the_unit_does_not_depend_on_what_was_trained(pair):
+    table, _, _ = pair
+    other, _ = compared(method("strong", answers(9.0, seed=1)), method("weak", answers(0.4, seed=2)))
+    assert other["standardization"] == table["standardization"]
+
+
+def test_win_rates_and_worst_objectives_by_counting(pair):
+    table, _, methods = pair
+    mean, std = (np.array(table["standardization"][key]) for key in ("mean", "std"))
+    for entry, one in zip(table["methods"], methods, strict=True):
+        scores = (raw(one.seeds[0]) - mean) / std
+        for p, point in enumerate(entry["points"]):
+            own, base = scores[1 + p], scores[0]
+            wins, by_objective = [], []
+            for x in range(X):
+                for i in range(N):
+                    for j in range(N):
+                        wins.append(own[x, i] @ GRID[p] > base[x, j] @ GRID[p])
+                        by_objective.append(own[x, i] > base[x, j])
+            assert point["win_rate"] == pytest.approx(np.mean(wins))
+            assert point["win_rates"] == pytest.approx(np.mean(by_objective, axis=0))
+            assert point["worst_objective"] == pytest.approx(own.min(-1).mean())
+
+
+def test_one_reference_point_for_all_below_every_point_and_reference_policy(pair):
+    table, _, _ = pair
+    everything = np.array(
+        [p["scores"] for m in table["methods"] for p in m["points"]]
+        + [m["reference"]["scores"] for m in table["methods"]]
+    )
+    z = everything.min(0) - 0.1 * np.ptp(everything, axis=0)
+    assert table["reference_point"]["values"] == pytest.approx(z)
+    for entry in table["methods"]:
+        points = [p["scores"] for p in entry["points"]]
+        assert entry["indicators"]["hypervolume"]["value"] == pytest.approx(hypervolume(points, z))
+
+
+def test_a_difference_is_the_paired_interval_of_the_bootstrap(pair):
+    table, stacked, _ = pair
+    z = table["reference_point"]["values"]
+    statistics = {
+        "hypervolume": lambda f: hypervolume(f[:, :2], z),
+        "inner_product": lambda f: inner_product(f[:, :2], GRID),
+    }
+    (only,) = table["pairs"]
+    for name, statistic in statistics.items():
+        expected = difference_interval(
+            stacked["strong"], stacked["weak"], statistic,
+            level=0.95, samples=100, seed=3, new_seeds=False, bias_corrected=True,
+        )  # fmt: skip
+        entry = only["verdicts"][name]
+        assert entry["difference"] == pytest.approx(expected.estimate)
+        assert entry["interval"] == pytest.approx([expected.low, expected.high])
+        assert entry["verdict"] == "A > B" and entry["p"] <= entry["p_holm"] <= 4 * entry["p"]
+    assert table["family"] == 4
+    assert only["by_reference_point"] == "A" and only["covers"] == THESE_POLICIES
+    assert "strong > weak" in only["said"]
+
+
+def test_prompts_are_paired_between_methods():
+    """Prompts differ much more than methods do: only a paired difference sees the small one."""
+    table, _ = compared(method("more", answers(0.5, seed=1)), method("less", answers(0.3, seed=2)))
+    one, two = (m["indicators"]["inner_product"]["interval"] for m in table["methods"])
+    assert one[0] < two[1]  # the intervals of the two overlap
+    assert table["pairs"][0]["verdicts"]["inner_product"]["verdict"] == "A > B"
+
+
+def test_a_method_against_a_copy_of_itself_is_undecided():
+    table, _ = compared(method("one", answers(0.5, seed=1)), method("copy", answers(0.5, seed=1)))
+    (only,) = table["pairs"]
+    for entry in (*only["verdicts"].values(), *only["at_matched_kl"].values()):
+        assert (entry["difference"], entry["p"], entry["verdict"]) == (0.0, 1.0, "undecided")
+    assert only["by_reference_point"] == "equal"
+
+
+def test_matched_kl_grants_every_preference_the_least_that_is_spent(pair):
+    table, _, _ = pair
+    assert table["kl_budget"]["values"] == pytest.approx([1.0, 1.0, 1.0])
+    strong, weak = table["methods"]
+    assert np.allclose([p["at_matched_kl"] for p in weak["points"]], [p["scores"] for p in weak["points"]])
+    base = np.array([strong["reference"]["scores"]] * 3)
+    expected = at_kl_budget([p["scores"] for p in strong["points"]], base, [8.0] * 3, [1.0] * 3)
+    assert np.allclose([p["at_matched_kl"] for p in strong["points"]], expected)
+    z = table["reference_point"]["values"]
+    assert strong["at_matched_kl"]["hypervolume"]["value"] == pytest.approx(hypervolume(expected, z))
+    # an eighth of a gain of 2.0 is less than the 0.4 of the weak method
+    assert table["pairs"][0]["at_matched_kl"]["inner_product"]["verdict"] == "B > A"
+
+
+def test_a_named_kl_budget_and_the_curve_over_budgets(pair):
+    table, _ = compared(*pair[2], kl_budget=4.0)
+    assert table["kl_budget"]["values"] == [4.0, 4.0, 4.0]
+    assert table["kl_budgets"] == pytest.approx([0.0, 4.0, 8.0])
+    for entry in table["methods"]:
+        curve = entry["kl_curve"]["inner_product"]
+        assert curve[1] == pytest.approx(entry["at_matched_kl"]["inner_product"]["value"])
+        assert curve[0] == pytest.approx(np.mean(GRID @ np.array(entry["reference"]["scores"])))
+        assert curve[-1] == pytest.approx(entry["indicators"]["inner_product"]["value"])
+        low, high = np.array(entry["kl_curve"]["inner_product_interval"]).T
+        assert (low < curve).all() and (curve < high).all()
+
+
+def test_a_policy_that_is_not_steered_spends_no_kl_and_does_not_lower_the_budget(pair):
+    table, _ = compared(*pair[2], method("start", answers(0.0, seed=3, steered=False)))
+    assert table["kl_budget"]["values"] == pytest.approx([1.0, 1.0, 1.0])
+    start = table["methods"][2]
+    assert not start["steered"] and start["indicators"]["kl"]["value"] == 0
+    assert len({tuple(p["scores"]) for p in start["points"]}) == 1
+    assert {p["win_rate"] for p in start["points"]} == {0.5}
+    assert start["indicators"]["kendall_tau"]["value"] == [0, 0]
+    assert [p["verdicts"]["inner_product"]["verdict"] for p in table["pairs"]] == ["A > B"] * 3
+    assert table["family"] == 12
+
+
+def test_the_ranking_that_a_reference_point_can_flip_is_said_to_depend_on_it():
+    """One balanced set against one of extremes, as in the docstring of ``reference_sweep``."""
+
+    def at(points: np.ndarray, name: str) -> Method:
+        base = answers(0.0, noise=0.01)
+        texts = base.texts.copy()
+        for p, x, n in np.ndindex(*texts.shape):
+            jitter = 1e-3 * np.sin(7 * x + n)
+            a, b = (points[p - 1] if p else np.array([-0.5, -0.5])) + jitter * (10 if not p else 1)
+            texts[p, x, n] = f"p{x} {float(a)!r} {float(b)!r}"
+        return method(name, Answers(**{**vars(base), "texts": texts, "run": name}))
+
+    center, ends = np.full((3, 2), 1.0), np.array([[0.2, 1.6], [0.2, 1.6], [1.6, 0.2]])
+    table, _ = compared(at(center, "center"), at(ends, "ends"), sweep_reach=1.0, sweep_steps=10)
+    assert table["pairs"][0]["by_reference_point"] == "depends on the reference point"
+    assert "center and ends" in table["warnings"][0] and "reference point" in table["warnings"][0]
+    assert table["sweep"]["distances"] == pytest.approx(np.linspace(0, 1, 11))
+    first, last = (table["sweep"]["reference_points"][i] for i in (0, -1))
+    for name, points in (("center", center), ("ends", ends)):
+        volumes = table["sweep"]["hypervolumes"][name]
+        unit = table["standardization"]
+        expected = [hypervolume((points - unit["mean"]) / unit["std"], z) for z in (first, last)]
+        assert [volumes[0], volumes[-1]] == pytest.approx(expected, rel=1e-3)  # but for the jitter
+
+
+def test_several_seeds_make_a_statement_about_new_ones():
+    seeds = [answers(gain, seed=number) for number, gain in enumerate((0.5, 2.5, 1.5))]
+    others = [answers(gain, seed=10 + number) for number, gain in enumerate((0.2, 0.3, 0.25))]
+    many, _ = compared(method("many", *seeds), method("others", *others), method("one", answers(0.2, seed=7)))
+    assert [m["covers"] for m in many["methods"]] == [NEW_SEEDS, NEW_SEEDS, THESE_POLICIES]
+    assert [p["covers"] for p in many["pairs"]] == [NEW_SEEDS, THESE_POLICIES, THESE_POLICIES]
+    fronts = np.array(many["methods"][0]["fronts_by_seed"])
+    assert fronts.shape == (3, 3, 2)
+    assert np.allclose(fronts.mean(0), [p["scores"] for p in many["methods"][0]["points"]])
+    alone, _ = compared(method("many", seeds[0]), method("others", others[0]))
+    width = [np.ptp(t["methods"][0]["indicators"]["inner_product"]["interval"]) for t in (many, alone)]
+    assert width[0] > 2 * width[1]  # seeds differ more than prompts do
+
+
+def test_the_exact_front_of_a_world_takes_the_unit_and_is_what_igd_measures(pair):
+    world = {"front": [[6.0, 15.0], [5.0, 16.0]], "best": [[5.0, 16.0]] * 3, "floor": [0.0, 0.0]}
+    table, _ = compared(*pair[2], world=world)
+    unit = table["standardization"]
+    assert np.allclose(table["world"]["front"], (np.array(world["front"]) - unit["mean"]) / unit["std"])
+    entry = table["methods"][0]["indicators"]["igd_plus"]
+    missing = np.maximum(
+        np.array(table["world"]["front"])[:, None] - [p["scores"] for p in table["methods"][0]["points"]], 0
+    )
+    assert entry["value"] == pytest.approx(np.linalg.norm(missing, axis=-1).min(1).mean())
+    assert "exact front" in entry["definition"]
+    assert "pooled front" in pair[0]["methods"][0]["indicators"]["igd_plus"]["definition"]
+
+
+def test_the_band_holds_the_front_and_is_ordered(pair):
+    for entry in pair[0]["methods"]:
+        z = pair[0]["reference_point"]["values"]
+        volumes = [hypervolume(surface, z) for surface in entry["band"]["surfaces"]]
+        assert volumes[0] > volumes[1] > volumes[2]  # attained by 2.5 %, 50 % and 97.5 % of resampled fronts
+        assert volumes[0] > entry["indicators"]["hypervolume"]["value"] > volumes[2]
+
+
+def test_an_objective_in_which_the_reference_never_varies_is_told():
+    base = answers(0.5, seed=1)
+    texts = base.texts.copy()
+    for place in np.ndindex(*texts.shape):
+        prompt, a, _ = texts[place].split()
+        texts[place] = f"{prompt} {a} {1.0 if place[0] == 0 else 3.0}"
+    table, _ = compared(method("one", Answers(**{**vars(base), "texts": texts})))
+    assert table["standardization"]["std"][1] == 1.0
+    assert any("alike in b" in warning for warning in table["warnings"])
+    assert table["pairs"] == [] and table["family"] == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"resamples": 0}, "evaluation.resamples=0: a comparison needs intervals"),
+        ({"margin": -0.1}, "evaluation.margin=-0.1: must be at least 0"),
+        ({"kl_budget": -1.0}, "evaluation.kl_budget=-1.0"),
+        ({"sweep_reach": 0.0}, "evaluation.sweep_reach=0.0: must be above 0"),
+        ({"sweep_steps": 0}, "evaluation.sweep_steps=0"),
+        ({"level": 1.0}, "evaluation.level=1.0"),
+    ],
+)
+def test_settings_without_meaning_are_refused(wrong, said):
+    with pytest.raises(InputError, match=said):
+        Compare(**(SETTINGS | wrong))
+
+
+def test_too_few_prompts_are_refused():
+    base = answers(0.5)
+    few = Answers(
+        run="few", steered=True, prompts=base.prompts[:7],
+        texts=base.texts[:, :7], kl=base.kl[:, :7], tokens=base.tokens[:, :7], valid=None,
+    )  # fmt: skip
+    with pytest.raises(InputError, match="7 prompts are too few.*evaluation.prompts=8 or more"):
+        compared(method("few", few))
+
+
+# --- cells and files -------------------------------------------------------------------------------------------------
+
+
+def test_cells_stand_where_their_columns_say():
+    judged = judge_answers(answers(0.5, seed=1), judge)
+    unit, columns = Unit.of([judged]), Columns(2)
+    found = cells(judged, unit, GRID)
+    assert found.shape == (3, X, columns.worst + 1)
+    assert np.allclose(found[..., columns.scores], unit(judged.scores[1:]).mean(2))
+    assert np.allclose(found[..., columns.reference], unit(judged.scores[0]).mean(1))
+    assert np.allclose(found[..., columns.kl], 2.0)
+    assert np.allclose(unit.undone(unit(judged.scores)), judged.scores)
+
+
+def test_a_policy_that_is_not_steered_is_judged_once():
+    asked = []
+
+    def counting(prompts, responses):
+        asked.append(len(responses))
+        return judge(prompts, responses)
+
+    judged = judge_answers(answers(0.0, steered=False), counting)
+    assert asked == [X * N]
+    assert judged.scores.shape == (4, X, N, 2) and np.array_equal(judged.scores[0], judged.scores[3])
+
+
+def stored(folder: Path, one: Answers) -> Path:
+    """As the evaluation of a run writes it."""
+    rows = []
+    for place, preference in enumerate([None, *GRID.tolist()]):
+        if place and not one.steered:
+            break
+        for x, prompt in enumerate(one.prompts):
+            for n in range(N):
+                row = {"preference": preference, "prompt": prompt, "response": one.texts[place, x, n], "sample": n}
+                rows.append(row | {key: float(vars(one)[key][place, x, n]) for key in ("kl", "tokens", "valid")})
+    write_lines(folder / "samples.jsonl", rows)
+    write_json(folder / "front.json", {"run": one.run, "steered": one.steered, "samples_per_prompt": N})
+    return folder
+
+
+@pytest.mark.parametrize("steered", [True, False])
+def test_answers_come_back_from_the_tables_of_a_run(tmp_path, steered):
+    before = answers(0.5, steered=steered)
+    after = read_answers(stored(tmp_path, before), GRID)
+    assert (after.run, after.steered, after.prompts) == (before.run, steered, before.prompts)
+    assert (after.texts == before.texts).all()
+    for key in ("kl", "tokens", "valid"):
+        assert np.array_equal(vars(after)[key], vars(before)[key])
+
+
+def test_answers_that_are_missing_are_noticed(tmp_path):
+    stored(tmp_path, answers(0.5))
+    rows = read_lines(tmp_path / "samples.jsonl")
+    write_lines(tmp_path / "samples.jsonl", rows[:-1])
+    with pytest.raises(InputError, match="samples.jsonl lacks answers"):
+        read_answers(tmp_path, GRID)
+    write_lines(tmp_path / "samples.jsonl", [*rows[:-1], rows[-1] | {"preference": [0.3, 0.7]}])
+    with pytest.raises(InputError, match="does not fit front.json"):
+        read_answers(tmp_path, GRID)
+
+
+def test_the_flat_tables_say_what_the_json_says(tmp_path, pair):
+    table, stacked, methods = pair
+    head = {"objectives": ["a", "b"], "prompts": X, "samples_per_prompt": N}
+    write_tables(tmp_path / "tables", head | table, methods, stacked, shown=2)
+    files = {path.name: path for path in (tmp_path / "tables").iterdir()}
+    assert set(files) == {"compare.json", "points.csv", "indicators.csv", "pairs.csv", "scores.csv", "answers.jsonl"}
+    names = ("points", "indicators", "pairs", "scores")
+    flat = {name: list(csv.DictReader(files[f"{name}.csv"].open())) for name in names}
+    assert read_json(files["compare.json"])["pairs"][0]["said"] == table["pairs"][0]["said"]
+    assert [float(row["scores_a"]) for row in flat["points"]] == [
+        p["scores"][0] for m in table["methods"] for p in m["points"]
+    ]
+    volume = next(row for row in flat["indicators"] if row["method"] == "weak" and row["indicator"] == "hypervolume")
+    assert float(volume["value"]) == table["methods"][1]["indicators"]["hypervolume"]["value"]
+    assert volume["definition"] and volume["reference_point"] and (volume["seeds"], volume["prompts"]) == ("1", str(X))
+    assert [row["verdict"] for row in flat["pairs"]] == ["A > B", "A > B", "B > A", "B > A"]
+    # the means of the finest table are the points
+    assert len(flat["scores"]) == 2 * 3 * X
+    rows = [row for row in flat["scores"] if row["method"] == "strong" and row["weight_a"] == "1.0"]
+    assert np.mean([float(row["score_b"]) for row in rows]) == pytest.approx(
+        table["methods"][0]["points"][2]["scores"][1]
+    )
+    shown = read_lines(files["answers.jsonl"])
+    assert {row["prompt"] for row in shown} == {"p0", "p6"}
+    assert {row["method"] for row in shown} == {
+        "strong",
+        "weak",
+        "reference policy of strong",
+        "reference policy of weak",
+    }
+    for row in shown:
+        prompt, a, b = row["response"].split()
+        unit = table["standardization"]
+        assert prompt == row["prompt"]
+        assert row["scores"] == pytest.approx((np.array([float(a), float(b)]) - unit["mean"]) / unit["std"])
