@@ -1,6 +1,7 @@
 """How often intervals of front indicators hold the truth, in simulated studies where the truth is known.
 
     python benchmarks/interval_coverage.py studies=2000 samples=400 out=coverage.json
+    python benchmarks/interval_coverage.py studies=2000 samples=200 parts=matched
 
 A score is truth + prompt (shared by preferences and runs; its level and its slope along the preference) + prompt of the
 run + seed (level, slope, and one per preference) + noise per seed, preference and prompt.  Two runs with 11 preferences
@@ -9,6 +10,11 @@ of new seeds.  Prints the share of studies whose 95 % interval holds the truth, 
 ``mora.functional.bootstrap`` beside the usual ones (nested resampling of prompts and seeds); the same for indicators of
 steering, with and without correction of the bias; then how often at least one of five methods that equal the baseline
 is called different, before and after Holm's correction.  Takes five to ten minutes.
+
+Last (``parts`` names some of fronts, steering, families, matched) hypervolume and inner product at matched KL, as
+``evaluation=compare`` computes them: each preference is granted the least mean KL of the two runs.  KL is skewed over
+prompts, partly shared by runs, and grows with the gain; a run is worth 0 before training.  Budget and reference point
+are held fixed, so the truth of a study is the statistic of the true mean cells at the budget and point of that study.
 """
 
 from __future__ import annotations
@@ -24,13 +30,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from mora.evaluation.judged import Columns
+from mora.evaluation.statistics import Fixed, at_budget
+from mora.evaluation.study import Study
 from mora.functional.bootstrap import bootstrap, interval_of
+from mora.functional.comparison import at_kl_budget, pooled_reference_point
 from mora.functional.pareto import default_grid, hypervolume
 from mora.functional.stats import holm, p_value, verdict
 from mora.functional.steering import expected_utility, inner_product, kendall_tau, steering_regret
 
 Floats = NDArray[np.float64]
 Statistics = Callable[[Floats], Floats]  # of many fronts (..., P, 2)
+Named = dict[str, Statistics]
 
 LEVEL = 0.95
 GRID = default_grid(2)[::-1]  # weights of objective 0 fall from 1 to 0
@@ -40,6 +51,12 @@ PROMPT, SLOPE, RUN = 0.8, 0.4, 0.3  # standard deviations over prompts
 SEED = (0.05, 0.05, 0.03)  # over seeds: level, slope, single preference
 METHODS = ("percentile", "basic", "BCa", "mora")
 STEERING_METHODS = ("percentile", "BCa", "mora", "mora, bias kept")
+MATCHED_METHODS = ("percentile", "mora", "mora, bias kept")
+PARTS = "fronts,steering,families,matched"
+SPREAD = 0.7 + 0.6 * np.abs(GRID[:, 0] - GRID[:, 1])
+SPREAD /= SPREAD.mean()  # KL along the front: more at its ends
+DEARER = 0.3  # share of the gain that grows with the KL of a prompt
+LUCK = 0.1  # standard deviation over seeds of the KL, as a share of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +69,7 @@ class World:
     skewed: bool = False
     sizes: tuple[int, int] = (16, 64)  # numbers of prompts
     seeds: tuple[float, float, float] = SEED
+    kl: tuple[float, float] | None = None  # mean nats of the runs
 
 
 WORLDS = {
@@ -65,11 +83,16 @@ WORLDS = {
         fronts=(np.full_like(ARC, 0.7), 0.8 * ARC), noise=0.3, prompts=0.0, seeds=(0.0, 0.0, 0.0)
     ),
 }
+MATCHED = {
+    "KL apart: 2.4 and 1.8 nats": World(fronts=(ARC, 0.93 * ARC), noise=0.2, kl=(2.4, 1.8)),
+    "KL even: 2.0 nats each": World(fronts=(ARC, 0.93 * ARC), noise=0.2, kl=(2.0, 2.0)),
+}
+ALL = WORLDS | MATCHED
 
 
-def areas(fronts: Floats) -> Floats:
+def areas(fronts: Floats, reference: Floats = REFERENCE) -> Floats:
     """Hypervolume of many fronts (..., P, 2) at once; ``check`` holds this and the next against those shipped."""
-    above = np.maximum(fronts - REFERENCE, 0.0)
+    above = np.maximum(fronts - reference, 0.0)
     order = np.argsort(-above[..., 0], axis=-1)
     first, second = (np.take_along_axis(above[..., j], order, axis=-1) for j in (0, 1))
     widths = first - np.concatenate([first[..., 1:], np.zeros_like(first[..., :1])], axis=-1)
@@ -123,7 +146,48 @@ def study(world: World, seeds: int, prompts: int, generator: np.random.Generator
         noise = world.noise * generator.normal(size=(seeds, len(GRID), prompts, 2))
         scores.append(policies + shared + own + noise)
         truths.append(policies[0, :, 0] if seeds == 1 else front)
-    return scores, truths
+    return (scores, truths) if world.kl is None else spending(world, scores, truths, PROMPT * levels, generator)
+
+
+def spending(
+    world: World, scores: list[Floats], truths: list[Floats], levels: Floats, generator: np.random.Generator
+) -> tuple[list[Floats], list[Floats]]:
+    """Cells (S, P, X, 7) in the order of ``Columns(2)``, without wins, and their true means (P, 7)."""
+    seeds, points, prompts, _ = scores[0].shape
+    shared, nothing = generator.exponential(size=prompts), np.zeros((points, 4))
+    cells, means = [], []
+    for run, front, truth, nats in zip(scores, world.fronts, truths, world.kl, strict=True):
+        single, luck = generator.exponential(size=(seeds, points, prompts)), LUCK * generator.normal(size=(seeds, 1, 1))
+        share = (1 + luck * (seeds > 1)) * (0.5 * shared + 0.3 * generator.exponential(size=prompts) + 0.2 * single)
+        gained = run + DEARER * front[:, None] * (share - 1)[..., None]
+        base = levels + world.noise * generator.normal(size=(seeds, 1, prompts, 2))
+        base, kl = np.broadcast_to(base, run.shape), nats * SPREAD[:, None] * share
+        cells.append(np.concatenate([gained, base, np.zeros_like(run), kl[..., None]], axis=-1))
+        means.append(np.concatenate([truth, nothing, nats * SPREAD[:, None]], axis=-1))
+    return cells, means
+
+
+def held(cells: list[Floats]) -> Fixed:
+    """What ``Compare`` computes from the runs of a study and then holds fixed."""
+    means, columns = [run.mean((0, 2)) for run in cells], Columns(2)
+    fronts = [mean[:, columns.scores] for mean in means]
+    z = pooled_reference_point([*fronts, *(mean[:, columns.reference] for mean in means)], margin=0.1)
+    budget = np.min([mean[:, columns.kl] for mean in means], axis=0)
+    return Fixed(columns=columns, grid=GRID, z=z, pooled=np.concatenate(fronts), front=None, budget=budget)
+
+
+def at_matched_kl(cells: list[Floats]) -> Named:
+    """Of many cells (..., P, 7) at once; ``check_matched`` holds them against those shipped."""
+    fixed, columns = held(cells), Columns(2)
+
+    def points(many: Floats) -> Floats:
+        scores, reference, kl = (many[..., place] for place in (columns.scores, columns.reference, columns.kl))
+        return at_kl_budget(scores, reference, kl, fixed.budget)
+
+    return {
+        "hypervolume": lambda many: areas(points(many), fixed.z),
+        "inner product": lambda many: utilities(points(many)),
+    }
 
 
 def nested(scores: list[Floats], samples: int, generator: np.random.Generator) -> tuple[list[Floats], list[Floats]]:
@@ -157,26 +221,26 @@ def usual(estimate: float, draws: Floats, without: Floats) -> dict[str, tuple[fl
 
 
 def coverage(
-    name: str, seeds: int, prompts: int, studies: int, samples: int, statistics: dict[str, Statistics]
+    name: str, seeds: int, prompts: int, studies: int, samples: int, statistics: Callable[[list[Floats]], Named]
 ) -> dict[str, dict[str, list[float]]]:
     """Per statistic and method: share of studies that hold the truth, that lie above it, and the mean width."""
     found: dict[str, dict[str, list[tuple[bool, bool, float]]]] = {}
     for number in range(studies):
-        generator = np.random.default_rng([number, seeds, prompts, list(WORLDS).index(name)])
-        scores, truths = study(WORLDS[name], seeds, prompts, generator)
+        generator = np.random.default_rng([number, seeds, prompts, list(ALL).index(name)])
+        scores, truths = study(ALL[name], seeds, prompts, generator)
         replicates = bootstrap(scores, samples=samples, seed=number, new_seeds=seeds > 1)
         fronts, without = nested(scores, samples, generator)
-        for indicator, statistic in statistics.items():
+        for indicator, statistic in statistics(scores).items():
             values = [run.mapped(statistic) for run in replicates]
             draws, lacking = [statistic(front) for front in fronts], [statistic(front) for front in without]
             truth = [float(statistic(front)) for front in truths]
-            for label, count in ((indicator, 1), (f"{indicator}, A - B", 2)):
-                ours = interval_of(values[:count], level=LEVEL, bias_corrected=True)
-                ends = usual(ours.estimate, _signed(draws[:count]), _signed(lacking[:count]))
+            for label, which in _asked(indicator, ALL[name]):
+                ours = interval_of(values[which], level=LEVEL, bias_corrected=True)
+                ends = usual(ours.estimate, _signed(draws[which]), _signed(lacking[which]))
                 ends["mora"] = (ours.low, ours.high)
-                kept = interval_of(values[:count], level=LEVEL, bias_corrected=False)
+                kept = interval_of(values[which], level=LEVEL, bias_corrected=False)
                 ends["mora, bias kept"] = (kept.low, kept.high)
-                target = float(_signed(truth[:count]))
+                target = float(_signed(truth[which]))
                 for method, (low, high) in ends.items():
                     row = (low <= target <= high, low > target, high - low)
                     found.setdefault(label, {}).setdefault(method, []).append(row)
@@ -184,6 +248,11 @@ def coverage(
         label: {method: np.mean(rows, axis=0).tolist() for method, rows in methods.items()}
         for label, methods in found.items()
     }
+
+
+def _asked(indicator: str, world: World) -> list[tuple[str, slice]]:
+    second = [] if world.kl is None else [(f"{indicator}, B", slice(1, 2))]
+    return [(indicator, slice(0, 1)), *second, (f"{indicator}, A - B", slice(0, 2))]
 
 
 def _signed(values: list) -> Floats:
@@ -212,8 +281,20 @@ def check(fronts: Floats) -> None:
         assert np.allclose(statistic(fronts), [SHIPPED[name](front) for front in fronts], rtol=1e-12, atol=1e-12), name
 
 
+def check_matched(cells: list[Floats]) -> None:
+    """Intervals at matched KL, of a run and of a difference, equal those of the shipped study and statistics."""
+    fixed, ours = held(cells), at_matched_kl(cells)
+    theirs = Study(cells, level=LEVEL, resamples=20, seed=0)
+    replicates = bootstrap(cells, samples=20, seed=0, new_seeds=len(cells[0]) > 1)
+    for name, (statistic, _) in at_budget(fixed, fixed.budget).items():
+        values = [run.mapped(ours[name.replace("_", " ")]) for run in replicates]
+        for found, count in ((theirs.interval(0, name, statistic), 1), (theirs.difference(0, 1, name, statistic), 2)):
+            expected = interval_of(values[:count], level=LEVEL, bias_corrected=True)
+            assert np.allclose([found.low, found.high], [expected.low, expected.high], rtol=1e-9), name
+
+
 def table(
-    statistics: dict[str, Statistics], worlds: list[str], methods: tuple[str, ...], studies: int, samples: int
+    statistics: Callable[[list[Floats]], Named], worlds: list[str], methods: tuple[str, ...], studies: int, samples: int
 ) -> dict:
     """Coverage in each world, with one and three seeds and few and more prompts, printed as it comes."""
     print("\n| world | seeds | prompts | statistic | " + " | ".join(methods) + " | width, mora / percentile |")
@@ -221,7 +302,7 @@ def table(
     report = {}
     for name in worlds:
         for seeds in (1, 3):
-            for prompts in WORLDS[name].sizes:
+            for prompts in ALL[name].sizes:
                 found = coverage(name, seeds, prompts, studies, samples, statistics)
                 report[f"{name}; {seeds}; {prompts}"] = found
                 for label, cells in found.items():
@@ -236,16 +317,31 @@ def main() -> None:
     """Simulate and print."""
     named = dict(argument.split("=", 1) for argument in sys.argv[1:])
     studies, samples = int(named.get("studies", "2000")), int(named.get("samples", "400"))
-    begin, worlds = time.monotonic(), list(WORLDS)
+    begin, worlds, parts, report = time.monotonic(), list(WORLDS), named.get("parts", PARTS).split(","), {}
     first, _ = study(WORLDS[worlds[0]], 1, 16, np.random.default_rng(0))
     check(bootstrap(first, samples=20, seed=0, new_seeds=False)[0].resampled)
     bound = 3 * np.sqrt(LEVEL * (1 - LEVEL) / studies)
     print(f"{studies} studies; {LEVEL:.0%} +- three Monte Carlo errors is {LEVEL - bound:.1%} to {LEVEL + bound:.1%}")
-    report = table(STATISTICS, worlds, METHODS, studies, samples)
-    report |= {
-        f"steering; {key}": v for key, v in table(STEERING, worlds[:1], STEERING_METHODS, studies, samples).items()
-    }
+    if "fronts" in parts:
+        report |= table(lambda _: STATISTICS, worlds, METHODS, studies, samples)
+    if "steering" in parts:
+        found = table(lambda _: STEERING, worlds[:1], STEERING_METHODS, studies, samples)
+        report |= {f"steering; {key}": value for key, value in found.items()}
+    if "families" in parts:
+        report |= all_families(studies, samples)
+    if "matched" in parts:
+        for seeds in (1, 3):
+            check_matched(study(MATCHED["KL even: 2.0 nats each"], seeds, 16, np.random.default_rng(0))[0])
+        report |= table(at_matched_kl, list(MATCHED), MATCHED_METHODS, studies, samples)
+    print(f"\n{(time.monotonic() - begin) / 60:.1f} minutes")
+    if "out" in named:
+        Path(named["out"]).write_text(json.dumps(report, indent=2) + "\n")
+
+
+def all_families(studies: int, samples: int) -> dict[str, list[float]]:
+    """``families`` in three kinds of studies, printed as they come."""
     print("\n| five methods equal the baseline | prompts | any called, alone | any called, Holm |\n|" + " --- |" * 4)
+    report = {}
     for label, seeds, noise, new in (
         ("1 seed, policies equal", 1, False, False),
         ("3 seeds, new seeds", 3, True, True),
@@ -255,9 +351,7 @@ def main() -> None:
             alone, corrected = families(seeds, prompts, studies, samples, seed_noise=noise, new_seeds=new)
             report[f"family; {label}; {prompts}"] = [alone, corrected]
             print(f"| {label} | {prompts} | {alone:.1%} | {corrected:.1%} |", flush=True)
-    print(f"\n{(time.monotonic() - begin) / 60:.1f} minutes")
-    if "out" in named:
-        Path(named["out"]).write_text(json.dumps(report, indent=2) + "\n")
+    return report
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from mora.runtime.folder import IDENTITY, RunFolder
 from mora.settings.compose import compose
 from mora.settings.identity import canonical_json, difference, plain, to_yaml
 from mora.settings.methods import differing, labels, same_but_for_seed
-from mora.stages import GOLD, PRODUCT
+from mora.stages import GOLD, PRODUCT, short_name
 
 Floats = NDArray[np.float64]
 
@@ -42,6 +42,12 @@ class Opened:
 
     folder: RunFolder
     config: dict[str, Any]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The sections of the configuration that training read."""
+        read = {*self.folder.identity, "runtime", *(["start"] if "upstream" in self.folder.identity else [])}
+        return {key: section for key, section in self.config.items() if key in read}
 
     @property
     def trainer(self) -> str | None:
@@ -103,10 +109,10 @@ def _folder(
         "protocol": protocol,
         "judge": judge,
     }
-    dataset = str(groups[next(iter(groups))][0].config["dataset"]["_target_"]).split(".")[-2]
+    first = groups[next(iter(groups))][0]
     return RunFolder.open(
         Path(cfg.paths.runs),
-        f"compare-{dataset}",
+        f"compare-{short_name(first.config['dataset'])}",
         identity,
         config=to_yaml(cfg),
         overrides=to_yaml({"command": "python -m mora.evaluate", "overrides": list(overrides)}),
@@ -126,8 +132,8 @@ def _open(runs: Any, root: str) -> dict[str, list[Opened]]:
         opened = [_opened(str(run), root) for run in runs]
         groups: dict[str, list[Opened]] = {}
         for run in opened:
-            groups.setdefault(canonical_json(same_but_for_seed(run.config)), []).append(run)
-        names = labels([group[0].config for group in groups.values()])
+            groups.setdefault(canonical_json(same_but_for_seed(run.settings)), []).append(run)
+        names = labels([group[0].settings for group in groups.values()])
         found = dict(zip(names, groups.values(), strict=True))
     ids = [run.folder.id for group in found.values() for run in group]
     twice = sorted({run for run in ids if ids.count(run) > 1})
@@ -210,7 +216,7 @@ def _answers(run: Opened, corpus: Corpus, evaluator: Compare, folder: RunFolder,
 
 
 def _facts(groups: Mapping[str, Sequence[Opened]], judge: str) -> list[dict[str, Any]]:
-    settings = differing([group[0].config for group in groups.values()])
+    settings = differing([group[0].settings for group in groups.values()])
     found = []
     for group, own in zip(groups.values(), settings, strict=True):
         first = group[0]
@@ -263,10 +269,12 @@ def _warnings(groups: Mapping[str, Sequence[Opened]], judge: str, corpus: Corpus
         )
     trained = [label for label, group in groups.items() if any(run.trainer == judge for run in group)]
     if trained:
-        found.append(
-            f"The judge {judge} trained {', '.join(trained)}: its scores may overstate what was gained. Prefer a judge "
-            "that training never saw."
+        meaning = (
+            "true scores, but no test of what a learned reward would have done."
+            if judge == "gold"
+            else "its scores may overstate what was gained. Prefer a judge that training never saw."
         )
+        found.append(f"The judge {judge} trained {', '.join(trained)}: {meaning}")
     single = [label for label, group in groups.items() if len(group) == 1]
     if single:
         found.append(

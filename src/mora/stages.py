@@ -47,9 +47,9 @@ class Stage:
     @property
     def slug(self) -> str:
         """Readable part of the run's name."""
-        names = [self.algo, self.config["model"]["name"], _module(self.config["dataset"])]
+        names = [self.algo, self.config["model"]["name"], short_name(self.config["dataset"])]
         if "reward" in self.identity:
-            names.append(_module(self.config["reward"]))
+            names.append(short_name(self.config["reward"]))
         return "-".join(names)
 
     @property
@@ -198,7 +198,8 @@ def _content_of_data(path: str) -> str:
     return digest.hexdigest()
 
 
-def _module(section: Mapping[str, Any]) -> str:
+def short_name(section: Mapping[str, Any]) -> str:
+    """What a section of the configuration is called in the names of runs."""
     name = section.get("name")
     return str(name) if isinstance(name, str) else str(section["_target_"]).split(".")[-2]
 

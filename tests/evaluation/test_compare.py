@@ -17,7 +17,7 @@ from mora.evaluation.judged import Answers, Columns, Judged, Unit, cells, judge_
 from mora.evaluation.methods import Method
 from mora.evaluation.study import NEW_SEEDS, THESE_POLICIES
 from mora.files import read_json, read_lines, write_json, write_lines
-from mora.functional.bootstrap import difference_interval
+from mora.functional.bootstrap import difference_interval, interval
 from mora.functional.comparison import at_kl_budget
 from mora.functional.pareto import hypervolume
 from mora.functional.steering import inner_product
@@ -335,6 +335,20 @@ def test_cells_stand_where_their_columns_say():
     assert np.allclose(found[..., columns.reference], unit(judged.scores[0]).mean(1))
     assert np.allclose(found[..., columns.kl], 2.0)
     assert np.allclose(unit.undone(unit(judged.scores)), judged.scores)
+
+
+def test_margins_are_half_the_intervals_of_the_means(pair):
+    table, stacked, _ = pair
+    point = table["methods"][0]["points"][1]
+    asked = {"level": 0.95, "samples": 100, "seed": 3, "new_seeds": False, "bias_corrected": False}
+    for found, statistic in (
+        (point["margins"][1], lambda f: f[1, 1]),
+        (point["kl_margin"], lambda f: f[1, Columns(2).kl]),
+        (point["utility_margin"], lambda f: f[1, :2] @ GRID[1]),
+        (point["win_rate_margin"], lambda f: f[1, Columns(2).win]),
+    ):
+        expected = interval(stacked["strong"], statistic, **asked)
+        assert found == pytest.approx((expected.high - expected.low) / 2, abs=1e-12)
 
 
 def test_a_policy_that_is_not_steered_is_judged_once():

@@ -90,7 +90,7 @@ class Compare(Front):
                 "values": fixed.z.tolist(),
                 "unscaled": unit.undone(fixed.z).tolist(),
                 "margin": self.margin,
-                "rule": f"the worst mean score of any method or reference policy, less {self.margin:.0%} of the range",
+                "rule": f"worst mean score of any method or reference policy, less {100 * self.margin:g} % of range",
             },
             "kl_budget": {"values": fixed.budget.tolist(), "rule": self._budget_rule()},
             "kl_budgets": budgets,
@@ -136,9 +136,7 @@ class Compare(Front):
             if self.kl_budget is None
             else f"{self.kl_budget:g} nats at every preference"
         )
-        return (
-            f"{granted}; a method that spends more gives answers of its reference policy in between until it does not"
-        )
+        return f"{granted}; what spends more is mixed with its reference policy down to that"
 
     def _budgets(self, study: Study, columns: Columns) -> list[float]:
         most = max(float(study.means(i)[:, columns.kl].max()) for i in range(len(study.seeds)))

@@ -23,6 +23,7 @@ SPENT_TITLES = {
     "seconds": "seconds",
 }
 NOT_RECORDED = '<span class="undecided">not recorded</span>'
+TITLES = {"kl": "KL", "igd_plus": "IGD+", "spacing_schott": "spacing (Schott)", "kendall_tau": "Kendall's tau"}
 
 
 def figures(anchor: str, title: str, plates: Sequence[Plate]) -> str:
@@ -112,7 +113,9 @@ def _indicator_rows(
         found = [each.get(name) for each in entries]
         known = [entry for entry in found if entry is not None]
         definition = next((entry["definition"] for entry in known), "")
-        title = text(name.replace("_", " ") + suffix) + (f"<small>{text(definition)}</small>" if definition else "")
+        title = text(TITLES.get(name, name.replace("_", " ")) + suffix) + (
+            f"<small>{text(definition)}</small>" if definition else ""
+        )
         digits = decimals(np.concatenate([np.atleast_1d(entry["value"]) for entry in known]))
         rows.append([title, *[_value(entry, comparison, digits) for entry in found]])
     return rows
