@@ -12,9 +12,10 @@ steering, with and without correction of the bias; then how often at least one o
 is called different, before and after Holm's correction.  Takes five to ten minutes.
 
 Last (``parts`` names some of fronts, steering, families, matched) hypervolume and inner product at matched KL, as
-``evaluation=compare`` computes them: each preference is granted the least mean KL of the two runs.  KL is skewed over
-prompts, partly shared by runs, and grows with the gain; a run is worth 0 before training.  Budget and reference point
-are held fixed, so the truth of a study is the statistic of the true mean cells at the budget and point of that study.
+``evaluation=compare`` computes them: each preference is granted two standard errors less than the least mean KL of the
+two runs, or ``budget`` nats.
+KL is skewed over prompts, partly shared by runs, and grows with the gain; a run is worth 0 before training.  Budget and
+reference point are held fixed: the truth of a study is the statistic of the true mean cells at its budget and point.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from mora.evaluation.judged import Columns
-from mora.evaluation.statistics import Fixed, at_budget
+from mora.evaluation.statistics import Fixed, at_budget, granted_kl
 from mora.evaluation.study import Study
 from mora.functional.bootstrap import bootstrap, interval_of
 from mora.functional.comparison import at_kl_budget, pooled_reference_point
@@ -43,6 +44,7 @@ Floats = NDArray[np.float64]
 Statistics = Callable[[Floats], Floats]  # of many fronts (..., P, 2)
 Named = dict[str, Statistics]
 
+ERRORS_BELOW = 2.0  # standard errors, the default of evaluation.kl_errors_below
 LEVEL = 0.95
 GRID = default_grid(2)[::-1]  # weights of objective 0 fall from 1 to 0
 REFERENCE = np.array([-0.5, -0.5])
@@ -167,18 +169,21 @@ def spending(
     return cells, means
 
 
-def held(cells: list[Floats]) -> Fixed:
-    """What ``Compare`` computes from the runs of a study and then holds fixed."""
+def held(cells: list[Floats], nats: float | None) -> Fixed:
+    """What ``Compare`` computes from the runs of a study and then holds fixed; ``nats`` is its ``kl_budget``."""
     means, columns = [run.mean((0, 2)) for run in cells], Columns(2)
     fronts = [mean[:, columns.scores] for mean in means]
     z = pooled_reference_point([*fronts, *(mean[:, columns.reference] for mean in means)], margin=0.1)
-    budget = np.min([mean[:, columns.kl] for mean in means], axis=0)
+    drawn = bootstrap([run[..., columns.kl, None] for run in cells], samples=100, seed=0, new_seeds=len(cells[0]) > 1)
+    errors = [run.resampled[..., 0].std(0, ddof=1) for run in drawn]
+    least = granted_kl([mean[:, columns.kl] for mean in means], errors, errors_below=ERRORS_BELOW)
+    budget = least if nats is None else np.full(len(GRID), nats)
     return Fixed(columns=columns, grid=GRID, z=z, pooled=np.concatenate(fronts), front=None, budget=budget)
 
 
-def at_matched_kl(cells: list[Floats]) -> Named:
+def at_matched_kl(cells: list[Floats], nats: float | None) -> Named:
     """Of many cells (..., P, 7) at once; ``check_matched`` holds them against those shipped."""
-    fixed, columns = held(cells), Columns(2)
+    fixed, columns = held(cells, nats), Columns(2)
 
     def points(many: Floats) -> Floats:
         scores, reference, kl = (many[..., place] for place in (columns.scores, columns.reference, columns.kl))
@@ -283,7 +288,7 @@ def check(fronts: Floats) -> None:
 
 def check_matched(cells: list[Floats]) -> None:
     """Intervals at matched KL, of a run and of a difference, equal those of the shipped study and statistics."""
-    fixed, ours = held(cells), at_matched_kl(cells)
+    fixed, ours = held(cells, None), at_matched_kl(cells, None)
     theirs = Study(cells, level=LEVEL, resamples=20, seed=0)
     replicates = bootstrap(cells, samples=20, seed=0, new_seeds=len(cells[0]) > 1)
     for name, (statistic, _) in at_budget(fixed, fixed.budget).items():
@@ -332,7 +337,8 @@ def main() -> None:
     if "matched" in parts:
         for seeds in (1, 3):
             check_matched(study(MATCHED["KL even: 2.0 nats each"], seeds, 16, np.random.default_rng(0))[0])
-        report |= table(at_matched_kl, list(MATCHED), MATCHED_METHODS, studies, samples)
+        nats = float(named["budget"]) if "budget" in named else None
+        report |= table(lambda cells: at_matched_kl(cells, nats), list(MATCHED), MATCHED_METHODS, studies, samples)
     print(f"\n{(time.monotonic() - begin) / 60:.1f} minutes")
     if "out" in named:
         Path(named["out"]).write_text(json.dumps(report, indent=2) + "\n")

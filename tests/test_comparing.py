@@ -12,6 +12,7 @@ from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
 
 import mora
+from mora import comparing
 from mora.errors import InputError
 from mora.evaluate import evaluate
 from mora.files import read_json, read_lines, write_json, write_text
@@ -134,6 +135,28 @@ def test_a_learned_judge_that_trained_the_policies_is_warned_about(runs, compare
     assert any(f"The judge {runs.reward} trained panacea unit=row, panacea unit=batch" in w for w in table["warnings"])
     gold = read_json(compared / "tables" / "compare.json")
     assert table["methods"][0]["points"][0]["scores"] != gold["methods"][0]["points"][0]["scores"]
+
+
+def test_a_judge_that_trained_one_seed_is_told(tmp_path):
+    def opened(name: str, trainer: str) -> comparing.Opened:
+        config = {
+            "model": {"name": "tiny", "smoke": False},
+            "reward": {"_target_": "learned"},
+            "dataset": {},
+            "seed": 0,
+        }
+        folder = SimpleNamespace(id=name, path=tmp_path / name, identity={"upstream": {"reward": trainer}})
+        return comparing.Opened(folder=folder, config=config)
+
+    groups = {
+        "mixed": [opened("a", "reward-1"), opened("b", "reward-2")],
+        "other": [opened("c", "reward-2"), opened("d", "reward-2")],
+    }
+    corpus = SimpleNamespace(prompts={"train": [], "test": []})
+    (told,) = comparing._warnings(groups, "reward-1", corpus)
+    assert told.startswith("The judge reward-1 trained mixed: ")
+    assert "trained mixed, other" in comparing._warnings(groups, "reward-2", corpus)[0]
+    assert comparing._warnings(groups, "reward-3", corpus) == []
 
 
 def test_the_page_is_drawn_from_the_tables_alone(compared, tmp_path, capsys):

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM
 import mora
 from mora.errors import InputError
 from mora.files import read_json, read_lines, write_json, write_lines
+from mora.settings.tree import conf_dir
 from mora.stages import Stage, describe, plan
 from tests.chain import ask, last
 
@@ -221,6 +222,20 @@ def test_a_model_that_needs_no_fine_tuning_starts_from_itself(policy):
 def test_random_weights_are_no_policy():
     with pytest.raises(InputError, match="random weights"):
         planned("model.needs_sft=false")
+
+
+@pytest.mark.parametrize("reward", sorted(path.stem for path in (conf_dir() / "reward").glob("*.yaml")))
+def test_every_reward_kind_goes_with_the_mean(reward):
+    from mora.running import _refuse_without_meaning
+
+    _refuse_without_meaning(planned(f"reward={reward}")[-1])
+
+
+def test_quantiles_without_tails_have_no_tail_risk():
+    from mora.running import _refuse_without_meaning
+
+    with pytest.raises(InputError, match="cvar"):
+        _refuse_without_meaning(planned("reward=hk9", "risk=cvar")[-1])
 
 
 def test_a_plan_in_words(tmp_path):

@@ -1,26 +1,37 @@
-"""``python -m mora.export``: the policy at one preference as a LoRA adapter or a merged model."""
+"""``python -m mora.export``: a policy at one preference as adapter or merged model, a reward model as a classifier."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mora.errors import InputError
 from mora.settings.launch import run
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+KINDS = ("lora", "merged", "classifier")
+
 
 def export(cfg: DictConfig, overrides: list[str]) -> None:
     """Write the folder and say where it is."""
-    from mora.errors import InputError
+    if cfg.to not in KINDS:
+        raise InputError(f"to={cfg.to}: use one of {', '.join(KINDS)}")
+    if cfg.to == "classifier":
+        _classifier(cfg)
+    else:
+        _policy(cfg)
+
+
+def _policy(cfg: DictConfig) -> None:
     from mora.files import new_folder
     from mora.functional.preference import checked
     from mora.model.export import write_lora, write_merged
     from mora.model.stored import base_of
     from mora.runs import open_policy, output_folder
 
-    if cfg.to not in ("lora", "merged"):
-        raise InputError(f"to={cfg.to}: use lora or merged")
+    if cfg.preference is None:
+        raise InputError("preference is missing: one weight per objective, as in preference=[0.5,0.5]")
     opened = open_policy(cfg.run, cfg.paths.runs)
     preferences = checked(list(cfg.preference), opened.objectives, "preference")
     if len(preferences) != 1:
@@ -36,6 +47,30 @@ def export(cfg: DictConfig, overrides: list[str]) -> None:
             write_merged(model, adapter, preferences[0], folder, opened.encoder.tokenizer)
     weights = ", ".join(f"{n} {w:g}" for n, w in zip(opened.objectives, preferences[0].tolist(), strict=True))
     print(f"{cfg.to} at {weights}: {out}")
+
+
+def _classifier(cfg: DictConfig) -> None:
+    from mora.files import new_folder
+    from mora.model.classifier import write_classifier
+    from mora.reward.panel import ModelPanel
+    from mora.runs import open_run, output_folder
+
+    if cfg.preference is not None:
+        raise InputError("preference is for policies; a classifier scores each objective by itself")
+    opened, _ = open_run(cfg.run, cfg.paths.runs)
+    if not (opened.path / "reward").is_dir():
+        raise InputError(f"{opened.path} holds no reward model; name a run of algo=reward_model")
+    panel = ModelPanel.load(opened.path / "reward", "cpu")
+    known = panel.standardization
+    if known is None:
+        raise InputError(f"{opened.path}: the reward model has no reference statistics; train it again")
+    special = {*panel.model.tokenizer.all_special_ids}
+    plain = [i for i in range(len(panel.model.tokenizer)) if i not in special]
+    texts = [[plain[(7 * i + size) % len(plain)] for i in range(size)] + [panel.encoder.eos] for size in (4, 9, 17)]
+    out = output_folder(cfg.out, opened, "classifier")
+    with new_folder(out) as folder:
+        facts = write_classifier(panel.model, folder, mean=known.mean, std=known.std, sequences=texts)
+    print(f"classifier of {', '.join(facts['objectives'])}: {out} (largest error {facts['largest error']:.1e})")
 
 
 def main() -> None:

@@ -13,10 +13,10 @@ from transformers import PreTrainedTokenizerBase
 
 from mora.dataset.corpus import Corpus
 from mora.errors import InputError
-from mora.evaluation import reward_model
 from mora.evaluation.front import Front
 from mora.evaluation.optimum import Optimum
 from mora.evaluation.regret import Regret, with_limit
+from mora.evaluation.reward_model import Quality, write
 from mora.files import read_json, write_json, write_lines
 from mora.functional.risk import check
 from mora.model.policy import Policy
@@ -29,8 +29,9 @@ from mora.runtime.console import say
 from mora.runtime.devices import Runtime
 from mora.runtime.folder import RunFolder
 from mora.runtime.parts import Parts
-from mora.settings.identity import canonical_json
-from mora.stages import COMPARE, GOLD, MAKER, PRODUCT, Stage, texts
+from mora.settings.compose import compose
+from mora.settings.identity import canonical_json, plain
+from mora.stages import COMPARE, GOLD, MAKER, PRODUCT, QUALITY, Stage, texts
 
 
 def build(section: Any, **more: Any) -> Any:
@@ -76,7 +77,7 @@ def _refuse_without_meaning(stage: Stage) -> None:
     """
     if "risk" in stage.identity:
         reward, risk = build(stage.config["reward"]), build(stage.config["risk"])
-        for warning in check(risk, reward.belief_kind, reward.width, reward.levels):
+        for warning in check(risk, reward.belief_kind, reward.atoms, reward.levels):
             say(warning)
     if stage.config["evaluation"]["_target_"] == COMPARE:
         raise InputError(
@@ -155,6 +156,8 @@ def measure(folder: RunFolder, config: Mapping[str, Any], evaluation: Mapping[st
     """
     if (folder.path / "policy").is_dir() or (folder.path / "model").is_dir():
         evaluator = build(evaluation)
+        if isinstance(evaluator, Quality):
+            raise InputError(f"{folder.path} is no reward model; use evaluation=front")
         if isinstance(evaluator, Regret):
             _measure_regret(folder, config, evaluator)
         elif isinstance(evaluator, Optimum):
@@ -164,8 +167,10 @@ def measure(folder: RunFolder, config: Mapping[str, Any], evaluation: Mapping[st
     elif (folder.path / "reward").is_dir():
         corpus = load_corpus(config)
         panel = ModelPanel.load(folder.path / "reward", compute_device())
-        table, numbers = reward_model.measure(panel, corpus.pairs["test"], corpus.world, kind=panel.model.kind)
-        reward_model.write(folder.tables, table, numbers)
+        if evaluation["_target_"] != QUALITY:  # the default of a policy
+            evaluation = plain(compose("evaluate", ["evaluation=reward_model"]))["evaluation"]
+        quality: Quality = build(evaluation)
+        write(folder.tables, *quality.measure(panel, corpus.pairs["test"], corpus.world, kind=panel.model.kind))
     else:
         raise InputError(f"{folder.path} holds no model; name a run of mora.train")
 

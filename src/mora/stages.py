@@ -29,6 +29,7 @@ SCHEMA = 1  # of what an identity covers; raised when code changes what the same
 PRODUCT = {"policy": "model", "reward": "reward"}  # folder of a run that a later stage starts from
 MAKER = {"policy": "sft", "reward": "reward_model"}  # algorithm that makes it
 GOLD = "mora.reward.gold.Gold"  # rules: nothing to train
+QUALITY = "mora.evaluation.reward_model.Quality"  # measures reward models
 COMPARE = "mora.evaluation.compare.Compare"  # takes several runs, which are finished
 UPSTREAM_KEYS = ("model", "dataset", "objectives", "reward", "seed", "runtime", "paths", "tracker", "plugins")
 

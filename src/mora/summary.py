@@ -100,12 +100,13 @@ def _regret_summary(name: str, judged: dict[str, Any]) -> str:
 def reward_lines(table: dict[str, Any]) -> list[str]:
     """The quality of a reward model as text."""
     lines = []
-    for name in table["objectives"]:
-        accuracy, calibration = table["accuracy"][name], table["calibration"][name]
+    for name in [name for name in table["objectives"] if name in table["accuracy"]]:
+        accuracy, tempered = table["accuracy"][name], table["temperature"][name]
         bayes = f"  of Bayes {accuracy['bayes']:.3f}" if accuracy.get("bayes") is not None else ""
+        cooled = f" ({tempered['calibration']['ece']:.3f} with a temperature)" if tempered else ""
         lines.append(
-            f"{name:<14} accuracy {accuracy['value']:.3f} +- {accuracy['stderr']:.3f}{bayes}"
-            f"  ECE {calibration['ece']:.3f}"
+            f"{name:<14} accuracy {_sure(accuracy) if accuracy['value'] is not None else '-'}{bayes}"
+            f"  log-loss {table['log_loss'][name]:.3f}  ECE {table['calibration'][name]['ece']:.3f}{cooled}"
         )
     return lines
 

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 
+from mora.dataset.order import batch
+from mora.dataset.split import in_calibration
 from mora.errors import InputError
-from mora.files import read_lines
+from mora.files import read_json, read_lines
 from mora.functional.risk import mean
+from mora.reward.discriminant import Statistics
 from mora.reward.panel import ModelPanel
 from mora.types import Row
 
@@ -164,3 +169,66 @@ def test_the_policy_is_not_trained_with_the_trunk(make, tmp_path, trunk):
     algo._standardized = listen
     algo.fit()
     assert all(torch.equal(seen[name], before[name]) for name in before)
+
+
+# --- a head that is solved -------------------------------------------------------------------------------------------
+
+GDA = ("reward=gda", "reward.calibration_share=0.3", "algo.batch_size=8", *SMALL[3:])
+
+
+def test_a_solved_head_leaves_the_trunk_as_it_is(make):
+    algo = make("reward_model", *GDA)
+    _, before, _ = _made(make, *GDA)
+    facts = algo.fit()["discriminant"]
+    panel = ModelPanel.load(algo.parts.folder.path / "reward", "cpu")
+    for name, weights in before.backbone.state_dict().items():
+        assert torch.equal(panel.model.backbone.state_dict()[name], weights), name
+    assert panel.model.head.linear.weight.abs().sum() > 0 and panel.standardized
+    card = read_json(algo.parts.folder.path / "reward" / "reward.json")
+    assert card["reward"]["_target_"] == "mora.reward.discriminant.Discriminant"
+    for name in algo.parts.corpus.objectives:
+        assert card["discriminant"][name]["temperature"] == facts[name]["temperature"] > 0
+        assert 0 <= facts[name]["shrinkage"] <= 1 and facts[name]["rows"] > 0
+
+
+def test_a_solved_head_is_that_of_the_features_of_the_pairs_it_was_solved_from(make):
+    """Against one pass without batches over the pairs that are not kept for calibration."""
+    algo, model, encoder = _made(make, *GDA)
+    rows = encoder.admit(algo.parts.corpus.pairs["train"])
+    kept = [row for row in rows if not in_calibration(row.prompt, 0.3)]
+    assert 0 < len(kept) < len(rows)
+    kept = [kept[i] for i in batch(0, len(kept), 8 * (len(kept) // 8), algo.parts.seed)]  # whole batches only
+    statistics = Statistics(algo.parts.corpus.objectives, model.head.linear.in_features, "difference")
+    pairs = algo._collated(kept, list(range(len(kept))), encoder)
+    with torch.no_grad():
+        features = model.eval().features(pairs.ids, pairs.mask)
+    statistics.add(features[: len(kept)], features[len(kept) :], pairs.labels, pairs.labelled)
+    weights, _, facts = statistics.solve()
+    found = algo.fit()["discriminant"]
+    head = ModelPanel.load(algo.parts.folder.path / "reward", "cpu").model.head.linear.weight.double()
+    temperatures = torch.tensor([found[name]["temperature"] for name in algo.parts.corpus.objectives])
+    cosine = torch.nn.functional.cosine_similarity(head, weights)
+    assert (cosine > 0.999).all()
+    torch.testing.assert_close(head.norm(dim=1), weights.norm(dim=1) / temperatures, rtol=1e-2, atol=0)
+    assert [found[n]["rows"] for n in facts] == [facts[n]["rows"] for n in facts]
+
+
+def test_a_solved_head_does_not_depend_on_micro_batches_or_an_interruption(make):
+    heads = []
+    for size in ("null", "3"):
+        algo = make("reward_model", *GDA, f"runtime.micro_batch={size}", "runtime.save_every=1")
+        algo.fit()
+        heads.append(ModelPanel.load(algo.parts.folder.path / "reward", "cpu").model.head.linear.weight)
+    torch.testing.assert_close(heads[0], heads[1], rtol=1e-3, atol=1e-4)
+    again = make("reward_model", *GDA, "runtime.micro_batch=3", "runtime.save_every=1")
+    for newest in sorted(algo.parts.folder.checkpoints.iterdir())[-1:]:
+        shutil.rmtree(newest)  # as if the last step had not been kept
+    again.parts.folder = algo.parts.folder
+    again.fit()
+    assert torch.equal(ModelPanel.load(algo.parts.folder.path / "reward", "cpu").model.head.linear.weight, heads[1])
+
+
+def test_no_pair_for_calibration_is_refused(make):
+    algo = make("reward_model", *GDA[:1], "reward.calibration_share=1e-9", *GDA[2:])
+    with pytest.raises(InputError, match="raise reward.calibration_share"):
+        algo.fit()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from mora.files import read_json, read_lines, write_json, write_lines
 from mora.functional.bootstrap import difference_interval, interval
 from mora.functional.comparison import at_kl_budget
 from mora.functional.pareto import hypervolume
+from mora.functional.stats import holm
 from mora.functional.steering import inner_product
 
 GRID = np.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]])
@@ -37,6 +39,7 @@ SETTINGS: dict[str, Any] = {
     "judge": None,
     "margin": 0.1,
     "kl_budget": None,
+    "kl_errors_below": 2.0,
     "kl_steps": 2,
     "sweep_reach": 1.0,
     "sweep_steps": 4,
@@ -134,6 +137,30 @@ def test_win_rates_and_worst_objectives_by_counting(pair):
             assert point["worst_objective"] == pytest.approx(own.min(-1).mean())
 
 
+def test_utilities_of_each_method_by_hand(pair):
+    everything = np.array([[p["scores"] for p in m["points"]] for m in pair[0]["methods"]])
+    possible = (everything.reshape(-1, 2) @ GRID.T).max(0)
+    for points, entry in zip(everything, pair[0]["methods"], strict=True):
+        utility, best = (points * GRID).sum(1), (points @ GRID.T).max(0)
+        expected = {
+            "inner_product": utility.mean(), "expected_utility": best.mean(), "worst_utility": utility.min(),
+            "steering_regret": best.mean() - utility.mean(), "max_utility_loss": (possible - best).max(),
+            "worst_objective": np.mean([p["worst_objective"] for p in entry["points"]]),
+            "win_rate": np.mean([p["win_rate"] for p in entry["points"]]),
+        }  # fmt: skip
+        assert {name: entry["indicators"][name]["value"] for name in expected} == pytest.approx(expected)
+    assert pair[0]["methods"][1]["indicators"]["max_utility_loss"]["value"] > 1  # the weak one leaves much
+
+
+def test_what_the_reference_policies_got_stands_beside_each_method(pair):
+    table, _, methods = pair
+    mean, std = (np.array(table["standardization"][key]) for key in ("mean", "std"))
+    for entry, one in zip(table["methods"], methods, strict=True):
+        scores = (raw(one.seeds[0])[0] - mean) / std
+        assert entry["reference"]["scores"] == pytest.approx(scores.mean((0, 1)))
+        assert entry["reference"]["worst_objective"] == pytest.approx(scores.min(-1).mean())
+
+
 def test_one_reference_point_for_all_below_every_point_and_reference_policy(pair):
     table, _, _ = pair
     everything = np.array(
@@ -145,6 +172,28 @@ def test_one_reference_point_for_all_below_every_point_and_reference_policy(pair
     for entry in table["methods"]:
         points = [p["scores"] for p in entry["points"]]
         assert entry["indicators"]["hypervolume"]["value"] == pytest.approx(hypervolume(points, z))
+
+
+def test_nothing_that_is_fixed_depends_on_the_order_of_methods(pair):
+    table, _, methods = pair
+    other, _ = compared(*methods[::-1])
+    for part, key in (("standardization", "mean"), ("reference_point", "values"), ("kl_budget", "values")):
+        assert other[part][key] == pytest.approx(table[part][key])
+    assert np.allclose(other["sweep"]["reference_points"], table["sweep"]["reference_points"])
+
+
+def test_the_reference_point_lies_below_reference_policies_that_every_point_beats():
+    base = answers(0.5, seed=1)
+    texts = base.texts.copy()
+    for place in np.ndindex(*texts.shape):
+        prompt, a, b = texts[place].split()
+        texts[place] = f"{prompt} {float(a) + 3 * (place[0] > 0)!r} {float(b) + 3 * (place[0] > 0)!r}"
+    table, _ = compared(method("one", Answers(**{**vars(base), "texts": texts})), kl_steps=1, sweep_steps=1)
+    z, (only,) = np.array(table["reference_point"]["values"]), table["methods"]
+    reference, points = np.array(only["reference"]["scores"]), np.array([p["scores"] for p in only["points"]])
+    assert (reference < points).all()
+    assert z == pytest.approx(reference - 0.1 * (points.max(0) - reference))
+    assert only["kl_curve"]["hypervolume"][0] == pytest.approx(np.prod(reference - z))  # a budget of 0 leaves it all
 
 
 def test_a_difference_is_the_paired_interval_of_the_bootstrap(pair):
@@ -166,7 +215,48 @@ def test_a_difference_is_the_paired_interval_of_the_bootstrap(pair):
         assert entry["verdict"] == "A > B" and entry["p"] <= entry["p_holm"] <= 4 * entry["p"]
     assert table["family"] == 4
     assert only["by_reference_point"] == "A" and only["covers"] == THESE_POLICIES
-    assert "strong > weak" in only["said"]
+    assert only["said"] == (
+        "strong > weak in hypervolume and realized utility. "
+        "At matched KL: weak > strong in hypervolume and realized utility. "
+        "By the point estimates strong has more hypervolume at every reference point."
+    )
+
+
+def test_one_correction_over_all_pairs_indicators_and_budgets():
+    table, _ = compared(
+        method("one", answers(0.50, seed=1)),
+        method("two", answers(0.46, seed=2)),
+        method("three", answers(0.4, seed=3)),
+    )
+    entries = [entry for p in table["pairs"] for part in ("verdicts", "at_matched_kl") for entry in p[part].values()]
+    assert len(entries) == table["family"] == 12
+    found = [entry["p_holm"] for entry in entries]
+    assert found == pytest.approx(holm([entry["p"] for entry in entries]), rel=1e-9, abs=0)
+    calls = [entry["verdict"] != "undecided" for entry in entries]
+    assert calls == [value <= 0.05 for value in found] and 0 < sum(calls) < 12
+
+
+def test_a_difference_over_seeds_is_that_of_newly_trained_ones():
+    """Seeds differ by 1 and prompts by hardly anything: these policies differ for sure, those of new seeds may not."""
+    one = method("one", answers(2.0, seed=1, kl=1.0), answers(1.0, seed=2, kl=1.0))
+    two = method("two", answers(1.2, seed=3, kl=1.0), answers(0.2, seed=4, kl=1.0))
+    table, stacked = compared(one, two, kl_steps=1, sweep_steps=1)
+    (only,) = table["pairs"]
+    ends = {}
+    for new in (False, True):
+        expected = difference_interval(
+            stacked["one"], stacked["two"], lambda f: inner_product(f[:, :2], GRID),
+            level=0.95, samples=100, seed=3, new_seeds=new, bias_corrected=True,
+        )  # fmt: skip
+        ends[new] = [expected.low, expected.high]
+    assert only["verdicts"]["inner_product"]["interval"] == pytest.approx(ends[True])
+    assert ends[False][0] > 0 > ends[True][0]
+    assert only["verdicts"]["inner_product"]["verdict"] == "undecided" and only["covers"] == NEW_SEEDS
+    margins = interval(
+        stacked["one"], lambda f: f[0, 1], level=0.95, samples=100, seed=3, new_seeds=True, bias_corrected=False
+    )
+    found = table["methods"][0]["points"][0]["margins"][1]
+    assert found == pytest.approx((margins.high - margins.low) / 2) and found > 1  # that of a point too
 
 
 def test_prompts_are_paired_between_methods():
@@ -197,6 +287,40 @@ def test_matched_kl_grants_every_preference_the_least_that_is_spent(pair):
     assert strong["at_matched_kl"]["hypervolume"]["value"] == pytest.approx(hypervolume(expected, z))
     # an eighth of a gain of 2.0 is less than the 0.4 of the weak method
     assert table["pairs"][0]["at_matched_kl"]["inner_product"]["verdict"] == "B > A"
+
+
+def test_the_budget_is_the_least_at_each_preference_and_not_of_all():
+    def spending(number: int, nats: list[float]) -> Method:
+        base = answers(1.0, seed=number)
+        places = np.array([0.0, *nats])[:, None, None]
+        return method(
+            f"m{number}", Answers(**{**vars(base), "kl": places + 0 * base.kl, "tokens": places + base.tokens})
+        )
+
+    table, _ = compared(spending(1, [1.0, 2.0, 6.0]), spending(2, [4.0, 2.5, 3.0]), kl_steps=1, sweep_steps=1)
+    assert table["kl_budget"]["values"] == pytest.approx([1.0, 2.0, 3.0])
+    first = table["methods"][0]
+    assert [p["kl"] for p in first["points"]] == pytest.approx([1.0, 2.0, 6.0])
+    assert [p["tokens"] for p in first["points"]] == pytest.approx([8.0, 9.0, 13.0])
+    assert first["reference"]["tokens"] == pytest.approx(7.0)
+    halfway = (np.array(first["reference"]["scores"]) + first["points"][2]["scores"]) / 2
+    assert first["points"][2]["at_matched_kl"] == pytest.approx(halfway)
+
+
+def test_matched_kl_stays_below_what_is_measured():
+    """Two standard errors of the mean over prompts below the least KL, so that every method is mixed a little."""
+    generator = np.random.default_rng(4)
+    spent = [2.0 + generator.gamma(1.0, size=(1, X, 1)), 4.0 + generator.gamma(1.0, size=(1, X, 1))]
+    runs = []
+    for seed, kl in enumerate(spent):
+        base = answers(1.0, seed=seed)
+        runs.append(Answers(**{**vars(base), "kl": np.where(np.arange(4)[:, None, None] > 0, kl, 0.0) + 0 * base.kl}))
+    table, _ = compared(method("less", runs[0]), method("more", runs[1]))
+    expected = spent[0].mean() - 2 * spent[0].std(ddof=1) / np.sqrt(X)
+    assert table["kl_budget"]["values"] == pytest.approx([expected] * 3, rel=0.05)  # a hundred resamples
+    assert "2 standard errors below the least KL" in table["kl_budget"]["rule"]
+    at_it, _ = compared(method("less", runs[0]), method("more", runs[1]), kl_errors_below=0.0)
+    assert at_it["kl_budget"]["values"] == pytest.approx([spent[0].mean()] * 3)
 
 
 def test_a_named_kl_budget_and_the_curve_over_budgets(pair):
@@ -264,7 +388,7 @@ def test_several_seeds_make_a_statement_about_new_ones():
 
 
 def test_the_exact_front_of_a_world_takes_the_unit_and_is_what_igd_measures(pair):
-    world = {"front": [[6.0, 15.0], [5.0, 16.0]], "best": [[5.0, 16.0]] * 3, "floor": [0.0, 0.0]}
+    world = {"front": [[8.0, 15.0], [5.0, 18.0]], "best": [[5.0, 18.0]] * 3, "floor": [0.0, 0.0]}  # out of reach
     table, _ = compared(*pair[2], world=world)
     unit = table["standardization"]
     assert np.allclose(table["world"]["front"], (np.array(world["front"]) - unit["mean"]) / unit["std"])
@@ -272,7 +396,7 @@ def test_the_exact_front_of_a_world_takes_the_unit_and_is_what_igd_measures(pair
     missing = np.maximum(
         np.array(table["world"]["front"])[:, None] - [p["scores"] for p in table["methods"][0]["points"]], 0
     )
-    assert entry["value"] == pytest.approx(np.linalg.norm(missing, axis=-1).min(1).mean())
+    assert entry["value"] == pytest.approx(np.linalg.norm(missing, axis=-1).min(1).mean()) and entry["value"] > 0.5
     assert "exact front" in entry["definition"]
     assert "pooled front" in pair[0]["methods"][0]["indicators"]["igd_plus"]["definition"]
 
@@ -321,6 +445,21 @@ def test_too_few_prompts_are_refused():
     )  # fmt: skip
     with pytest.raises(InputError, match="7 prompts are too few.*evaluation.prompts=8 or more"):
         compared(method("few", few))
+
+
+def test_a_protocol_names_all_that_answers_depend_on():
+    rows = {"train": [], "test": [SimpleNamespace(prompt=f"p{x}") for x in range(X)]}
+    corpus = SimpleNamespace(prompts=rows, objectives=("a", "b"), max_response=8)
+
+    def protocol(seed: int = 0, **settings: Any) -> str:
+        return Compare(**(SETTINGS | settings)).protocol(corpus, seed=seed)
+
+    others = [protocol(seed=1), protocol(preferences=GRID[::-1].tolist())]
+    others += [protocol(**{key: SETTINGS[key] / 2}) for key in ("temperature", "top_p")]
+    others += [protocol(**{key: SETTINGS[key] + 1}) for key in ("samples", "top_k")]
+    others += [protocol(prompts=X - 1)]
+    assert len({protocol(), *others}) == 1 + len(others)
+    assert protocol() == protocol(batch_size=4, resamples=200, level=0.9, margin=0.2, kl_budget=1.0, judge="another")
 
 
 # --- cells and files -------------------------------------------------------------------------------------------------

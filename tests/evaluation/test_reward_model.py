@@ -14,11 +14,13 @@ from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 from mora.errors import InputError
 from mora.evaluation import pairwise
-from mora.evaluation.reward_model import COLUMNS, measure, write
-from mora.files import read_json
+from mora.evaluation.reward_model import Quality, write
+from mora.files import read_json, read_lines
 from mora.reward import quantile, scalar
 from mora.reward.panel import Panel
 from mora.types import RewardBelief, Row
+
+QUALITY = Quality(level=0.95, calibration_bins=15, spread_bins=10, points=500, examples=2)
 
 
 @pytest.fixture
@@ -93,6 +95,34 @@ def test_spread_bins_by_hand() -> None:
         {"spread": 3.5, "error_rate": 0.75, "count": 2, "true_spread": 35.0},
     ]
     assert pairwise.spread_bins(np.ones(4), credit, None, bins=2) == []
+
+
+def test_risk_coverage_by_hand() -> None:
+    # kept in the order of doubt: right, right, wrong, right; error rates 0, 0, 1/3, 1/4
+    found = pairwise.risk_coverage(np.array([0.3, 0.1, 0.9, 0.7]), np.array([1.0, 1.0, 1.0, 0.0]))
+    assert found["aurc"] == pytest.approx((0 + 0 + 1 / 3 + 1 / 4) / 4)
+    assert found["accuracy_at_80"] == pytest.approx(3 / 4)  # 3.2 of 4 pairs, rounded up
+    five = pairwise.risk_coverage(np.arange(5.0), np.array([1.0, 1.0, 0.0, 1.0, 0.0]))
+    assert five["accuracy_at_80"] == pytest.approx(3 / 4)  # just 4 of 5
+
+
+def test_doubt_that_says_nothing_has_the_error_rate_as_its_area(rng: np.random.Generator) -> None:
+    credit = (rng.random(500) < 0.7).astype(float)
+    same = pairwise.risk_coverage(np.zeros(500), credit)
+    assert same["aurc"] == pytest.approx(1 - credit.mean()) and same["accuracy_at_80"] == pytest.approx(credit.mean())
+    perfect = pairwise.risk_coverage(1 - credit, credit)["aurc"]
+    assert perfect < 0.1 < same["aurc"] < pairwise.risk_coverage(credit, credit)["aurc"]
+
+
+def test_length_correlation_over_answers_and_within_pairs() -> None:
+    """Two prompts whose scores fall with length between them and rise within: Simpson's case."""
+    score = np.array([10.0, 20.0]), np.array([11.0, 21.0])
+    length = np.array([8.0, 4.0]), np.array([9.0, 5.0])
+    found = pairwise.length_correlation(*score, *length)
+    assert found["answers"] == pytest.approx(-0.6)  # ranks 1 3 2 4 against 3 1 4 2
+    assert math.isnan(found["pairs"])  # every difference is the same
+    rising = pairwise.length_correlation(np.zeros(3), np.arange(3.0), np.zeros(3), np.array([1.0, 5.0, 9.0]))
+    assert rising["pairs"] == pytest.approx(1.0)
 
 
 def test_auc_equals_scikit_learn_and_effect_sizes_by_hand(rng: np.random.Generator) -> None:
@@ -178,12 +208,14 @@ ROWS = [
 
 
 def test_accuracy_with_ties_labels_and_clusters_by_hand() -> None:
-    table, _ = measure(TablePanel(), ROWS, None, kind="scalar")
+    table, _, _ = QUALITY.measure(TablePanel(), ROWS, None, kind="scalar")
     up, down = table["accuracy"]["up"], table["accuracy"]["down"]
     # up: 1, 0 on prompt p and 1, 1/2 on prompt q: mean 5/8.
     assert up["value"] == pytest.approx(0.625) and (up["n"], up["prompts"]) == (4, 2)
     # Sums of residuals: p: 3/8 - 5/8 = -1/4, q: 3/8 - 1/8 = 1/4; sqrt(2/1 * (1/16 + 1/16)) / 4 = 1/8.
     assert up["stderr"] == pytest.approx(0.125)
+    # two prompts: Student's t with one degree of freedom, whose .975 quantile is tan(.475 pi) = 12.706
+    assert up["interval"] == pytest.approx([0.625 - 12.7062 * 0.125, 0.625 + 12.7062 * 0.125], rel=1e-4)
     assert up["bayes"] is None and "share_of_bayes" not in up
     # down: label 0, scores 0 against -1: right; label 0, -1 against 0: wrong; equal: 1/2.
     assert down["value"] == pytest.approx(0.5) and down["n"] == 3
@@ -192,7 +224,7 @@ def test_accuracy_with_ties_labels_and_clusters_by_hand() -> None:
 
 
 def test_losses_of_a_point_are_those_of_its_logit() -> None:
-    table, _ = measure(TablePanel(), ROWS[:2], None, kind="scalar")
+    table, _, _ = QUALITY.measure(TablePanel(), ROWS[:2], None, kind="scalar")
     # up: differences 1 (label 1) and 2 (label 0): softplus(-1) and softplus(2).
     want = (math.log1p(math.exp(-1)) + math.log1p(math.exp(2))) / 2
     assert table["log_loss"]["up"] == pytest.approx(want, rel=1e-5)
@@ -202,7 +234,7 @@ def test_losses_of_a_point_are_those_of_its_logit() -> None:
 
 
 def test_a_world_adds_bayes_gold_and_the_annotators_spread() -> None:
-    table, numbers = measure(TablePanel(atoms=3), ROWS, TableWorld(), kind="quantile")  # type: ignore[arg-type]
+    table, numbers, examples = QUALITY.measure(TablePanel(atoms=3), ROWS, TableWorld(), kind="quantile")  # type: ignore[arg-type]
     up = table["accuracy"]["up"]
     assert up["bayes"] == 0.9 and table["accuracy"]["down"]["bayes"] == 0.75  # by name, not by place
     assert up["share_of_bayes"] == pytest.approx(0.625 / 0.9)
@@ -225,34 +257,79 @@ def test_a_world_adds_bayes_gold_and_the_annotators_spread() -> None:
 
 
 def test_an_objective_without_labels_is_left_out_and_no_label_at_all_refused() -> None:
-    table, numbers = measure(TablePanel(), [ROWS[1]], None, kind="scalar")
+    table, numbers, examples = QUALITY.measure(TablePanel(), [ROWS[1]], None, kind="scalar")
     assert "down" not in table["accuracy"] and table["objectives"] == ["up", "down"]
     assert {line["objective"] for line in numbers} == {"up"}
     with pytest.raises(InputError, match="no held-out pair has a label on up, down"):
-        measure(TablePanel(), [row("p", 0.0, 1.0, None)], None, kind="scalar")
+        QUALITY.measure(TablePanel(), [row("p", 0.0, 1.0, None)], None, kind="scalar")
     with pytest.raises(InputError, match="no held-out pair to measure"):
-        measure(TablePanel(), [], None, kind="scalar")
+        QUALITY.measure(TablePanel(), [], None, kind="scalar")
 
 
 def test_only_ties_give_no_accuracy() -> None:
-    table, _ = measure(TablePanel(), [row("p", 0.0, 1.0, 0.5)], None, kind="scalar")
+    table, _, _ = QUALITY.measure(TablePanel(), [row("p", 0.0, 1.0, 0.5)], None, kind="scalar")
     assert table["accuracy"]["up"]["value"] is None and table["separation"]["up"] is None
 
 
 def test_at_most_500_points_of_agreement() -> None:
     rows = [row(f"p{i}", i, i + 1, 1.0, 0.0) for i in range(400)]
-    table, _ = measure(TablePanel(), rows, TableWorld(), kind="scalar")  # type: ignore[arg-type]
+    table, _, _ = QUALITY.measure(TablePanel(), rows, TableWorld(), kind="scalar")  # type: ignore[arg-type]
     assert len(table["agreement"]["up"]) == 500
     assert len(table["calibration"]["up"]["bins"]) == 15
 
 
 def test_files(tmp_path: Path) -> None:
-    table, numbers = measure(TablePanel(), ROWS, TableWorld(), kind="scalar")  # type: ignore[arg-type]
-    write(tmp_path / "tables", table, numbers)
+    table, numbers, examples = QUALITY.measure(TablePanel(), ROWS, TableWorld(), kind="scalar")  # type: ignore[arg-type]
+    write(tmp_path / "tables", table, numbers, examples)
     assert read_json(tmp_path / "tables" / "reward.json")["accuracy"]["up"]["value"] == pytest.approx(0.625)
     with (tmp_path / "tables" / "pairs.csv").open(encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
-    assert tuple(lines[0]) == COLUMNS and len(lines) == 5 + 4
+    assert set(lines[0]) >= {"prompt_id", "objective", "label", "probability", "gold_0"} and len(lines) == 5 + 4
     first = lines[0]
     assert (first["objective"], float(first["score_1"]), float(first["label"])) == ("up", 1.0, 1.0)
     assert float(first["probability"]) == pytest.approx(1 / (1 + math.exp(-1)), rel=1e-6)
+
+
+def test_the_examples_are_the_answers_at_both_ends(tmp_path: Path) -> None:
+    table, numbers, examples = QUALITY.measure(TablePanel(), ROWS, None, kind="scalar")
+    up = [(e["end"], e["rank"], e["score"]) for e in examples if e["objective"] == "up"]
+    # distinct answers score 3, 2, 1, 0 (prompts p and q both have a 0 and a 1)
+    assert [row[:2] for row in up] == [("best", 1), ("best", 2), ("worst", 1), ("worst", 2)]
+    scores = [row[2] for row in up]
+    assert scores[0] == max(scores) and scores[2] == min(scores) and scores[0] > scores[1] > scores[3] >= scores[2]
+    write(tmp_path, table, numbers, examples)
+    text = (tmp_path / "examples.txt").read_text(encoding="utf-8")
+    assert text.startswith("== up, best ==") and "== down, worst ==" in text
+    assert len(read_lines(tmp_path / "examples.jsonl")) == len(examples) == 8
+
+
+def test_a_temperature_is_fitted_on_the_other_half_of_the_prompts() -> None:
+    """Scores four times too sure: a temperature of four repairs log-loss and calibration, on unseen prompts."""
+    generator = np.random.default_rng(0)
+    gaps = generator.normal(size=3000)
+    labels = (generator.random(3000) < 1 / (1 + np.exp(-gaps))).astype(float)
+    rows = [row(f"p{i}", 0.0, 4 * gap, label) for i, (gap, label) in enumerate(zip(gaps, labels, strict=True))]
+    table, _, _ = QUALITY.measure(TablePanel(), rows, None, kind="scalar")
+    tempered = table["temperature"]["up"]
+    assert tempered["values"] == pytest.approx([4.0, 4.0], rel=0.2)
+    assert tempered["log_loss"] < table["log_loss"]["up"] - 0.2
+    assert tempered["calibration"]["ece"] < 0.04 < 0.1 < table["calibration"]["up"]["ece"]
+    one = QUALITY.measure(TablePanel(), [row("p", 0.0, 1.0, 1.0)], None, kind="scalar")[0]
+    assert one["temperature"]["up"] is None
+
+
+def test_a_temperature_knows_nothing_of_the_pairs_that_it_is_judged_on() -> None:
+    """One half of the prompts is always right, the other always wrong: each half's temperature suits the other one."""
+    named = [f"p{i}" for i in range(60)]
+    even = [name for name in named if Row(prompt=name).prompt_id % 2 == 0]
+    rows = [row(name, 0.0, 2.0, float(name in even)) for name in named]
+    tempered = QUALITY.measure(TablePanel(), rows, None, kind="scalar")[0]["temperature"]["up"]
+    first, second = tempered["values"]  # even prompts are judged by what the odd ones, all wrong, taught
+    assert first > 100 and second < 0.1
+
+
+@pytest.mark.parametrize("wrong", [{"level": 1.0}, {"calibration_bins": 0}, {"points": -1}, {"examples": -1}])
+def test_settings_without_meaning_are_refused(wrong: dict[str, Any]) -> None:
+    settings = {"level": 0.95, "calibration_bins": 15, "spread_bins": 10, "points": 500, "examples": 2}
+    with pytest.raises(InputError, match=f"evaluation.{next(iter(wrong))}="):
+        Quality(**(settings | wrong))

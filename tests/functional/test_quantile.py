@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from statistics import NormalDist
 
 import numpy as np
@@ -10,17 +11,21 @@ from sklearn.metrics import mean_pinball_loss
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from mora.functional.margins import bradley_terry_loss
+from mora.functional.margins import bradley_terry_loss, label_loss
 from mora.functional.quantile import (
     MIN_GAP,
+    comonotone_log_likelihood,
     dbt_log_likelihood,
-    dbt_loss,
     gap_bias,
     mean_gaps,
     midpoint_levels,
     pinball_loss,
     running_sum,
 )
+
+
+def loss_of(log_likelihood, z_1: Tensor, z_0: Tensor, label: Tensor) -> Tensor:
+    return label_loss(log_likelihood(z_1, z_0), log_likelihood(z_0, z_1), label)
 
 
 def test_midpoint_levels() -> None:
@@ -57,6 +62,7 @@ def test_low_precision_input_is_computed_in_float32() -> None:
     assert mean_gaps(raw).dtype == torch.float32
     assert (mean_gaps(raw).diff(dim=-1) > 0).all()
     assert dbt_log_likelihood(raw, raw).dtype == torch.float32
+    assert comonotone_log_likelihood(raw, raw).dtype == torch.float32
 
 
 def test_dbt_known_probability() -> None:
@@ -64,31 +70,49 @@ def test_dbt_known_probability() -> None:
     z_1 = torch.tensor([0.0, math.log(3)], dtype=torch.float64)
     assert math.isclose(dbt_log_likelihood(z_1, torch.zeros(2).double()).item(), math.log(5 / 8))
     # Label 1/4: -(1/4 ln 5/8 + 3/4 ln 3/8).
-    got = dbt_loss(z_1, torch.zeros(2).double(), torch.tensor(0.25, dtype=torch.float64)).item()
+    got = loss_of(dbt_log_likelihood, z_1, torch.zeros(2).double(), torch.tensor(0.25, dtype=torch.float64)).item()
     assert math.isclose(got, -(0.25 * math.log(5 / 8) + 0.75 * math.log(3 / 8)))
 
 
-def test_dbt_with_equal_quantiles_is_bradley_terry() -> None:
+def test_comonotone_known_probability() -> None:
+    # Utilities {0, ln 3} against {0, ln 9}, level by level: sigma(0) = 1/2 and sigma(-ln 3) = 1/4, so P = 3/8.
+    z_1 = torch.tensor([0.0, math.log(3)], dtype=torch.float64)
+    z_0 = torch.tensor([0.0, math.log(9)], dtype=torch.float64)
+    assert math.isclose(comonotone_log_likelihood(z_1, z_0).item(), math.log(3 / 8))
+    assert math.isclose(comonotone_log_likelihood(z_0, z_1).item(), math.log(5 / 8))
+
+
+@pytest.mark.parametrize("log_likelihood", [dbt_log_likelihood, comonotone_log_likelihood])
+def test_equal_quantiles_are_bradley_terry(log_likelihood) -> None:
     generator = torch.Generator().manual_seed(2)
     score_1, score_0 = torch.randn(50, generator=generator) * 3, torch.randn(50, generator=generator) * 3
     label = torch.rand(50, generator=generator)
-    got = dbt_loss(score_1[:, None].expand(-1, 9), score_0[:, None].expand(-1, 9), label)
+    got = loss_of(log_likelihood, score_1[:, None].expand(-1, 9), score_0[:, None].expand(-1, 9), label)
     torch.testing.assert_close(got, bradley_terry_loss(score_1, score_0, label, margin=0.0), atol=1e-5, rtol=1e-6)
 
 
-def test_dbt_probabilities_of_both_outcomes_sum_to_one() -> None:
+def test_a_spread_that_both_answers_share_leaves_no_trace_only_if_comonotone() -> None:
+    spread = torch.linspace(-4, 4, 9, dtype=torch.float64)
+    comonotone = comonotone_log_likelihood(1.5 + spread, spread)
+    assert math.isclose(comonotone.item(), -math.log1p(math.exp(-1.5)))
+    assert dbt_log_likelihood(1.5 + spread, spread) < comonotone - 0.1
+
+
+@pytest.mark.parametrize("log_likelihood", [dbt_log_likelihood, comonotone_log_likelihood])
+def test_probabilities_of_both_outcomes_sum_to_one(log_likelihood) -> None:
     generator = torch.Generator().manual_seed(3)
     z_1, z_0 = torch.randn(2, 40, 9, generator=generator, dtype=torch.float64) * 4
-    total = dbt_log_likelihood(z_1, z_0).exp() + dbt_log_likelihood(z_0, z_1).exp()
+    total = log_likelihood(z_1, z_0).exp() + log_likelihood(z_0, z_1).exp()
     torch.testing.assert_close(total, torch.ones_like(total))
 
 
-def test_dbt_is_finite_far_in_the_tail() -> None:
+@pytest.mark.parametrize("log_likelihood", [dbt_log_likelihood, comonotone_log_likelihood])
+def test_likelihoods_are_finite_far_in_the_tail(log_likelihood) -> None:
     far = torch.full((9,), -300.0, requires_grad=True)
-    value = dbt_log_likelihood(far, torch.zeros(9))
+    value = log_likelihood(far, torch.zeros(9))
     value.backward()
     assert math.isclose(value.item(), -300.0, rel_tol=1e-5)  # log sigma(-300) = -300
-    assert far.grad is not None and math.isclose(far.grad.sum().item(), 1.0, rel_tol=1e-5)
+    assert far.grad is not None and math.isclose(far.grad.sum().item(), 1.0, rel_tol=1e-4)
 
 
 def mean_of_log_loss(z_1: Tensor, z_0: Tensor, label: Tensor) -> Tensor:
@@ -125,7 +149,7 @@ def fitted_spread(loss: object) -> tuple[float, float]:
 
 
 def test_the_likelihood_recovers_spreads_and_the_mean_of_logs_collapses_them() -> None:
-    small, large = fitted_spread(dbt_loss)
+    small, large = fitted_spread(partial(loss_of, dbt_log_likelihood))
     assert small < 1.0 and 2.0 < large < 4.0, (small, large)
     small, large = fitted_spread(mean_of_log_loss)
     assert large < 0.3, (small, large)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import math
 
 import pytest
@@ -9,23 +11,32 @@ import torch
 from torch import Tensor, nn
 
 from mora.dataset import collate
-from mora.functional.margins import bradley_terry_loss
-from mora.functional.quantile import dbt_loss
+from mora.functional.margins import bradley_terry_loss, label_loss
+from mora.functional.quantile import dbt_log_likelihood
 from mora.reward import RewardKind
+from mora.reward.gaussian import Gaussian
 from mora.reward.quantile import Quantile
 from mora.reward.scalar import Scalar
 from mora.types import Row
 from tests.known.gradients import SETTINGS, algorithm
 
 SCALAR = Scalar(margin=0.0, centering=0.0, l2=0.0)
-QUANTILE = Quantile(atoms=4, initial_gap=0.3, centering=0.0)
+QUANTILE = Quantile(atoms=4, at=None, coupling="independent", initial_gap=0.3, centering=0.0)
+COMONOTONE = dataclasses.replace(QUANTILE, coupling="comonotone")
+PROBIT = Gaussian(link="probit", atoms=4, initial_scale=1.0, scale_penalty=0.01, centering=0.0)
+LOGISTIC = dataclasses.replace(PROBIT, link="logistic")
+KINDS = {
+    "scalar": SCALAR,
+    "independent": QUANTILE,
+    "comonotone": COMONOTONE,
+    "probit": PROBIT,
+    "logistic": LOGISTIC,
+}
 OWN = tuple(setting for setting in SETTINGS if not setting.startswith(("reward=", "algo.")))
 
 
-def utilities(kind: RewardKind, raw: Tensor) -> list[Tensor]:
+def quantiles(raw: Tensor) -> list[Tensor]:
     """The equally likely utilities of an answer with raw outputs (W,), from their definition."""
-    if kind is SCALAR:
-        return [raw[0]]
     steps = [torch.zeros_like(raw[0])]
     for value in raw[1:]:
         steps.append(steps[-1] + torch.log1p(value.exp()) + 1e-4)
@@ -33,14 +44,37 @@ def utilities(kind: RewardKind, raw: Tensor) -> list[Tensor]:
     return [raw[0] + step - center for step in steps]
 
 
+def scale(raw: Tensor) -> Tensor:
+    """The deviation of a normal utility with raw outputs (2,), from its definition."""
+    return torch.log1p(raw[1].exp()) + 0.01
+
+
+def wins(kind: RewardKind, raw_1: Tensor, raw_0: Tensor) -> Tensor:
+    """The probability that answer 1 is better; raw outputs are (W,)."""
+    if isinstance(kind, Gaussian):
+        difference, variance = raw_1[0] - raw_0[0], scale(raw_1) ** 2 + scale(raw_0) ** 2
+        if kind.link == "probit":
+            return 0.5 * torch.erfc(-difference / (2 * variance).sqrt())
+        nodes = torch.linspace(-14, 14, 4001, dtype=torch.float64)
+        weights = (-(nodes**2) / 2).exp()
+        return (weights / weights.sum() / (1 + (-difference - variance.sqrt() * nodes).exp())).sum()
+    highs, lows = quantiles(raw_1), quantiles(raw_0)
+    comonotone = isinstance(kind, Quantile) and kind.coupling == "comonotone"
+    both = zip(highs, lows, strict=True) if comonotone else itertools.product(highs, lows)
+    pairs = [1 / (1 + (low - high).exp()) for high, low in both]
+    return sum(pairs) / len(pairs)
+
+
 def log_likelihood(kind: RewardKind, raw_0: Tensor, raw_1: Tensor, label: float) -> Tensor:
-    """``q log P + (1 - q) log(1 - P)``, P the mean over all pairs of utilities of 1 / (1 + exp(u_0 - u_1))."""
-    pairs = [1 / (1 + (low - high).exp()) for high in utilities(kind, raw_1) for low in utilities(kind, raw_0)]
-    wins = sum(pairs) / len(pairs)
-    return label * wins.log() + (1 - label) * (1 - wins).log()
+    """``q log P + (1 - q) log(1 - P)``, less the penalty on scales."""
+    probability = wins(kind, raw_1, raw_0)
+    value = label * probability.log() + (1 - label) * (1 - probability).log()
+    if isinstance(kind, Gaussian):
+        value = value - kind.scale_penalty * sum(scale(raw).log() ** 2 for raw in (raw_0, raw_1))
+    return value
 
 
-@pytest.mark.parametrize("kind", [SCALAR, QUANTILE], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_the_loss_of_a_reward_kind_is_its_negative_log_likelihood(kind):
     generator = torch.Generator().manual_seed(0)
     raw_0, raw_1 = (torch.randn(5, 2, kind.width, dtype=torch.float64, generator=generator) for _ in range(2))
@@ -68,14 +102,14 @@ def _everyone_against_everyone(values: Tensor) -> tuple[Tensor, Tensor]:
 def test_bradley_terry_finds_the_scores_that_made_the_labels():
     """With the true win probabilities as labels the minimum is the true scores, up to a constant; from any start."""
     truth = torch.tensor([-1.3, 0.2, 0.9, 2.0, -0.4], dtype=torch.float64)
-    wins = torch.sigmoid(torch.sub(*reversed(_everyone_against_everyone(truth))))
+    probability = torch.sigmoid(torch.sub(*reversed(_everyone_against_everyone(truth))))
     scores = torch.randn(5, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
     optimizer = torch.optim.LBFGS([scores], max_iter=200, tolerance_change=0, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimizer.zero_grad()
         low, high = _everyone_against_everyone(scores)
-        loss = bradley_terry_loss(high, low, wins, margin=0.0).mean()
+        loss = bradley_terry_loss(high, low, probability, margin=0.0).mean()
         loss.backward()
         return loss
 
@@ -102,12 +136,13 @@ def test_distributional_bradley_terry_is_at_rest_at_the_distributions_that_made_
     """The gradient is 0 there, and not at the same means without a spread."""
     truth = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2)).sort(1).values * 2
     low, high = _everyone_against_everyone(truth)
-    wins = torch.sigmoid(high[:, :, None] - low[:, None, :]).mean((1, 2))
+    probability = torch.sigmoid(high[:, :, None] - low[:, None, :]).mean((1, 2))
 
     def slope(values: Tensor) -> float:
         values = values.clone().requires_grad_()
         low, high = _everyone_against_everyone(values)
-        return float(torch.autograd.grad(dbt_loss(high, low, wins).mean(), values)[0].norm())
+        loss = label_loss(dbt_log_likelihood(high, low), dbt_log_likelihood(low, high), probability).mean()
+        return float(torch.autograd.grad(loss, values)[0].norm())
 
     assert slope(truth) < 1e-12
     assert slope(truth.mean(1, keepdim=True).expand(-1, 3)) > 1e-3
@@ -121,7 +156,7 @@ PAIRS = [
 ]
 
 
-@pytest.mark.parametrize("kind", ["scalar", "qr"])
+@pytest.mark.parametrize("kind", ["scalar", "qr", "hk9", "gaussian"])
 def test_a_reward_model_ascends_the_likelihood_of_its_labels(tmp_path, kind):
     """Padded pairs in one batch, labels missing: against every sequence alone and the likelihood written out."""
     algo = algorithm(["algo=reward_model", f"reward={kind}", "reward.centering=0.0", *OWN], tmp_path, 0)
@@ -141,7 +176,7 @@ def test_a_reward_model_ascends_the_likelihood_of_its_labels(tmp_path, kind):
         last = model.backbone(input_ids=ids, use_cache=False).last_hidden_state[0, -1]
         return (head.weight @ last + head.bias).view(2, -1)
 
-    own = SCALAR if kind == "scalar" else algo.parts.reward
+    own = algo.parts.reward
     terms = [
         -log_likelihood(own, raw(row.prompt, row.responses[0])[m], raw(row.prompt, row.responses[1])[m], label) / 3
         for row in PAIRS

@@ -27,7 +27,7 @@ SHAPES = {
     "qwen2": SIZES | {"intermediate_size": 32, "num_key_value_heads": 2},
     "gpt2": {"n_layer": 2, "n_head": 2, "n_embd": 16},  # learned positions: wrong position ids would show
 }
-QUANTILE = Quantile(atoms=5, initial_gap=0.1, centering=0.01)
+QUANTILE = Quantile(atoms=5, at=None, coupling="independent", initial_gap=0.1, centering=0.01)
 SCALAR = Scalar(margin=0.0, centering=0.01, l2=0.0)
 
 

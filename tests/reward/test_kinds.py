@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hydra.utils import instantiate
@@ -13,15 +15,27 @@ from omegaconf import OmegaConf
 from mora.errors import InputError
 from mora.functional import risk
 from mora.functional.quantile import gap_bias
+from mora.functional.thurstone import scale_bias
 from mora.reward import RewardKind
+from mora.reward.gaussian import Gaussian
 from mora.reward.gold import Gold
 from mora.reward.quantile import Quantile
 from mora.reward.scalar import Scalar
 from mora.settings.tree import conf_dir
 
 SCALAR = Scalar(margin=0.0, centering=0.0, l2=0.0)
-QUANTILE = Quantile(atoms=9, initial_gap=0.1, centering=0.0)
-KINDS: list[RewardKind] = [SCALAR, QUANTILE]
+QUANTILE = Quantile(atoms=9, at=None, coupling="independent", initial_gap=0.1, centering=0.0)
+GAUSSIAN = Gaussian(link="logistic", atoms=9, initial_scale=1.0, scale_penalty=0.01, centering=0.0)
+TENTHS = [k / 10 for k in range(1, 10)]
+KINDS: dict[str, RewardKind] = {
+    "scalar": SCALAR,
+    "independent": QUANTILE,
+    "comonotone": dataclasses.replace(QUANTILE, coupling="comonotone"),
+    "tenths": dataclasses.replace(QUANTILE, at=TENTHS),
+    "probit": dataclasses.replace(GAUSSIAN, link="probit"),
+    "logistic": GAUSSIAN,
+}
+every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 
 
 def raw(kind: RewardKind, rows: int = 6, objectives: int = 3, seed: int = 0) -> torch.Tensor:
@@ -36,7 +50,7 @@ def test_yaml_keys_are_the_fields(path: Path) -> None:
     assert all(f.default is dataclasses.MISSING for f in dataclasses.fields(kind))
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@every_kind
 @pytest.mark.parametrize("objectives", [1, 2, 6])
 def test_loss_and_belief_have_their_shapes(kind: RewardKind, objectives: int) -> None:
     raw_0, raw_1 = raw(kind, objectives=objectives), raw(kind, objectives=objectives, seed=1)
@@ -44,14 +58,16 @@ def test_loss_and_belief_have_their_shapes(kind: RewardKind, objectives: int) ->
     loss = kind.loss(raw_0, raw_1, labels, torch.ones(6, objectives, dtype=torch.bool))
     assert loss.shape == (6, objectives) and loss.isfinite().all()
     belief = kind.belief(raw_0)
-    assert belief.atoms.shape == belief.weights.shape == (6, objectives, kind.width)
+    assert belief.atoms.shape == belief.weights.shape == (6, objectives, kind.atoms)
     torch.testing.assert_close(belief.weights.sum(-1), torch.ones(6, objectives))
     assert belief.kind == kind.belief_kind
     assert len(kind.initial_bias) == kind.width
-    assert risk.check(risk.mean, kind.belief_kind, kind.width, kind.levels) == []
+    assert belief.atoms.dtype == kind.belief(raw_0.bfloat16()).atoms.dtype == torch.float32 or kind is SCALAR
+    assert (None if belief.levels is None else belief.levels.numel()) == (kind.levels and kind.atoms)
+    assert risk.check(risk.mean, kind.belief_kind, kind.atoms, kind.levels) == []
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@every_kind
 def test_unlabelled_pairs_cost_nothing_and_move_nothing(kind: RewardKind) -> None:
     raw_0, raw_1 = raw(kind).requires_grad_(), raw(kind, seed=1).requires_grad_()
     labelled = torch.tensor([[True, False, True]] * 6)
@@ -62,7 +78,7 @@ def test_unlabelled_pairs_cost_nothing_and_move_nothing(kind: RewardKind) -> Non
     assert raw_1.grad is not None and (raw_1.grad[:, 1] == 0).all() and (raw_1.grad[:, 0] != 0).any()
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@every_kind
 def test_swapping_answers_and_labels_changes_nothing(kind: RewardKind) -> None:
     raw_0, raw_1, labels = raw(kind), raw(kind, seed=1), torch.rand(6, 3, generator=torch.Generator().manual_seed(2))
     everything = torch.ones(6, 3, dtype=torch.bool)
@@ -71,11 +87,36 @@ def test_swapping_answers_and_labels_changes_nothing(kind: RewardKind) -> None:
     )
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@every_kind
 def test_descending_the_loss_raises_the_favored_answer(kind: RewardKind) -> None:
     raw_0, raw_1 = torch.zeros(1, 1, kind.width), torch.zeros(1, 1, kind.width, requires_grad=True)
     kind.loss(raw_0, raw_1, torch.ones(1, 1), torch.ones(1, 1, dtype=torch.bool)).sum().backward()
     assert raw_1.grad is not None and raw_1.grad[0, 0, 0] < 0  # label 1 favors answer 1: its score goes up
+
+
+@every_kind
+def test_either_answer_wins_and_the_loss_is_made_of_it(kind: RewardKind) -> None:
+    raw_0, raw_1, everything = raw(kind).double(), raw(kind, seed=1).double(), torch.ones(6, 3, dtype=torch.bool)
+    wins = kind.log_wins(raw_1, raw_0)
+    assert wins.shape == (6, 3)
+    total = wins.exp() + kind.log_wins(raw_0, raw_1).exp()
+    torch.testing.assert_close(total, torch.ones(6, 3, dtype=torch.float64))
+    # Whatever a loss adds does not depend on the label, so labels of 1 and 0 differ by the log-odds.
+    ones, zeros = torch.ones_like(total), torch.zeros_like(total)
+    difference = kind.loss(raw_0, raw_1, zeros, everything) - kind.loss(raw_0, raw_1, ones, everything)
+    torch.testing.assert_close(difference, wins - kind.log_wins(raw_0, raw_1))
+
+
+@every_kind
+@pytest.mark.parametrize("lead", [-30.0, 30.0])
+def test_a_large_lead_is_sure_and_still_has_a_gradient(kind: RewardKind, lead: float) -> None:
+    raw_0 = torch.zeros(1, 1, kind.width)
+    raw_1 = torch.tensor([lead] + [0.0] * (kind.width - 1)).view(1, 1, -1).requires_grad_()
+    wins = kind.log_wins(raw_1, raw_0)
+    wins.sum().backward()
+    assert wins.isfinite().all() and raw_1.grad is not None and raw_1.grad.isfinite().all()
+    assert wins.exp().item() == pytest.approx(float(lead > 0), abs=1e-5)
+    assert lead > 0 or raw_1.grad[0, 0, 0] > 0.9  # the answer that wrongly trails is pulled up
 
 
 def test_scalar_loss_by_hand() -> None:
@@ -89,15 +130,77 @@ def test_scalar_loss_by_hand() -> None:
     assert loss.item() == pytest.approx(math.log(2))
 
 
-def test_quantile_loss_approaches_the_scalar_one_as_the_gaps_close() -> None:
+@pytest.mark.parametrize("coupling", ["independent", "comonotone"])
+def test_quantile_loss_approaches_the_scalar_one_as_the_gaps_close(coupling: Any) -> None:
     generator = torch.Generator().manual_seed(0)
     location = torch.randn(2, 8, 2, 1, generator=generator)
     closed = torch.full((2, 8, 2, 8), -20.0)  # softplus(-20) = 2e-9; the least gap, 1e-4, is left
     labels, everything = torch.rand(8, 2, generator=generator), torch.ones(8, 2, dtype=torch.bool)
     both = torch.cat([location, closed], -1)
     want = Scalar(margin=0.0, centering=0.3, l2=0.0).loss(location[0], location[1], labels, everything)
-    got = Quantile(atoms=9, initial_gap=0.1, centering=0.3).loss(both[0], both[1], labels, everything)
+    got = dataclasses.replace(QUANTILE, coupling=coupling, centering=0.3).loss(both[0], both[1], labels, everything)
     torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-5)
+
+
+def test_gaussian_loss_approaches_the_scalar_one_as_the_scales_close() -> None:
+    generator = torch.Generator().manual_seed(0)
+    location = torch.randn(2, 8, 2, 1, generator=generator)
+    labels, everything = torch.rand(8, 2, generator=generator), torch.ones(8, 2, dtype=torch.bool)
+    both = torch.cat([location, torch.full_like(location, -20.0)], -1)  # the least scale, .01, moves P by < 2e-5
+    want = Scalar(margin=0.0, centering=0.3, l2=0.0).loss(location[0], location[1], labels, everything)
+    got = dataclasses.replace(GAUSSIAN, scale_penalty=0.0, centering=0.3).loss(both[0], both[1], labels, everything)
+    torch.testing.assert_close(got, want, atol=1e-4, rtol=1e-4)
+
+
+def test_gaussian_regularizers_by_hand() -> None:
+    # Raw scales of e and 1/e: log^2 of each is 1; locations 1 and 2: (1 + 2)^2 = 9.
+    outputs = [torch.tensor([[[mu, scale_bias(s)]]]) for mu, s in ((1.0, math.e), (2.0, 1 / math.e))]
+    label, one = torch.ones(1, 1), torch.ones(1, 1, dtype=torch.bool)
+    bare = dataclasses.replace(GAUSSIAN, scale_penalty=0.0).loss(*outputs, label, one)
+    held = dataclasses.replace(GAUSSIAN, scale_penalty=0.3, centering=0.1).loss(*outputs, label, one)
+    assert (held - bare).item() == pytest.approx(0.3 * 2 + 0.1 * 9, rel=1e-5)
+
+
+def test_a_gaussian_belief_has_the_location_and_the_scale() -> None:
+    start = GAUSSIAN.belief(torch.tensor(GAUSSIAN.initial_bias).view(1, 1, 2))
+    assert risk.mean(start).item() == pytest.approx(0.0, abs=1e-6)
+    assert risk.spread(start).item() == pytest.approx(1.0)
+    belief = GAUSSIAN.belief(torch.tensor([[[2.5, scale_bias(0.3)]]]))
+    assert risk.mean(belief).item() == pytest.approx(2.5) and risk.spread(belief).item() == pytest.approx(0.3)
+    assert GAUSSIAN.levels == QUANTILE.levels
+    assert risk.check(partial(risk.cvar, alpha=0.3), "quantile", GAUSSIAN.atoms, GAUSSIAN.levels) == []
+
+
+@pytest.mark.parametrize(("preset", "low", "high"), [("hk9", 0.1, 0.9), ("qrm19", 0.05, 0.95)])
+def test_a_preset_without_tails_answers_for_its_levels_and_refuses_the_tails(
+    preset: str, low: float, high: float
+) -> None:
+    kind = instantiate(OmegaConf.load(conf_dir() / "reward" / f"{preset}.yaml"))
+    belief = kind.belief(raw(kind))
+    assert kind.levels[0] == low and kind.levels[-1] == high
+    assert belief.levels.tolist() == pytest.approx(np.linspace(low, high, kind.atoms).tolist())
+    for place, level in enumerate(kind.levels):
+        asked = partial(risk.quantile, level=level)
+        assert isinstance(risk.check(asked, kind.belief_kind, kind.atoms, kind.levels), list)
+        assert torch.equal(asked(belief), belief.atoms[..., place])
+    for asked in (partial(risk.cvar, alpha=0.1), partial(risk.lcb, k=1.0), partial(risk.entropic, beta=1.0)):
+        with pytest.raises(InputError, match=f"quantile levels {low} to {high}"):
+            risk.check(asked, kind.belief_kind, kind.atoms, kind.levels)
+    with pytest.raises(InputError, match="only cover"):
+        risk.check(partial(risk.quantile, level=low / 2), kind.belief_kind, kind.atoms, kind.levels)
+
+
+def test_levels_change_the_reading_and_not_the_training() -> None:
+    tenths, outputs = dataclasses.replace(QUANTILE, at=TENTHS), (raw(QUANTILE), raw(QUANTILE, seed=1))
+    assert torch.equal(tenths.log_wins(*outputs), QUANTILE.log_wins(*outputs))
+    assert torch.equal(tenths.belief(outputs[0]).atoms, QUANTILE.belief(outputs[0]).atoms)
+    assert tenths.levels == tuple(TENTHS) != QUANTILE.levels
+
+
+def test_couplings_differ() -> None:
+    outputs = raw(QUANTILE), raw(QUANTILE, seed=1)
+    comonotone = KINDS["comonotone"].log_wins(*outputs)
+    assert (comonotone - QUANTILE.log_wins(*outputs)).abs().max() > 0.05
 
 
 def test_mean_of_a_quantile_belief_is_the_location() -> None:
@@ -120,9 +223,20 @@ def test_initial_bias_gives_the_initial_gaps() -> None:
     [
         (lambda: Scalar(margin=-1.0, centering=0.0, l2=0.0), "margin"),
         (lambda: Scalar(margin=0.0, centering=0.0, l2=-1.0), "l2"),
-        (lambda: Quantile(atoms=1, initial_gap=0.1, centering=0.0), "atoms"),
-        (lambda: Quantile(atoms=9, initial_gap=0.0, centering=0.0), "initial_gap"),
-        (lambda: Quantile(atoms=9, initial_gap=0.1, centering=-0.1), "centering"),
+        (lambda: dataclasses.replace(QUANTILE, atoms=1), "atoms"),
+        (lambda: dataclasses.replace(QUANTILE, initial_gap=0.0), "initial_gap"),
+        (lambda: dataclasses.replace(QUANTILE, centering=-0.1), "centering"),
+        (lambda: dataclasses.replace(QUANTILE, coupling="copula"), "coupling"),
+        (lambda: dataclasses.replace(QUANTILE, at=TENTHS[:8]), "at.*8 levels"),
+        (lambda: dataclasses.replace(QUANTILE, atoms=3, at=[0.2, 0.5, 1.0]), "at.*between 0 and 1"),
+        (lambda: dataclasses.replace(QUANTILE, atoms=3, at=[0.2, 0.5, 0.5]), "at.*ascending"),
+        (lambda: dataclasses.replace(QUANTILE, atoms=3, at=[0.1, 0.2, 0.9]), "at.*atom 2 of 3"),
+        (lambda: dataclasses.replace(GAUSSIAN, link="cauchit"), "link"),
+        (lambda: dataclasses.replace(GAUSSIAN, atoms=1), "atoms"),
+        (lambda: dataclasses.replace(GAUSSIAN, initial_scale=0.01), "initial_scale"),
+        (lambda: dataclasses.replace(GAUSSIAN, scale_penalty=-1.0), "scale_penalty"),
+        (lambda: dataclasses.replace(GAUSSIAN, centering=-1.0), "centering"),
+        (lambda: dataclasses.replace(GAUSSIAN, link="probit", scale_penalty=0.0), "scale_penalty=0 with"),
     ],
 )
 def test_values_without_meaning_are_refused(make: Any, key: str) -> None:
@@ -135,3 +249,5 @@ def test_gold_has_nothing_to_train() -> None:
     assert not gold.trained and SCALAR.trained and QUANTILE.trained
     with pytest.raises(ValueError, match="GoldPanel"):
         gold.loss(torch.zeros(1), torch.zeros(1), torch.zeros(1), torch.zeros(1))
+    with pytest.raises(ValueError, match="GoldPanel"):
+        gold.log_wins(torch.zeros(1), torch.zeros(1))

@@ -18,7 +18,7 @@ from mora.types import RewardBelief
 MakePanel = Callable[..., ModelPanel]
 Texts = tuple[list[str], list[str]]
 SCALAR = Scalar(margin=0.0, centering=0.01, l2=0.0)
-QUANTILE = Quantile(atoms=5, initial_gap=0.1, centering=0.01)
+QUANTILE = Quantile(atoms=5, at=None, coupling="independent", initial_gap=0.1, centering=0.01)
 PROVENANCE = {"policy": "sft-tiny-0123456789", "seed": "7"}
 
 
@@ -118,12 +118,60 @@ def test_a_panel_without_statistics_is_stored_as_such(make_panel: MakePanel, tmp
     assert not ModelPanel.load(tmp_path / "reward", "cpu").standardized
 
 
-def test_an_unknown_kind_is_refused(make_panel: MakePanel, tmp_path: Path) -> None:
-    make_panel(SCALAR).save(tmp_path / "reward")
+def changed(folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    card = read_json(folder / "reward.json")
+    change(card)
+    write_json(folder / "reward.json", card)
+    return folder
+
+
+def test_the_card_names_the_kind_with_its_fields(make_panel: MakePanel, tmp_path: Path) -> None:
+    make_panel(QUANTILE).save(tmp_path / "reward", lesson={"pairs": 3})
     card = read_json(tmp_path / "reward" / "reward.json")
-    write_json(tmp_path / "reward" / "reward.json", card | {"kind": "oracle"})
-    with pytest.raises(InputError, match="oracle: unknown; there are scalar, quantile"):
+    assert card["reward"]["_target_"] == "mora.reward.quantile.Quantile" and card["reward"]["atoms"] == 5
+    assert card["lesson"] == {"pairs": 3}
+    assert ModelPanel.load(tmp_path / "reward", "cpu").kind == QUANTILE
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda card: card["reward"].update(_target_="os.system"), "os.system is neither one of mora's nor imported"),
+        (lambda card: card["reward"].update(_target_="mora.reward.quantile.risk"), "neither one of mora's"),
+        (lambda card: card["reward"].update(_target_="mora.reward.absent.Kind"), "neither one of mora's"),
+        (lambda card: card["reward"].update(odd=1), "does not fit this version of it .odd"),
+        (lambda card: card["reward"].pop("centering"), "does not fit this version of it .centering"),
+        (lambda card: card.pop("reward"), "reward missing"),
+        (lambda card: card["reward"].update(_target_="mora.reward.scalar.Scalar"), "does not fit"),
+        (lambda card: card["reward"].update(atoms=7), "cannot be read as quantile with 7"),
+    ],
+)
+def test_a_card_that_does_not_fit_is_refused(make_panel: MakePanel, tmp_path: Path, change: Any, said: str) -> None:
+    make_panel(QUANTILE).save(tmp_path / "reward")
+    with pytest.raises(InputError, match=said):
+        ModelPanel.load(changed(tmp_path / "reward", change), "cpu")
+
+
+def test_a_card_does_not_make_code_run(make_panel: MakePanel, tmp_path: Path, monkeypatch: Any) -> None:
+    (tmp_path / "innocent.py").write_text("raise SystemExit('this ran')\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    make_panel(QUANTILE).save(tmp_path / "reward")
+    changed(tmp_path / "reward", lambda card: card["reward"].update(_target_="innocent.Kind"))
+    with pytest.raises(InputError, match="neither one of mora's nor imported"):
         ModelPanel.load(tmp_path / "reward", "cpu")
+
+
+def test_pairs_are_judged_by_the_likelihood_of_the_kind(make_panel: MakePanel, texts: Texts) -> None:
+    prompts, responses = texts
+    panel, turned = make_panel(QUANTILE), responses[::-1]
+    belief, wins_0, wins_1 = panel.pairs(prompts, responses, turned)
+    torch.testing.assert_close(wins_0.exp() + wins_1.exp(), torch.ones_like(wins_0))
+    raw_0, raw_1 = panel.outputs(prompts, responses), panel.outputs(prompts, turned)
+    torch.testing.assert_close(wins_1, QUANTILE.log_wins(raw_1, raw_0))
+    torch.testing.assert_close(belief.atoms, panel.raw([*prompts, *prompts], [*responses, *turned]).atoms)
+    chosen = panel.select(["many_b"]).pairs(prompts, responses, turned)
+    torch.testing.assert_close(chosen[2], wins_1[:, 1:])
+    assert chosen[0].atoms.shape[1] == 1
 
 
 def test_select_reorders_and_picks(make_panel: MakePanel, texts: Texts) -> None:

@@ -39,7 +39,7 @@ def settings(tmp_path: Path, folder: RunFolder, **changed: Any) -> Any:
 @pytest.fixture
 def reward_run(tmp_path: Path, make_panel: MakePanel, texts: Texts) -> RunFolder:
     folder = make_run(tmp_path / "runs", "mora.algo.reward_model.RewardModel")
-    panel = make_panel(Quantile(atoms=5, initial_gap=0.1, centering=0.0))
+    panel = make_panel(Quantile(atoms=5, at=None, coupling="independent", initial_gap=0.1, centering=0.0))
     panel.standardize(*texts, provenance={})
     panel.save(folder.path / "reward")
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")

@@ -30,7 +30,9 @@ def standardized(make_panel: MakePanel, texts: Texts, kind: Any) -> ModelPanel:
 
 
 def test_rows_come_back_in_order_with_their_scores(make_panel: MakePanel, texts: Texts, tmp_path: Path) -> None:
-    panel = standardized(make_panel, texts, Quantile(atoms=5, initial_gap=0.1, centering=0.0))
+    panel = standardized(
+        make_panel, texts, Quantile(atoms=5, at=None, coupling="independent", initial_gap=0.1, centering=0.0)
+    )
     given = [
         {"prompt": "a b", "response": "c d e f g", "id": 7},
         {"prompt": "a", "response_0": "b", "response_1": "c c"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, Literal
@@ -14,12 +14,16 @@ from transformers import PreTrainedModel
 from mora.dataset import collate
 from mora.dataset.encode import Encoder
 from mora.dataset.order import batch
+from mora.dataset.split import in_calibration
 from mora.errors import InputError
 from mora.functional.risk import mean
+from mora.functional.temperature import fit_temperature
 from mora.model.load import load_backbone
 from mora.model.score_model import ScoreModel
+from mora.reward.discriminant import Discriminant, Statistics
 from mora.reward.panel import ModelPanel
 from mora.runtime.actor import standardize
+from mora.runtime.console import say
 from mora.runtime.engine import Engine
 from mora.runtime.parts import Parts, total_steps
 from mora.runtime.schedule import Schedule
@@ -49,11 +53,9 @@ class RewardModel:
     reference_prompts: int
     reference_samples: int
 
-    def fit(self) -> dict[str, float]:
+    def fit(self) -> dict[str, Any]:
         """Train, standardize on samples of the reference policy, write ``reward/`` and return the summary."""
-        parts, runtime = self.parts, self.parts.runtime
-        reward = parts.reward
-        assert reward is not None
+        parts = self.parts
         policy, tokenizer = parts.starting_model(frozen=False)
         encoder = parts.encoder(tokenizer)
         model = self._score_model(encoder)
@@ -63,14 +65,111 @@ class RewardModel:
             raise InputError(
                 f"dataset {parts.corpus.name}: no pair has a label on {', '.join(parts.corpus.objectives)}"
             )
-        total = total_steps(steps=self.steps, epochs=self.epochs, rows=len(labelled), batch_size=self.batch_size)
-        engine = Engine(
-            runtime,
-            model.train(),
-            [
-                {"params": list(model.backbone.parameters()), "lr": self.lr, "weight_decay": self.weight_decay},
-                {"params": list(model.head.parameters()), "lr": self.head_lr, "weight_decay": 0.0},
-            ],
+        standardized = partial(self._standardized, model, policy, encoder)
+        facts: dict[str, Any] = {}
+        if isinstance(parts.reward, Discriminant):
+            panel, facts = self._solve(parts.reward, model, encoder, labelled, standardized)
+        else:
+            panel = self._descend(model, encoder, labelled, standardized)
+        if parts.runtime.main:
+            panel.save(parts.folder.path / "reward", **facts)
+        parts.runtime.barrier()
+        return facts
+
+    def _descend(
+        self, model: ScoreModel, encoder: Encoder, rows: list[Row], standardized: Callable[[], ModelPanel]
+    ) -> ModelPanel:
+        """Train trunk and head by the loss of the kind."""
+        parts, runtime = self.parts, self.parts.runtime
+        total = total_steps(steps=self.steps, epochs=self.epochs, rows=len(rows), batch_size=self.batch_size)
+        trunk = {"params": list(model.backbone.parameters()), "lr": self.lr, "weight_decay": self.weight_decay}
+        engine = self._engine(model.train(), [trunk], total)
+        loop = parts.loop(engine, total)
+        panel = None
+        for step in loop.steps():
+            chosen = batch(step, len(rows), self.batch_size, parts.seed)
+            counts = self._counts([rows[i] for i in chosen])
+            tally = torch.zeros(2, len(parts.corpus.objectives), device=runtime.device)
+            closures = [
+                partial(self.loss, engine.module, self._collated(rows, index, encoder), counts, tally)
+                for index in parts.micro_batches(runtime.share(chosen))
+            ]
+            metrics = engine.descend(closures) | self._metrics(runtime.sum(tally), counts)
+            if step == total - 1:  # within the last step, whose row counts the samples
+                panel = standardized()
+            loop.log(metrics | parts.spent.take(runtime))
+        engine.close()
+        return standardized() if panel is None else panel  # none: continued after the last step
+
+    def _solve(
+        self,
+        kind: Discriminant,
+        model: ScoreModel,
+        encoder: Encoder,
+        rows: list[Row],
+        standardized: Callable[[], ModelPanel],
+    ) -> tuple[ModelPanel, dict[str, Any]]:
+        """Solve the head from one pass over the pairs; the trunk stays as it is."""
+        parts, runtime = self.parts, self.parts.runtime
+        model.eval().backbone.requires_grad_(False)
+        held = [row for row in rows if in_calibration(row.prompt, kind.calibration_share)]
+        kept = [row for row in rows if not in_calibration(row.prompt, kind.calibration_share)]
+        size = min(self.batch_size, max(len(kept), 1))
+        total = max(len(kept) // size, 1)
+        statistics = Statistics(parts.corpus.objectives, model.head.linear.in_features, kind.form)
+        engine = self._engine(model, [], total)
+        loop = parts.loop(engine, total, {"statistics": statistics})
+        for step in loop.steps():
+            chosen = batch(step, len(kept), size, parts.seed)
+            mine = Statistics(statistics.objectives, statistics.hidden, kind.form)
+            for index in parts.micro_batches(runtime.share(chosen)):
+                pairs = self._collated(kept, index, encoder)
+                first, second = self._features(model, pairs)
+                mine.add(first, second, pairs.labels, pairs.labelled)
+            statistics.include([runtime.sum(tensor.to(runtime.device)) for tensor in mine.tensors()])
+            loop.log({"pairs": float(len(chosen))} | parts.spent.take(runtime))
+        weights, biases, facts = statistics.solve()
+        model.head.fill(weights, biases)
+        temperatures = self._temperatures(model, encoder, held)
+        model.head.fill(weights / temperatures[:, None], biases / temperatures)
+        for name, temperature in zip(parts.corpus.objectives, temperatures.tolist(), strict=True):
+            facts[name]["temperature"] = temperature
+            if facts[name]["warning"]:
+                say(f"{parts.folder.id}: objective {name}: {facts[name]['warning']}")
+        engine.close()
+        return standardized(), {"discriminant": facts}
+
+    @torch.no_grad()
+    def _features(self, model: ScoreModel, pairs: Preference) -> tuple[Tensor, Tensor]:
+        """Features (B, H) of first and of second answers."""
+        self.parts.spent.read(len(pairs.ids))
+        with self.parts.runtime.autocast():
+            features = model.features(pairs.ids, pairs.mask)
+        half = len(features) // 2
+        return features[:half], features[half:]
+
+    def _temperatures(self, model: ScoreModel, encoder: Encoder, rows: list[Row]) -> Tensor:
+        """The temperature (M,) of each objective's margins on pairs that the head was not solved from."""
+        found: list[tuple[Tensor, Tensor, Tensor]] = []
+        for index in self.parts.micro_batches(range(len(rows))):
+            pairs = self._collated(rows, index, encoder)
+            with torch.no_grad():
+                first, second = (model.head(features).squeeze(-1) for features in self._features(model, pairs))
+            found.append(((second - first).double().cpu(), pairs.labels.double().cpu(), pairs.labelled.cpu()))
+        temperatures = []
+        for number, name in enumerate(self.parts.corpus.objectives):
+            known = [(m[k[:, number], number], q[k[:, number], number]) for m, q, k in found]
+            if sum(len(margins) for margins, _ in known) == 0:
+                raise InputError(f"objective {name}: no pair was kept for calibration; raise reward.calibration_share")
+            margins, labels = (torch.cat(parts) for parts in zip(*known, strict=True))
+            temperatures.append(fit_temperature(margins, labels))
+        return torch.tensor(temperatures, dtype=torch.float64)
+
+    def _engine(self, model: ScoreModel, groups: list[dict[str, Any]], total: int) -> Engine:
+        return Engine(
+            self.parts.runtime,
+            model,
+            [*groups, {"params": list(model.head.parameters()), "lr": self.head_lr, "weight_decay": 0.0}],
             betas=self.betas,
             eps=self.eps,
             schedule=self.schedule,
@@ -78,27 +177,6 @@ class RewardModel:
             steps=total,
             max_grad_norm=self.max_grad_norm,
         )
-        loop = parts.loop(engine, total)
-        panel = None
-        for step in loop.steps():
-            chosen = batch(step, len(labelled), self.batch_size, parts.seed)
-            counts = self._counts([labelled[i] for i in chosen])
-            tally = torch.zeros(2, len(parts.corpus.objectives), device=runtime.device)
-            closures = [
-                partial(self.loss, engine.module, self._collated(labelled, index, encoder), counts, tally)
-                for index in parts.micro_batches(runtime.share(chosen))
-            ]
-            metrics = engine.descend(closures) | self._metrics(runtime.sum(tally), counts)
-            if step == total - 1:  # within the last step, whose row counts the samples
-                panel = self._standardized(model, policy, encoder)
-            loop.log(metrics | parts.spent.take(runtime))
-        if panel is None:  # continued after the last step
-            panel = self._standardized(model, policy, encoder)
-        if runtime.main:
-            panel.save(parts.folder.path / "reward")
-        runtime.barrier()
-        engine.close()
-        return {}
 
     def loss(self, module: nn.Module, pairs: Preference, counts: Tensor, tally: Tensor) -> Tensor:
         """Sum over objectives of the mean loss of their labelled pairs; ``counts`` (M,) are those of the global batch.
@@ -135,7 +213,8 @@ class RewardModel:
 
     def _standardized(self, model: ScoreModel, policy: PreTrainedModel, encoder: Encoder) -> ModelPanel:
         parts = self.parts
-        panel = ModelPanel(model.eval(), encoder)
+        assert parts.reward is not None
+        panel = ModelPanel(model.eval(), encoder, parts.reward)
         prompts, samples = self.reference_prompts, self.reference_samples
         standardize(parts, panel, policy.eval(), encoder, prompts=prompts, samples=samples)
         return panel

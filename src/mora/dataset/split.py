@@ -14,6 +14,11 @@ def in_test(prompt: str, test_share: float) -> bool:
     return content_id("test split", prompt) / _SPAN < test_share
 
 
+def in_calibration(prompt: str, share: float) -> bool:
+    """Whether a training prompt is kept for calibration: by another hash than that of the test prompts."""
+    return content_id("calibration", prompt) / _SPAN < share
+
+
 def by_hash(rows: Iterable[Row], test_share: float) -> dict[str, list[Row]]:
     """Rows split by the hash of their prompt."""
     splits: dict[str, list[Row]] = {"train": [], "test": []}

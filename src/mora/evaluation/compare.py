@@ -38,6 +38,7 @@ class Compare(Front):
     judge: str | None
     margin: float
     kl_budget: float | None
+    kl_errors_below: float
     kl_steps: int
     sweep_reach: float
     sweep_steps: int
@@ -47,7 +48,7 @@ class Compare(Front):
         super().__post_init__()
         if self.resamples == 0:
             raise InputError("evaluation.resamples=0: a comparison needs intervals; use at least 100")
-        least = {"margin": 0, "kl_steps": 1, "sweep_steps": 1, "kl_budget": 0, "shown_prompts": 0}
+        least = {"margin": 0, "kl_steps": 1, "sweep_steps": 1, "kl_budget": 0, "kl_errors_below": 0, "shown_prompts": 0}
         for key, value in least.items():
             given = getattr(self, key)
             if given is not None and not given >= value:
@@ -120,19 +121,22 @@ class Compare(Front):
             z=pooled_reference_point([*fronts, *references], margin=self.margin),
             pooled=pooled[non_dominated(pooled)],
             front=None if known is None else np.array(known["front"]),
-            budget=self._granted([mean[:, columns.kl] for mean in means]),
+            budget=self._granted(study, columns.kl),
         )
 
-    def _granted(self, spent: Sequence[Floats]) -> Floats:
+    def _granted(self, study: Study, kl: int) -> Floats:
         """Nats per preference (P,) that matched KL allows."""
+        methods = range(len(study.seeds))
+        spent = [study.means(i)[:, kl] for i in methods]
         if self.kl_budget is not None:
             return np.full(len(spent[0]), self.kl_budget)
-        moved = [kl for kl in spent if (kl > 0).any()]
-        return np.min(moved, axis=0).clip(min=0.0) if moved else np.zeros(len(spent[0]))
+        errors = [study.fronts(i).resampled[..., kl].std(0, ddof=1) for i in methods]
+        return statistics.granted_kl(spent, errors, errors_below=self.kl_errors_below)
 
     def _budget_rule(self) -> str:
         granted = (
-            "at each preference the least KL that any method spends which has left its reference policy"
+            f"at each preference {self.kl_errors_below:g} standard errors below the least KL that any method spends "
+            "which has left its reference policy"
             if self.kl_budget is None
             else f"{self.kl_budget:g} nats at every preference"
         )

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
+from scipy.stats import rankdata, spearmanr
 
 Floats = NDArray[np.float64]
 
@@ -79,6 +79,40 @@ def spread_bins(spread: Floats, credit: Floats, true_spread: Floats | None, *, b
         }
         for i in equal_mass(spread, bins)
     ]
+
+
+def risk_coverage(doubt: Floats, credit: Floats) -> dict[str, float]:
+    """What leaving out the most doubtful pairs buys: the area under the risk-coverage curve, and accuracy at 80 %.
+
+    Pairs are kept in ascending order of ``doubt`` (n,); the risk at coverage k/n is the error rate 1 - credit of the
+    first k, and ``aurc`` its mean over k (El-Yaniv and Wiener, 2010).  Equal doubts share the mean credit of their
+    group, so their order cannot matter.  Doubt that says nothing has the plain error rate as its area.  NaN without a
+    pair.
+    """
+    if len(doubt) == 0:
+        return {"aurc": float("nan"), "accuracy_at_80": float("nan")}
+    _, group, sizes = np.unique(doubt, return_inverse=True, return_counts=True)
+    shared = (np.bincount(group, credit) / sizes)[group][np.argsort(doubt, kind="stable")]
+    kept = np.arange(1, len(doubt) + 1)
+    accuracy = shared.cumsum() / kept
+    return {"aurc": float(1 - accuracy.mean()), "accuracy_at_80": float(accuracy[int(np.ceil(0.8 * len(doubt))) - 1])}
+
+
+def length_correlation(score_0: Floats, score_1: Floats, length_0: Floats, length_1: Floats) -> dict[str, float]:
+    """Spearman's correlation of scores with lengths over all answers, and of their differences within pairs.
+
+    A model that pays for length shows it in both; the labels may too.  NaN where one of the two never changes.
+    """
+    return {
+        "answers": _spearman(np.concatenate([score_0, score_1]), np.concatenate([length_0, length_1])),
+        "pairs": _spearman(score_1 - score_0, length_1 - length_0),
+    }
+
+
+def _spearman(first: Floats, second: Floats) -> float:
+    if len(first) < 2 or np.ptp(first) == 0.0 or np.ptp(second) == 0.0:
+        return float("nan")
+    return float(spearmanr(first, second).statistic)
 
 
 def separation(better: Floats, worse: Floats) -> dict[str, float]:

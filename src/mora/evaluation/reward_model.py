@@ -1,13 +1,11 @@
 """A reward model on held-out pairs: is it right, calibrated, aware of where it errs, and does it follow the gold score?
 
-``measure`` gives the table ``reward.json`` and the numbers behind it, ``write`` puts both into a run's tables.
+``Quality.measure`` gives the table ``reward.json`` and what stands behind it, ``write`` puts all into a run's tables.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -16,149 +14,126 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import t as student
 
 from mora.dataset.worlds import World
 from mora.errors import InputError
 from mora.evaluation import pairwise
-from mora.files import write_json, write_text
-from mora.functional import risk
-from mora.functional.quantile import dbt_log_likelihood
+from mora.evaluation.labelled import Pairs, labelled_pairs
+from mora.files import write_csv, write_json, write_lines, write_text
 from mora.functional.stats import clustered_stderr
+from mora.functional.temperature import fit_temperature
 from mora.reward.panel import Panel
 from mora.types import Row
 
 Floats = NDArray[np.float64]
-TABLE, NUMBERS = "reward.json", "pairs.csv"
-CALIBRATION_BINS, SPREAD_BINS, POINTS = 15, 10, 500
-COLUMNS = ("prompt_id", "objective", "label", "score_0", "score_1", "probability", "spread", "gold_0", "gold_1")
+TABLE, NUMBERS, EXAMPLES = "reward.json", "pairs.csv", "examples"
 
 
 @dataclass(kw_only=True)
-class Pairs:
-    """The labelled pairs of one objective, as arrays (n,).  Scores are in the reward model's raw units, logits."""
+class Quality:
+    """``evaluation=reward_model``; the fields are the keys of ``conf/evaluation/reward_model.yaml``."""
 
-    rows: list[Row]
-    index: NDArray[np.int64]  # places among all pairs
-    label: Floats
-    score_0: Floats
-    score_1: Floats
-    log_wins_0: Floats  # log-probability that answer 0 is better
-    log_wins_1: Floats
-    spread: Floats  # of the difference, under independent beliefs
-    units: Floats  # (n, 2) means in standard units for agreement; raw where the panel has none
-    gold: Floats | None  # (n, 2)
-    true_spread: Floats | None
+    level: float
+    calibration_bins: int
+    spread_bins: int
+    points: int
+    examples: int
 
-    @property
-    def credit(self) -> Floats:
-        """Right 1, wrong 0, equal scores 1/2, tied label NaN."""
-        return pairwise.credits(self.score_1 - self.score_0, self.label)
+    def __post_init__(self) -> None:
+        if not 0 < self.level < 1:
+            raise InputError(f"evaluation.level={self.level}: must lie between 0 and 1")
+        least = {"calibration_bins": 1, "spread_bins": 1, "points": 0, "examples": 0}
+        for key, value in least.items():
+            if getattr(self, key) < value:
+                raise InputError(f"evaluation.{key}={getattr(self, key)}: must be at least {value}")
+
+    def measure(
+        self, panel: Panel, rows: Sequence[Row], world: World | None, *, kind: str
+    ) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
+        """The table ``reward.json``, the rows of ``pairs.csv`` and of ``examples.jsonl``; ``kind`` is the reward's.
+
+        ``world`` adds what only a world knows: the best possible accuracy, annotators' spread and gold scores.
+        An objective without labels is left out.  Raises InputError when there is no labelled pair at all.
+        """
+        pairs = labelled_pairs(panel, rows, world)
+        bins = self.calibration_bins
+        unit = "std of the reference policy" if panel.standardized else "logits"
+        table: dict[str, Any] = {
+            "objectives": list(panel.objectives),
+            "kind": kind,
+            "pairs": len(rows),
+            "level": self.level,
+            "units": {"score": "logits", "agreement": unit},
+            "accuracy": {n: _accuracy(p, world, n, self.level) for n, p in pairs.items()},
+            "log_loss": {n: pairwise.log_loss(p.log_wins_1, p.log_wins_0, p.label) for n, p in pairs.items()},
+            "brier": {n: pairwise.brier(np.exp(p.log_wins_1), p.label) for n, p in pairs.items()},
+            "calibration": {
+                n: pairwise.calibration(np.exp(p.log_wins_1), p.label, bins=bins) for n, p in pairs.items()
+            },
+            "temperature": {n: _tempered(p, bins) for n, p in pairs.items()},
+            "spread": {n: {"bins": _spread_bins(p, self.spread_bins)} for n, p in pairs.items()},
+            "risk_coverage": {n: _risk_coverage(p) for n, p in pairs.items()},
+            "length": {n: _length(p) for n, p in pairs.items()},
+            "separation": {n: _separation(p) for n, p in pairs.items()},
+            "conflicts": _conflicts(pairs),
+            "agreement": {n: _points(p, self.points) for n, p in pairs.items()},
+            "gold": {n: _gold(p) for n, p in pairs.items()},
+        }
+        lines = [line for n, p in pairs.items() for line in _lines(n, p)]
+        return table, lines, [row for n, p in pairs.items() for row in _examples(n, p, self.examples)]
 
 
-def measure(
-    panel: Panel, rows: Sequence[Row], world: World | None, *, kind: str
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The table ``reward.json`` and the rows of ``pairs.csv`` for held-out pairs; ``kind`` names the reward kind.
-
-    ``world`` adds what only a world knows: the best possible accuracy, annotators' spread and gold scores.
-    An objective without labels is left out.  Raises InputError when there is no labelled pair at all.
-    """
-    pairs = _pairs(panel, rows, world)
-    table: dict[str, Any] = {
-        "objectives": list(panel.objectives),
-        "kind": kind,
-        "pairs": len(rows),
-        "units": {"score": "logits", "agreement": "std of the reference policy" if panel.standardized else "logits"},
-        "accuracy": {n: _accuracy(p, world, n) for n, p in pairs.items()},
-        "log_loss": {n: pairwise.log_loss(p.log_wins_1, p.log_wins_0, p.label) for n, p in pairs.items()},
-        "brier": {n: pairwise.brier(np.exp(p.log_wins_1), p.label) for n, p in pairs.items()},
-        "calibration": {
-            n: pairwise.calibration(np.exp(p.log_wins_1), p.label, bins=CALIBRATION_BINS) for n, p in pairs.items()
-        },
-        "spread": {n: {"bins": _spread_bins(p)} for n, p in pairs.items()},
-        "separation": {n: _separation(p) for n, p in pairs.items()},
-        "conflicts": _conflicts(pairs),
-        "agreement": {n: _points(p) for n, p in pairs.items()},
-        "gold": {n: _gold(p) for n, p in pairs.items()},
-    }
-    return table, [line for n, p in pairs.items() for line in _lines(n, p)]
-
-
-def write(tables: Path, table: dict[str, Any], numbers: Sequence[dict[str, Any]]) -> None:
-    """Write ``reward.json`` and ``pairs.csv`` below ``tables``, each atomically."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(numbers)
-    write_text(tables / NUMBERS, text.getvalue())
+def write(
+    tables: Path, table: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], examples: Sequence[Mapping[str, Any]]
+) -> None:
+    """Write ``reward.json``, ``pairs.csv`` and ``examples.{jsonl,txt}`` below ``tables``, each atomically."""
+    write_csv(tables / NUMBERS, lines)
+    write_lines(tables / f"{EXAMPLES}.jsonl", examples)
+    write_text(tables / f"{EXAMPLES}.txt", "\n".join(_readable(examples)))
     write_json(tables / TABLE, table)
 
 
-def _pairs(panel: Panel, rows: Sequence[Row], world: World | None) -> dict[str, Pairs]:
-    if not rows:
-        raise InputError("no held-out pair to measure the reward model on; set aside a test split of the dataset")
-    prompts = [row.prompt for row in rows] * 2
-    responses = [row.responses[side] for side in (0, 1) for row in rows]
-    raw = panel.raw(prompts, responses)
-    scaled = raw if panel.standardization is None else panel.standardization(raw)
-    half = len(rows)
-    with torch.inference_mode():
-        atoms = raw.atoms[:half], raw.atoms[half:]
-        logs = _numbers(dbt_log_likelihood(atoms[0], atoms[1])), _numbers(dbt_log_likelihood(atoms[1], atoms[0]))
-        means, units = _sides(risk.mean(raw), half), _sides(risk.mean(scaled), half)
-        spreads = _sides(risk.spread(raw), half)
-    gold = None if world is None else _sides(world.gold(prompts, responses), half)
-    noise = None if world is None else _sides(world.spread(prompts, responses), half)
-    found = {}
-    for column, name in enumerate(panel.objectives):
-        kept = [i for i, row in enumerate(rows) if row.labels.get(name) is not None]
-        if not kept:
-            continue
-        place = None if world is None or name not in world.objectives else world.objectives.index(name)
-        found[name] = Pairs(
-            rows=[rows[i] for i in kept],
-            index=np.array(kept),
-            label=np.array([rows[i].labels[name] for i in kept], dtype=np.float64),
-            score_0=means[kept, 0, column],
-            score_1=means[kept, 1, column],
-            log_wins_0=logs[0][kept, column],
-            log_wins_1=logs[1][kept, column],
-            spread=np.hypot(spreads[kept, 0, column], spreads[kept, 1, column]),
-            units=units[kept, :, column],
-            gold=None if place is None or gold is None else gold[kept, :, place],
-            true_spread=None
-            if place is None or noise is None
-            else np.hypot(noise[kept, 0, place], noise[kept, 1, place]),
-        )
-    if not found:
-        raise InputError(f"no held-out pair has a label on {', '.join(panel.objectives)}; check dataset and objectives")
-    return found
+def _examples(name: str, pairs: Pairs, count: int) -> list[dict[str, Any]]:
+    """The answers that score highest and lowest, each answer once: at most ``count`` of both."""
+    scores: dict[tuple[str, str], float] = {}
+    for row, both in zip(pairs.rows, pairs.units.tolist(), strict=True):
+        scores |= {(row.prompt, response): score for response, score in zip(row.responses, both, strict=True)}
+    ranked = sorted(scores.items(), key=lambda item: (-item[1], item[0]))
+    count = min(count, len(ranked) // 2)
+    ends = [("best", ranked[:count]), ("worst", ranked[::-1][:count])]
+    return [
+        {"objective": name, "end": end, "rank": rank, "score": score, "prompt": prompt, "response": response}
+        for end, found in ends
+        for rank, ((prompt, response), score) in enumerate(found, 1)
+    ]
 
 
-def _numbers(values: torch.Tensor | Floats) -> Floats:
-    return values.double().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values, dtype=np.float64)
+def _readable(examples: Sequence[Mapping[str, Any]]) -> list[str]:
+    lines: list[str] = []
+    for row in examples:
+        if row["rank"] == 1:
+            lines += [f"== {row['objective']}, {row['end']} ==", ""]
+        lines += [f"{row['rank']}. score {row['score']:.3f}", f"   {row['prompt']}", f"   -> {row['response']}", ""]
+    return lines
 
 
-def _sides(values: torch.Tensor | Floats, half: int) -> Floats:
-    """(2n, M), first answers then second ones, as (n, 2, M)."""
-    numbers = _numbers(values)
-    return np.stack([numbers[:half], numbers[half:]], axis=1)
-
-
-def _accuracy(pairs: Pairs, world: World | None, name: str) -> dict[str, Any]:
-    """Accuracy with its standard error by prompt; ties of the label are left out."""
+def _accuracy(pairs: Pairs, world: World | None, name: str, level: float) -> dict[str, Any]:
+    """Accuracy with its standard error by prompt and the interval from it; ties of the label are left out."""
     decided = pairs.label != 0.5
     credit = pairs.credit[decided]
     rows = [row for row, kept in zip(pairs.rows, decided, strict=True) if kept]
     if not rows:
-        return {"value": None, "stderr": None, "n": 0, "prompts": 0, "bayes": None}
+        return {"value": None, "stderr": None, "interval": None, "n": 0, "prompts": 0, "bayes": None}
     prompt_ids = np.array([row.prompt_id for row in rows])
-    value = float(credit.mean())
+    value, error, count = float(credit.mean()), float(clustered_stderr(credit, prompt_ids)), len(np.unique(prompt_ids))
+    margin = float(student.ppf((1 + level) / 2, count - 1)) * error if count > 1 else float("nan")
     entry: dict[str, Any] = {
         "value": value,
-        "stderr": float(clustered_stderr(credit, prompt_ids)),
+        "stderr": error,
+        "interval": [value - margin, value + margin] if count > 1 else None,
         "n": len(rows),
-        "prompts": len(np.unique(prompt_ids)),
+        "prompts": count,
         "bayes": None,
     }
     if world is None or name not in world.objectives:
@@ -167,10 +142,52 @@ def _accuracy(pairs: Pairs, world: World | None, name: str) -> dict[str, Any]:
     return entry | {"bayes": bayes} | pairwise.share_of_bayes(value, bayes)
 
 
-def _spread_bins(pairs: Pairs) -> list[dict[str, Any]]:
+def _tempered(pairs: Pairs, bins: int) -> dict[str, Any] | None:
+    """Log-loss and calibration after one temperature for the log-odds, fitted on one half of the prompts for the other.
+
+    None where a half has no pair.
+    """
+    odds = pairs.log_wins_1 - pairs.log_wins_0
+    half = np.array([row.prompt_id for row in pairs.rows]) % 2 == 0
+    if half.all() or not half.any():
+        return None
+    scaled, fitted = np.empty_like(odds), []
+    for part in (half, ~half):
+        numbers = torch.from_numpy(odds[~part]), torch.from_numpy(pairs.label[~part])
+        fitted.append(fit_temperature(*numbers))
+        scaled[part] = odds[part] / fitted[-1]
+    wins_1, wins_0 = -np.logaddexp(0.0, -scaled), -np.logaddexp(0.0, scaled)
+    after = pairwise.calibration(np.exp(wins_1), pairs.label, bins=bins)
+    return {
+        "values": fitted,
+        "log_loss": pairwise.log_loss(wins_1, wins_0, pairs.label),
+        "brier": pairwise.brier(np.exp(wins_1), pairs.label),
+        "calibration": after,
+    }
+
+
+def _risk_coverage(pairs: Pairs) -> dict[str, Any]:
+    """Whether spread finds errors: its selection of pairs beside that by the margin, which costs nothing."""
+    kept = pairs.label != 0.5
+    credit, margin = pairs.credit[kept], np.abs(pairs.log_wins_1 - pairs.log_wins_0)[kept]
+    varies = len(credit) > 0 and float(np.ptp(pairs.spread[kept])) > 0
+    return {
+        "margin": pairwise.risk_coverage(-margin, credit),
+        "spread": pairwise.risk_coverage(pairs.spread[kept], credit) if varies else None,
+        "error_rate": float(1 - credit.mean()) if len(credit) else float("nan"),
+    }
+
+
+def _length(pairs: Pairs) -> dict[str, float]:
+    """Correlation with the number of characters of an answer."""
+    lengths = np.array([[len(response) for response in row.responses] for row in pairs.rows], dtype=np.float64)
+    return pairwise.length_correlation(pairs.score_0, pairs.score_1, lengths[:, 0], lengths[:, 1])
+
+
+def _spread_bins(pairs: Pairs, bins: int) -> list[dict[str, Any]]:
     kept = pairs.label != 0.5
     true = None if pairs.true_spread is None else pairs.true_spread[kept]
-    return pairwise.spread_bins(pairs.spread[kept], pairs.credit[kept], true, bins=SPREAD_BINS)
+    return pairwise.spread_bins(pairs.spread[kept], pairs.credit[kept], true, bins=bins)
 
 
 def _separation(pairs: Pairs) -> dict[str, float] | None:
@@ -193,12 +210,12 @@ def _conflicts(pairs: dict[str, Pairs]) -> list[dict[str, Any]]:
     return found
 
 
-def _points(pairs: Pairs) -> list[list[float]] | None:
-    """At most 500 answers as [reward, gold], evenly spaced over the pairs."""
+def _points(pairs: Pairs, count: int) -> list[list[float]] | None:
+    """At most ``count`` answers as [reward, gold], evenly spaced over the pairs."""
     if pairs.gold is None:
         return None
     points = np.stack([pairs.units.ravel(), pairs.gold.ravel()], axis=1)
-    chosen = np.unique(np.linspace(0, len(points) - 1, min(POINTS, len(points))).round().astype(int))
+    chosen = np.unique(np.linspace(0, len(points) - 1, min(count, len(points))).round().astype(int))
     found: list[list[float]] = points[chosen].tolist()
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,18 @@ class Fixed:
     pooled: Floats  # (K, M) non-dominated points of all methods
     front: Floats | None  # (K, M) the exact front, where it is known
     budget: Floats  # (P,) nats that matched KL grants
+
+
+def granted_kl(spent: Sequence[Floats], errors: Sequence[Floats], *, errors_below: float) -> Floats:
+    """Nats per preference (P,) that matched KL allows methods with mean KL and standard error (P,) each.
+
+    At each preference the least of KL - ``errors_below`` * error over the methods that have left their reference policy
+    (KL above 0 somewhere), at least 0; 0 everywhere when none has.  Below every KL, all methods are mixed with their
+    reference policies in a share that varies smoothly from resample to resample.  At a measured KL itself the share of
+    that method would be 1 as measured and below 1 in half of the resamples, and intervals would not cover.
+    """
+    low = [kl - errors_below * error for kl, error in zip(spent, errors, strict=True) if (kl > 0).any()]
+    return np.min(low, axis=0).clip(min=0.0) if low else np.zeros(len(spent[0]))
 
 
 def ranking(fixed: Fixed) -> Named:

@@ -24,6 +24,16 @@ def bradley_terry_loss(
     return -(label * logsigmoid(shifted) + (1.0 - label) * logsigmoid(-shifted))
 
 
+def label_loss(
+    log_wins_1: Float[Tensor, "*batch"], log_wins_0: Float[Tensor, "*batch"], label: Float[Tensor, "*batch"]
+) -> Float[Tensor, "*batch"]:
+    """``-[q log P_1 + (1 - q) log P_0]`` per pair, in nats; q is the probability that answer 1 is better.
+
+    The log-probabilities of both outcomes are given, so none is found by subtracting the other from 1.
+    """
+    return -(label * log_wins_1 + (1.0 - label) * log_wins_0)
+
+
 def centering_loss(score_1: Float[Tensor, "*batch"], score_0: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
     """``(r_1 + r_0)^2``: pulls a pair's mean to 0 and leaves its gap free (Eisenstein et al. 2023, eq. 2)."""
     return (score_1 + score_0).square()

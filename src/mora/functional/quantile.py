@@ -58,14 +58,18 @@ def dbt_log_likelihood(z_1: Float[Tensor, "*batch K"], z_0: Float[Tensor, "*batc
     return logs.flatten(-2).logsumexp(-1) - 2.0 * math.log(z_1.shape[-1])
 
 
-def dbt_loss(
-    z_1: Float[Tensor, "*batch K"], z_0: Float[Tensor, "*batch K"], label: Float[Tensor, "*batch"]
+def comonotone_log_likelihood(
+    z_1: Float[Tensor, "*batch K"], z_0: Float[Tensor, "*batch K"]
 ) -> Float[Tensor, "*batch"]:
-    """``-[q log P + (1 - q) log(1 - P)]`` per pair, in nats; q is the probability that answer 1 is better.
+    """Log-probability that answer 1 beats answer 0, in nats, when one annotator stands at the same level for both.
 
-    ``1 - P`` is the probability that answer 0 beats answer 1, computed as such and not by subtraction.
+    ``log P = logsumexp_k log sigma(z_1k - z_0k) - log K`` with ``P = (1/K) sum_k sigma(z_1k - z_0k)``.  A spread that
+    both answers share cancels, so pairs say less about it than in :func:`dbt_log_likelihood`.  K = 1 is Bradley-Terry.
+    Computed in fp32 or better.
     """
-    return -(label * dbt_log_likelihood(z_1, z_0) + (1.0 - label) * dbt_log_likelihood(z_0, z_1))
+    if z_1.dtype != torch.float64:
+        z_1, z_0 = z_1.float(), z_0.float()
+    return logsigmoid(z_1 - z_0).logsumexp(-1) - math.log(z_1.shape[-1])
 
 
 def pinball_loss(

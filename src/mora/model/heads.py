@@ -34,6 +34,12 @@ class RewardHead(nn.Module):
         self.linear.weight.copy_(weight.flatten(0, 1))
         self.linear.bias.copy_(torch.tensor(bias).repeat(self.objectives))
 
+    @torch.no_grad()
+    def fill(self, weights: Tensor, biases: Tensor) -> None:
+        """Take weights (M W, H) and biases (M W,) that were computed elsewhere, rounded to fp32."""
+        self.linear.weight.copy_(weights)
+        self.linear.bias.copy_(biases)
+
     def forward(self, pooled: Tensor) -> Tensor:
         """Raw outputs (B, M, W) in fp32 of pooled hidden states (B, H)."""
         with torch.autocast(device_type=pooled.device.type, enabled=False):

@@ -74,11 +74,15 @@ class ScoreModel(nn.Module):
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Raw outputs (B, M, W) in fp32 of sequences (B, L), padded on any side, read at the last True of ``mask``."""
+        raw: Tensor = self.head(self.features(ids, mask))
+        return raw
+
+    def features(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """What the head reads: the backbone's last hidden state (B, H) at the last True of ``mask``."""
         output = self.backbone(
             input_ids=ids, attention_mask=mask.long(), position_ids=position_ids(mask), use_cache=False
         )
-        raw: Tensor = self.head(pool_last(output.last_hidden_state, mask))
-        return raw
+        return pool_last(output.last_hidden_state, mask)
 
     @property
     def device(self) -> torch.device:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class RewardKind(Protocol):
     """One way to model reward; the objects of ``conf/reward``.
 
-    ``trained`` is False for rules, which have no head: their ``loss`` and ``belief`` are never asked for.
+    ``trained`` is False for rules, which have no head: ``loss``, ``log_wins`` and ``belief`` are never asked for.
     """
 
     name: ClassVar[str]
@@ -26,7 +26,11 @@ class RewardKind(Protocol):
 
     @property
     def width(self) -> int:
-        """Raw outputs per objective; also the number of atoms of a belief."""
+        """Raw outputs W per objective."""
+
+    @property
+    def atoms(self) -> int:
+        """Atoms S of a belief."""
 
     @property
     def levels(self) -> tuple[float, ...] | None:
@@ -39,5 +43,11 @@ class RewardKind(Protocol):
     def loss(self, raw_0: Tensor, raw_1: Tensor, labels: Tensor, labelled: Tensor) -> Tensor:
         """Loss (B, M) in nats of pairs with raw outputs (B, M, W); 0 where not ``labelled`` (B, M)."""
 
+    def log_wins(self, raw_1: Tensor, raw_0: Tensor) -> Tensor:
+        """Log-probability (B, M) in nats that answer 1 beats answer 0 under the likelihood that ``loss`` descends.
+
+        Raw outputs are (B, M, W).  Swapping them gives the probability of the other outcome: both sum to 1.
+        """
+
     def belief(self, raw: Tensor) -> RewardBelief:
-        """Raw outputs (B, M, W) as a belief in logits, not standardized."""
+        """Raw outputs (B, M, W) as a belief (B, M, S) in the kind's own units, not standardized."""

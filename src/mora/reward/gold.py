@@ -22,7 +22,12 @@ class Gold:
 
     @property
     def width(self) -> int:
-        """One atom per objective: the true score."""
+        """One number per objective: the true score."""
+        return 1
+
+    @property
+    def atoms(self) -> int:
+        """A belief is one point."""
         return 1
 
     @property
@@ -36,6 +41,10 @@ class Gold:
         raise ValueError(UNTRAINED)
 
     def loss(self, raw_0: Tensor, raw_1: Tensor, labels: Tensor, labelled: Tensor) -> Tensor:
+        """Raises ValueError: there is no head."""
+        raise ValueError(UNTRAINED)
+
+    def log_wins(self, raw_1: Tensor, raw_0: Tensor) -> Tensor:
         """Raises ValueError: there is no head."""
         raise ValueError(UNTRAINED)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,14 @@ from mora.dataset.encode import Encoder
 from mora.dataset.worlds import World
 from mora.errors import InputError
 from mora.files import read_json, write_json
+from mora.functional.quantile import dbt_log_likelihood
 from mora.model.score_model import CARD, ScoreModel, read_card
-from mora.reward import quantile, scalar
+from mora.reward import RewardKind, scalar
+from mora.reward.card import kind_of, section_of
 from mora.reward.standardization import Standardization
 from mora.types import RewardBelief
 
 SCORED_AT_ONCE = 32  # sequences per forward pass; changes memory and speed only
-READOUTS: dict[str, Callable[[Tensor], RewardBelief]] = {"scalar": scalar.belief, "quantile": quantile.belief}
 
 
 class Panel(ABC):
@@ -34,6 +35,17 @@ class Panel(ABC):
     @abstractmethod
     def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> RewardBelief:
         """Belief (B, M, S) in the source's own units: logits of a model, scores of a world."""
+
+    def pairs(
+        self, prompts: Sequence[str], responses_0: Sequence[str], responses_1: Sequence[str]
+    ) -> tuple[RewardBelief, Tensor, Tensor]:
+        """Raw beliefs (2B, M, S) of first and then second answers, and log-probabilities (B, M) that 0 and that 1 wins.
+
+        Rules are asked as if their scores were logits of Bradley and Terry.
+        """
+        belief, half = self.raw([*prompts, *prompts], [*responses_0, *responses_1]), len(prompts)
+        atoms_0, atoms_1 = belief.atoms[:half], belief.atoms[half:]
+        return belief, dbt_log_likelihood(atoms_0, atoms_1), dbt_log_likelihood(atoms_1, atoms_0)
 
     @property
     def standardized(self) -> bool:
@@ -90,6 +102,16 @@ class Selection(Panel):
     def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> RewardBelief:
         """Belief (B, M, S) of the selected objectives."""
         belief = self.panel.raw(prompts, responses)
+        return self._select(belief)
+
+    def pairs(
+        self, prompts: Sequence[str], responses_0: Sequence[str], responses_1: Sequence[str]
+    ) -> tuple[RewardBelief, Tensor, Tensor]:
+        """As the whole panel says, for the selected objectives."""
+        belief, wins_0, wins_1 = self.panel.pairs(prompts, responses_0, responses_1)
+        return self._select(belief), wins_0[:, self.columns], wins_1[:, self.columns]
+
+    def _select(self, belief: RewardBelief) -> RewardBelief:
         return replace(belief, atoms=belief.atoms[:, self.columns], weights=belief.weights[:, self.columns])
 
 
@@ -100,37 +122,62 @@ class ModelPanel(Panel):
         self,
         model: ScoreModel,
         encoder: Encoder,
+        kind: RewardKind,
         standardization: Standardization | None = None,
         *,
         batch_size: int = SCORED_AT_ONCE,
     ) -> None:
         super().__init__(model.objectives, standardization)
-        if model.kind not in READOUTS:
-            raise InputError(f"reward kind {model.kind}: unknown; there are {', '.join(READOUTS)}")
-        self.model, self.encoder, self.batch_size = model, encoder, batch_size
-        self.readout = READOUTS[model.kind]
+        if (model.kind, model.head.width) != (kind.name, kind.width):
+            raise InputError(
+                f"a head of kind {model.kind} with {model.head.width} outputs per objective cannot be read as "
+                f"{kind.name} with {kind.width}; train the reward model again"
+            )
+        self.model, self.encoder, self.kind, self.batch_size = model, encoder, kind, batch_size
 
     @classmethod
     def load(cls, folder: Path | str, device: torch.device | str, *, batch_size: int = SCORED_AT_ONCE) -> ModelPanel:
         """The panel of a reward model folder, checked to score alike under either padding.  Raises InputError."""
         card = read_card(folder)
-        if "encoding" not in card:
-            raise InputError(f"{Path(folder) / CARD}: encoding missing; train the reward model again")
+        path = Path(folder) / CARD
+        for key in ("encoding", "reward"):
+            if key not in card:
+                raise InputError(f"{path}: {key} missing; train the reward model again")
+        kind = kind_of(card["reward"], path)
         model = ScoreModel.load(folder, device=device)
         model.check_padding()
         known = card.get("standardization")
         standardization = None if known is None else Standardization.read(known)
-        return cls(model, Encoder(model.tokenizer, **card["encoding"]), standardization, batch_size=batch_size)
+        return cls(model, Encoder(model.tokenizer, **card["encoding"]), kind, standardization, batch_size=batch_size)
 
-    def save(self, folder: Path | str) -> None:
-        """Write model, tokenizer, encoding and statistics as one folder, atomically."""
+    def save(self, folder: Path | str, **facts_of_training: Any) -> None:
+        """Write model, tokenizer, kind, encoding, statistics and further facts as one folder, atomically."""
         limits = {"max_prompt": self.encoder.max_prompt, "max_response": self.encoder.max_response}
         facts = None if self.standardization is None else self.standardization.facts()
-        self.model.save(folder, {"encoding": {**limits, "overlong": self.encoder.overlong}, "standardization": facts})
+        encoding = {**limits, "overlong": self.encoder.overlong}
+        own = {"reward": section_of(self.kind), "encoding": encoding, "standardization": facts}
+        self.model.save(folder, {**own, **facts_of_training})
+
+    def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> RewardBelief:
+        """Belief (B, M, S) in logits, in the order given."""
+        with torch.inference_mode():
+            return self.kind.belief(self.outputs(prompts, responses))
+
+    def pairs(
+        self, prompts: Sequence[str], responses_0: Sequence[str], responses_1: Sequence[str]
+    ) -> tuple[RewardBelief, Tensor, Tensor]:
+        """Raw beliefs (2B, M, S) of first and then second answers, and log-probabilities (B, M) that 0 and that 1 wins.
+
+        The probabilities are those of the kind's own likelihood.
+        """
+        with torch.inference_mode():
+            raw, half = self.outputs([*prompts, *prompts], [*responses_0, *responses_1]), len(prompts)
+            wins = self.kind.log_wins(raw[:half], raw[half:]), self.kind.log_wins(raw[half:], raw[:half])
+            return self.kind.belief(raw), *wins
 
     @torch.inference_mode()
-    def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> RewardBelief:
-        """Belief (B, M, S) in logits, in the order given; texts of like length share a forward pass."""
+    def outputs(self, prompts: Sequence[str], responses: Sequence[str]) -> Tensor:
+        """Raw outputs (B, M, W) of the head, in the order given; texts of like length share a forward pass."""
         if len(prompts) != len(responses):
             raise ValueError(f"{len(prompts)} prompts and {len(responses)} responses: need one response per prompt")
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]) + len(responses[i]))
@@ -143,7 +190,7 @@ class ModelPanel(Panel):
             batch = collate.scored(*texts, self.encoder).to(self.model.device)
             raw[rows] = self.model(batch.ids, batch.mask)
         self.model.train(training)
-        return self.readout(raw)
+        return raw
 
 
 class GoldPanel(Panel):

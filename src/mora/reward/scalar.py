@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from mora.errors import InputError
 from mora.functional.margins import bradley_terry_loss, centering_loss, l2_loss
@@ -41,6 +42,11 @@ class Scalar:
         return 1
 
     @property
+    def atoms(self) -> int:
+        """A belief is one point."""
+        return 1
+
+    @property
     def levels(self) -> None:
         """A point has no quantile levels."""
         return None
@@ -59,6 +65,10 @@ class Scalar:
         loss = bradley_terry_loss(score_1, score_0, labels, margin=self.margin)
         loss = loss + self.centering * centering_loss(score_1, score_0) + self.l2 * l2_loss(score_1, score_0)
         return torch.where(labelled, loss, torch.zeros_like(loss))
+
+    def log_wins(self, raw_1: Tensor, raw_0: Tensor) -> Tensor:
+        """``log sigma(r_1 - r_0)``, (B, M) in nats.  A margin is asked of the training alone and is not in it."""
+        return logsigmoid((raw_1 - raw_0).squeeze(-1))
 
     def belief(self, raw: Tensor) -> RewardBelief:
         """Raw outputs (B, M, 1) as a belief in logits."""

@@ -18,22 +18,24 @@ def same_but_for_seed(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def differing(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Of each configuration the settings in which not all agree, by dotted key.
+    """Of each configuration the settings in which not all that have them agree, by dotted key.
 
-    Where the classes of a section differ, the section stands for its keys, by the name of the class' module.
+    Where the classes of a section differ, the section stands for its keys: by the class' module, or, where two share a
+    module, by the class.
     """
     trees = [_named(same_but_for_seed(config), configs) for config in configs]
     flat = [flatten(tree) for tree in trees]
     keys = sorted({key for one in flat for key in one})
-    apart = [key for key in keys if len({canonical_json(one.get(key)) for one in flat}) > 1]
+    apart = [key for key in keys if len({canonical_json(one[key]) for one in flat if key in one}) > 1]
     return [{key: one[key] for key in apart if key in one} for one in flat]
 
 
 def _named(config: dict[str, Any], configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     found = {}
     for key, section in config.items():
-        targets = {one[key].get("_target_") if isinstance(one.get(key), Mapping) else None for one in configs}
-        found[key] = str(section["_target_"]).split(".")[-2] if len(targets) > 1 else section
+        targets = {str(one[key].get("_target_")) for one in configs if isinstance(one.get(key), Mapping)}
+        part = -2 if len({target.rpartition(".")[0] for target in targets}) == len(targets) else -1  # module, or class
+        found[key] = str(section["_target_"]).split(".")[part] if len(targets) > 1 else section
     return found
 
 

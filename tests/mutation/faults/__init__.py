@@ -6,6 +6,7 @@ from tests.mutation.fault import Fault
 from tests.mutation.faults import (
     adapter,
     beliefs,
+    comparison,
     data,
     fronts,
     known,
@@ -33,6 +34,7 @@ FAULTS: tuple[Fault, ...] = (
     *steps.FAULTS,
     *spending.FAULTS,
     *fronts.FAULTS,
+    *comparison.FAULTS,
     *quality.FAULTS,
     *known.FAULTS,
 )

@@ -23,7 +23,7 @@ FAULTS = (
     ),
     Fault(
         name="reward_quality_of_swapped_answers",
-        file="evaluation/reward_model.py",
+        file="evaluation/labelled.py",
         old="pairwise.credits(self.score_1 - self.score_0, self.label)",
         new="pairwise.credits(self.score_0 - self.score_1, self.label)",
         why="A good reward model is reported as worse than guessing.",
@@ -39,7 +39,7 @@ FAULTS = (
     ),
     Fault(
         name="spread_of_the_difference_subtracted",
-        file="evaluation/reward_model.py",
+        file="evaluation/labelled.py",
         old="spread=np.hypot(spreads[kept, 0, column], spreads[kept, 1, column]),",
         new="spread=np.abs(spreads[kept, 0, column] - spreads[kept, 1, column]),",
         why="Two answers that are both uncertain look certain.",
@@ -63,7 +63,7 @@ FAULTS = (
     ),
     Fault(
         name="gold_of_another_objective",
-        file="evaluation/reward_model.py",
+        file="evaluation/labelled.py",
         old="gold=None if place is None or gold is None else gold[kept, :, place]",
         new="gold=None if place is None or gold is None else gold[kept, :, column]",
         why="A reward is correlated with the truth about another objective.",

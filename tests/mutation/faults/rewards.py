@@ -72,8 +72,8 @@ FAULTS = (
     Fault(
         name="score_read_at_the_last_place",
         file="model/score_model.py",
-        old="self.head(pool_last(output.last_hidden_state, mask))",
-        new="self.head(output.last_hidden_state[:, -1])",
+        old="return pool_last(output.last_hidden_state, mask)",
+        new="return output.last_hidden_state[:, -1]",
         why="Short answers are scored on their padding.",
         caught_by=("tests/model/test_score_model.py::test_score_is_the_same_alone_batched_and_under_any_padding",),
     ),
@@ -150,5 +150,81 @@ FAULTS = (
         new="if False:",
         why="A backbone whose scores depend on padding is used without a word.",
         caught_by=("tests/model/test_score_model.py::test_padding_check_catches_a_backbone_that_ignores_position_ids",),
+    ),
+    Fault(
+        name="discriminant_of_swapped_classes",
+        file="reward/discriminant.py",
+        old="better = torch.where(ahead, second[decided], first[decided])",
+        new="better = torch.where(ahead, first[decided], second[decided])",
+        why="The head prefers what annotators rejected.",
+        caught_by=(
+            "tests/reward/test_discriminant.py::test_the_difference_form_solves_for_the_differences_of_decided_pairs",
+        ),
+    ),
+    Fault(
+        name="discriminant_bias_with_a_plus",
+        file="functional/discriminant.py",
+        old="return weights, -0.5 * (mean_better + mean_worse) @ weights",
+        new="return weights, 0.5 * (mean_better + mean_worse) @ weights",
+        why="Pairs are ranked as before, and single scores are off by a constant that the feature mean decides.",
+        caught_by=("tests/reward/test_discriminant.py::test_the_pooled_form_is_linear_discriminant_analysis",),
+    ),
+    Fault(
+        name="discriminant_with_ties",
+        file="reward/discriminant.py",
+        old="decided = labelled[:, number] & (labels[:, number] != 0.5)",
+        new="decided = labelled[:, number]",
+        why="Ties count as wins of the first answer.",
+        caught_by=(
+            "tests/reward/test_discriminant.py::test_the_difference_form_solves_for_the_differences_of_decided_pairs",
+        ),
+    ),
+    Fault(
+        name="discriminant_calibrated_on_its_own_pairs",
+        file="algo/reward_model.py",
+        old="kept = [row for row in rows if not in_calibration(row.prompt, kind.calibration_share)]",
+        new="kept = rows",
+        why="The temperature is fitted where the head was solved, and scores are too sure.",
+        caught_by=(
+            "tests/algo/test_reward_model.py::"
+            "test_a_solved_head_is_that_of_the_features_of_the_pairs_it_was_solved_from",
+        ),
+    ),
+    Fault(
+        name="solved_head_without_its_temperature",
+        file="algo/reward_model.py",
+        old="model.head.fill(weights / temperatures[:, None], biases / temperatures)",
+        new="model.head.fill(weights, biases)",
+        why="A discriminant of few rows is far too sure of itself.",
+        caught_by=(
+            "tests/algo/test_reward_model.py::"
+            "test_a_solved_head_is_that_of_the_features_of_the_pairs_it_was_solved_from",
+        ),
+    ),
+    Fault(
+        name="code_named_by_a_card",
+        file="reward/card.py",
+        old="importlib.import_module(module) if _is_own(module) else sys.modules.get(module)",
+        new="importlib.import_module(module)",
+        why="A downloaded reward model can make any installed module run.",
+        caught_by=("tests/reward/test_panel.py::test_a_card_does_not_make_code_run",),
+    ),
+    Fault(
+        name="temperature_of_the_same_prompts",
+        file="evaluation/reward_model.py",
+        old="numbers = torch.from_numpy(odds[~part]), torch.from_numpy(pairs.label[~part])",
+        new="numbers = torch.from_numpy(odds), torch.from_numpy(pairs.label)",
+        why="Calibration after a temperature is reported on the pairs that it was fitted on.",
+        caught_by=(
+            "tests/evaluation/test_reward_model.py::test_a_temperature_knows_nothing_of_the_pairs_that_it_is_judged_on",
+        ),
+    ),
+    Fault(
+        name="coverage_keeps_the_most_doubtful",
+        file="evaluation/pairwise.py",
+        old='shared = (np.bincount(group, credit) / sizes)[group][np.argsort(doubt, kind="stable")]',
+        new='shared = (np.bincount(group, credit) / sizes)[group][np.argsort(-doubt, kind="stable")]',
+        why="A spread that finds errors looks harmful.",
+        caught_by=("tests/evaluation/test_reward_model.py::test_risk_coverage_by_hand",),
     ),
 )

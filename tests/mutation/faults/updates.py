@@ -235,8 +235,8 @@ FAULTS = (
     Fault(
         name="reward_mean_of_each_process",
         file="algo/reward_model.py",
-        old="counts = self._counts([labelled[i] for i in chosen])",
-        new="counts = self._counts([labelled[i] for i in runtime.share(chosen)])",
+        old="counts = self._counts([rows[i] for i in chosen])",
+        new="counts = self._counts([rows[i] for i in runtime.share(chosen)])",
         why="The step grows with the number of processes.",
         caught_by=("tests/algo/test_known_faults.py::test_the_losses_of_all_processes_add_up_to_that_of_one",),
     ),

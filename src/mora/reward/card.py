@@ -1,0 +1,49 @@
+"""How the card of a reward model names its kind, so that scores are read as they were trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.util
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from mora.errors import InputError
+from mora.reward import RewardKind
+
+HOME = "mora.reward."
+TARGET = "_target_"
+
+
+def section_of(kind: RewardKind) -> dict[str, Any]:
+    """A kind as JSON: its class and its fields, as a YAML of ``conf/reward`` has them."""
+    fields = {field.name: getattr(kind, field.name) for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    return {TARGET: f"{type(kind).__module__}.{type(kind).__qualname__}", **fields}
+
+
+def kind_of(section: Mapping[str, Any], path: Path) -> RewardKind:
+    """The kind that the card at ``path`` names.
+
+    A file must not make code run, so the class is one of mora's, or of a module that was imported before.
+    Raises InputError for any other, and for fields that its class does not take.
+    """
+    fields = dict(section)
+    module, _, name = str(fields.pop(TARGET, "")).rpartition(".")
+    loaded = importlib.import_module(module) if _is_own(module) else sys.modules.get(module)
+    made = None if loaded is None else vars(loaded).get(name)
+    if not (isinstance(made, type) and dataclasses.is_dataclass(made)):
+        raise InputError(
+            f"{path}: the reward kind {module}.{name} is neither one of mora's nor imported; name its package under "
+            "plugins, or train the reward model again"
+        )
+    taken = {field.name for field in dataclasses.fields(made)}
+    if set(fields) != taken:
+        odd = ", ".join(sorted(set(fields) ^ taken))
+        raise InputError(f"{path}: the reward kind {name} does not fit this version of it ({odd}); train it again")
+    return cast(RewardKind, made(**fields))
+
+
+def _is_own(module: str) -> bool:
+    return module.startswith(HOME) and importlib.util.find_spec(module) is not None
