@@ -9,7 +9,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from mora.functional.margins import bradley_terry_loss
-from mora.functional.temperature import LEAST_LOGITS, MOST_LOGITS, fit_temperature
+from mora.functional.temperature import LEAST_LOGITS, MOST_LOGITS, at_a_bound, fit_temperature
 
 FP64 = torch.float64
 
@@ -108,3 +108,11 @@ def test_bad_input_is_refused() -> None:
             fit_temperature(torch.ones(1), torch.tensor([label]))
     with pytest.raises(ValueError, match="finite"):
         fit_temperature(torch.tensor([math.inf]), torch.ones(1))
+
+
+def test_a_temperature_at_the_end_of_its_range_is_said_to_be() -> None:
+    margins = torch.tensor([1.0, -2.0, 3.0, -4.0])
+    right, wrong, mixed = (margins > 0).double(), (margins < 0).double(), torch.tensor([1.0, 0.0, 0.0, 0.0])
+    assert "right on every pair" in str(at_a_bound(margins, fit_temperature(margins, right)))
+    assert "say nothing" in str(at_a_bound(margins, fit_temperature(margins, wrong)))
+    assert at_a_bound(margins, fit_temperature(margins, mixed.double())) is None

@@ -17,7 +17,7 @@ from mora.dataset.order import batch
 from mora.dataset.split import in_calibration
 from mora.errors import InputError
 from mora.functional.risk import mean
-from mora.functional.temperature import fit_temperature
+from mora.functional.temperature import at_a_bound, fit_temperature
 from mora.model.load import load_backbone
 from mora.model.score_model import ScoreModel
 from mora.reward.discriminant import Discriminant, Statistics
@@ -130,10 +130,11 @@ class RewardModel:
             loop.log({"pairs": float(len(chosen))} | parts.spent.take(runtime))
         weights, biases, facts = statistics.solve()
         model.head.fill(weights, biases)
-        temperatures = self._temperatures(model, encoder, held)
+        temperatures, limits = self._temperatures(model, encoder, held)
         model.head.fill(weights / temperatures[:, None], biases / temperatures)
-        for name, temperature in zip(parts.corpus.objectives, temperatures.tolist(), strict=True):
+        for name, temperature, limit in zip(parts.corpus.objectives, temperatures.tolist(), limits, strict=True):
             facts[name]["temperature"] = temperature
+            facts[name]["warning"] = "; ".join(filter(None, (facts[name]["warning"], limit))) or None
             if facts[name]["warning"]:
                 say(f"{parts.folder.id}: objective {name}: {facts[name]['warning']}")
         engine.close()
@@ -148,22 +149,23 @@ class RewardModel:
         half = len(features) // 2
         return features[:half], features[half:]
 
-    def _temperatures(self, model: ScoreModel, encoder: Encoder, rows: list[Row]) -> Tensor:
-        """The temperature (M,) of each objective's margins on pairs that the head was not solved from."""
+    def _temperatures(self, model: ScoreModel, encoder: Encoder, rows: list[Row]) -> tuple[Tensor, list[str | None]]:
+        """The temperature (M,) of each objective on pairs that the head was not solved from, and warnings about it."""
         found: list[tuple[Tensor, Tensor, Tensor]] = []
         for index in self.parts.micro_batches(range(len(rows))):
             pairs = self._collated(rows, index, encoder)
             with torch.no_grad():
                 first, second = (model.head(features).squeeze(-1) for features in self._features(model, pairs))
             found.append(((second - first).double().cpu(), pairs.labels.double().cpu(), pairs.labelled.cpu()))
-        temperatures = []
+        temperatures, limits = [], []
         for number, name in enumerate(self.parts.corpus.objectives):
             known = [(m[k[:, number], number], q[k[:, number], number]) for m, q, k in found]
             if sum(len(margins) for margins, _ in known) == 0:
                 raise InputError(f"objective {name}: no pair was kept for calibration; raise reward.calibration_share")
             margins, labels = (torch.cat(parts) for parts in zip(*known, strict=True))
             temperatures.append(fit_temperature(margins, labels))
-        return torch.tensor(temperatures, dtype=torch.float64)
+            limits.append(at_a_bound(margins, temperatures[-1]))
+        return torch.tensor(temperatures, dtype=torch.float64), limits
 
     def _engine(self, model: ScoreModel, groups: list[dict[str, Any]], total: int) -> Engine:
         return Engine(

@@ -39,6 +39,16 @@ def fit_temperature(margins: Float[Tensor, "*n"], labels: Float[Tensor, "*m"]) -
     return scale / _inverse_temperature(margins / scale, labels)
 
 
+def at_a_bound(margins: Float[Tensor, " n"], temperature: float) -> str | None:
+    """What it means that a fitted ``temperature`` stopped at the end of its range, in words; None inside of it."""
+    size = float(margins.double().abs().mean()) / temperature
+    if 0 < size <= LEAST_LOGITS * (1 + 1e-6):
+        return "its scores say nothing about the pairs that it was calibrated on: the temperature is at its upper bound"
+    if size >= MOST_LOGITS * (1 - 1e-6):
+        return "it is right on every pair that it was calibrated on: the temperature is at its lower bound"
+    return None
+
+
 def _inverse_temperature(margins: Float[Tensor, " n"], labels: Float[Tensor, " n"]) -> float:
     """1 / T within [LEAST_LOGITS, MOST_LOGITS], for margins of mean absolute value 1."""
     low, high = LEAST_LOGITS, MOST_LOGITS
