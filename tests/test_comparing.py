@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ from omegaconf import OmegaConf
 
 import mora
 from mora import comparing
+from mora.contenders import Opened
 from mora.errors import InputError
 from mora.evaluate import evaluate
 from mora.files import read_json, read_lines, write_json, write_text
@@ -137,26 +139,48 @@ def test_a_learned_judge_that_trained_the_policies_is_warned_about(runs, compare
     assert table["methods"][0]["points"][0]["scores"] != gold["methods"][0]["points"][0]["scores"]
 
 
-def test_a_judge_that_trained_one_seed_is_told(tmp_path):
-    def opened(name: str, trainer: str) -> comparing.Opened:
-        config = {
-            "model": {"name": "tiny", "smoke": False},
-            "reward": {"_target_": "learned"},
-            "dataset": {},
-            "seed": 0,
-        }
-        folder = SimpleNamespace(id=name, path=tmp_path / name, identity={"upstream": {"reward": trainer}})
-        return comparing.Opened(folder=folder, config=config)
+def opened(folder: Path, trainer: str, *, seed: int = 0, data: str = "data") -> Opened:
+    """A run in name only."""
+    config = {"model": {"name": "tiny", "smoke": False}, "reward": {"_target_": "learned"}, "dataset": {}, "seed": seed}
+    identity = {"upstream": {"reward": trainer}, "dataset": data}
+    return Opened(folder=SimpleNamespace(id=folder.name, path=folder, identity=identity), config=config)  # type: ignore[arg-type]
 
+
+@pytest.fixture
+def warned(monkeypatch) -> Callable[..., list[str]]:
+    """What is said of groups of runs whose data holds no prompt that was trained on."""
+    none: dict[str, list[Any]] = {"train": []}
+    data = SimpleNamespace(prompts=none, supervised=none, pairs=none)
+    monkeypatch.setattr(comparing, "load_corpus", lambda config: data)
+
+    def ask_for(groups: dict[str, list[Opened]], judge: str, test: tuple[str, ...] = ("p",)) -> list[str]:
+        corpus: Any = SimpleNamespace(prompts={"train": [], "test": [SimpleNamespace(prompt=p) for p in test]})
+        evaluator: Any = SimpleNamespace(rows=lambda corpus: corpus.prompts["test"])
+        return comparing._warnings(groups, judge, corpus, evaluator)
+
+    return ask_for
+
+
+def test_a_judge_that_trained_one_seed_is_told(tmp_path, warned):
     groups = {
-        "mixed": [opened("a", "reward-1"), opened("b", "reward-2")],
-        "other": [opened("c", "reward-2"), opened("d", "reward-2")],
+        "mixed": [opened(tmp_path / "a", "reward-1"), opened(tmp_path / "b", "reward-2", seed=1)],
+        "other": [opened(tmp_path / "c", "reward-2"), opened(tmp_path / "d", "reward-2", seed=1)],
     }
-    corpus = SimpleNamespace(prompts={"train": [], "test": []})
-    (told,) = comparing._warnings(groups, "reward-1", corpus)
+    (told,) = warned(groups, "reward-1")
     assert told.startswith("The judge reward-1 trained mixed: ")
-    assert "trained mixed, other" in comparing._warnings(groups, "reward-2", corpus)[0]
-    assert comparing._warnings(groups, "reward-3", corpus) == []
+    assert "trained mixed, other" in warned(groups, "reward-2")[0]
+    assert warned(groups, "reward-3") == []
+
+
+def test_what_else_a_reader_must_know_is_told(tmp_path, warned):
+    pair = [opened(tmp_path / "a", "r"), opened(tmp_path / "b", "r")]
+    (told,) = warned({"twice": pair}, "gold")
+    assert told == "twice has runs of the same seed (0, 0): they are no repetitions."
+    other = [opened(tmp_path / "a", "r"), opened(tmp_path / "b", "r", seed=1, data="other")]
+    (told,) = warned({"both": other}, "gold")
+    assert told == "The prompts are those of a; b had other data."
+    (told,) = warned({"one": [opened(tmp_path / "a", "r"), opened(tmp_path / "b", "r", seed=1)]}, "gold", test=())
+    assert "a has no held-out prompts" in told
 
 
 def test_the_page_is_drawn_from_the_tables_alone(compared, tmp_path, capsys):
@@ -196,6 +220,9 @@ def test_a_policy_without_an_adapter_has_a_front_of_one_point(runs, monkeypatch)
         ("[{row}]", ["evaluation=front"], "run is missing"),
         ("[{row}]", ["evaluation.judge={row}"], "trained no reward model"),
         ("[{row}]", ["evaluation.prompts=7"], "7 prompts are too few"),
+        ("[{row}]", ["evaluation.judge=gold"], "use null"),
+        ("[{row}]", ["evaluation.preferences=[[0,1],[0,1],[1,0]]"], "one preference is named twice"),
+        ("{{a: [], b: [{row}]}}", [], "a names no run"),
         ("[{row}]", ["evaluation.resamples=0"], "a comparison needs intervals"),
     ],
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,53 +10,30 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
+from mora.contenders import Opened, check_alike, open_runs
 from mora.dataset.corpus import Corpus
 from mora.errors import InputError
 from mora.evaluation import budget
 from mora.evaluation.compare import UNIT, Compare
 from mora.evaluation.compare_tables import write_tables
-from mora.evaluation.front import known_world
+from mora.evaluation.front import known_world, write_front
 from mora.evaluation.grid import preference_grid
 from mora.evaluation.judged import Answers, Judge, judge_answers, read_answers
 from mora.evaluation.methods import Method
-from mora.files import read_json, write_json, write_lines
+from mora.files import read_json
 from mora.functional.risk import mean
 from mora.report.compare import write_comparison
 from mora.reward.panel import GoldPanel, ModelPanel, Panel
 from mora.running import build, front_of, load_corpus, reward_folder
-from mora.runs import compute_device, open_run
+from mora.runs import compute_device
 from mora.runtime.console import say
 from mora.runtime.folder import IDENTITY, RunFolder
 from mora.settings.compose import compose
-from mora.settings.identity import canonical_json, difference, plain, to_yaml
-from mora.settings.methods import differing, labels, same_but_for_seed
-from mora.stages import GOLD, PRODUCT, short_name
+from mora.settings.identity import difference, plain, to_yaml
+from mora.settings.methods import differing
+from mora.stages import PRODUCT, short_name
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Opened:
-    """A finished run of a policy."""
-
-    folder: RunFolder
-    config: dict[str, Any]
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The sections of the configuration that training read."""
-        read = {*self.folder.identity, "runtime", *(["start"] if "upstream" in self.folder.identity else [])}
-        return {key: section for key, section in self.config.items() if key in read}
-
-    @property
-    def trainer(self) -> str | None:
-        """Whose scores trained the policy: "gold", the id of a reward run or its folder; None where nothing scored."""
-        if (self.folder.path / PRODUCT["policy"]).is_dir():
-            return None
-        if self.config["reward"]["_target_"] == GOLD:
-            return "gold"
-        named = self.folder.identity["upstream"]["reward"]
-        return named if isinstance(named, str) else str(reward_folder(self.folder, self.config))
 
 
 def compare(cfg: DictConfig, overrides: Sequence[str]) -> Path:
@@ -66,9 +42,9 @@ def compare(cfg: DictConfig, overrides: Sequence[str]) -> Path:
     Raises InputError for runs that cannot be compared: unfinished, without a policy, of other objectives.
     """
     evaluator: Compare = build(plain(cfg.evaluation))
-    groups = _open(plain(cfg.runs), cfg.paths.runs)
+    groups = open_runs(plain(cfg.runs), cfg.paths.runs)
     runs = [run for group in groups.values() for run in group]
-    _check_alike(runs)
+    check_alike(runs)
     corpus = load_corpus(runs[0].config)
     name, panel = _judge(evaluator.judge, corpus, runs, cfg.paths.runs)
     folder = _folder(cfg, overrides, groups, evaluator.protocol(corpus, seed=cfg.seed), name)
@@ -91,7 +67,7 @@ def compare(cfg: DictConfig, overrides: Sequence[str]) -> Path:
             "sampling": evaluator.sampling,
             "judge": {"name": name, "kind": "rules of the world" if name == "gold" else "reward model", "unit": UNIT},
         }
-        table["warnings"] = _warnings(groups, name, corpus) + table["warnings"]
+        table["warnings"] += _warnings(groups, name, corpus, evaluator)
         write_tables(folder.tables, head | table, methods, cells, shown=evaluator.shown_prompts)
         write_comparison(folder.path)
         folder.finish({})
@@ -120,47 +96,6 @@ def _folder(
     )
 
 
-# --- which runs ------------------------------------------------------------------------------------------------------
-
-
-def _open(runs: Any, root: str) -> dict[str, list[Opened]]:
-    """The runs of each method, by the method's name."""
-    if isinstance(runs, Mapping):
-        named = {str(label): [given] if isinstance(given, str) else given for label, given in runs.items()}
-        found = {label: [_opened(str(run), root) for run in given] for label, given in named.items()}
-    else:
-        opened = [_opened(str(run), root) for run in runs]
-        groups: dict[str, list[Opened]] = {}
-        for run in opened:
-            groups.setdefault(canonical_json(same_but_for_seed(run.settings)), []).append(run)
-        names = labels([group[0].settings for group in groups.values()])
-        found = dict(zip(names, groups.values(), strict=True))
-    ids = [run.folder.id for group in found.values() for run in group]
-    twice = sorted({run for run in ids if ids.count(run) > 1})
-    if twice:
-        raise InputError(f"runs: {', '.join(twice)} is named twice; a comparison takes each run once")
-    return found
-
-
-def _opened(run: str, root: str) -> Opened:
-    folder, config = open_run(run, root)
-    if not any((folder.path / product).is_dir() for product in ("policy", PRODUCT["policy"])):
-        raise InputError(f"runs: {folder.path} holds no policy; name runs that trained one")
-    return Opened(folder=folder, config=config)
-
-
-def _check_alike(runs: Sequence[Opened]) -> None:
-    first = runs[0]
-    names = first.config["objectives"]["names"]
-    for run in runs[1:]:
-        others = run.config["objectives"]["names"]
-        if others != names:
-            raise InputError(
-                f"runs: {first.folder.id} has the objectives {', '.join(names)}, {run.folder.id} has "
-                f"{', '.join(others)}; compare runs of the same objectives, in the same order"
-            )
-
-
 # --- the judge -------------------------------------------------------------------------------------------------------
 
 
@@ -168,6 +103,8 @@ def _judge(given: str | None, corpus: Corpus, runs: Sequence[Opened], root: str)
     """The judge's name, "gold" or that of a reward run, and its panel.  Raises InputError where it must be named."""
     if given is None and corpus.world is not None:
         return "gold", GoldPanel(corpus.world).select(corpus.objectives)
+    if given == "gold":
+        raise InputError("evaluation.judge=gold: the rules of a world judge by themselves where there is one; use null")
     if given is not None:
         folder = RunFolder.find(given, root).path
         if not (folder / PRODUCT["reward"]).is_dir():
@@ -182,7 +119,11 @@ def _judge(given: str | None, corpus: Corpus, runs: Sequence[Opened], root: str)
         )
     ((name, run),) = trained.items()
     path = reward_folder(run.folder, run.config)
-    assert path is not None
+    if path is None:
+        raise InputError(
+            f"evaluation.judge=null: {run.folder.id} was trained by rules that {runs[0].folder.id} has no world for; "
+            "name the reward run that judges all of them, or name that run first"
+        )
     return name, ModelPanel.load(path, compute_device()).select(corpus.objectives)
 
 
@@ -207,8 +148,7 @@ def _answers(run: Opened, corpus: Corpus, evaluator: Compare, folder: RunFolder,
             return read_answers(tables, grid)
     say(f"{run.folder.id}: answering {evaluator.prompts} prompts")
     table, samples = front_of(run.folder, run.config, evaluator, corpus, seed=seed)
-    write_lines(measured / "samples.jsonl", samples)
-    write_json(measured / "front.json", table)
+    write_front(measured, table, samples)
     return read_answers(measured, grid)
 
 
@@ -223,6 +163,7 @@ def _facts(groups: Mapping[str, Sequence[Opened]], judge: str) -> list[dict[str,
         trainers = sorted({run.trainer for run in group if run.trainer is not None})
         spent = [budget.spent(run.folder.path) for run in group]
         chains = [budget.chain(run.folder.path) for run in group]
+        whole = not any(budget.missing(run.folder.path) for run in group)
         stages = [{"run": run.name, "algo": _algorithm(run), **budget.spent(run)} for run in chains[0]]
         found.append(
             {
@@ -236,7 +177,7 @@ def _facts(groups: Mapping[str, Sequence[Opened]], judge: str) -> list[dict[str,
                 "judge_trained_it": judge in trainers,
                 "budget": {
                     "run": _average(spent),
-                    "chain": _average([budget.total(chain) for chain in chains]),
+                    "chain": _average([budget.total(chain) for chain in chains]) if whole else dict.fromkeys(spent[0]),
                     "stages": stages,
                 },
             }
@@ -257,7 +198,7 @@ def _average(budgets: Sequence[Mapping[str, float | None]]) -> dict[str, float |
     return means
 
 
-def _warnings(groups: Mapping[str, Sequence[Opened]], judge: str, corpus: Corpus) -> list[str]:
+def _warnings(groups: Mapping[str, Sequence[Opened]], judge: str, corpus: Corpus, evaluator: Compare) -> list[str]:
     """What a reader must know before the numbers."""
     runs = [run for group in groups.values() for run in group]
     found = []
@@ -280,13 +221,22 @@ def _warnings(groups: Mapping[str, Sequence[Opened]], judge: str, corpus: Corpus
         found.append(
             f"One seed of {', '.join(single)}: a verdict about it is one about these weights, not about the method."
         )
-    return found + _leaks(runs, corpus)
+    for label, group in groups.items():
+        seeds = [run.config["seed"] for run in group]
+        if len(set(seeds)) < len(seeds):
+            found.append(f"{label} has runs of the same seed ({', '.join(map(str, seeds))}): they are no repetitions.")
+    return found + _data_warnings(runs, corpus, evaluator)
 
 
-def _leaks(runs: Sequence[Opened], corpus: Corpus) -> list[str]:
-    """Prompts of the comparison that a run was trained on; only runs of other data than the first can have any."""
-    asked = {row.prompt for row in corpus.prompts["test"]}
+def _data_warnings(runs: Sequence[Opened], corpus: Corpus, evaluator: Compare) -> list[str]:
+    """Whose prompts are asked where the runs had several sets, and which of these prompts a run was trained on."""
+    first, asked = runs[0].folder, {row.prompt for row in evaluator.rows(corpus)}
     found = []
+    if not corpus.prompts["test"]:
+        found.append(f"{first.id} has no held-out prompts: all methods answer prompts that were trained on.")
+    others = [run.folder.id for run in runs if run.folder.identity["dataset"] != first.identity["dataset"]]
+    if others:
+        found.append(f"The prompts are those of {first.id}; {', '.join(others)} had other data.")
     for run in runs[1:]:
         if all(run.config[key] == runs[0].config[key] for key in ("dataset", "seed")):
             continue
@@ -294,5 +244,5 @@ def _leaks(runs: Sequence[Opened], corpus: Corpus) -> list[str]:
         kinds = (other.prompts, other.supervised, other.pairs)
         known = {row.prompt for kind in kinds for row in kind["train"]} & asked
         if known:
-            found.append(f"{run.folder.id} was trained on {len(known)} of the {len(asked)} held-out prompts.")
+            found.append(f"{run.folder.id} was trained on {len(known)} of the {len(asked)} prompts of the comparison.")
     return found

@@ -13,11 +13,11 @@ from transformers import PreTrainedTokenizerBase
 
 from mora.dataset.corpus import Corpus
 from mora.errors import InputError
-from mora.evaluation.front import Front
+from mora.evaluation.front import Front, write_front
 from mora.evaluation.optimum import Optimum
 from mora.evaluation.regret import Regret, with_limit
 from mora.evaluation.reward_model import Quality, write
-from mora.files import read_json, write_json, write_lines
+from mora.files import read_json, write_json
 from mora.functional.risk import check
 from mora.model.policy import Policy
 from mora.model.stored import STANDARDIZATION, load_policy, load_unconditioned
@@ -220,8 +220,7 @@ def _measure_front(folder: RunFolder, config: Mapping[str, Any], evaluator: Fron
             f"{folder.path}: nothing scores its answers; compare it with runs that have a reward model: "
             "evaluation=compare evaluation.judge=REWARD_RUN"
         )
-    write_lines(folder.tables / "samples.jsonl", samples)
-    write_json(folder.tables / "front.json", table)
+    write_front(folder.tables, table, samples)
 
 
 def _measure_optimum(folder: RunFolder, config: Mapping[str, Any], evaluator: Optimum, *, seed: int) -> None:

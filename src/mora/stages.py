@@ -25,7 +25,7 @@ from mora.files import read_json, sha256
 from mora.settings.compose import compose
 from mora.settings.identity import difference, identity_hash, plain, to_yaml
 
-SCHEMA = 1  # of what an identity covers; raised when code changes what the same settings give
+SCHEMA = 2  # of what an identity covers; raised when code changes what the same settings give
 PRODUCT = {"policy": "model", "reward": "reward"}  # folder of a run that a later stage starts from
 MAKER = {"policy": "sft", "reward": "reward_model"}  # algorithm that makes it
 GOLD = "mora.reward.gold.Gold"  # rules: nothing to train

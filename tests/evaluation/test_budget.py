@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mora.errors import InputError
-from mora.evaluation.budget import chain, spent, total
+from mora.evaluation.budget import chain, missing, spent, total
 from mora.files import write_json, write_lines
 
 NOTHING = dict.fromkeys(("generated_tokens", "trained_tokens", "forward_passes", "seconds", "peak_memory_gib"))
@@ -31,6 +31,14 @@ def runs(tmp_path: Path) -> dict[str, Path]:
         "reward": run(tmp_path, "reward", [row(1, 40, 200, 48, 3.0, 2.0)], policy="sft"),
         "panacea": run(tmp_path, "panacea", [row(1, 64, 300, 24, 2.0, 4.0)], policy="sft", reward="reward"),
     }
+
+
+def test_what_a_run_stands_on_and_is_not_there_is_told(runs, tmp_path):
+    assert missing(runs["panacea"]) == []
+    lost = run(tmp_path, "lost", [row(1, 1, 1, 1, 1.0, 1.0)], policy="gone", reward={"model.safetensors": "hash"})
+    assert missing(lost) == ["gone", "{'model.safetensors': 'hash'}"]
+    above = run(tmp_path, "above", [row(1, 1, 1, 1, 1.0, 1.0)], reward="lost")
+    assert "gone" in missing(above)
 
 
 def test_rows_are_summed_and_memory_is_the_largest(runs):

@@ -318,7 +318,7 @@ def test_matched_kl_stays_below_what_is_measured():
     table, _ = compared(method("less", runs[0]), method("more", runs[1]))
     expected = spent[0].mean() - 2 * spent[0].std(ddof=1) / np.sqrt(X)
     assert table["kl_budget"]["values"] == pytest.approx([expected] * 3, rel=0.05)  # a hundred resamples
-    assert "2 standard errors below the least KL" in table["kl_budget"]["rule"]
+    assert "of KL less 2 standard errors" in table["kl_budget"]["rule"]
     at_it, _ = compared(method("less", runs[0]), method("more", runs[1]), kl_errors_below=0.0)
     assert at_it["kl_budget"]["values"] == pytest.approx([spent[0].mean()] * 3)
 
@@ -460,6 +460,33 @@ def test_a_protocol_names_all_that_answers_depend_on():
     others += [protocol(prompts=X - 1)]
     assert len({protocol(), *others}) == 1 + len(others)
     assert protocol() == protocol(batch_size=4, resamples=200, level=0.9, margin=0.2, kl_budget=1.0, judge="another")
+
+
+def test_methods_below_a_far_better_one_are_still_ranked():
+    """Beside the pooled front of all three the two weak ones have no volume; the pair has its own sweep."""
+    table, _ = compared(
+        method("far", answers(9.0, seed=1)), method("more", answers(0.9, seed=2)), method("less", answers(0.1, seed=3))
+    )
+    last = table["pairs"][2]
+    assert (last["a"], last["b"], last["by_reference_point"]) == ("more", "less", "A")
+
+
+def test_a_budget_of_nothing_is_told():
+    base = answers(1.0, seed=1)
+    noisy = np.where(np.arange(4)[:, None, None] > 0, np.arange(X)[None, :, None] * 3.0 - 16.0, 0.0) + 0 * base.kl
+    table, _ = compared(method("one", Answers(**{**vars(base), "kl": noisy})), method("two", answers(0.5, seed=2)))
+    assert table["kl_budget"]["values"] == [0.0, 0.0, 0.0]
+    assert any("The KL budget is 0 at 3 of 3 preferences" in warning for warning in table["warnings"])
+
+
+def test_a_judge_that_gives_no_number_is_named_with_the_answer():
+    def broken(prompts, responses):
+        scores = judge(prompts, responses)
+        scores[5, 1] = np.nan
+        return scores
+
+    with pytest.raises(InputError, match=r"run-0.5-0: the judge gives .*nan. for the answer 'p1 .* to the prompt 'p1'"):
+        judge_answers(answers(0.5), broken)
 
 
 # --- cells and files -------------------------------------------------------------------------------------------------

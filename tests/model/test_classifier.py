@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tests.model.test_score_model import QUANTILE, SCALAR, TOKENIZER, score_model
 from transformers import AutoModelForSequenceClassification
 
@@ -66,3 +67,13 @@ def test_a_server_that_reads_another_token_is_noticed(tmp_path: Path) -> None:
             write_classifier(model, tmp_path, mean=MEAN, std=STD, sequences=SEQUENCES)
     finally:
         TOKENIZER.pad_token = pad
+
+
+def test_a_backbone_in_half_precision_keeps_its_head_in_full(tmp_path: Path) -> None:
+    model = score_model(SCALAR)
+    model.backbone.to(torch.bfloat16)
+    facts = write_classifier(model, tmp_path, mean=MEAN, std=STD, sequences=SEQUENCES)
+    tensors = load_file(tmp_path / "model.safetensors")
+    assert tensors["score.weight"].dtype == torch.float32
+    assert {tensor.dtype for name, tensor in tensors.items() if name != "score.weight"} == {torch.bfloat16}
+    assert facts["largest error"] < 5e-2

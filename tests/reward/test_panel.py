@@ -139,6 +139,12 @@ def test_the_card_names_the_kind_with_its_fields(make_panel: MakePanel, tmp_path
         (lambda card: card["reward"].update(_target_="os.system"), "os.system is neither one of mora's nor imported"),
         (lambda card: card["reward"].update(_target_="mora.reward.quantile.risk"), "neither one of mora's"),
         (lambda card: card["reward"].update(_target_="mora.reward.absent.Kind"), "neither one of mora's"),
+        (lambda card: card["reward"].update(_target_="mora.reward.gold.x.Kind"), "neither one of mora's"),
+        (
+            lambda card: card.update(reward={"_target_": "mora.reward.standardization.Standardization"}),
+            "neither one of",
+        ),
+        (lambda card: card["reward"].update(atoms="9"), "cannot be made of"),
         (lambda card: card["reward"].update(odd=1), "does not fit this version of it .odd"),
         (lambda card: card["reward"].pop("centering"), "does not fit this version of it .centering"),
         (lambda card: card.pop("reward"), "reward missing"),

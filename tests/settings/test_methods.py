@@ -45,6 +45,20 @@ def test_a_section_of_another_class_stands_for_its_keys():
     assert (linear, other) == ({"scalarize": "Linear"}, {"scalarize": "Tchebycheff"})
 
 
+def test_the_keys_of_a_section_are_compared_within_its_class():
+    found = differing([config("reward.atoms=33"), config(), config("reward=scalar")])
+    assert found == [
+        {"reward": "quantile", "reward.atoms": 33},
+        {"reward": "quantile", "reward.atoms": 9},
+        {"reward": "scalar"},
+    ]
+
+
+def test_which_start_is_named_makes_no_other_method():
+    named = [same_but_for_seed(config(f"start.reward={name}")) for name in ("runs/one", "runs/other")]
+    assert named[0] == named[1] != same_but_for_seed(config())
+
+
 def test_labels_say_what_sets_a_run_apart_from_its_like():
     names = labels([config(), config("preference=batch"), config("algo=sft")])
     assert names == ["panacea unit=row", "panacea unit=batch", "sft"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import ceil
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -114,36 +115,51 @@ class RewardModel:
         model.eval().backbone.requires_grad_(False)
         held = [row for row in rows if in_calibration(row.prompt, kind.calibration_share)]
         kept = [row for row in rows if not in_calibration(row.prompt, kind.calibration_share)]
-        size = min(self.batch_size, max(len(kept), 1))
-        total = max(len(kept) // size, 1)
+        self._check_calibration(held)
+        total = max(ceil(len(kept) / self.batch_size), 1)
         statistics = Statistics(parts.corpus.objectives, model.head.linear.in_features, kind.form)
         engine = self._engine(model, [], total)
         loop = parts.loop(engine, total, {"statistics": statistics})
+        solved = None
         for step in loop.steps():
-            chosen = batch(step, len(kept), size, parts.seed)
+            chosen = batch(step, len(kept), self.batch_size, parts.seed)[: len(kept) - step * self.batch_size]
             mine = Statistics(statistics.objectives, statistics.hidden, kind.form)
             for index in parts.micro_batches(runtime.share(chosen)):
                 pairs = self._collated(kept, index, encoder)
+                parts.spent.read(len(pairs.ids))
                 first, second = self._features(model, pairs)
                 mine.add(first, second, pairs.labels, pairs.labelled)
             statistics.include([runtime.sum(tensor.to(runtime.device)) for tensor in mine.tensors()])
+            if step == total - 1:  # within the last step, whose row counts what calibration and samples cost
+                solved = self._head(statistics, model, encoder, held), standardized()
             loop.log({"pairs": float(len(chosen))} | parts.spent.take(runtime))
+        engine.close()
+        facts, panel = solved or (self._head(statistics, model, encoder, held), standardized())
+        return panel, {"discriminant": facts}
+
+    def _head(
+        self, statistics: Statistics, model: ScoreModel, encoder: Encoder, held: list[Row]
+    ) -> dict[str, dict[str, Any]]:
+        """Fill the head with what the statistics give, at a temperature of pairs ``held`` back; facts per objective."""
         weights, biases, facts = statistics.solve()
         model.head.fill(weights, biases)
         temperatures, limits = self._temperatures(model, encoder, held)
         model.head.fill(weights / temperatures[:, None], biases / temperatures)
-        for name, temperature, limit in zip(parts.corpus.objectives, temperatures.tolist(), limits, strict=True):
+        for name, temperature, limit in zip(statistics.objectives, temperatures.tolist(), limits, strict=True):
             facts[name]["temperature"] = temperature
             facts[name]["warning"] = "; ".join(filter(None, (facts[name]["warning"], limit))) or None
             if facts[name]["warning"]:
-                say(f"{parts.folder.id}: objective {name}: {facts[name]['warning']}")
-        engine.close()
-        return standardized(), {"discriminant": facts}
+                say(f"{self.parts.folder.id}: objective {name}: {facts[name]['warning']}")
+        return facts
+
+    def _check_calibration(self, rows: Sequence[Row]) -> None:
+        for name in self.parts.corpus.objectives:
+            if all(row.labels.get(name) is None for row in rows):
+                raise InputError(f"objective {name}: no pair was kept for calibration; raise reward.calibration_share")
 
     @torch.no_grad()
     def _features(self, model: ScoreModel, pairs: Preference) -> tuple[Tensor, Tensor]:
         """Features (B, H) of first and of second answers."""
-        self.parts.spent.read(len(pairs.ids))
         with self.parts.runtime.autocast():
             features = model.features(pairs.ids, pairs.mask)
         half = len(features) // 2
@@ -154,14 +170,14 @@ class RewardModel:
         found: list[tuple[Tensor, Tensor, Tensor]] = []
         for index in self.parts.micro_batches(range(len(rows))):
             pairs = self._collated(rows, index, encoder)
+            if self.parts.runtime.main:  # every process reads the same pairs: they count once
+                self.parts.spent.read(len(pairs.ids))
             with torch.no_grad():
                 first, second = (model.head(features).squeeze(-1) for features in self._features(model, pairs))
             found.append(((second - first).double().cpu(), pairs.labels.double().cpu(), pairs.labelled.cpu()))
         temperatures, limits = [], []
-        for number, name in enumerate(self.parts.corpus.objectives):
+        for number in range(len(self.parts.corpus.objectives)):
             known = [(m[k[:, number], number], q[k[:, number], number]) for m, q, k in found]
-            if sum(len(margins) for margins, _ in known) == 0:
-                raise InputError(f"objective {name}: no pair was kept for calibration; raise reward.calibration_share")
             margins, labels = (torch.cat(parts) for parts in zip(*known, strict=True))
             temperatures.append(fit_temperature(margins, labels))
             limits.append(at_a_bound(margins, temperatures[-1]))

@@ -58,6 +58,14 @@ def _append(run: Path, found: list[Path]) -> None:
     found.append(run)
 
 
+def missing(run: Path) -> list[str]:
+    """What the runs of :func:`chain` stand on and is no run folder beside them: what it cost is not known."""
+    upstream = [(one, name) for one in chain(run) for name in read_json(one / IDENTITY).get("upstream", {}).values()]
+    return [
+        str(name) for one, name in upstream if not (isinstance(name, str) and (one.parent / name / IDENTITY).is_file())
+    ]
+
+
 def total(runs: Sequence[Path]) -> dict[str, float | None]:
     """What ``runs`` spent together, as of ``spent``: sums, and the largest peak of memory.
 

@@ -24,7 +24,7 @@ from mora.evaluation.statistics import Fixed
 from mora.evaluation.study import Study, verdicts
 from mora.evaluation.words import said
 from mora.functional.bootstrap import LEAST_PROMPTS
-from mora.functional.comparison import ReferenceSweep, pooled_reference_point, reference_sweep
+from mora.functional.comparison import pooled_reference_point, reference_sweep
 from mora.functional.pareto import non_dominated
 
 Floats = NDArray[np.float64]
@@ -104,7 +104,7 @@ class Compare(Front):
             },
             "world": known,
         }
-        pairs = _pairs(names, study, fixed, sweep)
+        pairs = self._pairs(names, study, fixed)
         table |= {"pairs": pairs, "family": sum(len(p["verdicts"]) + len(p["at_matched_kl"]) for p in pairs)}
         return table | {"warnings": _warnings(table, unit, objectives)}, dict(zip(names, stacked, strict=True))
 
@@ -135,8 +135,8 @@ class Compare(Front):
 
     def _budget_rule(self) -> str:
         granted = (
-            f"at each preference {self.kl_errors_below:g} standard errors below the least KL that any method spends "
-            "which has left its reference policy"
+            f"at each preference the least, over the methods that have left their reference policy, of KL less "
+            f"{self.kl_errors_below:g} standard errors"
             if self.kl_budget is None
             else f"{self.kl_budget:g} nats at every preference"
         )
@@ -146,11 +146,35 @@ class Compare(Front):
         most = max(float(study.means(i)[:, columns.kl].max()) for i in range(len(study.seeds)))
         return np.linspace(0.0, max(most, 0.0), self.kl_steps + 1).tolist()
 
+    def _pairs(self, names: Sequence[str], study: Study, fixed: Fixed) -> list[dict[str, Any]]:
+        """Every pair of methods, with one correction over all of their differences.
+
+        The sweep of reference points is that of the two alone: beside far better ones both could lie below all of it.
+        """
+        judged = {"verdicts": statistics.ranking(fixed), "at_matched_kl": statistics.at_budget(fixed, fixed.budget)}
+        label = {"verdicts": "", "at_matched_kl": " at matched KL"}
+        differences = {
+            (a, b, part, name): study.difference(a, b, name + label[part], statistic)
+            for a, b in combinations(range(len(names)), 2)
+            for part, chosen in judged.items()
+            for name, (statistic, _) in chosen.items()
+        }
+        found = verdicts(differences)
+        pairs = []
+        for a, b in combinations(range(len(names)), 2):
+            pair: dict[str, Any] = {"a": names[a], "b": names[b], "covers": study.covers(a, b)}
+            pair |= {part: {name: found[a, b, part, name] for name in chosen} for part, chosen in judged.items()}
+            fronts = [study.means(i)[:, fixed.columns.scores] for i in (a, b)]
+            sweep = reference_sweep(fronts, reach=self.sweep_reach, steps=self.sweep_steps)
+            pair["by_reference_point"] = sweep.winner(0, 1)
+            pairs.append(pair | {"said": said(pair)})
+        return pairs
+
 
 def _standardized(world: Mapping[str, Any] | None, unit: Unit) -> dict[str, Any] | None:
     if world is None:
         return None
-    return {key: unit(np.array(world[key])).tolist() for key in ("front", "best")}
+    return {"front": unit(np.array(world["front"])).tolist()}
 
 
 def _unit_facts(unit: Unit, objectives: Sequence[str]) -> dict[str, Any]:
@@ -159,26 +183,6 @@ def _unit_facts(unit: Unit, objectives: Sequence[str]) -> dict[str, Any]:
     if alike:
         rule += f"; the deviation of {', '.join(alike)} is 0 there and taken as 1"
     return {"mean": unit.mean.tolist(), "std": unit.std.tolist(), "answers": unit.answers, "rule": rule}
-
-
-def _pairs(names: Sequence[str], study: Study, fixed: Fixed, sweep: ReferenceSweep) -> list[dict[str, Any]]:
-    """Every pair of methods, with one correction over all of their differences."""
-    judged = {"verdicts": statistics.ranking(fixed), "at_matched_kl": statistics.at_budget(fixed, fixed.budget)}
-    label = {"verdicts": "", "at_matched_kl": " at matched KL"}
-    differences = {
-        (a, b, part, name): study.difference(a, b, name + label[part], statistic)
-        for a, b in combinations(range(len(names)), 2)
-        for part, chosen in judged.items()
-        for name, (statistic, _) in chosen.items()
-    }
-    found = verdicts(differences)
-    pairs = []
-    for a, b in combinations(range(len(names)), 2):
-        pair: dict[str, Any] = {"a": names[a], "b": names[b], "covers": study.covers(a, b)}
-        pair |= {part: {name: found[a, b, part, name] for name in chosen} for part, chosen in judged.items()}
-        pair["by_reference_point"] = sweep.winner(a, b)
-        pairs.append(pair | {"said": said(pair)})
-    return pairs
 
 
 def _warnings(table: Mapping[str, Any], unit: Unit, objectives: Sequence[str]) -> list[str]:
@@ -192,4 +196,10 @@ def _warnings(table: Mapping[str, Any], unit: Unit, objectives: Sequence[str]) -
         if pair["by_reference_point"] == "depends on the reference point"
         and pair["verdicts"]["hypervolume"]["verdict"] != "undecided"  # a claim that another point would turn
     ]
+    places = [place for place, nats in enumerate(table["kl_budget"]["values"]) if nats == 0]
+    if places and any(method["steered"] for method in table["methods"]):
+        found.append(
+            f"The KL budget is 0 at {len(places)} of {len(table['preferences'])} preferences, where the KL of a method "
+            "cannot be told from 0: verdicts at matched KL say little; name evaluation.kl_budget, or ask more prompts."
+        )
     return found

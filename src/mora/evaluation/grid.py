@@ -7,12 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mora.errors import InputError
 from mora.functional.pareto import default_grid
 from mora.functional.preference import checked
 
 
 def preference_grid(given: list[list[float]] | None, objectives: Sequence[str]) -> NDArray[np.float64]:
-    """``evaluation.preferences``, or the default grid: (P, M).  Raises InputError for one that is no preference."""
+    """``evaluation.preferences``, or the default grid: (P, M).  Raises InputError for no preference or a double one."""
     if given is None:
         return default_grid(len(objectives))
-    return checked(given, objectives, "evaluation.preferences").double().numpy()
+    grid: NDArray[np.float64] = checked(given, objectives, "evaluation.preferences").double().numpy()
+    if len(np.unique(grid, axis=0)) < len(grid):
+        raise InputError("evaluation.preferences: one preference is named twice; name each once")
+    return grid

@@ -108,12 +108,22 @@ class Columns:
 
 
 def judge_answers(answers: Answers, judge: Judge) -> Judged:
-    """Ask the judge about every answer; those of a policy that is not steered once."""
+    """Ask the judge about every answer; those of a policy that is not steered once.
+
+    Raises InputError for a score that is not finite.
+    """
     asked = answers.texts if answers.steered else answers.texts[:1]
     shape = asked.shape
     prompts = np.broadcast_to(np.array(answers.prompts, dtype=object)[None, :, None], shape)
     found = judge(prompts.ravel().tolist(), asked.ravel().tolist())
     scores = np.asarray(found, dtype=np.float64).reshape(*shape, -1)
+    odd = np.argwhere(~np.isfinite(scores).all(-1))
+    if len(odd):
+        where = tuple(odd[0])
+        raise InputError(
+            f"{answers.run}: the judge gives {scores[where].tolist()} for the answer {str(asked[where])[:60]!r} to the "
+            f"prompt {prompts[where][:60]!r}; scores must be finite numbers"
+        )
     return Judged(answers=answers, scores=np.broadcast_to(scores, (*answers.texts.shape, scores.shape[-1])))
 
 
@@ -169,6 +179,9 @@ def read_answers(tables: Path, grid: Floats) -> Answers:
             found[name][1:] = found[name][0]
     if any(text is None for text in texts.ravel()):
         raise InputError(f"{path} lacks answers that front.json beside it counts; measure the run again")
+    for name in ("kl", "tokens"):
+        if not np.isfinite(found[name]).all():
+            raise InputError(f"{path}: {name} of an answer is no number; measure the run again")
     valid = found["valid"]
     return Answers(
         run=str(table["run"]),

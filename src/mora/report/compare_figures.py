@@ -99,7 +99,7 @@ def kl_plates(comparison: Comparison) -> list[Plate]:
             name="kl",
             title="KL at each preference",
             caption="KL divergence from the reference policy per answer at each method's own setting, in nats, with "
-            f"95 % intervals.{' Dotted: the budget of the figures at matched KL.' if granted else ''}",
+            f"intervals.{' Dotted: the budget of the figures at matched KL.' if granted else ''}",
             panels=[_panel(comparison, "kl", "KL to the reference (nats)", f"KL in nats: {said}.")],
             columns=1,
             key=[*method_keys(comparison, line=_line(comparison)), *budget],
@@ -121,7 +121,7 @@ def win_rate_plates(comparison: Comparison) -> list[Plate]:
             name="win-rate",
             title="How often it beats the reference policy",
             caption="How often the utility of an answer at the preference is greater than that of a reference policy's "
-            "answer to the same prompt, ties counted half; bars are 95 % intervals. Dotted: 0.5, no better than the "
+            "answer to the same prompt, ties counted half; bars are intervals. Dotted: 0.5, no better than the "
             "reference.",
             panels=[_panel(comparison, "win_rate", "win rate against the reference", f"Win rate: {said}.")],
             columns=1,

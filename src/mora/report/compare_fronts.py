@@ -27,7 +27,7 @@ from mora.report.located import Floats
 from mora.report.style import INK, MUTED, PAPER, Key, Panel, Plate, method_color, number, objective_color, short
 
 PLANE = (6.2, 4.7)
-POINTS = "Points are means over prompts, samples and seeds, bars 95 % intervals. "
+POINTS = "Points are means over prompts, samples and seeds, bars their intervals. "
 ONE_MARK = "A method that is not steered is one policy, hence one mark. "
 
 

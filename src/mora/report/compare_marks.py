@@ -73,7 +73,7 @@ def marks(axes: Axes, index: int, x: Floats, y: Floats, *, hollow: bool = False,
 
 
 def bars(axes: Axes, index: int, x: Floats, y: Floats, *, across: Any = None, along: Any = None) -> None:
-    """Intervals of 95 % at (n,) places of half widths ``across`` and ``along`` the axes; unknown ones are 0."""
+    """Intervals at (n,) places of half widths ``across`` and ``along`` the axes; unknown ones are 0."""
     lengths = {k: np.nan_to_num(e) for k, e in (("xerr", across), ("yerr", along)) if e is not None}
     if len(x):
         axes.errorbar(x, y, **lengths, fmt="none", ecolor=method_color(index), elinewidth=0.9, alpha=0.55, zorder=4)

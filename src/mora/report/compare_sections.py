@@ -160,7 +160,10 @@ def _points_table(comparison: Comparison, method: Method) -> str:
         mark = " <small>(dominated)</small>" if method.dominated[p] and method.steered else ""
         scores = [markup.with_error(value, error) for value, error in pairs]
         rows.append([markup.mix(tuple(preference), names) + mark, *scores, *measured, *wins, *others])
-    caption = "Mean ± standard error at each preference. Lowest objective: the mean over answers of their lowest score"
+    caption = (
+        f"Mean ± half the width of its {100 * comparison.level:g} % interval at each preference. Lowest objective: the "
+        "mean over answers of their lowest score"
+    )
     return markup.table(heads, rows, caption=caption)
 
 

@@ -115,7 +115,7 @@ class Comparison:
     kl_budget: Floats  # P, nats; NaN where nothing is granted
     kl_budgets: Floats  # K, nats
     sweep: Sweep | None
-    world: Mapping[str, Floats]  # front (F, M), best (P, M); empty when the truth is not known
+    world: Mapping[str, Floats]  # front (F, M); empty when the truth is not known
     warnings: tuple[str, ...]
     about: Mapping[str, Any]
 
@@ -157,7 +157,7 @@ def read_comparison(path: Path) -> Comparison:
         kl_budget=granted["values"].vector(len(preferences)) if granted else np.full(len(preferences), np.nan),
         kl_budgets=budgets_at,
         sweep=_sweep(part, names) if (part := top.get("sweep")) else None,
-        world={key: part.matrix(len(objectives)) for key in ("front", "best") if world and (part := world.get(key))},
+        world={key: part.matrix(len(objectives)) for key in ("front",) if world and (part := world.get(key))},
         warnings=top["warnings"].texts(),
         about=_about(top),
     )

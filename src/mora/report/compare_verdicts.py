@@ -99,7 +99,7 @@ def verdicts(comparison: Comparison) -> str:
         f"after Holm’s correction over all {comparison.family} comparisons of this page, raw before it; a verdict "
         f"stands where it is at most {error}. <strong>Undecided</strong> means that these data do not settle the "
         "order, not that the methods are equal. “By reference point” says which method has the greater "
-        "hypervolume, by the point estimates, at every reference point of the sweep below."
+        "hypervolume, by the point estimates, wherever z lies between the nadir of the two and one range below it."
     )
     return (
         f'<section id="verdicts"><h2>Verdicts</h2><ul class="said">{said}</ul>{_table(comparison)}'

@@ -33,7 +33,7 @@ def kind_of(section: Mapping[str, Any], path: Path) -> RewardKind:
     module, _, name = str(fields.pop(TARGET, "")).rpartition(".")
     loaded = importlib.import_module(module) if _is_own(module) else sys.modules.get(module)
     made = None if loaded is None else vars(loaded).get(name)
-    if not (isinstance(made, type) and dataclasses.is_dataclass(made)):
+    if not (isinstance(made, type) and dataclasses.is_dataclass(made) and "belief_kind" in vars(made)):
         raise InputError(
             f"{path}: the reward kind {module}.{name} is neither one of mora's nor imported; name its package under "
             "plugins, or train the reward model again"
@@ -42,8 +42,18 @@ def kind_of(section: Mapping[str, Any], path: Path) -> RewardKind:
     if set(fields) != taken:
         odd = ", ".join(sorted(set(fields) ^ taken))
         raise InputError(f"{path}: the reward kind {name} does not fit this version of it ({odd}); train it again")
-    return cast(RewardKind, made(**fields))
+    try:
+        return cast(RewardKind, made(**fields))
+    except TypeError as error:
+        raise InputError(
+            f"{path}: the reward kind {name} cannot be made of {fields} ({error}); train it again"
+        ) from error
 
 
 def _is_own(module: str) -> bool:
-    return module.startswith(HOME) and importlib.util.find_spec(module) is not None
+    if not module.startswith(HOME):
+        return False
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ImportError:  # a parent of it is no package
+        return False

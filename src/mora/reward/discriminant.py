@@ -15,13 +15,12 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from mora.errors import InputError
-from mora.functional.covariance import Moments, check_rows, pooled
+from mora.functional.covariance import SUMS, Moments, check_rows, pooled
 from mora.functional.discriminant import difference_weights, pooled_weights
 from mora.reward import scalar
 from mora.types import BeliefKind, RewardBelief
 
 Form = Literal["difference", "pooled"]
-SUMS = ("count", "sum", "outer", "q", "q2", "v")  # of Moments
 SOLVED = "reward=gda is solved in closed form: it has no loss to descend"
 
 

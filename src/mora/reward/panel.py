@@ -142,7 +142,7 @@ class ModelPanel(Panel):
         path = Path(folder) / CARD
         for key in ("encoding", "reward"):
             if key not in card:
-                raise InputError(f"{path}: {key} missing; train the reward model again")
+                raise InputError(f"{path}: {key} missing; train the reward model again, with runtime.fresh=true")
         kind = kind_of(card["reward"], path)
         model = ScoreModel.load(folder, device=device)
         model.check_padding()

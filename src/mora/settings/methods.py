@@ -12,31 +12,48 @@ LONGEST = 40  # characters of what a label says of settings
 
 
 def same_but_for_seed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a method is: the configuration without its seed and without what no result of training depends on."""
+    """What a method is: the configuration without its seed and without what no result of training depends on.
+
+    A start that is named is another for every seed; that one is named counts, and not which.
+    """
     kept = {key: value for key, value in config.items() if key not in NO_RESULT}
+    if "start" in kept:
+        kept["start"] = {key: _whether_named(value) for key, value in config["start"].items()}
     return kept | {"runtime": config["runtime"]["precision"]}
+
+
+def _whether_named(start: Any) -> Any:
+    return start if not isinstance(start, str) or start in ("auto", "never") else "named"
 
 
 def differing(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Of each configuration the settings in which not all that have them agree, by dotted key.
 
-    Where the classes of a section differ, the section stands for its keys: by the class' module, or, where two share a
-    module, by the class.
+    A section whose classes differ is named by its class (by the module of it, where no two share one); its keys are
+    compared among configurations of the same class.
     """
-    trees = [_named(same_but_for_seed(config), configs) for config in configs]
+    trees = [same_but_for_seed(config) for config in configs]
+    names = [{key: _class_name(key, tree, trees) for key in tree} for tree in trees]
     flat = [flatten(tree) for tree in trees]
-    keys = sorted({key for one in flat for key in one})
-    apart = [key for key in keys if len({canonical_json(one[key]) for one in flat if key in one}) > 1]
-    return [{key: one[key] for key in apart if key in one} for one in flat]
+    apart: list[dict[str, Any]] = []
+    for own, name in zip(flat, names, strict=True):
+        found = {key: said for key, said in name.items() if said is not None}
+        for key, value in own.items():
+            section = key.partition(".")[0]
+            alike = [one for one, other in zip(flat, names, strict=True) if other.get(section) == name[section]]
+            if any(canonical_json(one[key]) != canonical_json(value) for one in alike if key in one):
+                found[key] = value
+        apart.append(dict(sorted(found.items())))
+    return apart
 
 
-def _named(config: dict[str, Any], configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    found = {}
-    for key, section in config.items():
-        targets = {str(one[key].get("_target_")) for one in configs if isinstance(one.get(key), Mapping)}
-        part = -2 if len({target.rpartition(".")[0] for target in targets}) == len(targets) else -1  # module, or class
-        found[key] = str(section["_target_"]).split(".")[part] if len(targets) > 1 else section
-    return found
+def _class_name(key: str, tree: Mapping[str, Any], trees: Sequence[Mapping[str, Any]]) -> str | None:
+    """What the class of a section is called, where not all that have the section have the same; else None."""
+    targets = {str(one[key].get("_target_")) for one in trees if isinstance(one.get(key), Mapping)}
+    if len(targets) < 2:
+        return None
+    part = -2 if len({target.rpartition(".")[0] for target in targets}) == len(targets) else -1
+    return str(tree[key]["_target_"]).split(".")[part]
 
 
 def labels(configs: Sequence[Mapping[str, Any]]) -> list[str]:

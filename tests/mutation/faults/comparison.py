@@ -56,8 +56,8 @@ FAULTS = (
         file="evaluation/compare.py",
         old="found = verdicts(differences)",
         new='names_of = ("hypervolume", "inner_product")\n'
-        "    groups = [{key: gap for key, gap in differences.items() if key[3] == name} for name in names_of]\n"
-        "    found = verdicts(groups[0]) | verdicts(groups[1])",
+        "        groups = [{key: gap for key, gap in differences.items() if key[3] == name} for name in names_of]\n"
+        "        found = verdicts(groups[0]) | verdicts(groups[1])",
         why="More false calls than the level allows: whoever reads both indicators has two chances of one.",
         caught_by=(f"{COMPARE}::test_one_correction_over_all_pairs_indicators_and_budgets",),
     ),
