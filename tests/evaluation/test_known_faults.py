@@ -13,12 +13,13 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from mora.dataset.encode import Encoder
-from mora.evaluation.front import Front, evenly
+from mora.evaluation.front import Front
 from mora.evaluation.optimum import Optimum, sampled_optimum
+from mora.functional.thinning import evenly
 from mora.model.policy import Policy
 from mora.model.svd_lora import AdapterSettings, attach
-from mora.reward import scalar
 from mora.reward.panel import Panel
+from mora.reward.point import point_belief
 from mora.reward.standardization import Standardization
 from mora.runtime.rollout import decode
 from mora.types import Row
@@ -41,7 +42,7 @@ class Counts(Panel):
         super().__init__(("many a", "many b"), unit)
 
     def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> Any:
-        return scalar.belief(torch.tensor([_counts(text) for text in responses])[..., None])
+        return point_belief(torch.tensor([_counts(text) for text in responses])[..., None])
 
 
 class CountingWorld:

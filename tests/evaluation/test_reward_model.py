@@ -16,10 +16,12 @@ from mora.errors import InputError
 from mora.evaluation import pairwise
 from mora.evaluation.reward_model import Quality, write
 from mora.files import read_json, read_lines
-from mora.reward import quantile, scalar
 from mora.reward.panel import Panel
+from mora.reward.point import point_belief
+from mora.reward.quantile import Quantile
 from mora.types import RewardBelief, Row
 
+QUANTILE = Quantile(atoms=3, at=None, coupling="independent", initial_gap=0.1, centering=0.0)
 QUALITY = Quality(level=0.95, calibration_bins=15, spread_bins=10, points=500, examples=2)
 
 
@@ -172,9 +174,9 @@ class TablePanel(Panel):
         values = torch.tensor([float(r.split(":")[1]) for r in responses])
         raw = torch.stack([values, -values], dim=1)[..., None]
         if self.atoms == 1:
-            return scalar.belief(raw)
+            return point_belief(raw)
         gaps = values.abs()[:, None, None].expand(-1, 2, self.atoms - 1)  # a larger score is less sure
-        return quantile.belief(torch.cat([raw, gaps], -1))
+        return QUANTILE.belief(torch.cat([raw, gaps], -1))
 
 
 class TableWorld:

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,13 +26,13 @@ from mora.files import json_line, write_json, write_lines
 from mora.functional.kl import sequence_kl
 from mora.functional.risk import mean
 from mora.functional.stats import clustered_stderr
+from mora.functional.thinning import evenly
 from mora.model.generate import Sampling
 from mora.model.policy import Policy
 from mora.reward.panel import Panel
 from mora.runtime.rollout import decode, sample_rows
 from mora.types import Row
 
-T = TypeVar("T")
 Floats = NDArray[np.float64]
 EVALUATION = -1  # the step that random draws of an evaluation are keyed by: never one of training
 
@@ -177,12 +177,6 @@ class Front:
             found["valid"] = list(corpus.world.valid(found["prompts"], found["texts"]))
         found["scorers"] = list(scorers)
         return found
-
-
-def evenly(rows: Sequence[T], count: int) -> list[T]:
-    """At most ``count`` rows at even distances: neighbors in a file are often alike."""
-    count = min(count, len(rows))
-    return [rows[i * len(rows) // count] for i in range(count)]
 
 
 def _rows_of(preference: Floats | None, count: int, device: torch.device) -> Tensor | None:

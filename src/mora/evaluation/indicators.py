@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mora.dataset.corpus import Corpus
 from mora.functional.pareto import (
@@ -29,6 +29,29 @@ Floats = NDArray[np.float64]
 LEARNED_REFERENCE = -2.0  # reference point of learned rewards, in standard deviations of the reference policy
 
 
+Indicator = Callable[[Floats, Floats, ArrayLike], float]  # of points (P, M) at preferences (P, M), above z (M,)
+
+SMOOTH: dict[str, tuple[Indicator, str]] = {
+    "hypervolume": (
+        lambda points, grid, z: hypervolume(points, z),
+        "exact volume above the reference point, strict dominance",
+    ),
+    "inner_product": (
+        lambda points, grid, z: inner_product(points, grid),
+        "realized utility: mean over preferences of <preference, score>, all points",
+    ),
+    "expected_utility": (
+        lambda points, grid, z: expected_utility(points, grid),
+        "utility when each preference takes the best point of the front",
+    ),
+    "steering_regret": (
+        lambda points, grid, z: steering_regret(points, grid),
+        "what choosing by preference loses: expected utility less the inner product",
+    ),
+}
+"""Indicators that are smooth enough functions of mean scores to have an interval."""
+
+
 def reference_points(corpus: Corpus, scorers: Sequence[str]) -> dict[str, dict[str, Any]]:
     """One reference point per scorer, by a rule that no result enters."""
     count = len(corpus.objectives)
@@ -46,17 +69,8 @@ def reference_points(corpus: Corpus, scorers: Sequence[str]) -> dict[str, dict[s
 def indicators(points: Sequence[Sequence[float]], grid: Floats, reference_point: Sequence[float]) -> dict[str, Any]:
     """Indicators of a front with the name of each definition."""
     scores = np.asarray(points, dtype=np.float64)
-    definitions = {
-        "hypervolume": (
-            hypervolume(scores, reference_point),
-            "exact volume above the reference point, strict dominance",
-        ),
-        "inner_product": (inner_product(scores, grid), "mean over preferences of <preference, score>, all points"),
-        "expected_utility": (expected_utility(scores, grid), "the same with the best point of the front for each"),
-        "steering_regret": (
-            steering_regret(scores, grid),
-            "what choosing by preference loses: expected utility less the inner product",
-        ),
+    definitions = {name: (of(scores, grid, reference_point), text) for name, (of, text) in SMOOTH.items()}
+    definitions |= {
         "sparsity": (sparsity(scores), "mean squared distance of consecutive non-dominated points"),
         "sparsity_per_objective": (
             sparsity_per_objective(scores),

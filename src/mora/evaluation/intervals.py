@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mora.errors import InputError
+from mora.evaluation.indicators import SMOOTH
 from mora.functional.bootstrap import LEAST_PROMPTS, bootstrap, interval_of
-from mora.functional.pareto import hypervolume
-from mora.functional.steering import expected_utility, inner_product, steering_regret
 
 Floats = NDArray[np.float64]
 COVERED = "bootstrap over prompts, bias-corrected, Student's t; this trained policy, new prompts"
@@ -48,13 +47,8 @@ def with_intervals(
     if resamples == 0 or scores.shape[1] < LEAST_PROMPTS:
         return table
     (fronts,) = bootstrap([scores[None]], samples=resamples, seed=seed, new_seeds=False)
-    statistics = {
-        "hypervolume": lambda front: hypervolume(front, reference_point),
-        "inner_product": lambda front: inner_product(front, grid),
-        "expected_utility": lambda front: expected_utility(front, grid),
-        "steering_regret": lambda front: steering_regret(front, grid),
-    }
-    for name, statistic in statistics.items():
-        found = interval_of([fronts.values(statistic)], level=level, bias_corrected=True)
+    for name, (indicator, _) in SMOOTH.items():
+        values = fronts.values(lambda front, of=indicator: of(front, grid, reference_point))  # type: ignore[misc]
+        found = interval_of([values], level=level, bias_corrected=True)
         table[name] |= {"interval": [found.low, found.high], "level": level, "covers": COVERED}
     return table

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mora.evaluation import statistics
 from mora.evaluation.indicators import indicators
-from mora.evaluation.judged import Columns, Judged, Unit, cells
+from mora.evaluation.judged import Columns, Judged, Unit
 from mora.evaluation.statistics import Fixed
 from mora.evaluation.study import Study, entry
 from mora.functional.comparison import attainment_bands
@@ -36,7 +36,6 @@ def method_table(
 ) -> dict[str, Any]:
     """All that ``compare.json`` says of method ``number`` of the study."""
     columns, mean = fixed.columns, study.means(number)
-    by_seed = np.stack([cells(one, unit, fixed.grid).mean(1)[:, columns.scores] for one in method.seeds])
     return {
         "name": method.name,
         **method.facts,
@@ -44,7 +43,7 @@ def method_table(
         "covers": study.covers(number),
         "points": _points(number, method, study, mean, fixed, unit),
         "reference": _reference(method, mean, columns, unit),
-        "fronts_by_seed": by_seed.tolist(),
+        "fronts_by_seed": study.by_seed(number)[..., columns.scores].tolist(),
         "band": _band(study.fronts(number).resampled[..., columns.scores]),
         "indicators": _indicators(number, study, fixed),
         "at_matched_kl": {

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from mora.dataset.corpus import Corpus
 from mora.dataset.encode import Encoder
 from mora.errors import InputError
-from mora.evaluation.front import evenly
 from mora.functional.pareto import hypervolume
+from mora.functional.thinning import evenly
 from mora.functional.tilting import expected, linear_optimum
 from mora.model.generate import Sampling
 from mora.model.policy import Policy

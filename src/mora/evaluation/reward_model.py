@@ -23,6 +23,7 @@ from mora.evaluation.labelled import Pairs, labelled_pairs
 from mora.files import write_csv, write_json, write_lines, write_text
 from mora.functional.stats import clustered_stderr
 from mora.functional.temperature import fit_temperature
+from mora.functional.thinning import evenly
 from mora.reward.panel import Panel
 from mora.types import Row
 
@@ -215,8 +216,7 @@ def _points(pairs: Pairs, count: int) -> list[list[float]] | None:
     if pairs.gold is None:
         return None
     points = np.stack([pairs.units.ravel(), pairs.gold.ravel()], axis=1)
-    chosen = np.unique(np.linspace(0, len(points) - 1, min(count, len(points))).round().astype(int))
-    found: list[list[float]] = points[chosen].tolist()
+    found: list[list[float]] = points[evenly(range(len(points)), count)].tolist()
     return found
 
 

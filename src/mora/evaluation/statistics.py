@@ -8,13 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mora.evaluation.indicators import SMOOTH, Indicator
 from mora.evaluation.judged import Columns
 from mora.functional.comparison import at_kl_budget
-from mora.functional.pareto import hypervolume, igd_plus
-from mora.functional.steering import expected_utility, inner_product, max_utility_loss, steering_regret
+from mora.functional.pareto import igd_plus
+from mora.functional.steering import max_utility_loss
 
 Floats = NDArray[np.float64]
 Named = dict[str, tuple[Callable[[Floats], float], str]]
+RANKING = ("hypervolume", "inner_product")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,17 +45,14 @@ def granted_kl(spent: Sequence[Floats], errors: Sequence[Floats], *, errors_belo
 
 def ranking(fixed: Fixed) -> Named:
     """The two that verdicts are given on."""
-    scores, grid, z = fixed.columns.scores, fixed.grid, fixed.z
-    return {
-        "hypervolume": (
-            lambda cells: hypervolume(cells[:, scores], z),
-            "exact volume above the reference point of the comparison, strict dominance",
-        ),
-        "inner_product": (
-            lambda cells: inner_product(cells[:, scores], grid),
-            "realized utility: mean over preferences of <preference, score>, all points",
-        ),
-    }
+    return {name: entry for name, entry in _of_points(fixed).items() if name in RANKING}
+
+
+def _of_points(fixed: Fixed) -> Named:
+    def of_cells(indicator: Indicator) -> Callable[[Floats], float]:
+        return lambda cells: indicator(cells[:, fixed.columns.scores], fixed.grid, fixed.z)
+
+    return {name: (of_cells(indicator), text) for name, (indicator, text) in SMOOTH.items()}
 
 
 def smooth(fixed: Fixed) -> Named:
@@ -65,15 +64,7 @@ def smooth(fixed: Fixed) -> Named:
     def column(place: int) -> Callable[[Floats], float]:
         return lambda cells: float(cells[:, place].mean())
 
-    return ranking(fixed) | {
-        "expected_utility": (
-            lambda cells: expected_utility(cells[:, scores], grid),
-            "utility when each preference takes the best point of the method",
-        ),
-        "steering_regret": (
-            lambda cells: steering_regret(cells[:, scores], grid),
-            "expected utility less the inner product: what choosing by preference loses",
-        ),
+    return _of_points(fixed) | {
         "max_utility_loss": (
             lambda cells: max_utility_loss(cells[:, scores], fixed.pooled, grid),
             "most that any preference loses against the pooled front of the methods compared",
@@ -107,13 +98,8 @@ def matched(cells: Floats, fixed: Fixed, budget: Floats | float) -> Floats:
 
 def at_budget(fixed: Fixed, budget: Floats | float) -> Named:
     """The ranking statistics of points that are held to a KL budget."""
-    return {
-        "hypervolume": (
-            lambda cells: hypervolume(matched(cells, fixed, budget), fixed.z),
-            "hypervolume of the points at matched KL",
-        ),
-        "inner_product": (
-            lambda cells: inner_product(matched(cells, fixed, budget), fixed.grid),
-            "realized utility of the points at matched KL",
-        ),
-    }
+
+    def of_cells(indicator: Indicator) -> Callable[[Floats], float]:
+        return lambda cells: indicator(matched(cells, fixed, budget), fixed.grid, fixed.z)
+
+    return {name: (of_cells(SMOOTH[name][0]), f"{SMOOTH[name][1]}; of the points at matched KL") for name in RANKING}

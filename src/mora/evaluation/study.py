@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ class Study:
     def __init__(self, methods: Sequence[Floats], *, level: float, resamples: int, seed: int) -> None:
         self.level = level
         self.seeds = [len(method) for method in methods]
+        self._cells = methods
         fixed = bootstrap(methods, samples=resamples, seed=seed, new_seeds=False)
         self._fixed = dict(enumerate(fixed))
         several = [i for i, count in enumerate(self.seeds) if count > 1]
@@ -51,6 +53,10 @@ class Study:
         """Mean cells (P, C) over seeds and prompts."""
         return self._fixed[method].measured
 
+    def by_seed(self, method: int) -> Floats:
+        """Mean cells (S, P, C) of each seed, over prompts."""
+        return np.asarray(self._cells[method].mean(2))
+
     def interval(self, method: int, name: str, statistic: Statistic) -> Interval:
         """Of a statistic of one method; ``name`` stands for the statistic wherever it is asked for again."""
         values = self._of(method, method in self._new, name, statistic)
@@ -59,18 +65,14 @@ class Study:
     def margins(self, method: int, mean: Callable[[Floats], Floats]) -> Floats:
         """Half widths of the intervals of several means at once: of each entry of ``mean`` of cells (..., P, C)."""
         fronts = self.fronts(method)
-        size = mean(fronts.measured).size
-
-        def of(place: int) -> Callable[[Floats], Floats]:
-            def entry(cells: Floats) -> Floats:
-                shape = cells.shape[:-2]
-                return np.asarray(mean(cells).reshape(*shape, size)[..., place])
-
-            return entry
-
-        found = [interval_of([fronts.mapped(of(i))], level=self.level, bias_corrected=False) for i in range(size)]
-        widths = np.array([one.high - one.low for one in found]) / 2
-        return np.asarray(widths.reshape(mean(fronts.measured).shape))
+        shape = mean(fronts.measured).shape
+        size = int(np.prod(shape))
+        means = fronts.mapped(lambda cells: mean(cells).reshape(*cells.shape[:-2], size))
+        found = [
+            interval_of([means.mapped(itemgetter((..., i)))], level=self.level, bias_corrected=False)
+            for i in range(size)
+        ]
+        return np.array([one.high - one.low for one in found]).reshape(shape) / 2
 
     def difference(self, a: int, b: int, name: str, statistic: Statistic) -> Interval:
         """Of the statistic of ``a`` less that of ``b``."""

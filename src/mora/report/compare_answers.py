@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from mora.functional.thinning import evenly
 from mora.report import markup
 from mora.report.compare_tables import REFERENCE, Comparison
 from mora.report.markup import text
-from mora.report.sections import evenly
 from mora.report.style import number
 
 PROMPTS_SHOWN = 6

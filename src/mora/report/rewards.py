@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from mora.functional.thinning import evenly
 from mora.report.style import INK, MUTED, PAPER, Z95, Floats, Panel, Plate, legend_above, objective_color
 from mora.report.tables import Front
 
@@ -167,10 +168,8 @@ def _scatter_plate(name: str, title: str, pairs: Mapping[str, Floats], objective
 
 
 def thin(points: Floats) -> Floats:
-    """At most ``MOST_POINTS`` of the rows (n, ...), at even distances from the first to the last."""
-    if len(points) <= MOST_POINTS:
-        return points
-    return points[np.linspace(0, len(points) - 1, MOST_POINTS).round().astype(int)]
+    """At most ``MOST_POINTS`` of the rows (n, ...), evenly spread."""
+    return points[evenly(range(len(points)), MOST_POINTS)]
 
 
 def correlation(points: Floats) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
+from mora.functional.thinning import evenly
 from mora.report import markup
 from mora.report.fronts import SCORER_NAMES, keep, scorer_title
 from mora.report.markup import text
@@ -15,7 +16,6 @@ from mora.report.regret import lead, tiles
 from mora.report.style import Plate, number
 from mora.report.tables import Front, Regret, Stage
 
-T = TypeVar("T")
 PROMPTS_SHOWN = 6
 TRAINED = "trained the policy"  # key of a scorer's provenance
 TILES = {
@@ -95,12 +95,6 @@ def _indicator_tiles(front: Front) -> list[tuple[str, str]]:
         if values:
             found.append((number(min(values)), title))
     return found
-
-
-def evenly(members: Sequence[T], count: int) -> list[T]:
-    """At most ``count`` members at even distances, the first among them: neighbors in a file are often alike."""
-    count = min(count, len(members))
-    return [members[i * len(members) // count] for i in range(count)]
 
 
 def figures(anchor: str, title: str, plates: Sequence[Plate]) -> str:

@@ -33,7 +33,7 @@ def kind_of(section: Mapping[str, Any], path: Path) -> RewardKind:
     module, _, name = str(fields.pop(TARGET, "")).rpartition(".")
     loaded = importlib.import_module(module) if _is_own(module) else sys.modules.get(module)
     made = None if loaded is None else vars(loaded).get(name)
-    if not (isinstance(made, type) and dataclasses.is_dataclass(made) and "belief_kind" in vars(made)):
+    if not (isinstance(made, type) and dataclasses.is_dataclass(made) and callable(vars(made).get("loss"))):
         raise InputError(
             f"{path}: the reward kind {module}.{name} is neither one of mora's nor imported; name its package under "
             "plugins, or train the reward model again"

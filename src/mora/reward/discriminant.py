@@ -12,25 +12,21 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
 
 from mora.errors import InputError
 from mora.functional.covariance import SUMS, Moments, check_rows, pooled
 from mora.functional.discriminant import difference_weights, pooled_weights
-from mora.reward import scalar
-from mora.types import BeliefKind, RewardBelief
+from mora.reward.point import Point
 
 Form = Literal["difference", "pooled"]
 SOLVED = "reward=gda is solved in closed form: it has no loss to descend"
 
 
 @dataclass(kw_only=True)
-class Discriminant:
+class Discriminant(Point):
     """``reward=gda``; the fields are the keys of ``conf/reward/gda.yaml``."""
 
     name: ClassVar[str] = "discriminant"
-    trained: ClassVar[bool] = True
-    belief_kind: ClassVar[BeliefKind] = "point"
 
     form: Form
     calibration_share: float  # of the training prompts, kept out of the covariance for the temperature
@@ -39,37 +35,9 @@ class Discriminant:
         if not 0 < self.calibration_share < 1:
             raise InputError(f"reward.calibration_share={self.calibration_share}: must be between 0 and 1")
 
-    @property
-    def width(self) -> int:
-        """One raw output per objective: the log-density ratio over its temperature, in logits."""
-        return 1
-
-    @property
-    def atoms(self) -> int:
-        """A point has one."""
-        return 1
-
-    @property
-    def levels(self) -> None:
-        """A point has no quantile levels."""
-        return None
-
-    @property
-    def initial_bias(self) -> tuple[float, ...]:
-        """Before it is solved the head gives 0."""
-        return (0.0,)
-
     def loss(self, raw_0: Tensor, raw_1: Tensor, labels: Tensor, labelled: Tensor) -> Tensor:
         """Raises ValueError: the head is solved."""
         raise ValueError(SOLVED)
-
-    def log_wins(self, raw_1: Tensor, raw_0: Tensor) -> Tensor:
-        """``log sigma(r_1 - r_0)``, (B, M) in nats: the log-density ratio of an order of two answers is a logit."""
-        return logsigmoid((raw_1 - raw_0).squeeze(-1))
-
-    def belief(self, raw: Tensor) -> RewardBelief:
-        """Raw outputs (B, M, 1) as a belief in logits."""
-        return scalar.belief(raw)
 
 
 class Statistics:

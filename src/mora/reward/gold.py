@@ -7,33 +7,18 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from mora.types import BeliefKind, RewardBelief
+from mora.reward.point import Point
+from mora.types import RewardBelief
 
 UNTRAINED = "reward=gold is a world's rules: there is no head to train or read; use GoldPanel"
 
 
 @dataclass(kw_only=True)
-class Gold:
+class Gold(Point):
     """``reward=gold``; it has no keys.  Score with :class:`mora.reward.panel.GoldPanel`."""
 
     name: ClassVar[str] = "gold"
     trained: ClassVar[bool] = False
-    belief_kind: ClassVar[BeliefKind] = "point"
-
-    @property
-    def width(self) -> int:
-        """One number per objective: the true score."""
-        return 1
-
-    @property
-    def atoms(self) -> int:
-        """A belief is one point."""
-        return 1
-
-    @property
-    def levels(self) -> None:
-        """A point has no quantile levels."""
-        return None
 
     @property
     def initial_bias(self) -> tuple[float, ...]:

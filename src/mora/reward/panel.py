@@ -18,8 +18,9 @@ from mora.errors import InputError
 from mora.files import read_json, write_json
 from mora.functional.quantile import dbt_log_likelihood
 from mora.model.score_model import CARD, ScoreModel, read_card
-from mora.reward import RewardKind, scalar
+from mora.reward import RewardKind
 from mora.reward.card import kind_of, section_of
+from mora.reward.point import point_belief
 from mora.reward.standardization import Standardization
 from mora.types import RewardBelief
 
@@ -203,7 +204,7 @@ class GoldPanel(Panel):
     def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> RewardBelief:
         """Belief (B, M, 1) in the world's score units."""
         gold = torch.as_tensor(self.world.gold(prompts, responses), dtype=torch.float32)
-        return scalar.belief(gold[..., None])
+        return point_belief(gold[..., None])
 
     def save(self, folder: Path | str) -> None:
         """Write the statistics; the rules are code."""

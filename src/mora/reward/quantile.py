@@ -10,7 +10,7 @@ k/K; which of them it is named by (the midpoints, or a list of levels) changes h
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
@@ -30,15 +30,6 @@ from mora.types import BeliefKind, RewardBelief
 
 LIKELIHOODS = {"independent": dbt_log_likelihood, "comonotone": comonotone_log_likelihood}
 LEVEL_TOLERANCE = 1e-6
-
-
-def belief(raw: Tensor) -> RewardBelief:
-    """Raw outputs (B, M, K) as K quantiles of equal mass at the midpoint levels (k - 1/2)/K."""
-    atoms = mean_gaps(raw)
-    levels = torch.tensor(midpoint_levels(raw.shape[-1]), dtype=atoms.dtype, device=atoms.device)
-    return RewardBelief(
-        atoms=atoms, weights=torch.full_like(atoms, 1.0 / raw.shape[-1]), kind="quantile", levels=levels
-    )
 
 
 @dataclass(kw_only=True)
@@ -106,8 +97,9 @@ class Quantile:
         With levels that leave out the tails (0.1 to 0.9) the mean over the atoms is a trimmed mean, and risks that
         need the tails are refused.
         """
-        midpoints = belief(raw)
-        return replace(midpoints, levels=midpoints.atoms.new_tensor(self.levels))
+        atoms = mean_gaps(raw)
+        weights, levels = torch.full_like(atoms, 1.0 / self.atoms), atoms.new_tensor(self.levels)
+        return RewardBelief(atoms=atoms, weights=weights, kind="quantile", levels=levels)
 
     def _dbt_loss(self, z_1: Tensor, z_0: Tensor, labels: Tensor) -> Tensor:
         """Loss (B, M) of quantiles (B, M, K), both outcomes by the likelihood."""

@@ -7,25 +7,17 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
 
 from mora.errors import InputError
 from mora.functional.margins import bradley_terry_loss, centering_loss, l2_loss
-from mora.types import BeliefKind, RewardBelief
-
-
-def belief(raw: Tensor) -> RewardBelief:
-    """Raw outputs (B, M, 1) as a belief of one atom."""
-    return RewardBelief(atoms=raw, weights=torch.ones_like(raw), kind="point")
+from mora.reward.point import Point
 
 
 @dataclass(kw_only=True)
-class Scalar:
+class Scalar(Point):
     """``reward=scalar``; the fields are the keys of ``conf/reward/scalar.yaml``."""
 
     name: ClassVar[str] = "scalar"
-    trained: ClassVar[bool] = True
-    belief_kind: ClassVar[BeliefKind] = "point"
 
     margin: float  # logits
     centering: float  # nats per squared logit
@@ -36,26 +28,6 @@ class Scalar:
             if value < 0:
                 raise InputError(f"reward.{key}={value}: must be at least 0")
 
-    @property
-    def width(self) -> int:
-        """One raw output per objective: the score in logits."""
-        return 1
-
-    @property
-    def atoms(self) -> int:
-        """A belief is one point."""
-        return 1
-
-    @property
-    def levels(self) -> None:
-        """A point has no quantile levels."""
-        return None
-
-    @property
-    def initial_bias(self) -> tuple[float, ...]:
-        """Scores start around 0."""
-        return (0.0,)
-
     def loss(self, raw_0: Tensor, raw_1: Tensor, labels: Tensor, labelled: Tensor) -> Tensor:
         """``BT(r_1 - r_0; label, margin) + centering (r_0 + r_1)^2 + l2 (r_0^2 + r_1^2)``, (B, M) in nats.
 
@@ -65,11 +37,3 @@ class Scalar:
         loss = bradley_terry_loss(score_1, score_0, labels, margin=self.margin)
         loss = loss + self.centering * centering_loss(score_1, score_0) + self.l2 * l2_loss(score_1, score_0)
         return torch.where(labelled, loss, torch.zeros_like(loss))
-
-    def log_wins(self, raw_1: Tensor, raw_0: Tensor) -> Tensor:
-        """``log sigma(r_1 - r_0)``, (B, M) in nats.  A margin is asked of the training alone and is not in it."""
-        return logsigmoid((raw_1 - raw_0).squeeze(-1))
-
-    def belief(self, raw: Tensor) -> RewardBelief:
-        """Raw outputs (B, M, 1) as a belief in logits."""
-        return belief(raw)

@@ -211,9 +211,9 @@ FAULTS = (
     ),
     Fault(
         name="front_of_neighboring_prompts",
-        file="evaluation/front.py",
-        old="rows[i * len(rows) // count]",
-        new="rows[i]",
+        file="functional/thinning.py",
+        old="members[i * len(members) // count]",
+        new="members[i]",
         why="Prompts that stand together in a file are alike, and the front is one of the file's beginning.",
         caught_by=(
             "tests/evaluation/test_known_faults.py::test_prompts_are_spread_over_the_file_and_samples_numbered",

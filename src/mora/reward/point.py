@@ -1,0 +1,51 @@
+"""What reward kinds share whose belief is one point per objective."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from mora.types import BeliefKind, RewardBelief
+
+
+def point_belief(raw: Tensor) -> RewardBelief:
+    """Raw outputs (B, M, 1) as a belief of one atom."""
+    return RewardBelief(atoms=raw, weights=torch.ones_like(raw), kind="point")
+
+
+class Point:
+    """One raw output per objective, which is the score in logits, and a pair decided as Bradley and Terry (1952) do."""
+
+    trained: ClassVar[bool] = True
+    belief_kind: ClassVar[BeliefKind] = "point"
+
+    @property
+    def width(self) -> int:
+        """One raw output per objective: the score."""
+        return 1
+
+    @property
+    def atoms(self) -> int:
+        """A belief is one point."""
+        return 1
+
+    @property
+    def levels(self) -> None:
+        """A point has no quantile levels."""
+        return None
+
+    @property
+    def initial_bias(self) -> tuple[float, ...]:
+        """Scores start around 0."""
+        return (0.0,)
+
+    def log_wins(self, raw_1: Tensor, raw_0: Tensor) -> Tensor:
+        """``log sigma(r_1 - r_0)``, (B, M) in nats.  A margin is asked of the training alone and is not in it."""
+        return logsigmoid((raw_1 - raw_0).squeeze(-1))
+
+    def belief(self, raw: Tensor) -> RewardBelief:
+        """Raw outputs (B, M, 1) as a belief in logits."""
+        return point_belief(raw)
