@@ -12,6 +12,7 @@ H     hidden width
 V     vocabulary
 P     points of a front
 N     samples per prompt
+R     absolute ratings of one answer on one objective
 ====  =============================================================
 
 Every objective is maximized inside.  ``*_loss`` and ``*_error`` go down, ``*_gain`` and ``*_score`` go up.
@@ -46,12 +47,16 @@ class Row:
 
     ``responses`` has no text (a prompt), one (a supervised row) or two (a pair).  ``labels[objective]`` is the
     probability that ``responses[1]`` is the better one: 0.0 or 1.0 for a hard label, 0.5 for a tie, ``None`` where
-    the objective is not labelled (masked in every loss, never read as 0).
+    the objective is not labelled (masked in every loss, never read as 0).  ``ratings[objective][i]`` are the absolute
+    scores that annotators gave ``responses[i]``, higher is better, none or several.  ``strengths[objective]`` says by
+    how much the better response is better, at least 0, in the source's own unit.
     """
 
     prompt: str
     responses: tuple[str, ...] = ()
     labels: Mapping[str, float | None] = field(default_factory=dict)
+    ratings: Mapping[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
+    strengths: Mapping[str, float] = field(default_factory=dict)
     where: str = ""  # file and line, for messages
 
     @property
@@ -84,13 +89,41 @@ class Supervised:
 
 
 @dataclass(kw_only=True)
+class Judgments:
+    """What annotators said of B pairs on M objectives."""
+
+    objectives: tuple[str, ...]
+    labels: Tensor  # (B, M) float32 in [0, 1]: probability that responses[1] is better; 0 where unlabelled
+    labelled: Tensor  # (B, M) bool
+    strengths: Tensor  # (B, M) float32, at least 0: by how much; 1 where nothing is known of it
+    ratings: Tensor  # (2, B, M, R) float32: absolute scores of responses[0] and responses[1]; 0 where there is none
+    rated: Tensor  # (2, B, M, R) bool
+    row_ids: Tensor  # (B,) int64: the identity that random draws are keyed by
+
+    def to(self, device: torch.device | str) -> Judgments:
+        """The same judgments on ``device``."""
+        return _moved(self, device)
+
+    def take(self, rows: Tensor) -> Judgments:
+        """Those of some pairs (B',), in the order given; a pair may be asked for several times."""
+        return Judgments(
+            objectives=self.objectives,
+            labels=self.labels[rows],
+            labelled=self.labelled[rows],
+            strengths=self.strengths[rows],
+            ratings=self.ratings[:, rows],
+            rated=self.rated[:, rows],
+            row_ids=self.row_ids[rows],
+        )
+
+
+@dataclass(kw_only=True)
 class Preference:
     """Pairs of answers, right-padded: sequences 0..B-1 are ``responses[0]``, B..2B-1 are ``responses[1]``."""
 
     ids: Tensor  # (2B, L) int64
     mask: Tensor  # (2B, L) bool
-    labels: Tensor  # (B, M) float32 in [0, 1]: probability that responses[1] is better; 0 where unlabelled
-    labelled: Tensor  # (B, M) bool
+    judgments: Judgments
 
     def to(self, device: torch.device | str) -> Preference:
         """The same batch on ``device``."""

@@ -50,7 +50,7 @@ def test_the_loss_is_the_sum_over_objectives_of_the_mean_over_labelled_pairs(mak
                 continue
             pair = algo._collated([row], [0], encoder)
             raw = model(pair.ids, pair.mask)
-            single.append(float(algo.parts.reward.loss(raw[:1], raw[1:], pair.labels, pair.labelled)[0, k].detach()))
+            single.append(float(algo.parts.reward.loss(raw[:1], raw[1:], pair.judgments)[0, k].detach()))
         expected += sum(single) / len(single)
         assert float(tally[0, k]) == pytest.approx(sum(single), rel=1e-4)
     assert loss.item() == pytest.approx(expected, rel=1e-4)
@@ -201,7 +201,7 @@ def test_a_solved_head_is_that_of_the_features_of_the_pairs_it_was_solved_from(m
     pairs = algo._collated(kept, list(range(len(kept))), encoder)
     with torch.no_grad():
         features = model.eval().features(pairs.ids, pairs.mask)
-    statistics.add(features[: len(kept)], features[len(kept) :], pairs.labels, pairs.labelled)
+    statistics.add(features[: len(kept)], features[len(kept) :], pairs.judgments.labels, pairs.judgments.labelled)
     weights, _, facts = statistics.solve()
     found = algo.fit()["discriminant"]
     head = ModelPanel.load(algo.parts.folder.path / "reward", "cpu").model.head.linear.weight.double()

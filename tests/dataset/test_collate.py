@@ -72,9 +72,9 @@ def test_a_preference_batch_is_all_first_answers_then_all_second_ones(make_token
     expected = [encoder.prompt(row.prompt) + encoder.response(row.responses[side]) for side in (0, 1) for row in rows]
     assert [ids[mask].tolist() for ids, mask in zip(batch.ids, batch.mask, strict=True)] == expected
     # columns in the order asked for; None and an objective that the row does not know are unlabelled, a tie is a label
-    assert batch.labels.tolist() == [[0.0, 1.0, 0.0], [0.5, 0.0, 0.0]]
-    assert batch.labelled.tolist() == [[False, True, False], [True, True, False]]
-    assert batch.labels.dtype == torch.float32 and batch.labelled.dtype == torch.bool
+    assert batch.judgments.labels.tolist() == [[0.0, 1.0, 0.0], [0.5, 0.0, 0.0]]
+    assert batch.judgments.labelled.tolist() == [[False, True, False], [True, True, False]]
+    assert batch.judgments.labels.dtype == torch.float32 and batch.judgments.labelled.dtype == torch.bool
 
 
 def test_prompts_carry_their_texts_and_ids_whatever_the_batch(make_tokenizer):

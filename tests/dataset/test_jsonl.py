@@ -123,7 +123,7 @@ def test_a_pair_without_a_label_gives_its_prompt_only(tmp_path):
     corpus = _load(tmp_path / "a.jsonl", rows=rows)
     assert [row.prompt for row in corpus.pairs["train"]] == ["p"]
     assert [row.prompt for row in corpus.prompts["train"]] == ["p", "q"]
-    assert any(note.startswith("1 pairs have no label") for note in corpus.notes)
+    assert any(note.startswith("1 pairs have neither label") for note in corpus.notes)
 
 
 def test_supervised_rows_are_the_answers_that_most_objectives_prefer(tmp_path):

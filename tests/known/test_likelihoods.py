@@ -18,6 +18,7 @@ from mora.reward.gaussian import Gaussian
 from mora.reward.quantile import Quantile
 from mora.reward.scalar import Scalar
 from mora.types import Row
+from tests.judgments import judgments
 from tests.known.gradients import SETTINGS, algorithm
 
 SCALAR = Scalar(margin=0.0, centering=0.0, l2=0.0)
@@ -81,7 +82,7 @@ def test_the_loss_of_a_reward_kind_is_its_negative_log_likelihood(kind):
     labels = torch.rand(5, 2, dtype=torch.float64, generator=generator)
     labels[0] = torch.tensor([1.0, 0.0])
     raws = raw_0.requires_grad_(), raw_1.requires_grad_()
-    losses = kind.loss(*raws, labels, torch.ones(5, 2, dtype=torch.bool))
+    losses = kind.loss(*raws, judgments(labels))
     rows = [[-log_likelihood(kind, raw_0[b, m], raw_1[b, m], float(labels[b, m])) for m in range(2)] for b in range(5)]
     expected = torch.stack([torch.stack(row) for row in rows])
     torch.testing.assert_close(losses, expected, rtol=1e-12, atol=1e-12)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 from sklearn.covariance import LedoitWolf
+from tests.judgments import judgments
 from torch import Tensor
 
 from mora.errors import InputError
@@ -133,7 +134,7 @@ def test_the_kind_is_a_logit_without_a_loss():
     torch.testing.assert_close(kind.log_wins(raw[:1], raw[1:]).exp(), torch.sigmoid(torch.tensor([[3.0]])))
     assert kind.belief(raw).atoms.shape == (2, 1, 1)
     with pytest.raises(ValueError, match="closed form"):
-        kind.loss(raw, raw, raw[..., 0], raw[..., 0] > 0)
+        kind.loss(raw, raw, judgments(raw[..., 0]))
     for share in (0.0, 1.0):
         with pytest.raises(InputError, match="reward.calibration_share"):
             Discriminant(form="difference", calibration_share=share)

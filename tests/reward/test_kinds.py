@@ -11,6 +11,7 @@ import pytest
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from tests.judgments import judgments
 
 from mora.errors import InputError
 from mora.functional import risk
@@ -55,7 +56,7 @@ def test_yaml_keys_are_the_fields(path: Path) -> None:
 def test_loss_and_belief_have_their_shapes(kind: RewardKind, objectives: int) -> None:
     raw_0, raw_1 = raw(kind, objectives=objectives), raw(kind, objectives=objectives, seed=1)
     labels = torch.full((6, objectives), 0.3)
-    loss = kind.loss(raw_0, raw_1, labels, torch.ones(6, objectives, dtype=torch.bool))
+    loss = kind.loss(raw_0, raw_1, judgments(labels))
     assert loss.shape == (6, objectives) and loss.isfinite().all()
     belief = kind.belief(raw_0)
     assert belief.atoms.shape == belief.weights.shape == (6, objectives, kind.atoms)
@@ -72,7 +73,7 @@ def test_unlabelled_pairs_cost_nothing_and_move_nothing(kind: RewardKind) -> Non
     raw_0, raw_1 = raw(kind).requires_grad_(), raw(kind, seed=1).requires_grad_()
     labelled = torch.tensor([[True, False, True]] * 6)
     labels = torch.where(labelled, 1.0, float("nan"))  # whatever stands there is never read
-    loss = kind.loss(raw_0, raw_1, torch.nan_to_num(labels), labelled)
+    loss = kind.loss(raw_0, raw_1, judgments(torch.nan_to_num(labels), labelled))
     loss.sum().backward()
     assert (loss[:, 1] == 0).all() and (loss[:, [0, 2]] > 0).all()
     assert raw_1.grad is not None and (raw_1.grad[:, 1] == 0).all() and (raw_1.grad[:, 0] != 0).any()
@@ -81,29 +82,28 @@ def test_unlabelled_pairs_cost_nothing_and_move_nothing(kind: RewardKind) -> Non
 @every_kind
 def test_swapping_answers_and_labels_changes_nothing(kind: RewardKind) -> None:
     raw_0, raw_1, labels = raw(kind), raw(kind, seed=1), torch.rand(6, 3, generator=torch.Generator().manual_seed(2))
-    everything = torch.ones(6, 3, dtype=torch.bool)
     torch.testing.assert_close(
-        kind.loss(raw_0, raw_1, labels, everything), kind.loss(raw_1, raw_0, 1 - labels, everything)
+        kind.loss(raw_0, raw_1, judgments(labels)), kind.loss(raw_1, raw_0, judgments(1 - labels))
     )
 
 
 @every_kind
 def test_descending_the_loss_raises_the_favored_answer(kind: RewardKind) -> None:
     raw_0, raw_1 = torch.zeros(1, 1, kind.width), torch.zeros(1, 1, kind.width, requires_grad=True)
-    kind.loss(raw_0, raw_1, torch.ones(1, 1), torch.ones(1, 1, dtype=torch.bool)).sum().backward()
+    kind.loss(raw_0, raw_1, judgments(torch.ones(1, 1))).sum().backward()
     assert raw_1.grad is not None and raw_1.grad[0, 0, 0] < 0  # label 1 favors answer 1: its score goes up
 
 
 @every_kind
 def test_either_answer_wins_and_the_loss_is_made_of_it(kind: RewardKind) -> None:
-    raw_0, raw_1, everything = raw(kind).double(), raw(kind, seed=1).double(), torch.ones(6, 3, dtype=torch.bool)
+    raw_0, raw_1 = raw(kind).double(), raw(kind, seed=1).double()
     wins = kind.log_wins(raw_1, raw_0)
     assert wins.shape == (6, 3)
     total = wins.exp() + kind.log_wins(raw_0, raw_1).exp()
     torch.testing.assert_close(total, torch.ones(6, 3, dtype=torch.float64))
     # Whatever a loss adds does not depend on the label, so labels of 1 and 0 differ by the log-odds.
     ones, zeros = torch.ones_like(total), torch.zeros_like(total)
-    difference = kind.loss(raw_0, raw_1, zeros, everything) - kind.loss(raw_0, raw_1, ones, everything)
+    difference = kind.loss(raw_0, raw_1, judgments(zeros)) - kind.loss(raw_0, raw_1, judgments(ones))
     torch.testing.assert_close(difference, wins - kind.log_wins(raw_0, raw_1))
 
 
@@ -122,11 +122,11 @@ def test_a_large_lead_is_sure_and_still_has_a_gradient(kind: RewardKind, lead: f
 def test_scalar_loss_by_hand() -> None:
     # Scores 1 and 0, label 1: ln(1 + e^-1) + .1 * (1 + 0)^2 + .01 * (1 + 0).
     kind = Scalar(margin=0.0, centering=0.1, l2=0.01)
-    loss = kind.loss(torch.zeros(1, 1, 1), torch.ones(1, 1, 1), torch.ones(1, 1), torch.ones(1, 1, dtype=torch.bool))
+    loss = kind.loss(torch.zeros(1, 1, 1), torch.ones(1, 1, 1), judgments(torch.ones(1, 1)))
     assert loss.item() == pytest.approx(math.log1p(math.exp(-1)) + 0.1 + 0.01)
     # A margin of 1 eats the difference of 1.
     kind = Scalar(margin=1.0, centering=0.0, l2=0.0)
-    loss = kind.loss(torch.zeros(1, 1, 1), torch.ones(1, 1, 1), torch.ones(1, 1), torch.ones(1, 1, dtype=torch.bool))
+    loss = kind.loss(torch.zeros(1, 1, 1), torch.ones(1, 1, 1), judgments(torch.ones(1, 1)))
     assert loss.item() == pytest.approx(math.log(2))
 
 
@@ -135,29 +135,29 @@ def test_quantile_loss_approaches_the_scalar_one_as_the_gaps_close(coupling: Any
     generator = torch.Generator().manual_seed(0)
     location = torch.randn(2, 8, 2, 1, generator=generator)
     closed = torch.full((2, 8, 2, 8), -20.0)  # softplus(-20) = 2e-9; the least gap, 1e-4, is left
-    labels, everything = torch.rand(8, 2, generator=generator), torch.ones(8, 2, dtype=torch.bool)
+    said = judgments(torch.rand(8, 2, generator=generator))
     both = torch.cat([location, closed], -1)
-    want = Scalar(margin=0.0, centering=0.3, l2=0.0).loss(location[0], location[1], labels, everything)
-    got = dataclasses.replace(QUANTILE, coupling=coupling, centering=0.3).loss(both[0], both[1], labels, everything)
+    want = Scalar(margin=0.0, centering=0.3, l2=0.0).loss(location[0], location[1], said)
+    got = dataclasses.replace(QUANTILE, coupling=coupling, centering=0.3).loss(both[0], both[1], said)
     torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-5)
 
 
 def test_gaussian_loss_approaches_the_scalar_one_as_the_scales_close() -> None:
     generator = torch.Generator().manual_seed(0)
     location = torch.randn(2, 8, 2, 1, generator=generator)
-    labels, everything = torch.rand(8, 2, generator=generator), torch.ones(8, 2, dtype=torch.bool)
+    said = judgments(torch.rand(8, 2, generator=generator))
     both = torch.cat([location, torch.full_like(location, -20.0)], -1)  # the least scale, .01, moves P by < 2e-5
-    want = Scalar(margin=0.0, centering=0.3, l2=0.0).loss(location[0], location[1], labels, everything)
-    got = dataclasses.replace(GAUSSIAN, scale_penalty=0.0, centering=0.3).loss(both[0], both[1], labels, everything)
+    want = Scalar(margin=0.0, centering=0.3, l2=0.0).loss(location[0], location[1], said)
+    got = dataclasses.replace(GAUSSIAN, scale_penalty=0.0, centering=0.3).loss(both[0], both[1], said)
     torch.testing.assert_close(got, want, atol=1e-4, rtol=1e-4)
 
 
 def test_gaussian_regularizers_by_hand() -> None:
     # Raw scales of e and 1/e: log^2 of each is 1; locations 1 and 2: (1 + 2)^2 = 9.
     outputs = [torch.tensor([[[mu, scale_bias(s)]]]) for mu, s in ((1.0, math.e), (2.0, 1 / math.e))]
-    label, one = torch.ones(1, 1), torch.ones(1, 1, dtype=torch.bool)
-    bare = dataclasses.replace(GAUSSIAN, scale_penalty=0.0).loss(*outputs, label, one)
-    held = dataclasses.replace(GAUSSIAN, scale_penalty=0.3, centering=0.1).loss(*outputs, label, one)
+    said = judgments(torch.ones(1, 1))
+    bare = dataclasses.replace(GAUSSIAN, scale_penalty=0.0).loss(*outputs, said)
+    held = dataclasses.replace(GAUSSIAN, scale_penalty=0.3, centering=0.1).loss(*outputs, said)
     assert (held - bare).item() == pytest.approx(0.3 * 2 + 0.1 * 9, rel=1e-5)
 
 
@@ -248,6 +248,6 @@ def test_gold_has_nothing_to_train() -> None:
     gold = Gold()
     assert not gold.trained and SCALAR.trained and QUANTILE.trained
     with pytest.raises(ValueError, match="GoldPanel"):
-        gold.loss(torch.zeros(1), torch.zeros(1), torch.zeros(1), torch.zeros(1))
+        gold.loss(torch.zeros(1), torch.zeros(1), judgments(torch.zeros(1, 1)))
     with pytest.raises(ValueError, match="GoldPanel"):
         gold.log_wins(torch.zeros(1), torch.zeros(1))

@@ -128,7 +128,7 @@ class RewardModel:
                 pairs = self._collated(kept, index, encoder)
                 parts.spent.read(len(pairs.ids))
                 first, second = self._features(model, pairs)
-                mine.add(first, second, pairs.labels, pairs.labelled)
+                mine.add(first, second, pairs.judgments.labels, pairs.judgments.labelled)
             statistics.include([runtime.sum(tensor.to(runtime.device)) for tensor in mine.tensors()])
             if step == total - 1:  # within the last step, whose row counts what calibration and samples cost
                 solved = self._head(statistics, model, encoder, held), standardized()
@@ -174,7 +174,8 @@ class RewardModel:
                 self.parts.spent.read(len(pairs.ids))
             with torch.no_grad():
                 first, second = (model.head(features).squeeze(-1) for features in self._features(model, pairs))
-            found.append(((second - first).double().cpu(), pairs.labels.double().cpu(), pairs.labelled.cpu()))
+            said = pairs.judgments
+            found.append(((second - first).double().cpu(), said.labels.double().cpu(), said.labelled.cpu()))
         temperatures, limits = [], []
         for number in range(len(self.parts.corpus.objectives)):
             known = [(m[k[:, number], number], q[k[:, number], number]) for m, q, k in found]
@@ -205,12 +206,12 @@ class RewardModel:
         assert reward is not None
         self.parts.spent.trained(pairs.mask)
         raw = module(pairs.ids, pairs.mask)
-        half = pairs.labels.shape[0]
-        losses = reward.loss(raw[:half], raw[half:], pairs.labels, pairs.labelled)
+        half = len(pairs.ids) // 2
+        losses = reward.loss(raw[:half], raw[half:], pairs.judgments)
         with torch.no_grad():
             means = mean(reward.belief(raw))
-            margin = (means[half:] - means[:half]) * (2 * pairs.labels - 1)
-            right = ((margin > 0).float() + 0.5 * (margin == 0).float()) * pairs.labelled
+            margin = (means[half:] - means[:half]) * (2 * pairs.judgments.labels - 1)
+            right = ((margin > 0).float() + 0.5 * (margin == 0).float()) * pairs.judgments.labelled
             tally += torch.stack([losses.sum(0), right.sum(0)])
         return (losses.sum(0) / counts.clamp_min(1)).sum()
 

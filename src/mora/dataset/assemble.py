@@ -38,7 +38,7 @@ def assemble(
     pairs = {side: [row for row in rows if _labelled(row)] for side, rows in pairs.items()}
     unlabelled -= sum(len(rows) for rows in pairs.values())
     if unlabelled:
-        notes.append(f"{unlabelled} pairs have no label on any objective: only their prompts are used")
+        notes.append(f"{unlabelled} pairs have neither label nor rating on any objective: only their prompts are used")
     return Corpus(
         name=name,
         objectives=objectives,
@@ -96,4 +96,4 @@ def _prompts(rows: Iterable[Row]) -> list[Row]:
 
 
 def _labelled(row: Row) -> bool:
-    return any(value is not None for value in row.labels.values())
+    return any(value is not None for value in row.labels.values()) or any(map(any, row.ratings.values()))

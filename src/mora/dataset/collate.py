@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mora.dataset.encode import Encoder
-from mora.types import Preference, Prompts, Row, Supervised
+from mora.types import Judgments, Preference, Prompts, Row, Supervised
 
 
 def supervised(rows: Sequence[Row], encoder: Encoder, *, multiple: int = 1) -> Supervised:
@@ -40,11 +40,45 @@ def preference(rows: Sequence[Row], encoder: Encoder, objectives: Sequence[str],
             raise ValueError(f"{row.where or row.prompt[:60]!r}: a pair has 2 responses, not {len(row.responses)}")
     sequences = [encoder.prompt(row.prompt) + encoder.response(row.responses[side]) for side in (0, 1) for row in rows]
     ids, mask = _padded(sequences, encoder.pad, multiple, left=False)
-    known = [[row.labels.get(objective) for objective in objectives] for row in rows]
+    return Preference(ids=ids, mask=mask, judgments=judgments(rows, objectives))
+
+
+def judgments(rows: Sequence[Row], objectives: Sequence[str]) -> Judgments:
+    """What the pairs say on ``objectives``.
+
+    The strength of a preference is the row's own, else the distance of the mean ratings of its two answers, else 1.
+    """
     shape = (len(rows), len(objectives))
-    labels = torch.tensor([[0.0 if label is None else label for label in of] for of in known], dtype=torch.float32)
-    labelled = torch.tensor([[label is not None for label in of] for of in known], dtype=torch.bool)
-    return Preference(ids=ids, mask=mask, labels=labels.reshape(shape), labelled=labelled.reshape(shape))
+    known = [[row.labels.get(objective) for objective in objectives] for row in rows]
+    labels = [[0.0 if label is None else label for label in of] for of in known]
+    strengths = [[_strength(row, objective) for objective in objectives] for row in rows]
+    given = [[[_ratings(row, side, objective) for objective in objectives] for row in rows] for side in (0, 1)]
+    most = max((len(values) for side in given for row in side for values in row), default=0)
+    ratings, rated = np.zeros((2, *shape, most), dtype=np.float32), np.zeros((2, *shape, most), dtype=bool)
+    for side, row, column in np.ndindex(2, *shape):
+        values = given[side][row][column]
+        ratings[side, row, column, : len(values)] = values
+        rated[side, row, column, : len(values)] = True
+    return Judgments(
+        objectives=tuple(objectives),
+        labels=torch.tensor(labels, dtype=torch.float32).reshape(shape),
+        labelled=torch.tensor([[label is not None for label in of] for of in known], dtype=torch.bool).reshape(shape),
+        strengths=torch.tensor(strengths, dtype=torch.float32).reshape(shape),
+        ratings=torch.from_numpy(ratings),
+        rated=torch.from_numpy(rated),
+        row_ids=torch.tensor([row.id for row in rows], dtype=torch.int64),
+    )
+
+
+def _ratings(row: Row, side: int, objective: str) -> tuple[float, ...]:
+    return row.ratings[objective][side] if objective in row.ratings else ()
+
+
+def _strength(row: Row, objective: str) -> float:
+    if objective in row.strengths:
+        return row.strengths[objective]
+    first, second = (_ratings(row, side, objective) for side in (0, 1))
+    return abs(sum(second) / len(second) - sum(first) / len(first)) if first and second else 1.0
 
 
 def prompts(rows: Sequence[Row], encoder: Encoder, *, multiple: int = 1) -> Prompts:

@@ -72,5 +72,6 @@ def fingerprint(objectives: Sequence[str], *kinds: Mapping[str, Iterable[Row]]) 
             digest.update(b"\x00")
             for row in kind[split]:
                 labels = [row.labels.get(objective) for objective in objectives]
-                digest.update(json.dumps([row.prompt, row.responses, labels]).encode())
+                rated = [[row.ratings.get(objective), row.strengths.get(objective)] for objective in objectives]
+                digest.update(json.dumps([row.prompt, row.responses, labels, rated]).encode())
     return digest.hexdigest()

@@ -23,7 +23,8 @@ class JsonLines:
     """`dataset=jsonl`; the fields are the keys of conf/dataset/jsonl.yaml.
 
     Pairs: ``prompt, response_0, response_1`` and an ``<objective>_response_id`` (0, 1 or null) per objective; an
-    absent id is null.  Supervised rows: ``prompt, response``.  Other columns are ignored.
+    absent id is null; where they are known, ``<objective>_rating_0`` and ``_rating_1`` (a number or a list each) and
+    ``<objective>_strength``.  Supervised rows: ``prompt, response``.  Other columns are ignored.
     """
 
     path: str | None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from mora.dataset import schema
@@ -20,13 +20,26 @@ _SAFE = ("is_response_0_safe", "is_response_1_safe")
 
 
 def row_of(fields: schema.Fields, where: str, columns: Mapping[str, str]) -> Row:
-    """A pair; an id that calls an unsafe answer safer than a safe one is a bad row."""
+    """A pair; an id that calls an unsafe answer safer than a safe one is a bad row.
+
+    The marks ``is_response_0_safe`` and ``is_response_1_safe`` are ratings of ``safe``: 1 safe, 0 unsafe.
+    """
     row = schema.pair(fields, where, columns)
-    marks, label = [fields.get(column) for column in _SAFE], row.labels.get("safe")
+    marks, label = [_mark(fields, column) for column in _SAFE], row.labels.get("safe")
     if label is not None and marks == [label == 0, label == 1][::-1]:
         reason = f"safer_response_id is {label:.0f}, yet only response {1 - label:.0f} is marked safe"
         raise schema.BadRow(reason)
-    return row
+    if "safe" not in columns or all(mark is None for mark in marks):
+        return row
+    safe = tuple(() if mark is None else (float(mark),) for mark in marks)
+    return replace(row, ratings={**row.ratings, "safe": safe})
+
+
+def _mark(fields: schema.Fields, column: str) -> bool | None:
+    value = fields.get(column)
+    if value is None or isinstance(value, bool):
+        return value
+    raise schema.BadRow(f"{column!r} must be true, false or null, not {value!r}")
 
 
 @dataclass(kw_only=True)

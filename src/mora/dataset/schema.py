@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
@@ -45,13 +46,45 @@ def label(fields: Fields, column: str) -> float | None:
     return float(value)
 
 
+def ratings(fields: Fields, column: str) -> tuple[float, ...]:
+    """Absolute ratings of an answer, higher is better: a number, a list of them (an annotator each), or null."""
+    value = fields.get(column)
+    values = value if isinstance(value, list) else [] if value is None else [value]
+    for one in values:
+        if isinstance(one, bool) or not isinstance(one, int | float) or not math.isfinite(one):
+            raise BadRow(f"{column!r} must be a number, a list of numbers or null, not {_shown(value)}")
+    return tuple(float(one) for one in values)
+
+
+def strength(fields: Fields, column: str) -> float | None:
+    """By how much the better answer is better, at least 0; None where nothing is said."""
+    value = fields.get(column)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise BadRow(f"{column!r} must be a number of at least 0 or null, not {_shown(value)}")
+    return float(value)
+
+
 def pair(fields: Fields, where: str, columns: Mapping[str, str]) -> Row:
-    """A pair from ``prompt, response_0, response_1`` and a column of ids per objective (``columns[objective]``)."""
+    """A pair from ``prompt, response_0, response_1`` and a column of ids per objective (``columns[objective]``).
+
+    Where they exist, ``<objective>_rating_0`` and ``_rating_1`` are ratings and ``<objective>_strength`` is a strength.
+    """
     prompt, responses = text(fields, "prompt"), (text(fields, "response_0"), text(fields, "response_1"))
     labels = {objective: label(fields, column) for objective, column in columns.items()}
     if responses[0] == responses[1] and any(value is not None for value in labels.values()):
         raise BadRow("the two responses are identical, yet one of them is said to be the better one")
-    return Row(prompt=prompt, responses=responses, labels=labels, where=where)
+    rated = {o: tuple(ratings(fields, f"{o}_rating_{side}") for side in (0, 1)) for o in columns}
+    strengths = {o: strength(fields, f"{o}_strength") for o in columns}
+    return Row(
+        prompt=prompt,
+        responses=responses,
+        labels=labels,
+        ratings={o: both for o, both in rated.items() if any(both)},
+        strengths={o: value for o, value in strengths.items() if value is not None},
+        where=where,
+    )
 
 
 def supervised(fields: Fields, where: str) -> Row:

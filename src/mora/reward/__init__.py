@@ -6,9 +6,10 @@ the rules of a world and hands out beliefs in units of the reference policy's st
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from mora.types import BeliefKind, RewardBelief
+from mora.types import BeliefKind, Judgments, RewardBelief, Row
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,16 +18,24 @@ if TYPE_CHECKING:
 class RewardKind(Protocol):
     """One way to model reward; the objects of ``conf/reward``.
 
-    ``trained`` is False for rules, which have no head: ``loss``, ``log_wins`` and ``belief`` are never asked for.
+    ``trained`` is False for what has no head of ours (rules, foreign models): ``loss``, ``log_wins``,
+    ``log_acceptable`` and ``belief`` are never asked for.
     """
 
     name: ClassVar[str]
     trained: ClassVar[bool]
-    belief_kind: ClassVar[BeliefKind]
+
+    @property
+    def belief_kind(self) -> BeliefKind:
+        """What an atom of a belief is."""
+
+    @property
+    def members(self) -> int:
+        """Models E whose raw outputs stand side by side in W; 1 but for ensembles."""
 
     @property
     def width(self) -> int:
-        """Raw outputs W per objective."""
+        """Raw outputs W per objective; the first of each member is its location."""
 
     @property
     def atoms(self) -> int:
@@ -40,14 +49,26 @@ class RewardKind(Protocol):
     def initial_bias(self) -> tuple[float, ...]:
         """Raw outputs (W,) before training."""
 
-    def loss(self, raw_0: Tensor, raw_1: Tensor, labels: Tensor, labelled: Tensor) -> Tensor:
-        """Loss (B, M) in nats of pairs with raw outputs (B, M, W); 0 where not ``labelled`` (B, M)."""
+    def zero(self, objectives: Sequence[str]) -> tuple[bool, ...]:
+        """Whether a reward of 0 means something, per objective (M,): then units must not shift it."""
+
+    def check_rows(self, rows: Sequence[Row], objectives: Sequence[str]) -> None:
+        """Raises InputError where training rows lack what the kind learns an objective from."""
+
+    def covered(self, judgments: Judgments) -> Tensor:
+        """Which pairs teach which objective (B, M): where ``loss`` is a loss.  Its means are over their number."""
+
+    def loss(self, raw_0: Tensor, raw_1: Tensor, judgments: Judgments) -> Tensor:
+        """Loss (B, M) in nats of pairs with raw outputs (B, M, W); 0 where not ``covered``."""
 
     def log_wins(self, raw_1: Tensor, raw_0: Tensor) -> Tensor:
         """Log-probability (B, M) in nats that answer 1 beats answer 0 under the likelihood that ``loss`` descends.
 
         Raw outputs are (B, M, W).  Swapping them gives the probability of the other outcome: both sum to 1.
         """
+
+    def log_acceptable(self, raw: Tensor) -> Tensor:
+        """Log-probability (B, M) in nats that an answer beats one whose reward is 0."""
 
     def belief(self, raw: Tensor) -> RewardBelief:
         """Raw outputs (B, M, W) as a belief (B, M, S) in the kind's own units, not standardized."""

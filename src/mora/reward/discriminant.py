@@ -17,6 +17,7 @@ from mora.errors import InputError
 from mora.functional.covariance import SUMS, Moments, check_rows, pooled
 from mora.functional.discriminant import difference_weights, pooled_weights
 from mora.reward.point import Point
+from mora.types import Judgments
 
 Form = Literal["difference", "pooled"]
 SOLVED = "reward=gda is solved in closed form: it has no loss to descend"
@@ -35,7 +36,7 @@ class Discriminant(Point):
         if not 0 < self.calibration_share < 1:
             raise InputError(f"reward.calibration_share={self.calibration_share}: must be between 0 and 1")
 
-    def loss(self, raw_0: Tensor, raw_1: Tensor, labels: Tensor, labelled: Tensor) -> Tensor:
+    def loss(self, raw_0: Tensor, raw_1: Tensor, judgments: Judgments) -> Tensor:
         """Raises ValueError: the head is solved."""
         raise ValueError(SOLVED)
 

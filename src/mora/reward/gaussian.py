@@ -28,17 +28,17 @@ from mora.functional.thurstone import (
     scale_bias,
     scale_loss,
 )
-from mora.types import BeliefKind, RewardBelief
+from mora.reward.compared import Compared
+from mora.types import BeliefKind, Judgments, RewardBelief
 
 LINKS = {"probit": probit_log_likelihood, "logistic": logistic_log_likelihood}
 
 
 @dataclass(kw_only=True)
-class Gaussian:
+class Gaussian(Compared):
     """``reward=gaussian``; the fields are the keys of ``conf/reward/gaussian.yaml``."""
 
     name: ClassVar[str] = "gaussian"
-    trained: ClassVar[bool] = True
     belief_kind: ClassVar[BeliefKind] = "quantile"
 
     link: Literal["probit", "logistic"]
@@ -78,17 +78,16 @@ class Gaussian:
         """Location 0 and a scale of ``initial_scale``."""
         return (0.0, scale_bias(self.initial_scale))
 
-    def loss(self, raw_0: Tensor, raw_1: Tensor, labels: Tensor, labelled: Tensor) -> Tensor:
+    def loss(self, raw_0: Tensor, raw_1: Tensor, judgments: Judgments) -> Tensor:
         """``-[q log P + (1 - q) log(1 - P)] + centering (mu_0 + mu_1)^2 + scale_penalty (log^2 s_0 + log^2 s_1)``.
 
-        (B, M) in nats; P is the probability of ``log_wins`` that answer 1 wins, q = ``labels`` (B, M); 0 where not
-        ``labelled``.
+        (B, M) in nats; P is the probability of ``log_wins`` that answer 1 wins, q the label; 0 where not labelled.
         """
         (location_0, scale_0), (location_1, scale_1) = _read(raw_0), _read(raw_1)
-        loss = label_loss(self.log_wins(raw_1, raw_0), self.log_wins(raw_0, raw_1), labels)
+        loss = label_loss(self.log_wins(raw_1, raw_0), self.log_wins(raw_0, raw_1), judgments.labels)
         loss = loss + self.centering * centering_loss(location_1, location_0)
         loss = loss + self.scale_penalty * scale_loss(scale_1, scale_0)
-        return torch.where(labelled, loss, torch.zeros_like(loss))
+        return torch.where(judgments.labelled, loss, torch.zeros_like(loss))
 
     def log_wins(self, raw_1: Tensor, raw_0: Tensor) -> Tensor:
         """Log-probability (B, M) in nats that answer 1 wins; D = mu_1 - mu_0 and s^2 = s_1^2 + s_0^2.
@@ -98,6 +97,12 @@ class Gaussian:
         """
         (location_1, scale_1), (location_0, scale_0) = _read(raw_1), _read(raw_0)
         return LINKS[self.link](location_1, location_0, scale_1, scale_0)
+
+    def log_acceptable(self, raw: Tensor) -> Tensor:
+        """ "probit": ``log Phi(mu / s)``; "logistic": ``log E sigma(mu + s eps)``; (B, M) in nats."""
+        location, scale = _read(raw)
+        nothing = torch.zeros_like(location)
+        return LINKS[self.link](location, nothing, scale, nothing)
 
     def belief(self, raw: Tensor) -> RewardBelief:
         """Raw outputs (B, M, 2) as K atoms of equal mass whose mean and deviation are exactly the location and scale.

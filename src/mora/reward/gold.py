@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from mora.reward.point import Point
-from mora.types import RewardBelief
+from mora.types import Judgments, RewardBelief
 
 UNTRAINED = "reward=gold is a world's rules: there is no head to train or read; use GoldPanel"
 
@@ -25,11 +25,15 @@ class Gold(Point):
         """Raises ValueError: there is no head."""
         raise ValueError(UNTRAINED)
 
-    def loss(self, raw_0: Tensor, raw_1: Tensor, labels: Tensor, labelled: Tensor) -> Tensor:
+    def loss(self, raw_0: Tensor, raw_1: Tensor, judgments: Judgments) -> Tensor:
         """Raises ValueError: there is no head."""
         raise ValueError(UNTRAINED)
 
     def log_wins(self, raw_1: Tensor, raw_0: Tensor) -> Tensor:
+        """Raises ValueError: there is no head."""
+        raise ValueError(UNTRAINED)
+
+    def log_acceptable(self, raw: Tensor) -> Tensor:
         """Raises ValueError: there is no head."""
         raise ValueError(UNTRAINED)
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from mora.reward.compared import Compared
 from mora.types import BeliefKind, RewardBelief
 
 
@@ -16,10 +17,9 @@ def point_belief(raw: Tensor) -> RewardBelief:
     return RewardBelief(atoms=raw, weights=torch.ones_like(raw), kind="point")
 
 
-class Point:
+class Point(Compared):
     """One raw output per objective, which is the score in logits, and a pair decided as Bradley and Terry (1952) do."""
 
-    trained: ClassVar[bool] = True
     belief_kind: ClassVar[BeliefKind] = "point"
 
     @property
@@ -45,6 +45,10 @@ class Point:
     def log_wins(self, raw_1: Tensor, raw_0: Tensor) -> Tensor:
         """``log sigma(r_1 - r_0)``, (B, M) in nats.  A margin is asked of the training alone and is not in it."""
         return logsigmoid((raw_1 - raw_0).squeeze(-1))
+
+    def log_acceptable(self, raw: Tensor) -> Tensor:
+        """``log sigma(r)``, (B, M) in nats."""
+        return logsigmoid(raw.squeeze(-1))
 
     def belief(self, raw: Tensor) -> RewardBelief:
         """Raw outputs (B, M, 1) as a belief in logits."""

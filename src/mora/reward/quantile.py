@@ -10,11 +10,13 @@ k/K; which of them it is named by (the midpoints, or a list of levels) changes h
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from mora.errors import InputError
 from mora.functional.margins import centering_loss, label_loss
@@ -26,18 +28,18 @@ from mora.functional.quantile import (
     mean_gaps,
     midpoint_levels,
 )
-from mora.types import BeliefKind, RewardBelief
+from mora.reward.compared import Compared
+from mora.types import BeliefKind, Judgments, RewardBelief
 
 LIKELIHOODS = {"independent": dbt_log_likelihood, "comonotone": comonotone_log_likelihood}
 LEVEL_TOLERANCE = 1e-6
 
 
 @dataclass(kw_only=True)
-class Quantile:
+class Quantile(Compared):
     """``reward=qr``, ``hk9`` and ``qrm19``; the fields are the keys of ``conf/reward/qr.yaml``."""
 
     name: ClassVar[str] = "quantile"
-    trained: ClassVar[bool] = True
     belief_kind: ClassVar[BeliefKind] = "quantile"
 
     atoms: int
@@ -73,15 +75,15 @@ class Quantile:
         """Location 0 and gaps of ``initial_gap``: nearly Bradley-Terry at the start."""
         return (0.0, *[gap_bias(self.initial_gap)] * (self.atoms - 1))
 
-    def loss(self, raw_0: Tensor, raw_1: Tensor, labels: Tensor, labelled: Tensor) -> Tensor:
+    def loss(self, raw_0: Tensor, raw_1: Tensor, judgments: Judgments) -> Tensor:
         """``-[q log P + (1 - q) log(1 - P)] + centering (mean_0 + mean_1)^2``, (B, M) in nats.
 
-        P is the probability of ``log_wins`` that answer 1 wins, q = ``labels`` (B, M); 0 where not ``labelled``.  The
-        first raw output is the mean of the quantiles.
+        P is the probability of ``log_wins`` that answer 1 wins, q the label; 0 where not labelled.  The first raw
+        output is the mean of the quantiles.
         """
-        loss = self._dbt_loss(mean_gaps(raw_1), mean_gaps(raw_0), labels)
+        loss = self._dbt_loss(mean_gaps(raw_1), mean_gaps(raw_0), judgments.labels)
         loss = loss + self.centering * centering_loss(raw_1[..., 0], raw_0[..., 0])
-        return torch.where(labelled, loss, torch.zeros_like(loss))
+        return torch.where(judgments.labelled, loss, torch.zeros_like(loss))
 
     def log_wins(self, raw_1: Tensor, raw_0: Tensor) -> Tensor:
         """Log-probability (B, M) in nats that answer 1 wins: distributional Bradley-Terry with this ``coupling``.
@@ -90,6 +92,10 @@ class Quantile:
         annotator who stands at the same level for both, P the mean over the K pairs of like quantiles.
         """
         return LIKELIHOODS[self.coupling](mean_gaps(raw_1), mean_gaps(raw_0))
+
+    def log_acceptable(self, raw: Tensor) -> Tensor:
+        """``log (1/K) sum_k sigma(z_k)``, (B, M) in nats, whatever the coupling: there is one answer."""
+        return logsigmoid(mean_gaps(raw)).logsumexp(-1) - math.log(self.atoms)
 
     def belief(self, raw: Tensor) -> RewardBelief:
         """Raw outputs (B, M, K) as K quantiles of equal mass at ``levels``, in logits.

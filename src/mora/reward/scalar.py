@@ -11,6 +11,7 @@ from torch import Tensor
 from mora.errors import InputError
 from mora.functional.margins import bradley_terry_loss, centering_loss, l2_loss
 from mora.reward.point import Point
+from mora.types import Judgments
 
 
 @dataclass(kw_only=True)
@@ -28,12 +29,12 @@ class Scalar(Point):
             if value < 0:
                 raise InputError(f"reward.{key}={value}: must be at least 0")
 
-    def loss(self, raw_0: Tensor, raw_1: Tensor, labels: Tensor, labelled: Tensor) -> Tensor:
+    def loss(self, raw_0: Tensor, raw_1: Tensor, judgments: Judgments) -> Tensor:
         """``BT(r_1 - r_0; label, margin) + centering (r_0 + r_1)^2 + l2 (r_0^2 + r_1^2)``, (B, M) in nats.
 
-        ``labels`` (B, M) are the probabilities that answer 1 is better; 0 is returned where not ``labelled``.
+        0 where not labelled.
         """
         score_0, score_1 = raw_0.squeeze(-1), raw_1.squeeze(-1)
-        loss = bradley_terry_loss(score_1, score_0, labels, margin=self.margin)
+        loss = bradley_terry_loss(score_1, score_0, judgments.labels, margin=self.margin)
         loss = loss + self.centering * centering_loss(score_1, score_0) + self.l2 * l2_loss(score_1, score_0)
-        return torch.where(labelled, loss, torch.zeros_like(loss))
+        return torch.where(judgments.labelled, loss, torch.zeros_like(loss))

@@ -36,10 +36,13 @@ def test_labels_come_with_their_probability():
     gap, spread = np.array([0.5, 2.0, -3.0]), np.array([[0.2, 2.0, 1.0], [0.2, 1.0, 2.5]])
     utility = np.stack([np.zeros((draws, 3)), np.broadcast_to(gap, (draws, 3))])
     noise = np.random.default_rng(0).random((3, draws, 3))
-    labels = annotators.judge(utility, np.broadcast_to(spread[:, None], (2, draws, 3)), noise)
+    labels, felt = annotators.judge(utility, np.broadcast_to(spread[:, None], (2, draws, 3)), noise)
     expected = annotators.probability(gap, np.hypot(*spread))
     # A share of 40,000 has a standard error of at most 0.0025.
     np.testing.assert_allclose(labels.mean(0), expected, atol=0.01)
+    # What was felt has the utility as its mean and the spread as its deviation (standard errors below .013 and .009).
+    np.testing.assert_allclose(felt.mean(1), utility[:, 0], atol=0.06)
+    np.testing.assert_allclose(felt.std(1), spread, atol=0.04)
     # Without the spread the probabilities would be .62, .88 and .05: the test can tell.
     assert abs(expit(2.0) - expected[1]) > 0.05
 

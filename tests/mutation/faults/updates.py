@@ -32,16 +32,16 @@ FAULTS = (
     Fault(
         name="accuracy_of_the_other_answer",
         file="algo/reward_model.py",
-        old="margin = (means[half:] - means[:half]) * (2 * pairs.labels - 1)",
-        new="margin = (means[:half] - means[half:]) * (2 * pairs.labels - 1)",
+        old="margin = (means[half:] - means[:half]) * (2 * pairs.judgments.labels - 1)",
+        new="margin = (means[:half] - means[half:]) * (2 * pairs.judgments.labels - 1)",
         why="Training looks as if it learned the opposite.",
         caught_by=("tests/algo/test_reward_model.py::test_training_learns_the_labels",),
     ),
     Fault(
         name="reward_loss_compares_the_wrong_way_round",
         file="algo/reward_model.py",
-        old="reward.loss(raw[:half], raw[half:], pairs.labels, pairs.labelled)",
-        new="reward.loss(raw[half:], raw[:half], pairs.labels, pairs.labelled)",
+        old="reward.loss(raw[:half], raw[half:], pairs.judgments)",
+        new="reward.loss(raw[half:], raw[:half], pairs.judgments)",
         why="The reward model prefers the worse answer of every pair.",
         caught_by=(
             "tests/algo/test_reward_model.py::test_the_loss_is_the_sum_over_objectives_of_the_mean_over_labelled_pairs",

@@ -29,11 +29,11 @@ def probability(difference: Floats, spread: Floats) -> Floats:
     return np.asarray(terms @ WEIGHTS)
 
 
-def judge(utility: Floats, spread: Floats, noise: Floats) -> Floats:
-    """Labels (B, M), 1.0 where an annotator calls answer 1 the better one.
+def judge(utility: Floats, spread: Floats, noise: Floats) -> tuple[Floats, Floats]:
+    """Labels (B, M), 1.0 where an annotator calls answer 1 the better one, and what he felt for both answers (2, B, M).
 
     ``utility`` and ``spread`` are (2, B, M), in utility units; ``noise`` (3, B, M) is uniform on (0, 1): the taste for
     either answer, and the choice.
     """
     felt = utility + spread * ndtri(noise[:2])
-    return np.asarray(noise[2] < expit(felt[1] - felt[0]), dtype=np.float64)
+    return np.asarray(noise[2] < expit(felt[1] - felt[0]), dtype=np.float64), felt

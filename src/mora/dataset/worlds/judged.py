@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -56,13 +57,20 @@ class Judged(ABC):
         return surest
 
     def label(self, rows: Sequence[Row], noise: Floats) -> list[Row]:
-        """The pairs with labels drawn from annotators; ``noise`` (3, B, M) uniform on (0, 1)."""
+        """The pairs with labels and ratings drawn from annotators; ``noise`` (3, B, M) uniform on (0, 1).
+
+        A rating is what the annotator of the pair felt for an answer, in units of the gold score.
+        """
         golds, spreads = self._sides(rows)
-        labels = annotators.judge(self.slope * golds, spreads, noise).tolist()
-        names = self.objectives
+        labels, felt = annotators.judge(self.slope * golds, spreads, noise)
+        names, ratings = self.objectives, (felt / self.slope).tolist()
         return [
-            Row(prompt=r.prompt, responses=r.responses, labels=dict(zip(names, values, strict=True)), where=r.where)
-            for r, values in zip(rows, labels, strict=True)
+            replace(
+                row,
+                labels=dict(zip(names, labels[i].tolist(), strict=True)),
+                ratings={name: ((ratings[0][i][m],), (ratings[1][i][m],)) for m, name in enumerate(names)},
+            )
+            for i, row in enumerate(rows)
         ]
 
     def _sides(self, rows: Sequence[Row]) -> tuple[Floats, Floats]:
