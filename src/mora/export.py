@@ -67,9 +67,12 @@ def _classifier(cfg: DictConfig) -> None:
     special = {*panel.model.tokenizer.all_special_ids}
     plain = [i for i in range(len(panel.model.tokenizer)) if i not in special]
     texts = [[plain[(7 * i + size) % len(plain)] for i in range(size)] + [panel.encoder.eos] for size in (4, 9, 17)]
-    out = output_folder(cfg.out, opened, "classifier")
+    if cfg.objective is not None and cfg.objective not in panel.objectives:
+        raise InputError(f"objective={cfg.objective}: {opened.path} scores {', '.join(panel.objectives)}")
+    names = panel.objectives if cfg.objective is None else (cfg.objective,)
+    out = output_folder(cfg.out, opened, "classifier" if cfg.objective is None else f"classifier-{cfg.objective}")
     with new_folder(out) as folder:
-        facts = write_classifier(panel.model, folder, mean=known.mean, std=known.std, sequences=texts)
+        facts = write_classifier(panel.model, folder, objectives=names, mean=known.mean, std=known.std, sequences=texts)
     print(f"classifier of {', '.join(facts['objectives'])}: {out} (largest error {facts['largest error']:.1e})")
 
 

@@ -102,10 +102,16 @@ def parts_of(stage: Stage, folder: RunFolder, runtime: Runtime) -> Parts:
         corpus=load_corpus(config),
         model=build(config["model"]),
         policy=stage.upstream.get("policy"),
-        reward_folder=Path(stage.upstream["reward"]) if "reward" in stage.upstream else None,
+        reward_folder=_folder(stage, "reward"),
+        trunk_folder=_folder(stage, "trunk"),
+        teacher_folder=_folder(stage, "teacher"),
         provenance={"run": stage.id} | {f"{role}_run": run for role, run in stage.runs.items()},
         **{name: build(config[name]) if name in stage.identity else None for name in _COMPOSED},
     )
+
+
+def _folder(stage: Stage, role: str) -> Path | None:
+    return Path(stage.upstream[role]) if role in stage.upstream else None
 
 
 def _run(stage: Stage, folder: RunFolder, runtime: Runtime) -> dict[str, Any]:

@@ -147,6 +147,8 @@ def make(tmp_path: Path) -> Callable[..., Any]:
             model=build(config["model"]),
             policy=None,
             reward_folder=None,
+            trunk_folder=None,
+            teacher_folder=None,
             provenance={},
             **{name: build(config[name]) for name in ("reward", "risk", "scalarize", "preference")},
         )

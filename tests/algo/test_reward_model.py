@@ -31,7 +31,8 @@ def _made(make, *options):
 
 
 def _counts(rows, objectives):
-    return torch.tensor([sum(row.labels.get(o) is not None for row in rows) for o in objectives], dtype=torch.float32)
+    counts = [sum(row.labels.get(o) is not None for row in rows) for o in objectives]
+    return torch.tensor([counts, counts], dtype=torch.float32)  # every labelled pair teaches
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -97,14 +98,14 @@ def test_a_tie_in_the_scores_is_half_right(make):
     rows = algo.parts.corpus.pairs["train"][:12]
     counts, tally = _counts(rows, algo.parts.corpus.objectives), torch.zeros(2, 2)
     algo.loss(model, algo._collated(rows, list(range(12)), encoder), counts, tally)
-    assert (tally[1] / counts).tolist() == [0.5, 0.5]
+    assert (tally[1] / counts[1]).tolist() == [0.5, 0.5]
 
 
 def test_pairs_without_any_label_are_left_out_and_none_at_all_is_refused(make):
     algo = make("reward_model", *SMALL)
     bare = [Row(prompt=r.prompt, responses=r.responses, labels={}) for r in algo.parts.corpus.pairs["train"]]
     algo.parts.corpus.pairs["train"] = bare
-    with pytest.raises(InputError, match="no pair has a label on kind0, kind1"):
+    with pytest.raises(InputError, match="objective kind0: no training pair has a label on it"):
         algo.fit()
 
 
@@ -133,7 +134,7 @@ def test_the_trunk_starts_from_what_was_named(make, tmp_path, trunk):
     from mora.model.load import load_backbone
 
     expected = load_backbone(tmp_path / trunk).state_dict()
-    found = model.backbone.state_dict()
+    found = model.towers.trunks[0].state_dict()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
@@ -144,7 +145,7 @@ def test_a_base_that_is_made_is_the_trunk_as_it_is_made(make, tmp_path):
     for part in (algo.parts.model.build(tokenizer, seed=5), tokenizer):
         part.save_pretrained(tmp_path / "policy")
     algo.parts.policy = str(tmp_path / "policy")
-    found = algo._score_model(algo.parts.encoder(tokenizer)).backbone.state_dict()
+    found = algo._score_model(algo.parts.encoder(tokenizer)).towers.trunks[0].state_dict()
     made = algo.parts.model.build(tokenizer, seed=0).base_model.state_dict()
     assert all(torch.equal(found[name], made[name]) for name in made)
 
@@ -159,13 +160,13 @@ def test_the_policy_is_not_trained_with_the_trunk(make, tmp_path, trunk):
     algo.parts.policy = str(tmp_path / "policy")
     before = {name: p.clone() for name, p in algo.parts.starting_model(frozen=True)[0].named_parameters()}
     seen = {}
-    original = algo._standardized
+    original = algo._standardize
 
     def listen(score, policy, encoder):
         seen.update({name: p.clone() for name, p in policy.named_parameters()})
         return original(score, policy, encoder)
 
-    algo._standardized = listen
+    algo._standardize = listen
     algo.fit()
     assert all(torch.equal(seen[name], before[name]) for name in before)
 
@@ -180,8 +181,8 @@ def test_a_solved_head_leaves_the_trunk_as_it_is(make):
     _, before, _ = _made(make, *GDA)
     facts = algo.fit()["discriminant"]
     panel = ModelPanel.load(algo.parts.folder.path / "reward", "cpu")
-    for name, weights in before.backbone.state_dict().items():
-        assert torch.equal(panel.model.backbone.state_dict()[name], weights), name
+    for name, weights in before.towers.trunks[0].state_dict().items():
+        assert torch.equal(panel.model.towers.trunks[0].state_dict()[name], weights), name
     assert panel.model.head.linear.weight.abs().sum() > 0 and panel.standardized
     card = read_json(algo.parts.folder.path / "reward" / "reward.json")
     assert card["reward"]["_target_"] == "mora.reward.discriminant.Discriminant"
@@ -200,7 +201,7 @@ def test_a_solved_head_is_that_of_the_features_of_the_pairs_it_was_solved_from(m
     statistics = Statistics(algo.parts.corpus.objectives, model.head.linear.in_features, "difference")
     pairs = algo._collated(kept, list(range(len(kept))), encoder)
     with torch.no_grad():
-        features = model.eval().features(pairs.ids, pairs.mask)
+        (features,) = model.eval().features(pairs.ids, pairs.mask)
     statistics.add(features[: len(kept)], features[len(kept) :], pairs.judgments.labels, pairs.judgments.labelled)
     weights, _, facts = statistics.solve()
     found = algo.fit()["discriminant"]

@@ -102,7 +102,8 @@ def test_reward_modeling_reads_both_answers_and_samples_within_the_last_step(mak
     algo = make("reward_model", *FIT, *REFERENCE)
     rows, after = counted(algo)
     agree(algo, rows)
-    assert [row["forward_passes"] for row in rows] == [16, 16 + 16] and not after  # 8 pairs; 16 samples are scored
+    # 8 pairs in each step; in the first also for the cosine of gradients, in the last 16 samples are scored
+    assert [row["forward_passes"] for row in rows] == [16 + 16, 16 + 16] and not after
     assert [row["generated_tokens"] > 0 for row in rows] == [False, True]
 
 

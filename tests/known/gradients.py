@@ -300,6 +300,8 @@ def algorithm(command: Sequence[str], folder: Path, seed: int) -> Any:
         corpus=_build(config["dataset"]).load(tuple(config["objectives"]["names"]), seed),
         policy=None,
         reward_folder=None,
+        trunk_folder=None,
+        teacher_folder=None,
         provenance={},
         **made,
     )

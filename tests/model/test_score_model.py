@@ -51,7 +51,7 @@ def backbone(model_type: str = "llama") -> PreTrainedModel:
 
 
 def score_model(kind: Scalar | Quantile = QUANTILE, model_type: str = "llama") -> ScoreModel:
-    return ScoreModel.new(backbone(model_type), TOKENIZER, kind, objectives=("help", "harm"), seed=1).eval()
+    return ScoreModel.new(lambda: backbone(model_type), TOKENIZER, kind, objectives=("help", "harm"), seed=1).eval()
 
 
 def padded(sequences: list[list[int]], width: int, pad: int, *, left: bool) -> tuple[Tensor, Tensor]:
@@ -82,8 +82,8 @@ def test_score_is_the_same_alone_batched_and_under_any_padding(model_type: str) 
 @torch.no_grad()
 def test_padding_check_catches_a_backbone_that_ignores_position_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     model = score_model(model_type="gpt2")
-    forward = model.backbone.forward
-    monkeypatch.setattr(model.backbone, "forward", lambda **given: forward(**{**given, "position_ids": None}))
+    forward = model.towers.trunks[0].forward
+    monkeypatch.setattr(model.towers.trunks[0], "forward", lambda **given: forward(**{**given, "position_ids": None}))
     with pytest.raises(InputError, match="left padding"):
         model.check_padding()
 
@@ -117,7 +117,7 @@ def test_new_quantile_head_starts_with_the_initial_gaps_and_a_small_location() -
 
 
 def test_location_weights_have_a_deviation_of_one_over_width_plus_one() -> None:
-    head = RewardHead(399, 2, 3)
+    head = RewardHead(399, 2, 3, towers=(0, 0))
     head.reset((0.0, 1.0, 2.0), torch.Generator().manual_seed(0))
     weight = head.linear.weight.detach().view(2, 3, 399)
     # 798 draws: the sample deviation is within 4 / sqrt(2 * 798) = 10 % of 1/400.
@@ -129,7 +129,7 @@ def test_location_weights_have_a_deviation_of_one_over_width_plus_one() -> None:
 def test_head_is_a_function_of_the_seed() -> None:
     first, again = score_model().head.linear.weight, score_model().head.linear.weight
     assert torch.equal(first, again)
-    other = ScoreModel.new(backbone(), TOKENIZER, QUANTILE, objectives=("help", "harm"), seed=2)
+    other = ScoreModel.new(backbone, TOKENIZER, QUANTILE, objectives=("help", "harm"), seed=2)
     assert not torch.equal(first, other.head.linear.weight)
 
 
@@ -138,30 +138,30 @@ def test_head_stays_in_float32_when_the_model_is_cast() -> None:
     model = score_model()
     before = model.head.linear.weight.clone()
     model = model.to(torch.bfloat16)
-    assert model.backbone.dtype == torch.bfloat16
+    assert model.towers.trunks[0].dtype == torch.bfloat16
     assert torch.equal(model.head.linear.weight, before)
     assert model(*padded([[6, 7, 8]], 3, 0, left=False)).dtype == torch.float32
 
 
 def test_head_refuses_biases_of_another_width() -> None:
     with pytest.raises(ValueError, match="width 3"):
-        RewardHead(4, 2, 3).reset((0.0,), torch.Generator())
+        RewardHead(4, 2, 3, towers=(0, 0)).reset((0.0,), torch.Generator())
 
 
 def test_gradients_reach_head_and_backbone() -> None:
     model = score_model()
     model(*padded([[6, 7, 8]], 3, 0, left=False))[..., 0].sum().backward()
     assert model.head.linear.weight.grad is not None and model.head.linear.weight.grad.abs().sum() > 0
-    assert all(p.grad is not None for n, p in model.backbone.named_parameters() if "layers.0" in n)
+    assert all(p.grad is not None for n, p in model.towers.trunks[0].named_parameters() if "layers.0" in n)
 
 
 def test_backbone_of_a_causal_folder_keeps_its_weights(tmp_path: Path) -> None:
     torch.manual_seed(3)
     causal = AutoModelForCausalLM.from_config(config("llama"))
     causal.save_pretrained(tmp_path)
-    model = ScoreModel.new(load_backbone(tmp_path), TOKENIZER, SCALAR, objectives=("help",), seed=0)
+    model = ScoreModel.new(lambda: load_backbone(tmp_path), TOKENIZER, SCALAR, objectives=("help",), seed=0)
     for name, parameter in causal.model.named_parameters():
-        assert torch.equal(model.backbone.get_parameter(name), parameter), name
+        assert torch.equal(model.towers.trunks[0].get_parameter(name), parameter), name
 
 
 @pytest.fixture
@@ -224,7 +224,7 @@ def _without_a_weight(folder: Path) -> None:
         (_damaged_head, "damaged"),
         (_other_head, r"shape \(4, 16\)"),
         (_without_card, r"reward\.json is missing"),
-        (_poor_card, "kind, width missing"),
+        (_poor_card, "kind, width, members, layout missing"),
         (_without_a_weight, "q_proj"),
     ],
 )

@@ -73,7 +73,7 @@ def make_panel() -> Callable[..., ModelPanel]:
         backbone = AutoModel.from_config(config)
         for parameter in backbone.parameters():
             parameter.data.mul_(5.0)
-        model = ScoreModel.new(backbone, tokenizer, kind, objectives=("many_a", "many_b"), seed=0)
+        model = ScoreModel.new(lambda: backbone, tokenizer, kind, objectives=("many_a", "many_b"), seed=0)
         return ModelPanel(model, Encoder(tokenizer, 16, 12, "error"), kind, batch_size=batch_size)
 
     return make

@@ -13,6 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from tests.judgments import judgments
 
+import mora
 from mora.errors import InputError
 from mora.functional import risk
 from mora.functional.quantile import gap_bias
@@ -22,6 +23,7 @@ from mora.reward.gaussian import Gaussian
 from mora.reward.gold import Gold
 from mora.reward.quantile import Quantile
 from mora.reward.scalar import Scalar
+from mora.settings.identity import plain
 from mora.settings.tree import conf_dir
 
 SCALAR = Scalar(margin=0.0, centering=0.0, l2=0.0)
@@ -45,8 +47,8 @@ def raw(kind: RewardKind, rows: int = 6, objectives: int = 3, seed: int = 0) -> 
 
 @pytest.mark.parametrize("path", sorted((conf_dir() / "reward").glob("*.yaml")), ids=lambda path: path.stem)
 def test_yaml_keys_are_the_fields(path: Path) -> None:
-    section: Any = OmegaConf.load(path)
-    kind = instantiate(section)
+    section = plain(mora.compose("algo=reward_model", f"reward={path.stem}"))["reward"]
+    kind = instantiate(section, _convert_="all")
     assert {f.name for f in dataclasses.fields(kind)} == set(section) - {"_target_"}
     assert all(f.default is dataclasses.MISSING for f in dataclasses.fields(kind))
 

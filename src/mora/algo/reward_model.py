@@ -1,11 +1,11 @@
-"""Reward modeling from pairs: one trunk, a head per objective, trained on all objectives together."""
+"""Reward modeling from pairs: heads for all objectives on one trunk, on adapters of it, or on models of their own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from math import ceil
+from itertools import combinations
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -15,16 +15,19 @@ from transformers import PreTrainedModel
 from mora.dataset import collate
 from mora.dataset.encode import Encoder
 from mora.dataset.order import batch
-from mora.dataset.split import in_calibration
 from mora.errors import InputError
+from mora.functional.conflict import cosines
+from mora.functional.masking import divergent_span, last_true
 from mora.functional.risk import mean
-from mora.functional.temperature import at_a_bound, fit_temperature
 from mora.model.load import load_backbone
+from mora.model.lora import LoRASettings
 from mora.model.score_model import ScoreModel
-from mora.reward.discriminant import Discriminant, Statistics
+from mora.model.towers import Layout, Sharing
+from mora.reward.discriminant import Discriminant
+from mora.reward.ensemble import Ensemble
 from mora.reward.panel import ModelPanel
 from mora.runtime.actor import standardize
-from mora.runtime.console import say
+from mora.runtime.closed_form import Solver
 from mora.runtime.engine import Engine
 from mora.runtime.parts import Parts, total_steps
 from mora.runtime.schedule import Schedule
@@ -39,11 +42,15 @@ class RewardModel:
     needs: ClassVar[tuple[str, ...]] = ("policy",)
 
     parts: Parts
-    trunk: Literal["policy", "base"]
+    trunk: Literal["policy", "base", "reward"]
+    sharing: Sharing
+    lora: LoRASettings
+    token_wise: bool
     steps: int | None
     epochs: float | None
     batch_size: int
     lr: float
+    lora_lr: float
     head_lr: float
     betas: tuple[float, float]
     eps: float
@@ -51,6 +58,7 @@ class RewardModel:
     schedule: Schedule
     warmup: int
     max_grad_norm: float
+    cosine_every: int
     reference_prompts: int
     reference_samples: int
 
@@ -60,129 +68,67 @@ class RewardModel:
         policy, tokenizer = parts.starting_model(frozen=False)
         encoder = parts.encoder(tokenizer)
         model = self._score_model(encoder)
-        rows = encoder.admit(parts.corpus.pairs["train"])
-        labelled = [row for row in rows if any(label is not None for label in row.labels.values())]
-        if not labelled:
-            raise InputError(
-                f"dataset {parts.corpus.name}: no pair has a label on {', '.join(parts.corpus.objectives)}"
-            )
-        standardized = partial(self._standardized, model, policy, encoder)
+        assert parts.reward is not None
+        panel = ModelPanel(model, encoder, parts.reward)
+        rows = self._rows(encoder)
+        standardized = partial(self._standardize, panel, policy, encoder)
         facts: dict[str, Any] = {}
         if isinstance(parts.reward, Discriminant):
-            panel, facts = self._solve(parts.reward, model, encoder, labelled, standardized)
+            solver = Solver(parts, parts.reward, model, encoder, rows)
+            facts["discriminant"] = solver.fit(partial(self._engine, model, []), self.batch_size, standardized)
         else:
-            panel = self._descend(model, encoder, labelled, standardized)
+            self._descend(model, encoder, rows, standardized)
         if parts.runtime.main:
             panel.save(parts.folder.path / "reward", **facts)
         parts.runtime.barrier()
         return facts
 
-    def _descend(
-        self, model: ScoreModel, encoder: Encoder, rows: list[Row], standardized: Callable[[], ModelPanel]
-    ) -> ModelPanel:
-        """Train trunk and head by the loss of the kind."""
+    def _rows(self, encoder: Encoder) -> list[Row]:
+        """The training pairs that teach at least one objective.  Raises InputError where an objective has none."""
+        parts, kind = self.parts, self.parts.reward
+        assert kind is not None
+        objectives = parts.corpus.objectives
+        rows = encoder.admit(parts.corpus.pairs["train"])
+        if not rows:
+            raise InputError(f"dataset {parts.corpus.name}: there is no training pair")
+        kind.check_rows(rows, objectives)
+        covered = kind.covered(collate.judgments(rows, objectives)).any(1).tolist()
+        if self.token_wise:
+            for row in rows:
+                if encoder.response(row.responses[0]) == encoder.response(row.responses[1]):
+                    raise InputError(
+                        f"{row.where or row.prompt[:60]!r}: the two answers are the same within dataset.max_response="
+                        f"{encoder.max_response} tokens, so algo.token_wise=true finds no token to compare; raise "
+                        "it or leave the row out"
+                    )
+        return [row for row, kept in zip(rows, covered, strict=True) if kept]
+
+    def _descend(self, model: ScoreModel, encoder: Encoder, rows: list[Row], standardized: Callable[[], None]) -> None:
+        """Train towers and head by the loss of the kind."""
         parts, runtime = self.parts, self.parts.runtime
         total = total_steps(steps=self.steps, epochs=self.epochs, rows=len(rows), batch_size=self.batch_size)
-        trunk = {"params": list(model.backbone.parameters()), "lr": self.lr, "weight_decay": self.weight_decay}
-        engine = self._engine(model.train(), [trunk], total)
+        lr = self.lora_lr if model.layout.adapted else self.lr
+        towers = {"params": model.towers.trained(), "lr": lr, "weight_decay": self.weight_decay}
+        engine = self._engine(model.train(), [towers], total)
         loop = parts.loop(engine, total)
-        panel = None
+        measured = False
         for step in loop.steps():
             chosen = batch(step, len(rows), self.batch_size, parts.seed)
             counts = self._counts([rows[i] for i in chosen])
             tally = torch.zeros(2, len(parts.corpus.objectives), device=runtime.device)
-            closures = [
-                partial(self.loss, engine.module, self._collated(rows, index, encoder), counts, tally)
-                for index in parts.micro_batches(runtime.share(chosen))
+            pairs = [
+                partial(self._collated, rows, index, encoder) for index in parts.micro_batches(runtime.share(chosen))
             ]
-            metrics = engine.descend(closures) | self._metrics(runtime.sum(tally), counts)
+            metrics: dict[str, Any] = self._cosines(engine.unwrapped, step, pairs, counts)
+            closures = [partial(self.loss, engine.module, made(), counts, tally) for made in pairs]
+            metrics |= engine.descend(closures) | self._metrics(runtime.sum(tally), counts)
             if step == total - 1:  # within the last step, whose row counts the samples
-                panel = standardized()
+                standardized()
+                measured = True
             loop.log(metrics | parts.spent.take(runtime))
         engine.close()
-        return standardized() if panel is None else panel  # none: continued after the last step
-
-    def _solve(
-        self,
-        kind: Discriminant,
-        model: ScoreModel,
-        encoder: Encoder,
-        rows: list[Row],
-        standardized: Callable[[], ModelPanel],
-    ) -> tuple[ModelPanel, dict[str, Any]]:
-        """Solve the head from one pass over the pairs; the trunk stays as it is."""
-        parts, runtime = self.parts, self.parts.runtime
-        model.eval().backbone.requires_grad_(False)
-        held = [row for row in rows if in_calibration(row.prompt, kind.calibration_share)]
-        kept = [row for row in rows if not in_calibration(row.prompt, kind.calibration_share)]
-        self._check_calibration(held)
-        total = max(ceil(len(kept) / self.batch_size), 1)
-        statistics = Statistics(parts.corpus.objectives, model.head.linear.in_features, kind.form)
-        engine = self._engine(model, [], total)
-        loop = parts.loop(engine, total, {"statistics": statistics})
-        solved = None
-        for step in loop.steps():
-            chosen = batch(step, len(kept), self.batch_size, parts.seed)[: len(kept) - step * self.batch_size]
-            mine = Statistics(statistics.objectives, statistics.hidden, kind.form)
-            for index in parts.micro_batches(runtime.share(chosen)):
-                pairs = self._collated(kept, index, encoder)
-                parts.spent.read(len(pairs.ids))
-                first, second = self._features(model, pairs)
-                mine.add(first, second, pairs.judgments.labels, pairs.judgments.labelled)
-            statistics.include([runtime.sum(tensor.to(runtime.device)) for tensor in mine.tensors()])
-            if step == total - 1:  # within the last step, whose row counts what calibration and samples cost
-                solved = self._head(statistics, model, encoder, held), standardized()
-            loop.log({"pairs": float(len(chosen))} | parts.spent.take(runtime))
-        engine.close()
-        facts, panel = solved or (self._head(statistics, model, encoder, held), standardized())
-        return panel, {"discriminant": facts}
-
-    def _head(
-        self, statistics: Statistics, model: ScoreModel, encoder: Encoder, held: list[Row]
-    ) -> dict[str, dict[str, Any]]:
-        """Fill the head with what the statistics give, at a temperature of pairs ``held`` back; facts per objective."""
-        weights, biases, facts = statistics.solve()
-        model.head.fill(weights, biases)
-        temperatures, limits = self._temperatures(model, encoder, held)
-        model.head.fill(weights / temperatures[:, None], biases / temperatures)
-        for name, temperature, limit in zip(statistics.objectives, temperatures.tolist(), limits, strict=True):
-            facts[name]["temperature"] = temperature
-            facts[name]["warning"] = "; ".join(filter(None, (facts[name]["warning"], limit))) or None
-            if facts[name]["warning"]:
-                say(f"{self.parts.folder.id}: objective {name}: {facts[name]['warning']}")
-        return facts
-
-    def _check_calibration(self, rows: Sequence[Row]) -> None:
-        for name in self.parts.corpus.objectives:
-            if all(row.labels.get(name) is None for row in rows):
-                raise InputError(f"objective {name}: no pair was kept for calibration; raise reward.calibration_share")
-
-    @torch.no_grad()
-    def _features(self, model: ScoreModel, pairs: Preference) -> tuple[Tensor, Tensor]:
-        """Features (B, H) of first and of second answers."""
-        with self.parts.runtime.autocast():
-            features = model.features(pairs.ids, pairs.mask)
-        half = len(features) // 2
-        return features[:half], features[half:]
-
-    def _temperatures(self, model: ScoreModel, encoder: Encoder, rows: list[Row]) -> tuple[Tensor, list[str | None]]:
-        """The temperature (M,) of each objective on pairs that the head was not solved from, and warnings about it."""
-        found: list[tuple[Tensor, Tensor, Tensor]] = []
-        for index in self.parts.micro_batches(range(len(rows))):
-            pairs = self._collated(rows, index, encoder)
-            if self.parts.runtime.main:  # every process reads the same pairs: they count once
-                self.parts.spent.read(len(pairs.ids))
-            with torch.no_grad():
-                first, second = (model.head(features).squeeze(-1) for features in self._features(model, pairs))
-            said = pairs.judgments
-            found.append(((second - first).double().cpu(), said.labels.double().cpu(), said.labelled.cpu()))
-        temperatures, limits = [], []
-        for number in range(len(self.parts.corpus.objectives)):
-            known = [(m[k[:, number], number], q[k[:, number], number]) for m, q, k in found]
-            margins, labels = (torch.cat(parts) for parts in zip(*known, strict=True))
-            temperatures.append(fit_temperature(margins, labels))
-            limits.append(at_a_bound(margins, temperatures[-1]))
-        return torch.tensor(temperatures, dtype=torch.float64), limits
+        if not measured:  # continued after the last step
+            standardized()
 
     def _engine(self, model: ScoreModel, groups: list[dict[str, Any]], total: int) -> Engine:
         return Engine(
@@ -198,49 +144,106 @@ class RewardModel:
         )
 
     def loss(self, module: nn.Module, pairs: Preference, counts: Tensor, tally: Tensor) -> Tensor:
-        """Sum over objectives of the mean loss of their labelled pairs; ``counts`` (M,) are those of the global batch.
+        """Sum over objectives of the mean loss of the pairs that teach them; ``counts`` (M,) are of the global batch.
 
         Adds each objective's summed loss and right predictions to ``tally`` (2, M).
         """
         reward = self.parts.reward
         assert reward is not None
-        self.parts.spent.trained(pairs.mask)
-        raw = module(pairs.ids, pairs.mask)
-        half = len(pairs.ids) // 2
-        losses = reward.loss(raw[:half], raw[half:], pairs.judgments)
+        losses, raw = self._losses(module, pairs)
+        half, said = len(raw) // 2, pairs.judgments
         with torch.no_grad():
             means = mean(reward.belief(raw))
-            margin = (means[half:] - means[:half]) * (2 * pairs.judgments.labels - 1)
-            right = ((margin > 0).float() + 0.5 * (margin == 0).float()) * pairs.judgments.labelled
+            margin = (means[half:] - means[:half]) * (2 * said.labels - 1)
+            right = ((margin > 0).float() + 0.5 * (margin == 0).float()) * said.labelled
             tally += torch.stack([losses.sum(0), right.sum(0)])
-        return (losses.sum(0) / counts.clamp_min(1)).sum()
+        return (losses.sum(0) / counts[0].clamp_min(1)).sum()
+
+    def _losses(self, module: nn.Module, pairs: Preference) -> tuple[Tensor, Tensor]:
+        """Losses (B, M) of pairs, and raw outputs (2B, M, W) at the ends of their answers."""
+        reward, half = self.parts.reward, len(pairs.ids) // 2
+        assert reward is not None
+        trunks, adapters = self._layout.counts(len(self.parts.corpus.objectives), reward.members)
+        self.parts.spent.trained(pairs.mask, passes=trunks * adapters)
+        if not self.token_wise:
+            raw = module(pairs.ids, pairs.mask)
+            return reward.loss(raw[:half], raw[half:], pairs.judgments), raw
+        every = module(pairs.ids, pairs.mask, every_token=True)
+        span = divergent_span(pairs.ids[:half], pairs.ids[half:], pairs.mask[:half], pairs.mask[half:])
+        rows, places = span.nonzero(as_tuple=True)
+        token_losses = reward.loss(every[rows, places], every[half + rows, places], pairs.judgments.take(rows))
+        sums = token_losses.new_zeros(half, token_losses.shape[1]).index_add(0, rows, token_losses)
+        last = every[torch.arange(2 * half, device=every.device), last_true(pairs.mask)]
+        return sums / span.sum(1, keepdim=True), last
+
+    def _cosines(
+        self, model: nn.Module, step: int, batches: Sequence[Callable[[], Preference]], counts: Tensor
+    ) -> dict[str, dict[str, float]]:
+        """Cosine between the gradients of every two objectives on the trunk that they share, now and then."""
+        names = self.parts.corpus.objectives
+        if not self.cosine_every or step % self.cosine_every or len(names) < 2 or self.sharing != "trunk":
+            return {}
+        assert isinstance(model, ScoreModel)
+
+        def means(pairs: Callable[[], Preference]) -> list[Tensor]:
+            losses, _ = self._losses(model, pairs())
+            return list((losses.sum(0) / counts[0].clamp_min(1)).unbind())
+
+        found = cosines([partial(means, pairs) for pairs in batches], model.towers.trained(), self.parts.runtime.sum)
+        pairs = combinations(enumerate(names), 2)
+        return {"gradient_cosine": {f"{a}.{b}": found[i][j] for (i, a), (j, b) in pairs}}
+
+    @property
+    def _layout(self) -> Layout:
+        """What objectives and members share.  Raises InputError where the kind leaves nothing to keep apart."""
+        kind = self.parts.reward
+        if isinstance(kind, Discriminant) and self.sharing != "trunk":
+            raise InputError(
+                f"algo.sharing={self.sharing} with reward=gda: its heads are solved on a trunk that stays as it is, so "
+                "there is nothing to keep apart; use algo.sharing=trunk"
+            )
+        members: Sharing = kind.sharing if isinstance(kind, Ensemble) else "trunk"
+        lora = self.lora if "lora" in (self.sharing, members) else None
+        return Layout(objectives=self.sharing, members=members, lora=lora)
 
     def _score_model(self, encoder: Encoder) -> ScoreModel:
-        parts, reward = self.parts, self.parts.reward
+        parts, reward, layout = self.parts, self.parts.reward, self._layout
         assert reward is not None
-        source = parts.policy if self.trunk == "policy" and parts.policy else parts.model.path
-        # without a source the base is made once more: the policy's own weights stay the reference
-        built = None if source else parts.model.build(encoder.tokenizer, seed=parts.seed)
-        backbone: Any = load_backbone(source, replace(parts.model, quantization=None)) if source else built.base_model  # type: ignore[union-attr]
-        return ScoreModel.new(
-            backbone,
+        model = ScoreModel.new(
+            partial(self._trunk, encoder, frozen=layout.adapted),
             encoder.tokenizer,
             reward,
             objectives=parts.corpus.objectives,
             seed=parts.seed,
-        ).to(parts.runtime.device)
+            layout=layout,
+        )
+        if parts.model.gradient_checkpointing:
+            model.towers.checkpoint_activations()
+        return model.to(parts.runtime.device)
 
-    def _standardized(self, model: ScoreModel, policy: PreTrainedModel, encoder: Encoder) -> ModelPanel:
+    def _trunk(self, encoder: Encoder, *, frozen: bool) -> PreTrainedModel:
+        """A trunk to start from; only one whose weights stay frozen may be quantized."""
         parts = self.parts
-        assert parts.reward is not None
-        panel = ModelPanel(model.eval(), encoder, parts.reward)
+        spec = parts.model if frozen else replace(parts.model, quantization=None)
+        source = {"policy": parts.policy, "base": None, "reward": parts.trunk_folder}[self.trunk] or parts.model.path
+        if source:
+            return load_backbone(source, spec)
+        # without a source the base is made once more: the policy's own weights stay the reference
+        made: Any = parts.model.build(encoder.tokenizer, seed=parts.seed).base_model
+        return made
+
+    def _standardize(self, panel: ModelPanel, policy: PreTrainedModel, encoder: Encoder) -> None:
+        panel.model.eval()
         prompts, samples = self.reference_prompts, self.reference_samples
-        standardize(parts, panel, policy.eval(), encoder, prompts=prompts, samples=samples)
-        return panel
+        standardize(self.parts, panel, policy.eval(), encoder, prompts=prompts, samples=samples)
 
     def _counts(self, rows: Sequence[Row]) -> Tensor:
-        labels = [[row.labels.get(o) is not None for o in self.parts.corpus.objectives] for row in rows]
-        return torch.tensor(labels, device=self.parts.runtime.device).sum(0).float()
+        """Pairs that teach each objective, and those with a label on it: (2, M)."""
+        kind = self.parts.reward
+        assert kind is not None
+        said = collate.judgments(rows, self.parts.corpus.objectives)
+        counts = torch.stack([kind.covered(said).sum(0), said.labelled.sum(0)])
+        return counts.to(self.parts.runtime.device).float()
 
     def _metrics(self, tally: Tensor, counts: Tensor) -> dict[str, float]:
         means = (tally / counts.clamp_min(1)).tolist()

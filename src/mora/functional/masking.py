@@ -29,3 +29,16 @@ def pool_last(hidden: Float[Tensor, "B L H"], mask: Bool[Tensor, "B L"]) -> Floa
     """The hidden state at the last True of each row.  Raises ValueError when a row has no True."""
     index = last_true(mask)[:, None, None].expand(-1, 1, hidden.shape[-1])
     return hidden.gather(1, index).squeeze(1)
+
+
+def divergent_span(
+    ids_0: Int[Tensor, "B L"], ids_1: Int[Tensor, "B L"], mask_0: Bool[Tensor, "B L"], mask_1: Bool[Tensor, "B L"]
+) -> Bool[Tensor, "B L"]:
+    """Positions of two right-padded sequences from the first token that differs to the last of the shorter one.
+
+    A position past the end of one sequence is never compared with a token of the other.  A row is all False where the
+    sequences are the same.
+    """
+    both = mask_0 & mask_1
+    differs = ((ids_0 != ids_1) & both).int().cumsum(-1) > 0
+    return differs & both

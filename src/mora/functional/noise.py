@@ -8,6 +8,7 @@ counter.
 
 from __future__ import annotations
 
+import math
 from enum import IntEnum
 
 import torch
@@ -22,6 +23,7 @@ class Stream(IntEnum):
     DIRICHLET = 3
     PERMUTATION = 4
     ROW = 5
+    MEMBER = 6
 
 
 def _signed(value: int) -> int:
@@ -66,3 +68,19 @@ def uniform(seed: int, stream: Stream, *counters: int | Tensor) -> Tensor:
     ``counters`` are integers or int64 tensors.  The top 53 bits are used, so neither 0 nor 1 occurs.
     """
     return (_shift(hashed(seed, stream, *counters), 11).double() + 0.5) * 2.0**-53
+
+
+def poisson_ones(seed: int, stream: Stream, *counters: int | Tensor) -> Tensor:
+    """Poisson(1) numbers, int64, one for each element of the broadcast ``counters``, by inversion.
+
+    The number of times that a row stands in a bootstrap sample of very many rows.  At most 12, which is exceeded once
+    in 1e10 draws.
+    """
+    draws = uniform(seed, stream, *counters)
+    below = term = math.exp(-1.0)
+    count = torch.zeros_like(draws, dtype=torch.int64)
+    for k in range(1, 13):
+        count += draws > below
+        term /= k
+        below += term
+    return count

@@ -25,37 +25,46 @@ COARSE = 5e-2  # the same for a backbone below fp32, whose rounding depends on t
 
 @torch.no_grad()
 def write_classifier(
-    model: ScoreModel, folder: Path, *, mean: Tensor, std: Tensor, sequences: Sequence[Sequence[int]]
+    model: ScoreModel,
+    folder: Path,
+    *,
+    objectives: Sequence[str],
+    mean: Tensor,
+    std: Tensor,
+    sequences: Sequence[Sequence[int]],
 ) -> dict[str, Any]:
-    """Write ``model`` into ``folder`` as a classifier with a label per objective; return the facts of its card.
+    """Write some objectives of ``model`` into ``folder`` as a classifier with a label each; return what its card says.
 
     The logit of an objective plus its constant is the location of its belief in standard units, ``(location - mean) /
-    std`` for statistics (M,).  The written folder is loaded again and its logits of ``sequences`` (token ids, ending as
-    answers end) are held against the model's own, alone and in one padded batch.
-    Raises InputError where transformers has no classifier for the architecture, where its head is no plain linear
-    ``score``, and when a score is off by more than 1e-4 (5e-2 for a backbone below fp32), relative to the larger of 1
-    and the score.
+    std`` for statistics (M,); the location of an ensemble is the mean of its members'.  The written folder is loaded
+    again and its logits of ``sequences`` (token ids, ending as answers end) are held against the model's own, alone
+    and in one padded batch. Raises InputError for objectives that stand on different trunks or adapters, where
+    transformers has no classifier for the architecture, where its head is no plain linear ``score``, and when a score
+    is off by more than 1e-4 (5e-2 for a trunk below fp32), relative to the larger of 1 and the score.
     """
-    weight, bias = _locations(model)
+    columns = [model.objectives.index(name) for name in objectives]
+    tower = _tower(model, objectives, columns)
+    weight, bias = (values[columns] for values in _locations(model))
+    mean, std = mean[columns], std[columns]
     weight, constants = weight / std[:, None].to(weight), (bias - mean.to(bias)) / std.to(bias)
-    stock, head = _stock(model)
+    stock, head = _stock(model, tower, objectives)
     head.weight.copy_(weight.cpu())
     stock.save_pretrained(folder)
     model.tokenizer.save_pretrained(folder)
     facts = {
-        "objectives": list(model.objectives),
+        "objectives": list(objectives),
         "unit": "standard deviations of the reference policy",
         "constants": constants.tolist(),
         "score": "logit + constant",
     }
     write_json(folder / CARD, facts)
     written = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
-    expected = torch.cat([_own(model, [one], weight, constants) for one in sequences]).cpu()
+    expected = torch.cat([_own(model, tower, [one], weight, constants) for one in sequences]).cpu()
     found = torch.cat([_logits(written, [one]) for one in sequences]) + constants.cpu()
     together = _logits(written, sequences) + constants.cpu()
     size = expected.abs().clamp_min(1.0)
     error = max(float(((scores - expected).abs() / size).max()) for scores in (found, together))
-    allowed = TOLERANCES.get(model.backbone.dtype, COARSE)
+    allowed = TOLERANCES.get(model.dtype, COARSE)
     if not error <= allowed:
         raise InputError(
             f"the exported classifier scores differently by {error:.2g} standard units (allowed {allowed:.0e}): its "
@@ -64,18 +73,37 @@ def write_classifier(
     return facts | {"largest error": error}
 
 
+def _tower(model: ScoreModel, objectives: Sequence[str], columns: Sequence[int]) -> int:
+    """The tower that all heads of these objectives read."""
+    heads = model.head.towers
+    towers = {heads[column * model.members + member] for column in columns for member in range(model.members)}
+    if len(towers) == 1:
+        return towers.pop()
+    if model.members > 1 and model.layout.members != "trunk":
+        raise InputError(
+            f"the {model.members} members of this ensemble are models of their own, and a classifier is one model; "
+            "score with python -m mora.score, or train reward=rating on their scores (reward=pseudo)"
+        )
+    raise InputError(
+        f"{', '.join(objectives)} stand on {len(towers)} different models, and a classifier is one; export them one by "
+        f"one: objective={objectives[0]}"
+    )
+
+
 def _locations(model: ScoreModel) -> tuple[Tensor, Tensor]:
-    """Weights (M, H) and biases (M,) of each objective's first raw output, which is the location of every kind."""
-    width = model.head.width
-    return model.head.linear.weight[::width].double(), model.head.linear.bias[::width].double()
+    """Weights (M, H) and biases (M,) of each objective's location: its first raw output, of members their mean."""
+    shape = (len(model.objectives), model.members, model.head.width // model.members, -1)
+    weight, bias = (values.detach().double() for values in (model.head.linear.weight, model.head.linear.bias))
+    return weight.view(shape)[:, :, 0].mean(1), bias.view(shape)[:, :, 0, 0].mean(1)
 
 
-def _stock(model: ScoreModel) -> tuple[PreTrainedModel, nn.Linear]:
-    """The classifier of the backbone's architecture with the backbone's weights, and its head, which is yet to fill."""
-    config = type(model.backbone.config).from_dict(model.backbone.config.to_dict())
-    config.num_labels = len(model.objectives)
-    config.id2label = dict(enumerate(model.objectives))
-    config.label2id = {name: number for number, name in enumerate(model.objectives)}
+def _stock(model: ScoreModel, tower: int, objectives: Sequence[str]) -> tuple[PreTrainedModel, nn.Linear]:
+    """The classifier of the trunk's architecture with the tower's weights, and its head, which is yet to fill."""
+    trunk, weights = model.towers.weights(tower)
+    config = type(trunk.config).from_dict(trunk.config.to_dict())
+    config.num_labels = len(objectives)
+    config.id2label = dict(enumerate(objectives))
+    config.label2id = {name: number for number, name in enumerate(objectives)}
     pad = model.tokenizer.pad_token_id
     config.pad_token_id = model.tokenizer.eos_token_id if pad is None else pad
     config.problem_type = "regression"
@@ -86,7 +114,7 @@ def _stock(model: ScoreModel) -> tuple[PreTrainedModel, nn.Linear]:
     head = dict(stock.named_children()).get("score")
     if not isinstance(head, nn.Linear) or head.bias is not None:
         raise InputError(f"the classifier of {config.model_type} has no plain linear head named score; use mora.score")
-    stock.base_model.to(model.backbone.dtype).load_state_dict(model.backbone.state_dict())
+    stock.base_model.to(model.dtype).load_state_dict(weights)
     return stock.eval(), head.float()
 
 
@@ -102,7 +130,9 @@ def _logits(written: PreTrainedModel, sequences: Sequence[Sequence[int]]) -> Ten
     return written(input_ids=ids, attention_mask=mask.long()).logits.double()
 
 
-def _own(model: ScoreModel, sequences: Sequence[Sequence[int]], weight: Tensor, constants: Tensor) -> Tensor:
+def _own(
+    model: ScoreModel, tower: int, sequences: Sequence[Sequence[int]], weight: Tensor, constants: Tensor
+) -> Tensor:
     ids, mask = _padded(sequences, 0)
-    features = model.features(ids.to(model.device), mask.to(model.device)).double()
+    features = model.features(ids.to(model.device), mask.to(model.device))[tower].double()
     return features @ weight.T + constants

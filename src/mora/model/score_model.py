@@ -1,11 +1,13 @@
-"""A reward model of any backbone: hidden state of the last token, one head for all objectives, fp32 scores.
+"""A reward model of any trunk: hidden state of the last token, a head for every objective, fp32 scores.
 
-On disk it is a Hugging Face folder of the backbone with its tokenizer, ``head.safetensors`` and ``reward.json``.
+On disk it is a Hugging Face folder of the trunk with its tokenizer (several trunks stand below ``trunks/``),
+``head.safetensors``, ``lora.safetensors`` where there are adapters, and ``reward.json``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -17,19 +19,24 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mora.errors import InputError
 from mora.files import new_folder, read_json, write_json
-from mora.functional.masking import pool_last, position_ids
+from mora.functional.masking import pool_last
 from mora.model.heads import RewardHead
-from mora.model.load import load_backbone, load_tokenizer
+from mora.model.load import load_tokenizer
+from mora.model.towers import SHARED, Layout, Towers
 
 HEAD, CARD = "head.safetensors", "reward.json"
-SCHEMA = 1  # of reward.json
-FACTS = ("kind", "objectives", "width")
+SCHEMA = 2  # of reward.json
+FACTS = ("kind", "objectives", "width", "members", "layout")
 
 
 class Kind(Protocol):
     """What a score model needs to know of a reward kind."""
 
     name: ClassVar[str]
+
+    @property
+    def members(self) -> int:
+        """Models whose raw outputs stand side by side."""
 
     @property
     def width(self) -> int:
@@ -41,59 +48,87 @@ class Kind(Protocol):
 
 
 class ScoreModel(nn.Module):
-    """Backbone and head; ``objectives`` name the M outputs and ``kind`` the reward kind that reads them."""
+    """Towers and head; ``objectives`` name the M outputs and ``kind`` the reward kind that reads them."""
 
     def __init__(
         self,
-        backbone: PreTrainedModel,
+        towers: Towers,
         head: RewardHead,
         tokenizer: PreTrainedTokenizerBase,
         *,
         objectives: Sequence[str],
         kind: str,
+        layout: Layout,
     ) -> None:
         super().__init__()
-        self.backbone, self.head = backbone, head
-        self.tokenizer, self.objectives, self.kind = tokenizer, tuple(objectives), kind
+        known, words = towers.vocabulary, len(tokenizer)
+        if words > known:
+            raise InputError(
+                f"the tokenizer has {words} tokens and the trunk embeddings for {known}: they do not belong together; "
+                "name a model with its own tokenizer"
+            )
+        self.towers, self.head = towers, head
+        self.tokenizer, self.objectives, self.kind, self.layout = tokenizer, tuple(objectives), kind, layout
 
     @classmethod
     def new(
         cls,
-        backbone: PreTrainedModel,
+        make: Callable[[], PreTrainedModel],
         tokenizer: PreTrainedTokenizerBase,
         kind: Kind,
         *,
         objectives: Sequence[str],
         seed: int,
+        layout: Layout = SHARED,
     ) -> ScoreModel:
-        """A score model before training: the backbone as it is, and a head drawn from ``seed``."""
-        head = RewardHead(backbone.config.hidden_size, len(objectives), kind.width)
+        """A score model before training: trunks as ``make`` gives them, adapters and a head drawn from ``seed``."""
+        sizes = {"objectives": len(objectives), "members": kind.members}
+        towers = Towers.new(make, layout, **sizes, seed=seed)
+        head = RewardHead(towers.hidden, len(objectives), kind.width, towers=layout.towers(**sizes))
         head.reset(kind.initial_bias, torch.Generator().manual_seed(seed))
-        head.to(backbone.device)
-        return cls(backbone, head, tokenizer, objectives=objectives, kind=kind.name)
+        head.to(towers.trunks[0].device)
+        return cls(towers, head, tokenizer, objectives=objectives, kind=kind.name, layout=layout)
 
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Raw outputs (B, M, W) in fp32 of sequences (B, L), padded on any side, read at the last True of ``mask``."""
-        raw: Tensor = self.head(self.features(ids, mask))
+    def forward(self, ids: Tensor, mask: Tensor, *, every_token: bool = False) -> Tensor:
+        """Raw outputs (B, M, W) in fp32 of sequences (B, L), padded on any side, read at the last True of ``mask``.
+
+        With ``every_token`` they are (B, L, M, W), read at every token.
+        """
+        features = self.towers(ids, mask, _whole) if every_token else self.features(ids, mask)
+        raw: Tensor = self.head(features)
         return raw
 
-    def features(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """What the head reads: the backbone's last hidden state (B, H) at the last True of ``mask``."""
-        output = self.backbone(
-            input_ids=ids, attention_mask=mask.long(), position_ids=position_ids(mask), use_cache=False
-        )
-        return pool_last(output.last_hidden_state, mask)
+    def features(self, ids: Tensor, mask: Tensor) -> list[Tensor]:
+        """What the head reads: each tower's last hidden state (B, H) at the last True of ``mask``."""
+        features: list[Tensor] = self.towers(ids, mask, partial(pool_last, mask=mask))
+        return features
 
     @property
     def device(self) -> torch.device:
         """Where the head is."""
         return self.head.linear.weight.device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the trunks."""
+        return self.towers.dtype
+
+    @property
+    def members(self) -> int:
+        """Members E of each objective."""
+        return self.head.members
+
     def save(self, folder: Path | str, facts: Mapping[str, Any]) -> None:
         """Write the whole model as ``folder``, atomically; ``facts`` are added to ``reward.json``."""
-        own = {"kind": self.kind, "objectives": list(self.objectives), "width": self.head.width}
+        own = {
+            "kind": self.kind,
+            "objectives": list(self.objectives),
+            "width": self.head.width,
+            "members": self.members,
+            "layout": self.layout.facts(),
+        }
         with new_folder(folder) as place:
-            self.backbone.save_pretrained(place)
+            self.towers.save(place)
             self.tokenizer.save_pretrained(place)
             save_file(
                 {k: v.detach().cpu().contiguous() for k, v in self.head.linear.state_dict().items()}, place / HEAD
@@ -112,7 +147,7 @@ class ScoreModel(nn.Module):
         """The model of ``folder``, in evaluation mode; nothing is ever re-initialized.
 
         Raises InputError for a folder that is no reward model, a head that is missing or of another shape, weights of
-        the backbone that are missing, and for other ``objectives`` or another ``width`` than asked.
+        the trunks that are missing, and for other ``objectives`` or another ``width`` than asked.
         """
         folder = Path(folder)
         card = read_card(folder)
@@ -124,10 +159,11 @@ class ScoreModel(nn.Module):
                 f"{folder} has {card['width']} outputs per objective (reward kind {card['kind']}), not {width}; name "
                 "the reward that it was trained with, or train another"
             )
-        backbone = load_backbone(folder)
-        head = RewardHead(backbone.config.hidden_size, len(names), card["width"])
+        layout, sizes = Layout.read(card["layout"]), {"objectives": len(names), "members": card["members"]}
+        towers = Towers.load(folder, layout, **sizes)
+        head = RewardHead(towers.hidden, len(names), card["width"], towers=layout.towers(**sizes))
         _load_head(folder / HEAD, head)
-        model = cls(backbone, head, load_tokenizer(folder), objectives=names, kind=card["kind"])
+        model = cls(towers, head, load_tokenizer(folder), objectives=names, kind=card["kind"], layout=layout)
         return model.to(device).eval()
 
     @torch.no_grad()
@@ -142,7 +178,7 @@ class ScoreModel(nn.Module):
         long = [(7 * i + 3) % len(self.tokenizer) for i in range(9)] + [eos]
         sequences = [long[:4] + [eos], long]
         alone = torch.cat([self(*self._padded([one], 0, pad, left=False)) for one in sequences])
-        tolerance = 1e-4 if self.backbone.dtype == torch.float32 else 5e-2
+        tolerance = 1e-4 if self.dtype == torch.float32 else 5e-2
         for token in (pad, eos):
             for left in (False, True):
                 together = self(*self._padded(sequences, 3, token, left=left))
@@ -162,6 +198,10 @@ class ScoreModel(nn.Module):
             ids[row, place] = torch.tensor(sequence)
             mask[row, place] = True
         return ids.to(self.device), mask.to(self.device)
+
+
+def _whole(hidden: Tensor) -> Tensor:
+    return hidden
 
 
 def read_card(folder: Path | str) -> dict[str, Any]:

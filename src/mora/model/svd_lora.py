@@ -12,7 +12,7 @@ the gradient of sigma and s is not zero.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -186,25 +186,29 @@ def read_settings(folder: Path) -> tuple[AdapterSettings, str]:
         raise InputError(f"{folder}: holds no adapter that can be read ({error})") from error
 
 
-def _targets(model: nn.Module, settings: AdapterSettings) -> dict[str, nn.Linear]:
-    """Linear modules to adapt, by path.  Matching is on the whole last part of the path, never on a substring."""
-    head = model.get_output_embeddings()  # type: ignore[operator]
-    wanted = set(settings.targets)
+def linear_targets(model: nn.Module, targets: Sequence[str], *, head: bool, key: str) -> dict[str, nn.Linear]:
+    """Linear modules to adapt, by path; the LM head only where ``head`` says so.
+
+    Matching is on the whole last part of the path, never on a substring.  Raises InputError, which names ``key``, where
+    a target is none.
+    """
+    output = model.get_output_embeddings()  # type: ignore[operator]
+    wanted = set(targets)
     found: dict[str, nn.Linear] = {}
     for path, module in model.named_modules():
         linear = isinstance(module, nn.Linear)  # bitsandbytes' quantized layers are subclasses
-        if module is head:
-            if settings.head:
+        if output is not None and module is output:
+            if head:
                 found[path] = module
         elif linear and ("all-linear" in wanted or path.rsplit(".", 1)[-1] in wanted):
             found[path] = module
     missing = wanted - {"all-linear"} - {path.rsplit(".", 1)[-1] for path in found}
-    if "all-linear" in wanted and all(module is head for module in found.values()):
+    if "all-linear" in wanted and all(module is output for module in found.values()):
         kinds = sorted({type(module).__name__ for module in model.modules() if isinstance(module, Conv1D)})
         instead = f" but {kinds[0]}" if kinds else ""
         raise InputError(f"model: its blocks hold no Linear to adapt{instead}; use another one")
     if missing or not found:
-        raise InputError(f"algo.adapter.targets: no Linear named {sorted(missing) or sorted(wanted)} in this model")
+        raise InputError(f"{key}: no Linear named {sorted(missing) or sorted(wanted)} in this model")
     return found
 
 
@@ -213,7 +217,8 @@ def attach(model: nn.Module, settings: AdapterSettings, *, seed: int) -> Adapter
     model.requires_grad_(False)
     state, layers = AdapterState(), {}
     generator = torch.Generator().manual_seed(seed)
-    for path, linear in _targets(model, settings).items():
+    targets = linear_targets(model, settings.targets, head=settings.head, key="algo.adapter.targets")
+    for path, linear in targets.items():
         layer = SVDLoRALinear(
             linear, state, rank=settings.rank, objectives=len(settings.objectives), scale=settings.scale
         )

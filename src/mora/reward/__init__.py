@@ -19,7 +19,7 @@ class RewardKind(Protocol):
     """One way to model reward; the objects of ``conf/reward``.
 
     ``trained`` is False for what has no head of ours (rules, foreign models): ``loss``, ``log_wins``,
-    ``log_acceptable`` and ``belief`` are never asked for.
+    ``against_zero`` and ``belief`` are never asked for.
     """
 
     name: ClassVar[str]
@@ -67,8 +67,8 @@ class RewardKind(Protocol):
         Raw outputs are (B, M, W).  Swapping them gives the probability of the other outcome: both sum to 1.
         """
 
-    def log_acceptable(self, raw: Tensor) -> Tensor:
-        """Log-probability (B, M) in nats that an answer beats one whose reward is 0."""
+    def against_zero(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probabilities (B, M) in nats that an answer beats, and that it loses to, one whose reward is surely 0."""
 
     def belief(self, raw: Tensor) -> RewardBelief:
         """Raw outputs (B, M, W) as a belief (B, M, S) in the kind's own units, not standardized."""

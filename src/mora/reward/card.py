@@ -18,8 +18,9 @@ TARGET = "_target_"
 
 
 def section_of(kind: RewardKind) -> dict[str, Any]:
-    """A kind as JSON: its class and its fields, as a YAML of ``conf/reward`` has them."""
-    fields = {field.name: getattr(kind, field.name) for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    """A kind as JSON: its class and its fields, as a YAML of ``conf/reward`` has them; kinds within it likewise."""
+    values = {field.name: getattr(kind, field.name) for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    fields = {name: section_of(cast(RewardKind, v)) if dataclasses.is_dataclass(v) else v for name, v in values.items()}
     return {TARGET: f"{type(kind).__module__}.{type(kind).__qualname__}", **fields}
 
 
@@ -29,7 +30,7 @@ def kind_of(section: Mapping[str, Any], path: Path) -> RewardKind:
     A file must not make code run, so the class is one of mora's, or of a module that was imported before.
     Raises InputError for any other, and for fields that its class does not take.
     """
-    fields = dict(section)
+    fields = {name: kind_of(v, path) if isinstance(v, Mapping) and TARGET in v else v for name, v in section.items()}
     module, _, name = str(fields.pop(TARGET, "")).rpartition(".")
     loaded = importlib.import_module(module) if _is_own(module) else sys.modules.get(module)
     made = None if loaded is None else vars(loaded).get(name)

@@ -98,11 +98,11 @@ class Gaussian(Compared):
         (location_1, scale_1), (location_0, scale_0) = _read(raw_1), _read(raw_0)
         return LINKS[self.link](location_1, location_0, scale_1, scale_0)
 
-    def log_acceptable(self, raw: Tensor) -> Tensor:
-        """ "probit": ``log Phi(mu / s)``; "logistic": ``log E sigma(mu + s eps)``; (B, M) in nats."""
+    def against_zero(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """Probit: ``log Phi(mu / s)``; logistic: ``log E sigma(mu + s eps)``; and of -mu, each (B, M) in nats."""
         location, scale = _read(raw)
-        nothing = torch.zeros_like(location)
-        return LINKS[self.link](location, nothing, scale, nothing)
+        nothing, link = torch.zeros_like(location), LINKS[self.link]
+        return link(location, nothing, scale, nothing), link(nothing, location, nothing, scale)
 
     def belief(self, raw: Tensor) -> RewardBelief:
         """Raw outputs (B, M, 2) as K atoms of equal mass whose mean and deviation are exactly the location and scale.

@@ -33,7 +33,7 @@ class Gold(Point):
         """Raises ValueError: there is no head."""
         raise ValueError(UNTRAINED)
 
-    def log_acceptable(self, raw: Tensor) -> Tensor:
+    def against_zero(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         """Raises ValueError: there is no head."""
         raise ValueError(UNTRAINED)
 

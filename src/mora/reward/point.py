@@ -46,9 +46,10 @@ class Point(Compared):
         """``log sigma(r_1 - r_0)``, (B, M) in nats.  A margin is asked of the training alone and is not in it."""
         return logsigmoid((raw_1 - raw_0).squeeze(-1))
 
-    def log_acceptable(self, raw: Tensor) -> Tensor:
-        """``log sigma(r)``, (B, M) in nats."""
-        return logsigmoid(raw.squeeze(-1))
+    def against_zero(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """``log sigma(r)`` and ``log sigma(-r)``, each (B, M) in nats."""
+        score = raw.squeeze(-1)
+        return logsigmoid(score), logsigmoid(-score)
 
     def belief(self, raw: Tensor) -> RewardBelief:
         """Raw outputs (B, M, 1) as a belief in logits."""

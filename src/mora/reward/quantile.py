@@ -93,9 +93,11 @@ class Quantile(Compared):
         """
         return LIKELIHOODS[self.coupling](mean_gaps(raw_1), mean_gaps(raw_0))
 
-    def log_acceptable(self, raw: Tensor) -> Tensor:
-        """``log (1/K) sum_k sigma(z_k)``, (B, M) in nats, whatever the coupling: there is one answer."""
-        return logsigmoid(mean_gaps(raw)).logsumexp(-1) - math.log(self.atoms)
+    def against_zero(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """``log (1/K) sum_k sigma(z_k)``, and of -z_k, each (B, M) in nats; couplings do not matter to one answer."""
+        atoms = mean_gaps(raw)
+        above, below = (logsigmoid(z).logsumexp(-1) - math.log(self.atoms) for z in (atoms, -atoms))
+        return above, below
 
     def belief(self, raw: Tensor) -> RewardBelief:
         """Raw outputs (B, M, K) as K quantiles of equal mass at ``levels``, in logits.

@@ -29,7 +29,7 @@ from mora.types import RewardBelief
 
 @dataclass(kw_only=True)
 class Parts:
-    """The objects of a run.  ``policy`` and ``reward_folder`` name what earlier stages left, if there were any."""
+    """The objects of a run.  ``policy`` and the folders name what earlier stages left, if there were any."""
 
     seed: int
     folder: RunFolder
@@ -39,6 +39,8 @@ class Parts:
     model: ModelSpec
     policy: str | None  # folder or hub id of the policy to start from
     reward_folder: Path | None  # model folder of the reward run
+    trunk_folder: Path | None  # model folder of a reward run whose trunk is converted
+    teacher_folder: Path | None  # model folder of a reward run whose scores are learned
     reward: RewardKind | None
     risk: Callable[[RewardBelief], Tensor] | None
     scalarize: Any | None

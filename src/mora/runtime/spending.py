@@ -27,20 +27,20 @@ class Spent:
         """Responses with mask (B, T) were sampled; decoding is no pass of whole sequences."""
         self.generated_tokens = self.generated_tokens + response.sum()
 
-    def trained(self, mask: Tensor) -> None:
-        """Sequences with mask (B, L) pass a model once, with gradient; recomputation for it is no other pass."""
-        self.trained_tokens = self.trained_tokens + mask.sum()
-        self.read(len(mask))
+    def trained(self, mask: Tensor, *, passes: int = 1) -> None:
+        """Sequences with mask (B, L) pass a model, with gradient; recomputation for it is no other pass."""
+        self.trained_tokens = self.trained_tokens + passes * mask.sum()
+        self.read(passes * len(mask))
 
     def read(self, sequences: int) -> None:
-        """So many sequences pass a model once; one that gives several heads is one."""
+        """So many sequences pass a model once; a pass that gives several heads is one."""
         self.forward_passes = self.forward_passes + sequences
 
     def scored(self, panel: Panel, responses: int) -> None:
-        """So many responses are scored on all objectives at once; rules read nothing."""
+        """So many responses are scored on all objectives, once for each tower; rules read nothing."""
         while isinstance(panel, Selection):
             panel = panel.panel
-        self.read(responses if isinstance(panel, ModelPanel) else 0)
+        self.read(responses * len(panel.model.towers) if isinstance(panel, ModelPanel) else 0)
 
     def take(self, runtime: Runtime) -> dict[str, float]:
         """Metrics ``spent/*``: exact sums over processes since the last call, by all processes together."""

@@ -129,8 +129,8 @@ def _check_cells(
     tree: Tree, native: list[str], chosen: list[Override], valued: list[Override], *, complete: bool
 ) -> list[str]:
     """Check the values in every combination of swept choices; a problem of some combinations says which."""
-    options = [[f"{o.key_or_group}={_text(value)}" for value in values(o)] for o in chosen]
-    swept = {o.key_or_group for o in chosen if o.is_sweep_override()}
+    options = [[f"{o.get_key_element()}={_text(value)}" for value in values(o)] for o in chosen]
+    swept = {o.get_key_element() for o in chosen if o.is_sweep_override()}
     cells = list(itertools.product(*options))
     found: dict[str, list[str]] = {}
     for cell in cells:

@@ -59,16 +59,19 @@ class Judged(ABC):
     def label(self, rows: Sequence[Row], noise: Floats) -> list[Row]:
         """The pairs with labels and ratings drawn from annotators; ``noise`` (3, B, M) uniform on (0, 1).
 
-        A rating is what the annotator of the pair felt for an answer, in units of the gold score.
+        A rating is what the annotator of the pair felt for an answer, in units of the gold score; where annotators do
+        not care for it (slope 0), there is none.
         """
         golds, spreads = self._sides(rows)
         labels, felt = annotators.judge(self.slope * golds, spreads, noise)
-        names, ratings = self.objectives, (felt / self.slope).tolist()
+        names = self.objectives
+        rated = names if self.slope else ()
+        ratings = (felt / (self.slope or 1.0)).tolist()
         return [
             replace(
                 row,
                 labels=dict(zip(names, labels[i].tolist(), strict=True)),
-                ratings={name: ((ratings[0][i][m],), (ratings[1][i][m],)) for m, name in enumerate(names)},
+                ratings={name: ((ratings[0][i][m],), (ratings[1][i][m],)) for m, name in enumerate(rated)},
             )
             for i, row in enumerate(rows)
         ]

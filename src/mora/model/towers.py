@@ -1,0 +1,202 @@
+"""The trunks of a reward model: which weights the features of each head come from.
+
+Objectives, and the members of an ensemble, share one trunk with a head each ("trunk"), have an adapter each on one
+frozen trunk ("lora"), or a model each ("separate").  A tower is a trunk with or without an adapter; every tower that
+differs costs one forward pass, and heads on one tower cost nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from mora.errors import InputError
+from mora.functional.masking import position_ids
+from mora.model.load import load_backbone
+from mora.model.lora import LoRABank, LoRASettings, attach_bank, checkpointed
+
+Sharing = Literal["trunk", "lora", "separate"]
+SHARING = ("trunk", "lora", "separate")
+TRUNKS = "trunks"  # folder of the trunks, where there are several
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """What objectives share, what members share, and the shape of adapters where there are any."""
+
+    objectives: Sharing
+    members: Sharing
+    lora: LoRASettings | None
+
+    def __post_init__(self) -> None:
+        for name in (self.objectives, self.members):
+            if name not in SHARING:
+                raise InputError(f"sharing={name}: must be one of {', '.join(SHARING)}")
+        if self.adapted and self.lora is None:
+            raise InputError("sharing=lora needs the shape of the adapters: algo.lora")
+
+    @property
+    def adapted(self) -> bool:
+        """Whether there are adapters; then trunks are frozen."""
+        return "lora" in (self.objectives, self.members)
+
+    def counts(self, objectives: int, members: int) -> tuple[int, int]:
+        """Number of trunks, and of adapters on each of them (at least 1; 1 without adapters is the trunk itself)."""
+        sizes = dict.fromkeys(SHARING, 1)
+        sizes[self.objectives] *= objectives
+        sizes[self.members] *= members
+        return sizes["separate"], sizes["lora"]
+
+    def towers(self, objectives: int, members: int) -> list[int]:
+        """The tower that the head of each (objective, member) reads: M E numbers, members of an objective together."""
+        _, adapters = self.counts(objectives, members)
+        towers = []
+        for objective, member in product(range(objectives), range(members)):
+            place = dict.fromkeys(SHARING, 0)
+            for sharing, index, size in ((self.objectives, objective, objectives), (self.members, member, members)):
+                place[sharing] = place[sharing] * size + index
+            towers.append(place["separate"] * adapters + place["lora"])
+        return towers
+
+    def facts(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, facts: dict[str, Any]) -> Layout:
+        """From what :meth:`facts` gave."""
+        lora = facts["lora"]
+        return cls(
+            objectives=facts["objectives"],
+            members=facts["members"],
+            lora=None if lora is None else LoRASettings(**lora),
+        )
+
+
+SHARED = Layout(objectives="trunk", members="trunk", lora=None)
+
+
+class Towers(nn.Module):
+    """Trunks with their adapters; G towers, numbered trunk by trunk."""
+
+    def __init__(self, trunks: Sequence[PreTrainedModel], banks: Sequence[LoRABank]) -> None:
+        super().__init__()
+        widths = sorted({trunk.config.hidden_size for trunk in trunks})
+        if len(widths) > 1:
+            raise InputError(f"the trunks of a reward model have different widths ({widths}); its heads need one width")
+        self._trunks = nn.ModuleList(trunks)
+        self.banks = list(banks)
+
+    @property
+    def trunks(self) -> list[PreTrainedModel]:
+        """The trunks, in order."""
+        return [cast(PreTrainedModel, trunk) for trunk in self._trunks]
+
+    @classmethod
+    def new(
+        cls, make: Callable[[], PreTrainedModel], layout: Layout, *, objectives: int, members: int, seed: int
+    ) -> Towers:
+        """As many trunks as ``layout`` asks for, each from ``make``, with adapters drawn from ``seed``."""
+        trunks, adapters = layout.counts(objectives, members)
+        made = [make() for _ in range(trunks)]
+        if not layout.adapted:
+            return cls(made, ())
+        assert layout.lora is not None
+        return cls(made, [attach_bank(m, layout.lora, count=adapters, seed=seed + i) for i, m in enumerate(made)])
+
+    @property
+    def hidden(self) -> int:
+        """Width H of the features."""
+        return int(self.trunks[0].config.hidden_size)
+
+    @property
+    def vocabulary(self) -> int:
+        """Tokens that every trunk has an embedding for."""
+        tables = [cast(nn.Embedding, trunk.get_input_embeddings()) for trunk in self.trunks]
+        return min(table.num_embeddings for table in tables)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the trunks."""
+        return self.trunks[0].dtype
+
+    def forward(self, ids: Tensor, mask: Tensor, pool: Callable[[Tensor], Tensor]) -> list[Tensor]:
+        """``pool`` of the last hidden states (B, L, H) of each tower."""
+        features = []
+        for number, trunk in enumerate(self.trunks):
+            if not self.banks:
+                features.append(pool(_hidden(trunk, ids, mask)))
+                continue
+            bank = self.banks[number]
+            for adapter in range(bank.count):
+                with bank.choice.using(adapter):
+                    features.append(pool(_hidden(trunk, ids, mask)))
+        return features
+
+    def __len__(self) -> int:
+        """Number of towers G: passes that a sequence takes."""
+        return len(self.trunks) * (self.banks[0].count if self.banks else 1)
+
+    def weights(self, tower: int) -> tuple[PreTrainedModel, dict[str, Tensor]]:
+        """The trunk of a tower, and its weights as those of a plain trunk, with the tower's adapter merged in."""
+        each = len(self) // len(self.trunks)
+        number, adapter = divmod(tower, each)
+        trunk = self.trunks[number]
+        weights = trunk.state_dict()
+        return trunk, self.banks[number].merged(adapter, weights) if self.banks else weights
+
+    def trained(self) -> list[nn.Parameter]:
+        """What is trained beside the heads: the adapters, or else the trunks."""
+        if self.banks:
+            return [p for bank in self.banks for p in bank.parameters()]
+        return list(self._trunks.parameters())
+
+    def checkpoint_activations(self) -> None:
+        """Recompute activations in the backward pass."""
+        for number, trunk in enumerate(self.trunks):
+            checkpointed(trunk, [self.banks[number].choice] if self.banks else [])
+
+    def save(self, folder: Path) -> None:
+        """Write the trunks as Hugging Face folders: one trunk into ``folder`` itself, several below ``trunks/``."""
+        for number, (place, trunk) in enumerate(zip(_places(folder, len(self.trunks)), self.trunks, strict=True)):
+            place.mkdir(parents=True, exist_ok=True)
+            if not self.banks:
+                trunk.save_pretrained(place)
+                continue
+            with self.banks[number].unwrapped(trunk):
+                trunk.save_pretrained(place)
+            self.banks[number].save(place)
+
+    @classmethod
+    def load(cls, folder: Path, layout: Layout, *, objectives: int, members: int) -> Towers:
+        """What :meth:`save` wrote.  Raises InputError for trunks that are missing or of different widths."""
+        count, adapters = layout.counts(objectives, members)
+        places = _places(folder, count)
+        for place in places:
+            if not (place / "config.json").is_file():
+                raise InputError(f"{place} holds no trunk: the reward model in {folder} has {count}; train it again")
+        trunks = [load_backbone(place) for place in places]
+        if not layout.adapted:
+            return cls(trunks, ())
+        assert layout.lora is not None
+        banks = [attach_bank(trunk, layout.lora, count=adapters, seed=0) for trunk in trunks]
+        for bank, place in zip(banks, places, strict=True):
+            bank.load(place)
+        return cls(trunks, banks)
+
+
+def _places(folder: Path, count: int) -> list[Path]:
+    return [folder] if count == 1 else [folder / TRUNKS / str(number) for number in range(count)]
+
+
+def _hidden(trunk: nn.Module, ids: Tensor, mask: Tensor) -> Tensor:
+    output = trunk(input_ids=ids, attention_mask=mask.long(), position_ids=position_ids(mask), use_cache=False)
+    hidden: Tensor = output.last_hidden_state
+    return hidden

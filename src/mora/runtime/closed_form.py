@@ -1,0 +1,121 @@
+"""Reward heads that are solved: one pass over the features of pairs, no gradient, the trunk stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import ceil
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mora.dataset import collate
+from mora.dataset.encode import Encoder
+from mora.dataset.order import batch
+from mora.dataset.split import in_calibration
+from mora.errors import InputError
+from mora.functional.temperature import at_a_bound, fit_temperature
+from mora.model.score_model import ScoreModel
+from mora.reward.discriminant import Discriminant, Statistics
+from mora.runtime.console import say
+from mora.runtime.engine import Engine
+from mora.runtime.parts import Parts
+from mora.types import Preference, Row
+
+
+class Solver:
+    """Solves the heads of ``model`` on pairs ``rows``; a share of the prompts is held back for the temperature."""
+
+    def __init__(
+        self, parts: Parts, kind: Discriminant, model: ScoreModel, encoder: Encoder, rows: Sequence[Row]
+    ) -> None:
+        self.parts, self.kind, self.model, self.encoder = parts, kind, model, encoder
+        self.held = [row for row in rows if in_calibration(row.prompt, kind.calibration_share)]
+        self.kept = [row for row in rows if not in_calibration(row.prompt, kind.calibration_share)]
+        for name in parts.corpus.objectives:
+            if all(row.labels.get(name) is None for row in self.held):
+                raise InputError(f"objective {name}: no pair was kept for calibration; raise reward.calibration_share")
+        model.eval().towers.requires_grad_(False)
+
+    def fit(
+        self, engine: Callable[[int], Engine], batch_size: int, standardize: Callable[[], None]
+    ) -> dict[str, dict[str, Any]]:
+        """Fill the head; facts per objective.
+
+        ``engine`` makes the engine of so many steps, which keeps the state of the pass; ``standardize`` is called
+        within the last step, whose row counts what calibration and samples cost.
+        """
+        parts, kept = self.parts, self.kept
+        total = max(ceil(len(kept) / batch_size), 1)
+        statistics = Statistics(parts.corpus.objectives, self.model.towers.hidden, self.kind.form)
+        passing = engine(total)
+        loop = parts.loop(passing, total, {"statistics": statistics})
+        facts = None
+        for step in loop.steps():
+            chosen = batch(step, len(kept), batch_size, parts.seed)[: len(kept) - step * batch_size]
+            statistics.include(self._summed(statistics, chosen))
+            if step == total - 1:
+                facts = self._solve(statistics)
+                standardize()
+            loop.log({"pairs": float(len(chosen))} | parts.spent.take(parts.runtime))
+        passing.close()
+        if facts is None:  # continued after the last step
+            facts = self._solve(statistics)
+            standardize()
+        return facts
+
+    def _summed(self, statistics: Statistics, chosen: NDArray[np.int64]) -> list[Tensor]:
+        """The sums of a batch, over all processes."""
+        parts = self.parts
+        own = Statistics(statistics.objectives, statistics.hidden, statistics.form)
+        for index in parts.micro_batches(parts.runtime.share(chosen)):
+            pairs = self._collated(self.kept, index)
+            parts.spent.read(len(pairs.ids))
+            own.add(*self._features(pairs), pairs.judgments.labels, pairs.judgments.labelled)
+        return [parts.runtime.sum(tensor.to(parts.runtime.device)) for tensor in own.tensors()]
+
+    def _solve(self, statistics: Statistics) -> dict[str, dict[str, Any]]:
+        """Fill the head with what the statistics give, at a temperature of the pairs held back."""
+        weights, biases, facts = statistics.solve()
+        self.model.head.fill(weights, biases)
+        temperatures, limits = self._temperatures()
+        self.model.head.fill(weights / temperatures[:, None], biases / temperatures)
+        for name, temperature, limit in zip(statistics.objectives, temperatures.tolist(), limits, strict=True):
+            facts[name]["temperature"] = temperature
+            facts[name]["warning"] = "; ".join(filter(None, (facts[name]["warning"], limit))) or None
+            if facts[name]["warning"]:
+                say(f"{self.parts.folder.id}: objective {name}: {facts[name]['warning']}")
+        return facts
+
+    def _temperatures(self) -> tuple[Tensor, list[str | None]]:
+        """The temperature (M,) of each objective on pairs that the head was not solved from, and warnings about it."""
+        parts, found = self.parts, []
+        for index in parts.micro_batches(range(len(self.held))):
+            pairs = self._collated(self.held, index)
+            if parts.runtime.main:  # every process reads the same pairs: they count once
+                parts.spent.read(len(pairs.ids))
+            with torch.no_grad():
+                first, second = (self.model.head([features]).squeeze(-1) for features in self._features(pairs))
+            said = pairs.judgments
+            found.append(((second - first).double().cpu(), said.labels.double().cpu(), said.labelled.cpu()))
+        temperatures, limits = [], []
+        for number in range(len(parts.corpus.objectives)):
+            known = [(m[k[:, number], number], q[k[:, number], number]) for m, q, k in found]
+            margins, labels = (torch.cat(columns) for columns in zip(*known, strict=True))
+            temperatures.append(fit_temperature(margins, labels))
+            limits.append(at_a_bound(margins, temperatures[-1]))
+        return torch.tensor(temperatures, dtype=torch.float64), limits
+
+    @torch.no_grad()
+    def _features(self, pairs: Preference) -> tuple[Tensor, Tensor]:
+        """Features (B, H) of first and of second answers."""
+        with self.parts.runtime.autocast():
+            (features,) = self.model.features(pairs.ids, pairs.mask)
+        half = len(features) // 2
+        return features[:half], features[half:]
+
+    def _collated(self, rows: Sequence[Row], index: Sequence[int]) -> Preference:
+        chosen = [rows[i] for i in index]
+        return collate.preference(chosen, self.encoder, self.parts.corpus.objectives).to(self.parts.runtime.device)
