@@ -160,6 +160,28 @@ def _run_of(stage: Stage, product: str) -> None:
     write_json(stage.path / "identity.json", stage.identity)
 
 
+def test_a_trunk_that_is_converted_is_named_and_counts(tmp_path):
+    root, command = f"paths.runs={tmp_path}", ("algo=reward_model", "reward=gda", "algo.trunk=reward")
+    with pytest.raises(InputError, match=r"name it, as in start\.trunk=runs/NAME"):
+        planned(root, *command)
+    with pytest.raises(InputError, match=r"algo\.trunk=policy: set algo\.trunk=reward"):
+        planned(root, "algo=reward_model", "start.trunk=here")
+    reward = planned(root)[1]
+    _run_of(reward, "reward")
+    stages = planned(root, *command, f"start.trunk={reward.id}")
+    assert [stage.algo for stage in stages] == ["sft", "reward_model"]
+    assert Path(stages[-1].upstream["trunk"]) == reward.path / "reward"
+    assert stages[-1].identity["upstream"] == {"policy": stages[0].id, "trunk": reward.id}
+    chain = planned(root, "reward=gda", "start.reward_model=[algo.trunk=reward]", f"start.trunk={reward.id}")
+    assert chain[1].id == stages[-1].id and identity(*chain[1].overrides) == chain[1].id
+
+
+def test_kinds_within_kinds_reach_the_stage_that_trains_them():
+    stages = planned("reward=ensemble", "reward@reward.member=qr", "reward.member.atoms=5")
+    assert stages[1].config["reward"]["member"]["atoms"] == 5
+    assert identity(*stages[1].overrides) == stages[1].id
+
+
 def test_a_run_may_be_named_by_path_or_by_id(tmp_path):
     """It stands for what auto would have made: the run that starts from it is the same."""
     root = f"paths.runs={tmp_path}"

@@ -12,6 +12,7 @@ import glob
 import hashlib
 import importlib.util
 import json
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,8 +27,8 @@ from mora.settings.compose import compose
 from mora.settings.identity import difference, identity_hash, plain, to_yaml
 
 SCHEMA = 2  # of what an identity covers; raised when code changes what the same settings give
-PRODUCT = {"policy": "model", "reward": "reward"}  # folder of a run that a later stage starts from
-MAKER = {"policy": "sft", "reward": "reward_model"}  # algorithm that makes it
+PRODUCT = {"policy": "model", "reward": "reward", "trunk": "reward", "teacher": "reward"}  # folder to start from
+MAKER = {"policy": "sft", "reward": "reward_model", "trunk": "reward_model", "teacher": "reward_model"}  # by algorithm
 GOLD = "mora.reward.gold.Gold"  # rules: nothing to train
 QUALITY = "mora.evaluation.reward_model.Quality"  # measures reward models
 COMPARE = "mora.evaluation.compare.Compare"  # takes several runs, which are finished
@@ -87,7 +88,7 @@ def _add(config: dict[str, Any], overrides: list[str], stages: list[Stage]) -> S
     declared = _declared(target)
     upstream: dict[str, str] = {}
     runs: dict[str, str] = {}
-    for role in declared["needs"]:
+    for role in (*declared["needs"], *_further(config)):
         _resolve(role, config, overrides, stages, upstream, runs)
     identity = {"schema": SCHEMA, "seed": config["seed"], "precision": config["runtime"]["precision"]}
     identity |= {name: config[name] for name in ("algo", *declared["uses"])}
@@ -125,6 +126,8 @@ def _resolve(
     if role == "reward" and config["reward"]["_target_"] == GOLD:
         return
     start = config["start"][role]
+    if start is None:
+        raise InputError(f"algo.trunk=reward converts the trunk of a reward run: name it, as in start.{role}=runs/NAME")
     if start not in ("auto", "never"):
         upstream[role], run = _named(role, start, config["paths"]["runs"])
         if run is not None:
@@ -139,15 +142,40 @@ def _resolve(
 
 def _upstream(role: str, config: dict[str, Any], overrides: list[str]) -> tuple[dict[str, Any], list[str]]:
     """Configuration of the run that makes what ``role`` needs: its algorithm, everything else as here."""
-    own = list(config["start"][MAKER[role]])
+    start = config["start"]
+    if role == "teacher":  # an ensemble, trained as this run is
+        own = list(start["ensemble"])
+        composed = plain(compose("train", ["reward=ensemble", f"seed={config['seed']}", *own]))
+        kept = [o for o in overrides if _group(o) != "reward"]
+        return {**config, "reward": composed["reward"]}, [*kept, "reward=ensemble", *own]
+    own = list(start[MAKER[role]])
     composed = plain(compose("train", [f"algo={MAKER[role]}", *own]))
     changed = {**config, "algo": composed["algo"]}
-    kept = [o for o in overrides if o.lstrip("+~").partition("=")[0].split(".")[0] in UPSTREAM_KEYS]
-    if role == "reward":  # the policy below it must be the same one
-        start = config["start"]
-        kept += [f"start.sft={json.dumps(start['sft'])}"] if start["sft"] else []
-        kept += [f"start.policy={start['policy']}"] if start["policy"] != "auto" else []
+    kept = [o for o in overrides if _group(o) in UPSTREAM_KEYS]
+    if role == "reward":  # what stands below it must be the same
+        kept += [f"start.{key}={json.dumps(start[key])}" for key in ("sft", "ensemble") if start[key]]
+        kept += [f"start.{key}={start[key]}" for key in ("policy", "teacher") if start[key] != "auto"]
+        kept += [f"start.trunk={start['trunk']}"] if start["trunk"] is not None else []
     return changed, [*kept, f"algo={MAKER[role]}", *own]
+
+
+def _group(override: str) -> str:
+    """The group or section that an override belongs to."""
+    return re.split("[.@/]", override.lstrip("+~").partition("=")[0])[0]
+
+
+def _further(config: Mapping[str, Any]) -> list[str]:
+    """What a reward model needs beside what its algorithm always does.
+
+    Raises InputError for a trunk that is named and not asked for.
+    """
+    if config["algo"]["_target_"].split(".")[-2] != MAKER["reward"]:
+        return []
+    converts = config["algo"]["trunk"] == "reward"
+    if config["start"]["trunk"] is not None and not converts:
+        named, trunk = config["start"]["trunk"], config["algo"]["trunk"]
+        raise InputError(f"start.trunk={named} is named, and algo.trunk={trunk}: set algo.trunk=reward")
+    return [*(["trunk"] if converts else []), *(["teacher"] if config["reward"].get("source") == "teacher" else [])]
 
 
 def _named(role: str, start: str, root: str) -> tuple[str, str | None]:

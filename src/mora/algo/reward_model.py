@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mora.dataset import collate
 from mora.dataset.encode import Encoder
@@ -19,7 +19,7 @@ from mora.errors import InputError
 from mora.functional.conflict import cosines
 from mora.functional.masking import divergent_span, last_true
 from mora.functional.risk import mean
-from mora.model.load import load_backbone
+from mora.model.load import load_backbone, load_tokenizer
 from mora.model.lora import LoRASettings
 from mora.model.score_model import ScoreModel
 from mora.model.towers import Layout, Sharing
@@ -28,9 +28,11 @@ from mora.reward.ensemble import Ensemble
 from mora.reward.panel import ModelPanel
 from mora.runtime.actor import standardize
 from mora.runtime.closed_form import Solver
+from mora.runtime.conversion import compared_heads
 from mora.runtime.engine import Engine
 from mora.runtime.parts import Parts, total_steps
 from mora.runtime.schedule import Schedule
+from mora.runtime.teaching import taught
 from mora.types import Preference, Row
 
 
@@ -66,22 +68,39 @@ class RewardModel:
         """Train, standardize on samples of the reference policy, write ``reward/`` and return the summary."""
         parts = self.parts
         policy, tokenizer = parts.starting_model(frozen=False)
-        encoder = parts.encoder(tokenizer)
+        encoder = self._reader(tokenizer)
         model = self._score_model(encoder)
         assert parts.reward is not None
         panel = ModelPanel(model, encoder, parts.reward)
         rows = self._rows(encoder)
-        standardized = partial(self._standardize, panel, policy, encoder)
+        standardized = partial(self._standardize, panel, policy, parts.encoder(tokenizer))
         facts: dict[str, Any] = {}
         if isinstance(parts.reward, Discriminant):
             solver = Solver(parts, parts.reward, model, encoder, rows)
             facts["discriminant"] = solver.fit(partial(self._engine, model, []), self.batch_size, standardized)
+            if parts.trunk_folder is not None:
+                facts["conversion"] = compared_heads(parts, parts.trunk_folder, panel)
         else:
             self._descend(model, encoder, rows, standardized)
         if parts.runtime.main:
             panel.save(parts.folder.path / "reward", **facts)
         parts.runtime.barrier()
         return facts
+
+    def _reader(self, tokenizer: PreTrainedTokenizerBase) -> Encoder:
+        """How the reward model reads texts: by the tokenizer of its trunk.
+
+        Raises InputError for a reward model of several trunks or adapters.
+        """
+        folder = self.parts.trunk_folder
+        if folder is None:
+            return self.parts.encoder(tokenizer)
+        if (passes := len(ScoreModel.load(folder).towers)) > 1:
+            raise InputError(
+                f"start.trunk={folder}: that reward model has {passes} trunks or adapters, and algo.trunk=reward "
+                "converts one; name a run with algo.sharing=trunk that is no ensemble"
+            )
+        return self.parts.encoder(load_tokenizer(folder))
 
     def _rows(self, encoder: Encoder) -> list[Row]:
         """The training pairs that teach at least one objective.  Raises InputError where an objective has none."""
@@ -91,15 +110,17 @@ class RewardModel:
         rows = encoder.admit(parts.corpus.pairs["train"])
         if not rows:
             raise InputError(f"dataset {parts.corpus.name}: there is no training pair")
+        if parts.teacher_folder is not None:
+            rows = taught(parts, rows)
         kind.check_rows(rows, objectives)
         covered = kind.covered(collate.judgments(rows, objectives)).any(1).tolist()
         if self.token_wise:
             for row in rows:
                 if encoder.response(row.responses[0]) == encoder.response(row.responses[1]):
                     raise InputError(
-                        f"{row.where or row.prompt[:60]!r}: the two answers are the same within dataset.max_response="
-                        f"{encoder.max_response} tokens, so algo.token_wise=true finds no token to compare; raise "
-                        "it or leave the row out"
+                        f"{row.where or repr(row.prompt[:60])}: the two answers are the same within "
+                        f"dataset.max_response={encoder.max_response} tokens, so algo.token_wise=true finds no token to "
+                        "compare; raise it or leave the row out"
                     )
         return [row for row, kept in zip(rows, covered, strict=True) if kept]
 

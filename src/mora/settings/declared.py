@@ -27,11 +27,13 @@ PATHS: tuple[str, ...] = (
     "dataset.*_path",
     "start.policy",
     "start.reward",
+    "start.trunk",
+    "start.teacher",
     "model.path",
 )
 """Keys (patterns) whose value is a path or an address: like free text, but ``${key}`` keeps its meaning."""
 
-OVERRIDE_LISTS: tuple[str, ...] = ("start.sft", "start.reward_model")
+OVERRIDE_LISTS: tuple[str, ...] = ("start.sft", "start.reward_model", "start.ensemble")
 """Keys whose value is a list of overrides for another run: ``[algo.steps=50]`` needs no quotes around its items."""
 
 OVERLAYS: tuple[str, ...] = ("experiment", "sweep")

@@ -1,0 +1,59 @@
+"""What a new head on the trunk of a trained reward model changes: the old head and the new one on held-out pairs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from mora.functional import risk
+from mora.reward.panel import ModelPanel
+from mora.runtime.parts import Parts
+from mora.types import RewardBelief
+
+
+def compared_heads(parts: Parts, folder: Path, converted: ModelPanel) -> dict[str, dict[str, Any]]:
+    """Per objective that both score: cosine of the two heads' weights, both accuracies, correlation of their margins.
+
+    On the labelled test pairs, ties left out; accuracies and the correlation are None where there are fewer than two.
+    """
+    old = ModelPanel.load(folder, parts.runtime.device)
+    rows = parts.corpus.pairs["test"]
+    found: dict[str, dict[str, Any]] = {}
+    for name in converted.objectives:
+        if name not in old.objectives:
+            continue
+        decided = [row for row in rows if row.labels.get(name) not in (None, 0.5)]
+        facts: dict[str, Any] = {"cosine": _cosine(old, converted, name), "n": len(decided)}
+        facts |= {"accuracy_before": None, "accuracy_after": None, "margin_correlation": None}
+        if len(decided) > 1:
+            signs = torch.tensor([2.0 * float(row.labels[name] or 0.0) - 1.0 for row in decided])
+            prompts = [row.prompt for row in decided]
+            sides = [[row.responses[side] for row in decided] for side in (0, 1)]
+            before, after = (
+                _margins(panel.pairs(prompts, *sides)[0], panel.objectives.index(name)) for panel in (old, converted)
+            )
+            for key, margins in (("accuracy_before", before), ("accuracy_after", after)):
+                right = margins * signs
+                facts[key] = float(((right > 0).double() + 0.5 * (right == 0).double()).mean())
+            facts["margin_correlation"] = float(torch.corrcoef(torch.stack([before, after]))[0, 1])
+        found[name] = facts
+    return found
+
+
+def _margins(belief: RewardBelief, column: int) -> Tensor:
+    """Mean reward of answer 1 less that of answer 0 (B,)."""
+    means = risk.mean(belief)[:, column].double().cpu()
+    half = len(means) // 2
+    return means[half:] - means[:half]
+
+
+def _cosine(old: ModelPanel, new: ModelPanel, name: str) -> float:
+    rows = [
+        panel.model.head.linear.weight[panel.objectives.index(name) * panel.model.head.width].detach().double().cpu()
+        for panel in (old, new)
+    ]
+    return float(cosine_similarity(rows[0], rows[1], dim=0))
