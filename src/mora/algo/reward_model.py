@@ -119,8 +119,8 @@ class RewardModel:
                 if encoder.response(row.responses[0]) == encoder.response(row.responses[1]):
                     raise InputError(
                         f"{row.where or repr(row.prompt[:60])}: the two answers are the same within "
-                        f"dataset.max_response={encoder.max_response} tokens, so algo.token_wise=true finds no token to "
-                        "compare; raise it or leave the row out"
+                        f"dataset.max_response={encoder.max_response} tokens, so algo.token_wise=true finds no token "
+                        "to compare; raise it or leave the row out"
                     )
         return [row for row, kept in zip(rows, covered, strict=True) if kept]
 

@@ -18,6 +18,7 @@ from tests.mutation.faults import (
     rollout,
     spending,
     steps,
+    towers,
     updates,
 )
 
@@ -26,6 +27,7 @@ FAULTS: tuple[Fault, ...] = (
     *preferences.FAULTS,
     *beliefs.FAULTS,
     *rewards.FAULTS,
+    *towers.FAULTS,
     *data.FAULTS,
     *policy.FAULTS,
     *adapter.FAULTS,

@@ -8,8 +8,8 @@ FAULTS = (
     Fault(
         name="unlabelled_pairs_read_as_label_0",
         file="dataset/collate.py",
-        old="labelled = torch.tensor([[label is not None for label in of] for of in known], dtype=torch.bool)",
-        new="labelled = torch.ones_like(labels, dtype=torch.bool)",
+        old="labelled=torch.tensor([[label is not None for label in of] for of in known]",
+        new="labelled=torch.tensor([[True for label in of] for of in known]",
         why="Every pair without a label teaches that its first answer is the better one.",
         caught_by=("tests/dataset/test_collate.py::test_a_preference_batch_is_all_first_answers_then_all_second_ones",),
     ),
@@ -84,8 +84,8 @@ FAULTS = (
     Fault(
         name="better_answer_id_reversed",
         file="dataset/schema.py",
-        old="return float(value)",
-        new="return 1.0 - float(value)",
+        old='or null, not {_shown(value)}")\n    return float(value)\n\n\ndef ratings',
+        new='or null, not {_shown(value)}")\n    return 1.0 - float(value)\n\n\ndef ratings',
         why="Everything learned from a user's own files is upside down.",
         caught_by=("tests/dataset/test_jsonl.py::test_columns_become_labels",),
     ),

@@ -8,7 +8,7 @@ FAULTS = (
     Fault(
         name="unlabelled_pairs_in_the_scalar_loss",
         file="reward/scalar.py",
-        old="return torch.where(labelled, loss, torch.zeros_like(loss))",
+        old="return torch.where(judgments.labelled, loss, torch.zeros_like(loss))",
         new="return loss",
         why="Objectives without a label are trained on a label of 0.",
         caught_by=("tests/reward/test_kinds.py::test_unlabelled_pairs_cost_nothing_and_move_nothing",),
@@ -16,7 +16,7 @@ FAULTS = (
     Fault(
         name="unlabelled_pairs_in_the_quantile_loss",
         file="reward/quantile.py",
-        old="return torch.where(labelled, loss, torch.zeros_like(loss))",
+        old="return torch.where(judgments.labelled, loss, torch.zeros_like(loss))",
         new="return loss",
         why="Objectives without a label are trained on a label of 0.",
         caught_by=("tests/reward/test_kinds.py::test_unlabelled_pairs_cost_nothing_and_move_nothing",),
@@ -24,8 +24,8 @@ FAULTS = (
     Fault(
         name="quantile_loss_compares_the_wrong_way_round",
         file="reward/quantile.py",
-        old="dbt_loss(mean_gaps(raw_1), mean_gaps(raw_0), labels)",
-        new="dbt_loss(mean_gaps(raw_0), mean_gaps(raw_1), labels)",
+        old="dbt_loss(mean_gaps(raw_1), mean_gaps(raw_0), judgments.labels)",
+        new="dbt_loss(mean_gaps(raw_0), mean_gaps(raw_1), judgments.labels)",
         why="The reward model prefers the worse answer of every pair.",
         caught_by=("tests/reward/test_kinds.py::test_descending_the_loss_raises_the_favored_answer",),
     ),
@@ -72,14 +72,14 @@ FAULTS = (
     Fault(
         name="score_read_at_the_last_place",
         file="model/score_model.py",
-        old="return pool_last(output.last_hidden_state, mask)",
-        new="return output.last_hidden_state[:, -1]",
+        old="partial(pool_last, mask=mask)",
+        new="lambda hidden: hidden[:, -1]",
         why="Short answers are scored on their padding.",
         caught_by=("tests/model/test_score_model.py::test_score_is_the_same_alone_batched_and_under_any_padding",),
     ),
     Fault(
         name="score_positions_count_padding",
-        file="model/score_model.py",
+        file="model/towers.py",
         old="position_ids=position_ids(mask)",
         new="position_ids=None",
         why="A text scores differently under left padding.",
@@ -87,7 +87,7 @@ FAULTS = (
     ),
     Fault(
         name="score_attends_to_padding",
-        file="model/score_model.py",
+        file="model/towers.py",
         old="attention_mask=mask.long()",
         new="attention_mask=torch.ones_like(ids)",
         why="A text scores differently beside a longer one.",
@@ -104,8 +104,8 @@ FAULTS = (
     Fault(
         name="head_outputs_in_the_wrong_order",
         file="model/heads.py",
-        old="return raw.view(-1, self.objectives, self.width)",
-        new="return raw.view(-1, self.width, self.objectives).transpose(1, 2)",
+        old="return raw.unflatten(-1, (self.objectives, self.width))",
+        new="return raw.unflatten(-1, (self.width, self.objectives)).transpose(-1, -2)",
         why="Biases and weights of one objective's quantiles land on another objective.",
         caught_by=(
             "tests/model/test_score_model.py::test_new_quantile_head_starts_with_the_initial_gaps_and_a_small_location",
@@ -181,9 +181,9 @@ FAULTS = (
     ),
     Fault(
         name="discriminant_calibrated_on_its_own_pairs",
-        file="algo/reward_model.py",
-        old="kept = [row for row in rows if not in_calibration(row.prompt, kind.calibration_share)]",
-        new="kept = rows",
+        file="runtime/closed_form.py",
+        old="self.kept = [row for row in rows if not in_calibration(row.prompt, kind.calibration_share)]",
+        new="self.kept = list(rows)",
         why="The temperature is fitted where the head was solved, and scores are too sure.",
         caught_by=(
             "tests/algo/test_reward_model.py::"
@@ -192,9 +192,9 @@ FAULTS = (
     ),
     Fault(
         name="solved_head_without_its_temperature",
-        file="algo/reward_model.py",
-        old="model.head.fill(weights / temperatures[:, None], biases / temperatures)",
-        new="model.head.fill(weights, biases)",
+        file="runtime/closed_form.py",
+        old="self.model.head.fill(weights / temperatures[:, None], biases / temperatures)",
+        new="self.model.head.fill(weights, biases)",
         why="A discriminant of few rows is far too sure of itself.",
         caught_by=(
             "tests/algo/test_reward_model.py::"

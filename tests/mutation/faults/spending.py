@@ -8,8 +8,8 @@ FAULTS = (
     Fault(
         name="padding_counted_as_trained_tokens",
         file="runtime/spending.py",
-        old="self.trained_tokens + mask.sum()",
-        new="self.trained_tokens + mask.numel()",
+        old="self.trained_tokens + passes * mask.sum()",
+        new="self.trained_tokens + passes * mask.numel()",
         why="What a run spent depends on how rows were batched.",
         caught_by=("tests/algo/test_spending.py::test_fine_tuning",),
     ),

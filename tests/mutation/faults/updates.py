@@ -32,8 +32,8 @@ FAULTS = (
     Fault(
         name="accuracy_of_the_other_answer",
         file="algo/reward_model.py",
-        old="margin = (means[half:] - means[:half]) * (2 * pairs.judgments.labels - 1)",
-        new="margin = (means[:half] - means[half:]) * (2 * pairs.judgments.labels - 1)",
+        old="margin = (means[half:] - means[:half]) * (2 * said.labels - 1)",
+        new="margin = (means[:half] - means[half:]) * (2 * said.labels - 1)",
         why="Training looks as if it learned the opposite.",
         caught_by=("tests/algo/test_reward_model.py::test_training_learns_the_labels",),
     ),
@@ -50,7 +50,7 @@ FAULTS = (
     Fault(
         name="reward_loss_divided_by_all_pairs",
         file="algo/reward_model.py",
-        old="return (losses.sum(0) / counts.clamp_min(1)).sum()",
+        old="return (losses.sum(0) / counts[0].clamp_min(1)).sum()",
         new="return (losses.sum(0) / len(losses)).sum()",
         why="An objective with few labels is hardly trained, and the update depends on the micro-batch size.",
         caught_by=(
@@ -60,8 +60,8 @@ FAULTS = (
     Fault(
         name="reward_standardized_on_the_answers_of_the_data",
         file="algo/reward_model.py",
-        old="standardize(parts, panel, policy.eval(), encoder, prompts=prompts, samples=samples)",
-        new='rows = parts.corpus.pairs["train"]\n'
+        old="standardize(self.parts, panel, policy.eval(), encoder, prompts=prompts, samples=samples)",
+        new='rows = self.parts.corpus.pairs["train"]\n'
         "        panel.standardize([r.prompt for r in rows], [r.responses[0] for r in rows], {})",
         why="The unit is not that of the policy which is trained, so the price of a nat is another one than said.",
         caught_by=(
