@@ -69,7 +69,7 @@ def _classifier(cfg: DictConfig) -> None:
     texts = [[plain[(7 * i + size) % len(plain)] for i in range(size)] + [panel.encoder.eos] for size in (4, 9, 17)]
     out = output_folder(cfg.out, opened, "classifier")
     with new_folder(out) as folder:
-        facts = write_classifier(panel.model, folder, mean=known.mean, std=known.std, sequences=texts)
+        facts = write_classifier(panel.model, folder, mean=known.shift, std=known.std, sequences=texts)
     print(f"classifier of {', '.join(facts['objectives'])}: {out} (largest error {facts['largest error']:.1e})")
 
 

@@ -18,6 +18,7 @@ from tests.mutation.faults import (
     rollout,
     spending,
     steps,
+    units,
     updates,
 )
 
@@ -37,4 +38,5 @@ FAULTS: tuple[Fault, ...] = (
     *comparison.FAULTS,
     *quality.FAULTS,
     *known.FAULTS,
+    *units.FAULTS,
 )
