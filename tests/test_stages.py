@@ -260,6 +260,32 @@ def test_quantiles_without_tails_have_no_tail_risk():
         _refuse_without_meaning(planned("reward=hk9", "risk=cvar")[-1])
 
 
+def test_hierarchical_pessimism_is_an_experiment_and_says_where_it_is_plain(capsys):
+    from mora.running import _refuse_without_meaning
+
+    def said(*overrides):
+        stage = planned("experiment=hierarchical", *overrides)[-1]
+        _refuse_without_meaning(stage)
+        return stage.config, capsys.readouterr().err
+
+    config, warnings = said("reward=qr")
+    assert config["risk"]["_target_"].endswith(".entropic") and config["scalarize"]["_target_"].endswith(".Minimum")
+    assert warnings == ""
+    config, _ = said("reward=qr", "risk=cvar", "scalarize.augment=0.2")
+    assert config["risk"]["_target_"].endswith(".cvar") and config["scalarize"]["augment"] == 0.2
+    _, warnings = said("reward=scalar")
+    assert "the same as risk=mean" in warnings and "across objectives alone" in warnings
+
+
+def test_rollouts_that_contradict_themselves_are_refused_before_any_stage():
+    from mora.running import _refuse_without_meaning
+
+    with pytest.raises(InputError, match="two units"):
+        _refuse_without_meaning(planned("algo.rollout.tracking=ema", "algo.rollout.normalize_rewards=true")[-1])
+    with pytest.raises(InputError, match="samples to 2 or more"):
+        _refuse_without_meaning(planned("algo.rollout.center_by_prompt=true", "algo.rollout.samples=1")[-1])
+
+
 def test_a_plan_in_words(tmp_path):
     stages = planned(f"paths.runs={tmp_path}")
     (stages[0].path).mkdir(parents=True)

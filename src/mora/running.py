@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from transformers import PreTrainedTokenizerBase
@@ -18,7 +19,8 @@ from mora.evaluation.optimum import Optimum
 from mora.evaluation.regret import Regret, with_limit
 from mora.evaluation.reward_model import Quality, write
 from mora.files import read_json, write_json
-from mora.functional.risk import check
+from mora.functional import risk as risks
+from mora.functional import scalarize as scalarizers
 from mora.model.policy import Policy
 from mora.model.stored import STANDARDIZATION, load_policy, load_unconditioned
 from mora.report.chain import redraw
@@ -27,6 +29,7 @@ from mora.reward.standardization import Standardization
 from mora.runs import compute_device, quiet_libraries
 from mora.runtime.console import say
 from mora.runtime.devices import Runtime
+from mora.runtime.experience import RolloutSettings
 from mora.runtime.folder import RunFolder
 from mora.runtime.parts import Parts
 from mora.settings.compose import compose
@@ -35,8 +38,16 @@ from mora.stages import COMPARE, GOLD, MAKER, PRODUCT, QUALITY, Stage, texts
 
 
 def build(section: Any, **more: Any) -> Any:
-    """The object that a section of the configuration names."""
-    return instantiate(OmegaConf.create(section), _convert_="all", **more)
+    """The object that a section of the configuration names; what it refuses comes as its own InputError."""
+    try:
+        return instantiate(OmegaConf.create(section), _convert_="all", **more)
+    except InstantiationException as error:
+        cause: BaseException | None = error
+        while isinstance(cause, InstantiationException):
+            cause = cause.__cause__
+        if isinstance(cause, InputError):
+            raise cause from None
+        raise
 
 
 @lru_cache(maxsize=2)
@@ -77,8 +88,14 @@ def _refuse_without_meaning(stage: Stage) -> None:
     """
     if "risk" in stage.identity:
         reward, risk = build(stage.config["reward"]), build(stage.config["risk"])
-        for warning in check(risk, reward.belief_kind, reward.atoms, reward.levels):
+        for warning in risks.check(risk, reward.belief_kind, reward.atoms, reward.levels):
             say(warning)
+        count, scalarize = len(stage.config["objectives"]["names"]), build(stage.config["scalarize"])
+        for warning in scalarizers.check(scalarize, objectives=count, atoms=reward.atoms):
+            say(warning)
+        rollout = build(stage.config["algo"].get("rollout", {}))
+        if isinstance(rollout, RolloutSettings):
+            rollout.check(reward.belief_kind)
     if stage.config["evaluation"]["_target_"] == COMPARE:
         raise InputError(
             "evaluation=compare takes finished runs: python -m mora.evaluate evaluation=compare runs=[...]"

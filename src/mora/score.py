@@ -1,4 +1,4 @@
-"""``python -m mora.score``: score a file of answers with the reward model of a finished run."""
+"""``python -m mora.score``: score a file of answers with the reward model of a finished run, or say what it is."""
 
 from __future__ import annotations
 
@@ -11,24 +11,26 @@ from mora.settings.launch import run
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from mora.runtime.folder import RunFolder
+
 
 def score(cfg: DictConfig, overrides: list[str]) -> None:
-    """Write every row of ``input`` with its scores to ``output``, in order; nothing is written when a row is bad.
+    """Write every row of ``input`` with its scores to ``output``; without the two, print what the reward model is.
 
-    Raises InputError for a run without a reward model, for a bad row, and for an output that is the input or a folder.
+    Raises InputError for a run without a reward model, for one of ``input`` and ``output`` without the other, for a bad
+    row, and for an output that is the input or a folder.
     """
-    import torch
-
-    from mora.files import write_lines
-    from mora.reward.panel import ModelPanel
-    from mora.reward.scoring import read_answers, score_answers
+    from mora.reward.described import described
     from mora.runs import open_run
 
-    source, target = Path(cfg.input), Path(cfg.output)
-    if target.resolve() == source.resolve():
-        raise InputError(f"output={target} is the input; name another file, so that the rows are kept")
-    if target.is_dir():
-        raise InputError(f"output={target} is a folder; name a file in it")
+    if (cfg.input is None) != (cfg.output is None):
+        given, missing = ("output", "input") if cfg.input is None else ("input", "output")
+        raise InputError(
+            f"{given}={cfg[given]} without {missing}: give both to score answers, or neither to see what the reward "
+            "model is"
+        )
+    if cfg.input is not None:
+        _check_paths(Path(cfg.input), Path(cfg.output))
     if cfg.batch_size < 1:
         raise InputError(f"batch_size={cfg.batch_size}: must be at least 1")
     folder, config = open_run(cfg.run, cfg.paths.runs)
@@ -37,11 +39,32 @@ def score(cfg: DictConfig, overrides: list[str]) -> None:
         raise InputError(
             f"{folder.path} holds no reward model (it is a run of {kind}); name a run of algo=reward_model"
         )
-    rows = read_answers(source)
+    if cfg.input is None:
+        print(described(folder.path / "reward"))
+    else:
+        _score_file(cfg, folder)
+
+
+def _check_paths(source: Path, target: Path) -> None:
+    if target.resolve() == source.resolve():
+        raise InputError(f"output={target} is the input; name another file, so that the rows are kept")
+    if target.is_dir():
+        raise InputError(f"output={target} is a folder; name a file in it")
+
+
+def _score_file(cfg: DictConfig, folder: RunFolder) -> None:
+    """Rows come back in their order; nothing is written when one is bad."""
+    import torch
+
+    from mora.files import write_lines
+    from mora.reward.panel import ModelPanel
+    from mora.reward.scoring import read_answers, score_answers
+
+    rows = read_answers(cfg.input)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     panel = ModelPanel.load(folder.path / "reward", device, batch_size=cfg.batch_size)
-    write_lines(target, score_answers(panel, rows))
-    print(f"{target}: {len(rows)} rows, scored on {', '.join(panel.objectives)} by {folder.id}")
+    write_lines(Path(cfg.output), score_answers(panel, rows))
+    print(f"{cfg.output}: {len(rows)} rows, scored on {', '.join(panel.objectives)} by {folder.id}")
 
 
 def main() -> None:

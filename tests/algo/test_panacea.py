@@ -9,11 +9,11 @@ import torch
 
 import mora.algo.panacea as module
 from mora.errors import InputError
-from mora.files import read_lines
+from mora.files import read_json, read_lines
 from mora.functional.advantages import gae
 from mora.model.generate import Sampling
 from mora.model.policy import Policy
-from mora.model.stored import load_policy
+from mora.model.stored import STANDARDIZATION, load_policy
 from mora.model.svd_lora import read_settings
 from mora.runtime.experience import Experience, Roller
 from mora.runtime.ptx import Pretraining
@@ -611,3 +611,69 @@ def test_in_bf16_rollout_reference_and_update_compute_alike(make, monkeypatch, d
     assert torch.equal(experiences[0].old_logps, experiences[0].ref_logps)
     assert max(differences[::2]) < 1e-5
     assert {p.dtype for p in policy.parameters() if p.requires_grad} == {torch.float32}
+
+
+# --- units of reward -------------------------------------------------------------------------------------------------
+
+
+def test_rewards_that_are_only_divided_keep_their_zero(make):
+    """Counts are never negative; their standardized form is, below the mean."""
+    _, roller, scaled = prepared(make("panacea", *SMALL, "algo.rollout.shift_rewards=false"))
+    gold = torch.from_numpy(roller.parts.corpus.world.gold(scaled.prompts, scaled.texts))
+    assert torch.allclose(scaled.rewards.double(), gold / roller.panel.standardization.std, atol=1e-5)
+    assert bool((scaled.rewards >= 0).all()) and bool((prepared(make("panacea", *SMALL))[2].rewards < 0).any())
+
+
+def test_the_stored_units_say_whether_they_shift(make, monkeypatch):
+    algo = make("panacea", *SMALL, "algo.steps=1", "algo.rollout.shift_rewards=false")
+    trained(algo, monkeypatch)
+    facts = read_json(algo.parts.folder.path / "policy" / STANDARDIZATION)
+    assert facts["shifted"] == [False, False]
+
+
+def test_tracked_rewards_are_logged_with_what_was_tracked(make, monkeypatch):
+    algo = make("panacea", *SMALL, "algo.steps=3", "algo.rollout.tracking=running")
+    trained(algo, monkeypatch)
+    rows = read_lines(algo.parts.folder.metrics)
+    free = make("panacea", *SMALL, "algo.steps=1")
+    _, (plain,) = trained(free, monkeypatch)
+    for i, name in enumerate(("kind0", "kind1")):
+        assert rows[0][f"tracked_mean/{name}"] == pytest.approx(plain.rewards[:, i].mean().item(), abs=1e-6)
+        assert rows[0][f"tracked_std/{name}"] == pytest.approx(plain.rewards[:, i].std(correction=0).item(), rel=1e-5)
+        assert rows[0][f"reward/{name}"] == pytest.approx(0.0, abs=1e-6)
+        assert rows[2][f"tracked_std/{name}"] != rows[0][f"tracked_std/{name}"]
+    assert not any(name.startswith("tracked") for name in read_lines(free.parts.folder.metrics)[0])
+
+
+@pytest.mark.parametrize("how", ["running", "ema"])
+def test_a_run_that_was_cut_continues_with_what_it_tracked(make, monkeypatch, how):
+    options = (*SMALL, "algo.steps=4", f"algo.rollout.tracking={how}", "runtime.save_every=2")
+    whole, begun, again = (make("panacea", *options) for _ in range(3))
+    whole.fit()
+    roll_out = Roller.roll_out
+
+    def cut(self, policy, rows, step):
+        if step == 3:
+            raise KeyboardInterrupt
+        return roll_out(self, policy, rows, step)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Roller, "roll_out", cut)
+        begun.fit()
+    again.parts.folder = begun.parts.folder
+    again.fit()
+    rows, wanted = (
+        [{k: v for k, v in row.items() if not k.startswith(("time/", "memory/"))} for row in read_lines(path)]
+        for path in (again.parts.folder.metrics, whole.parts.folder.metrics)
+    )
+    assert rows == wanted and len(rows) == 4
+
+
+def test_centered_rewards_of_a_prompt_sum_to_0(make):
+    experience = prepared(make("panacea", *SMALL, "algo.rollout.center_by_prompt=true"))[2]
+    plain = prepared(make("panacea", *SMALL))[2]
+    for prompt in set(experience.prompts):
+        rows = [i for i, other in enumerate(experience.prompts) if other == prompt]
+        assert torch.allclose(experience.rewards[rows].mean(0), torch.zeros(2), atol=1e-5)
+        distance = plain.rewards[rows] - plain.rewards[rows].mean(0)
+        assert torch.allclose(experience.rewards[rows], distance, atol=1e-5)

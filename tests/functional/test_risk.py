@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -173,3 +175,148 @@ def test_what_is_said_to_coincide_does() -> None:
 
 def test_a_foreign_risk_is_not_judged() -> None:
     assert risk.check(lambda one: one.atoms[..., 0], "quantile", 9, (0.5,) * 9) == []
+
+
+# --- the median -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 6, 7, 20])
+def test_the_median_of_atoms_of_one_weight_is_that_of_numpy(size: int) -> None:
+    atoms = torch.randn(50, 2, size, generator=torch.Generator().manual_seed(size))
+    sample = RewardBelief(atoms=atoms, weights=torch.full_like(atoms, 1 / size), kind="member")
+    torch.testing.assert_close(risk.median(sample), torch.from_numpy(np.median(atoms.numpy(), axis=-1)))
+
+
+def test_the_weighted_median_by_hand() -> None:
+    # Ascending: 1 (.1), 2 (.3), 3 (.2), 10 (.4): half of the mass is passed within 3.
+    assert risk.median(UNORDERED).item() == 3.0
+    # 1 (.2), 2 (.3), 7 (.5): at 2 exactly half is reached, so the middle of 2 and 7; an atom without weight between
+    # them or beside them is not there.
+    assert risk.median(belief([7.0, 2.0, 1.0], [0.5, 0.3, 0.2])).item() == 4.5
+    assert risk.median(belief([7.0, 5.0, 2.0, 1.0, 0.0], [0.5, 0.0, 0.3, 0.2, 0.0])).item() == 4.5
+
+
+def test_the_median_turns_with_the_sign() -> None:
+    sample = random_belief()
+    turned = RewardBelief(atoms=-sample.atoms, weights=sample.weights, kind="member")
+    assert torch.equal(risk.median(turned), -risk.median(sample))
+
+
+# --- oracles, in the precision that rewards have ----------------------------------------------------------------------
+
+
+def single(size: int = 9) -> RewardBelief:
+    """Weighted atoms in fp32, as a panel gives them."""
+    sample = random_belief(size)
+    return RewardBelief(atoms=sample.atoms.float(), weights=sample.weights.float(), kind="member")
+
+
+def test_cvar_of_1_is_the_mean_and_toward_0_the_minimum_and_rises_between() -> None:
+    sample = single()
+    rising = torch.stack([risk.cvar(sample, alpha=alpha) for alpha in (1e-6, 0.05, 0.2, 0.5, 0.9, 1.0)])
+    torch.testing.assert_close(rising[0], risk.minimum(sample))
+    torch.testing.assert_close(rising[-1], risk.mean(sample))
+    assert (rising.diff(dim=0) >= -1e-6).all() and (rising[-1] > rising[0]).all()
+
+
+def test_entropic_of_infinity_is_the_mean_and_of_0_the_minimum_and_rises_between() -> None:
+    sample = single()
+    rising = torch.stack([risk.entropic(sample, beta=beta) for beta in (1e-6, 0.1, 0.5, 2.0, 10.0, 1e8)])
+    torch.testing.assert_close(rising[0], risk.minimum(sample), atol=2e-5, rtol=0)
+    torch.testing.assert_close(rising[-1], risk.mean(sample), atol=2e-6, rtol=0)
+    assert (rising.diff(dim=0) > 0).all()
+
+
+def test_entropic_is_the_mean_less_half_a_variance_per_beta_to_second_order() -> None:
+    sample, mean = single(), risk.mean(single())
+    variance = risk.spread(sample).square()
+    first, second = (risk.entropic(sample, beta=beta) - mean + variance / (2 * beta) for beta in (20.0, 40.0))
+    assert first.abs().max() < 0.02 * (variance / 40.0).max()  # what is left is of third order
+    assert first.abs().max() > 1e-5  # and is there: the expansion is not the function
+    torch.testing.assert_close(second, first / 4, atol=3e-5, rtol=0.1)
+
+
+@pytest.mark.parametrize("size", [1, 3, 40])
+def test_weights_that_sum_to_1_but_for_rounding_leave_every_risk_within_the_atoms(size: int) -> None:
+    atoms = torch.randn(30, 2, size, generator=torch.Generator().manual_seed(1))
+    short = RewardBelief(atoms=atoms, weights=torch.full_like(atoms, (1 - 1e-6) / size), kind="member")
+    for function in (
+        risk.mean,
+        risk.minimum,
+        risk.median,
+        partial(risk.quantile, level=1 - 1e-9),
+        partial(risk.cvar, alpha=1.0),
+        partial(risk.entropic, beta=1e6),
+    ):
+        value = function(short)
+        assert (value >= atoms.amin(-1) - 1e-5).all() and (value <= atoms.amax(-1) + 1e-5).all()
+    assert torch.equal(risk.quantile(short, level=1 - 1e-9), atoms.amax(-1))  # and not the lowest atom
+
+
+def test_a_level_below_the_tolerance_is_no_atom_without_weight() -> None:
+    assert risk.quantile(belief([-5.0, 1.0, 2.0], [0.0, 0.5, 0.5]), level=1e-7).item() == 1.0
+
+
+# --- fixed supports whose weights vary --------------------------------------------------------------------------------
+
+
+def categories() -> RewardBelief:
+    """Two answers over the support 0, 1, 2, 3: one surely 2, one spread."""
+    support = torch.tensor([0.0, 1.0, 2.0, 3.0]).expand(2, 1, 4)
+    weights = torch.tensor([[0.0, 0.0, 1.0, 0.0], [0.4, 0.1, 0.1, 0.4]])[:, None]
+    return RewardBelief(atoms=support, weights=weights, kind="category")
+
+
+@pytest.mark.parametrize(
+    ("function", "want"),
+    [
+        (risk.mean, (2.0, 1.5)),
+        (risk.median, (2.0, 1.5)),  # half of the second lies at or below 1
+        (partial(risk.quantile, level=0.45), (2.0, 1.0)),
+        (partial(risk.cvar, alpha=0.5), (2.0, 0.2)),  # (.4 * 0 + .1 * 1) / .5
+        (partial(risk.lcb, k=1.0), (2.0, 1.5 - math.sqrt(1.85))),  # .4 * 2.25 * 2 + .1 * .25 * 2
+        (partial(risk.uwo, coefficient=0.5), (2.0, 1.5 - 0.925)),
+        (
+            partial(risk.entropic, beta=1.0),
+            (2.0, -math.log(0.4 + 0.1 * math.exp(-1) + 0.1 * math.exp(-2) + 0.4 * math.exp(-3))),
+        ),
+    ],
+)
+def test_categories_by_hand(function: Callable[[RewardBelief], Tensor], want: tuple[float, float]) -> None:
+    assert function(categories()).flatten().tolist() == pytest.approx(want)
+
+
+def test_of_categories_the_minimum_means_nothing_and_nothing_coincides_by_count() -> None:
+    with pytest.raises(InputError, match="all answers would be worth the same"):
+        risk.check(risk.minimum, "category", 5, None)
+    assert risk.check(partial(risk.cvar, alpha=0.1), "category", 5, None) == []
+    assert risk.check(partial(risk.lcb, k=1.0), "category", 2, None) == []
+    assert risk.check(partial(risk.entropic, beta=1.0), "category", 3, None) == []
+    assert "answers tie" in risk.check(risk.median, "category", 2, None)[0]
+    assert "risk=mean" in risk.check(partial(risk.cvar, alpha=1.0), "category", 5, None)[0]
+    assert "risk=mean" in risk.check(risk.minimum, "category", 1, None)[0]
+
+
+def test_more_coincidences_are_said() -> None:
+    assert "risk=mean" in risk.check(risk.median, "member", 2, None)[0]
+    assert "risk=mean" in risk.check(risk.median, "point", 1, None)[0]
+    assert risk.check(risk.median, "member", 3, None) == []
+    assert "highest" in risk.check(partial(risk.quantile, level=0.9), "member", 2, None)[0]
+    assert risk.check(partial(risk.quantile, level=0.5), "member", 3, None) == []
+    minimum, few = risk.check(partial(risk.lcb, k=1.0), "member", 2, None)
+    assert "risk=minimum" in minimum and "4 or more" in few
+    assert "4 or more" in risk.check(partial(risk.uwo, coefficient=0.5), "member", 3, None)[0]
+    assert risk.check(partial(risk.lcb, k=1.0), "quantile", 3, midpoint_levels(3)) == []
+
+
+def test_what_more_is_said_to_coincide_does() -> None:
+    two = belief([3.0, 1.0])
+    assert risk.lcb(two, k=1.0).item() == pytest.approx(risk.minimum(two).item())
+    assert risk.median(two).item() == risk.mean(two).item()
+    assert risk.quantile(two, level=0.9).item() == 3.0 and risk.quantile(two, level=0.5).item() == 1.0
+
+
+def test_the_median_needs_levels_that_cover_it() -> None:
+    with pytest.raises(InputError, match="risk=median: the reward model's quantiles only cover"):
+        risk.check(risk.median, "quantile", 2, (0.05, 0.1))
+    assert risk.check(risk.median, "quantile", 9, tuple(k / 10 for k in range(1, 10))) == []

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from scipy.special import log_softmax
 
-from mora.functional import tilting
-from mora.functional.scalarize import Linear, Tchebycheff, TchebycheffExpected
+from mora.functional import risk, tilting
+from mora.functional.scalarize import Linear, Minimum, Tchebycheff, TchebycheffExpected, check
+from mora.types import RewardBelief
 
 REWARDS = torch.tensor([[1.0, 3.0], [2.0, -1.0]])
 WEIGHTS = torch.tensor([[0.25, 0.75], [0.5, 0.5]])
@@ -99,8 +101,10 @@ def test_the_expected_form_refuses_a_preference_on_one_row():
         Tchebycheff(ideal=9.0, augment=0.1, temperature=0.0),
         Tchebycheff(ideal=9.0, augment=0.0, temperature=0.3),
         TchebycheffExpected(ideal=9.0, augment=0.1),
+        Minimum(augment=0.2, temperature=0.0),
+        Minimum(augment=0.0, temperature=0.5),
     ],
-    ids=["linear", "tchebycheff", "smooth", "expected"],
+    ids=["linear", "tchebycheff", "smooth", "expected", "minimum", "smooth minimum"],
 )
 def test_objectives_and_rows_may_be_permuted(scalarize):
     generator = torch.Generator().manual_seed(0)
@@ -173,3 +177,77 @@ def test_the_utility_of_expectations_is_that_of_the_optimum_before_its_kl(augmen
             torch.from_numpy(tilting.expected(ref_logps, rewards))[None], torch.tensor([weights], dtype=torch.float64)
         )
         assert float(reference) < best.utility - 1e-3  # the reference itself, at KL 0, is worth less
+
+
+# --- the minimum across objectives -----------------------------------------------------------------------------------
+
+
+def test_the_minimum_is_over_objectives_with_any_weight():
+    gain = Minimum(augment=0.0, temperature=0.0)
+    assert gain(REWARDS, WEIGHTS).tolist() == [1.0, -1.0]
+    corners = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+    assert gain(REWARDS, corners).tolist() == [3.0, 2.0]
+    assert gain(REWARDS, torch.tensor([[1e-3, 1 - 1e-3], [1 - 1e-3, 1e-3]])).tolist() == [1.0, -1.0]  # however small
+
+
+def test_the_augmentation_of_the_minimum_lets_the_weights_steer():
+    # 1 + .1 * 2.5 and -1 + .1 * .5
+    assert Minimum(augment=0.1, temperature=0.0)(REWARDS, WEIGHTS).tolist() == pytest.approx([1.25, -0.95])
+    still, moved = (Minimum(augment=rho, temperature=0.0) for rho in (0.0, 0.1))
+    other = torch.tensor([[0.5, 0.5], [0.9, 0.1]])
+    assert torch.equal(still(REWARDS, other), still(REWARDS, WEIGHTS))
+    assert not torch.equal(moved(REWARDS, other), moved(REWARDS, WEIGHTS))
+
+
+def test_the_smooth_minimum_across_objectives():
+    soft = Minimum(augment=0.0, temperature=0.5)
+    want = -0.5 * math.log(math.exp(-2.0) + math.exp(-6.0))
+    assert soft(REWARDS[:1], WEIGHTS[:1]).item() == pytest.approx(want, rel=1e-6)
+    assert soft(REWARDS[:1], torch.tensor([[0.0, 1.0]])).item() == pytest.approx(
+        3.0
+    )  # one that does not count is not there
+    cold = Minimum(augment=0.0, temperature=1e-3)(REWARDS, WEIGHTS)
+    assert torch.allclose(cold, Minimum(augment=0.0, temperature=0.0)(REWARDS, WEIGHTS), atol=1e-5)
+
+
+def test_at_equal_weights_the_minimum_is_tchebycheff_whatever_the_ideal_and_elsewhere_it_is_not():
+    rewards = torch.randn(20, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    least = Minimum(augment=0.0, temperature=0.0)
+    equal = torch.full((20, 3), 1 / 3, dtype=torch.float64)
+    for z in (4.0, 50.0):
+        tchebycheff = Tchebycheff(ideal=z, augment=0.0, temperature=0.0)
+        torch.testing.assert_close(least(rewards, equal), 3 * tchebycheff(rewards, equal) + z)
+    slanted = torch.tensor([[0.7, 0.2, 0.1]], dtype=torch.float64).expand(20, 3)
+    far = Tchebycheff(ideal=4.0, augment=0.0, temperature=0.0)(rewards, slanted)
+    assert not torch.equal(far.argsort(), least(rewards, slanted).argsort())  # another order of responses
+
+
+def test_the_gradient_of_the_minimum_is_that_of_the_worst_counted_objective():
+    rewards = torch.tensor([[1.0, 3.0, -2.0]], dtype=torch.float64, requires_grad=True)
+    weights = torch.tensor([[0.4, 0.6, 0.0]], dtype=torch.float64)
+    Minimum(augment=0.5, temperature=0.0)(rewards, weights).backward()
+    assert rewards.grad.tolist() == [[1.2, 0.3, 0.0]]
+    for temperature in (0.0, 0.3):
+        rewards.grad = None
+        Minimum(augment=0.0, temperature=temperature)(rewards, weights).backward()
+        assert rewards.grad.isfinite().all() and rewards.grad.sum().item() == pytest.approx(1.0)
+
+
+def test_where_hierarchical_pessimism_coincides_with_a_plain_one_is_said():
+    least = Minimum(augment=0.0, temperature=0.0)
+    assert "across objectives alone" in check(least, objectives=2, atoms=1)[0]
+    assert "scalarize=linear" in check(least, objectives=1, atoms=9)[0]
+    assert check(least, objectives=2, atoms=9) == []
+    assert check(Linear(), objectives=1, atoms=1) == []
+
+
+def test_hierarchical_pessimism_is_a_risk_and_then_the_minimum():
+    """With the minimum within it is the least atom of all; one optimistic objective does not make up for another."""
+    atoms = torch.randn(6, 3, 5, generator=torch.Generator().manual_seed(2))
+    belief = RewardBelief(atoms=atoms, weights=torch.full_like(atoms, 0.2), kind="member")
+    equal, least = torch.full((6, 3), 1 / 3), Minimum(augment=0.0, temperature=0.0)
+    assert torch.equal(least(risk.minimum(belief), equal), atoms.flatten(1).amin(-1))
+    for reduce in (partial(risk.cvar, alpha=0.4), partial(risk.entropic, beta=0.5)):
+        inner, outer = reduce(belief), least(reduce(belief), equal)
+        assert (outer >= atoms.flatten(1).amin(-1)).all() and (outer < risk.mean(belief).mean(-1)).all()
+        assert torch.equal(outer, inner.amin(-1))

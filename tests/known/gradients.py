@@ -22,6 +22,7 @@ from torch import Tensor
 
 import mora
 from mora.dataset import collate
+from mora.functional.scalarize import Minimum
 from mora.model.policy import Policy
 from mora.reward.panel import Panel
 from mora.reward.standardization import Standardization
@@ -86,6 +87,7 @@ CASES = (
         ("scalarize=tchebycheff", "scalarize.augment=0.3", "scalarize.temperature=0.5"),
         3,
     ),
+    Case("panacea, minimum across objectives", "panacea", ("scalarize=minimum", "scalarize.augment=0.3"), 3),
     Case("panacea, Tchebycheff of expectations", "panacea", (*SHARED, "scalarize.augment=0.1")),
     Case("exact, linear", "exact"),
     Case("exact, Tchebycheff of responses", "exact", ("scalarize=tchebycheff",)),
@@ -220,6 +222,8 @@ class Setting:
         """The gain of every response (X, Y), from the definitions."""
         if self.scalarize.linear:
             return (preference * self.rewards).sum(-1)
+        if isinstance(self.scalarize, Minimum):  # every weight is above 0 here
+            return self.rewards.min(-1).values + self.scalarize.augment * (preference * self.rewards).sum(-1)
         gaps = preference * (self.rewards - self.scalarize.ideal)
         softness = self.scalarize.temperature
         least = -softness * torch.logsumexp(-gaps / softness, -1) if softness else gaps.min(-1).values

@@ -219,3 +219,21 @@ def test_gold_panel_scores_by_the_rules(world: Any, tmp_path: Path) -> None:
     world.name = "another"
     with pytest.raises(InputError, match="another"):
         GoldPanel.load(tmp_path, world)
+
+
+def test_an_objective_whose_zero_means_something_keeps_it(make_panel: MakePanel, texts: Texts, tmp_path: Path) -> None:
+    panel = make_panel(SCALAR)
+    assert panel.zero == (False, False)
+    panel.zero = (False, True)
+    raw = risk.mean(panel.raw(*texts))
+    panel.standardize(*texts, provenance=PROVENANCE)
+    score = risk.mean(panel.score(*texts))
+    assert torch.equal(score[:, 1], raw[:, 1] / raw[:, 1].std(correction=0))
+    assert score[:, 0].mean().item() == pytest.approx(0.0, abs=1e-5)
+    panel.save(tmp_path / "reward")
+    loaded = ModelPanel.load(tmp_path / "reward", "cpu", batch_size=4)
+    assert torch.equal(loaded.score(*texts).atoms, panel.score(*texts).atoms)
+    chosen = panel.select(("many_b", "many_a"))
+    assert chosen.zero == (True, False)
+    assert torch.equal(risk.mean(chosen.score(*texts)), score[:, [1, 0]])
+    assert chosen.standardize(*texts, provenance=PROVENANCE).shifts == (False, True)

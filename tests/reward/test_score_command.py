@@ -54,6 +54,21 @@ def test_every_row_comes_back_scored(tmp_path: Path, reward_run: RunFolder) -> N
     assert set(scored[1]) - set(ROWS[1]) == {"scores_0", "scores_1"}
 
 
+def test_without_input_and_output_it_says_what_the_model_is(
+    tmp_path: Path, reward_run: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    score(settings(tmp_path, reward_run, input=None, output=None), [])
+    said = capsys.readouterr().out
+    assert "mora.reward.quantile.Quantile" in said and "many_a" in said and "(raw - mean) / std" in said
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+@pytest.mark.parametrize(("given", "missing"), [("input", "output"), ("output", "input")])
+def test_input_and_output_go_together(tmp_path: Path, reward_run: RunFolder, given: str, missing: str) -> None:
+    with pytest.raises(InputError, match=f"{given}=.* without {missing}"):
+        score(settings(tmp_path, reward_run, **{missing: None}), [])
+
+
 def test_the_input_is_never_overwritten(tmp_path: Path, reward_run: RunFolder) -> None:
     before = (tmp_path / "in.jsonl").read_text(encoding="utf-8")
     with pytest.raises(InputError, match="is the input"):

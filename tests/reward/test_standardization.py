@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 
@@ -83,3 +85,47 @@ def test_samples_without_weight_do_not_count():
 def test_all_weight_on_one_sample_is_no_deviation():
     with pytest.raises(InputError, match="objective kind0: the 6 reference samples score with a standard deviation"):
         fit(beliefs(1), torch.tensor([0.0, 1.0, 0.0, 0.0, 0.0, 0.0]))
+
+
+# --- shifted or only scaled -------------------------------------------------------------------------------------------
+
+
+def test_an_objective_whose_zero_means_something_is_divided_and_not_shifted():
+    belief = beliefs(5)
+    both = fit(belief)
+    prompts = [str(i) for i in range(6)]
+    kept = Standardization.fit(
+        belief, objectives=["a", "b", "c"], prompts=prompts, provenance={}, zero=(False, True, False)
+    )
+    assert kept.shifts == (True, False, True) and torch.equal(kept.std, both.std) and torch.equal(kept.mean, both.mean)
+    assert torch.equal(kept(belief).atoms[:, [0, 2]], both(belief).atoms[:, [0, 2]])
+    assert torch.equal(kept(belief).atoms[:, 1], belief.atoms[:, 1] / both.std[1])
+    assert torch.equal(kept(belief).atoms[:, 1].sign(), belief.atoms[:, 1].sign())  # what was kept is kept, as before
+    assert kept.shift.tolist() == [both.mean[0].item(), 0.0, both.mean[2].item()]
+
+
+def test_scale_only_is_for_all_objectives():
+    belief = beliefs(1)
+    found = fit(belief).scale_only()
+    assert found.shifts == (False,) * 3
+    assert torch.equal(found(belief).atoms, belief.atoms / fit(belief).std[:, None])
+
+
+def test_what_is_shifted_is_selected_written_and_read():
+    known = Standardization(
+        mean=torch.tensor([1.0, 2.0, 3.0]), std=torch.ones(3), shifted=(True, False, True), provenance={"seed": "1"}
+    )
+    assert known.select([1, 2]).shifts == (False, True)
+    facts = known.facts()
+    assert facts["shifted"] == [True, False, True]
+    again = Standardization.read(json.loads(json.dumps(facts)))
+    assert again.shifts == known.shifts and again.facts() == facts
+
+
+def test_a_card_that_does_not_say_what_is_shifted_is_affine():
+    old = {"mean": [1.0, -2.0], "std": [2.0, 4.0], "provenance": {}}
+    found = Standardization.read(old)
+    assert found.shifts == (True, True)
+    atoms = torch.tensor([[[3.0], [6.0]]])
+    belief = RewardBelief(atoms=atoms, weights=torch.ones_like(atoms), kind="point")
+    assert found(belief).atoms.flatten().tolist() == [1.0, 2.0]

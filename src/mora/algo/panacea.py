@@ -73,7 +73,7 @@ class Panacea:
         roller = self._roller(panel, encoder)
         ptx = Pretraining(parts, encoder, coef=self.ptx_coef, batch_size=self.ptx_batch_size)
         rows = parts.corpus.prompts["train"]
-        loop = parts.loop(engine, self.steps)
+        loop = parts.loop(engine, self.steps, roller.stateful)
         for step in loop.steps():
             chosen = batch(step, len(rows), self.rollout.prompts, parts.seed)
             experience = roller.roll_out(policy, [rows[i] for i in chosen], step)
@@ -116,7 +116,11 @@ class Panacea:
 
     def _panel(self, model: PreTrainedModel, encoder: Encoder) -> Panel:
         prompts, samples = self.reference_prompts, self.reference_samples
-        return standardized_panel(self.parts, model, encoder, prompts=prompts, samples=samples)
+        panel = standardized_panel(self.parts, model, encoder, prompts=prompts, samples=samples)
+        if not self.rollout.shift_rewards:
+            assert panel.standardization is not None
+            panel.standardization = panel.standardization.scale_only()
+        return panel
 
     def _policy(self, model: PreTrainedModel) -> Policy:
         return conditioned_policy(self.parts, model, self.adapter, critic_width=self.critic_width)

@@ -19,6 +19,7 @@ from mora.types import BeliefKind, RewardBelief
 
 Risk = Callable[[RewardBelief], Tensor]
 LEVEL_TOLERANCE = 1e-6
+FEWEST_MEMBERS = 4  # below which a deviation over members says little
 
 
 def mean(belief: RewardBelief) -> Float[Tensor, "B M"]:
@@ -31,13 +32,28 @@ def minimum(belief: RewardBelief) -> Float[Tensor, "B M"]:
     return belief.atoms.masked_fill(belief.weights <= 0, float("inf")).amin(-1)
 
 
+def median(belief: RewardBelief) -> Float[Tensor, "B M"]:
+    """Half of the mass on either side; where the mass of the lower atoms is exactly one half, the middle to the next.
+
+    ``(inf {x: F(x) >= 1/2} + inf {x: F(x) > 1/2}) / 2`` with F the distribution function of the atoms.  So the median
+    of -r is minus that of r, and for atoms of one weight it is the usual median, of an even number too.
+    """
+    return (_inverse(belief, 0.5 - LEVEL_TOLERANCE) + _inverse(belief, 0.5 + LEVEL_TOLERANCE)) / 2
+
+
 def quantile(belief: RewardBelief, *, level: float) -> Float[Tensor, "B M"]:
     """The lowest atom at which the accumulated weight reaches ``level``, 0 < level < 1 (inverse CDF)."""
     _require("level", level)
+    return _inverse(belief, level - LEVEL_TOLERANCE)
+
+
+def _inverse(belief: RewardBelief, mass: float) -> Tensor:
+    """The lowest atom with any weight at which the accumulated weight is at least ``mass``, or all there is."""
     atoms, order = belief.atoms.sort(-1)
-    reached = running_sum(belief.weights.gather(-1, order)) >= level - LEVEL_TOLERANCE
-    index = reached.int().argmax(-1, keepdim=True)
-    return atoms.gather(-1, index).squeeze(-1)
+    weights = belief.weights.gather(-1, order)
+    accumulated = running_sum(weights)
+    reached = (accumulated >= accumulated[..., -1:].clamp_max(mass)) & (weights > 0)
+    return atoms.gather(-1, reached.int().argmax(-1, keepdim=True)).squeeze(-1)
 
 
 def cvar(belief: RewardBelief, *, alpha: float) -> Float[Tensor, "B M"]:
@@ -74,18 +90,22 @@ def uwo(belief: RewardBelief, *, coefficient: float) -> Float[Tensor, "B M"]:
 def entropic(belief: RewardBelief, *, beta: float) -> Float[Tensor, "B M"]:
     """``-beta log sum_s w_s exp(-a_s / beta)``, beta > 0 in reward units.
 
-    beta -> infinity is the mean, beta -> 0 the minimum; to second order it is ``mean - variance / (2 beta)``.
+    beta -> infinity is the mean, beta -> 0 the minimum; to second order it is ``mean - variance / (2 beta)``.  In
+    double precision, since a large beta multiplies the rounding of a logarithm near 0.
     """
     _require("beta", beta)
-    return -beta * (belief.weights.log() - belief.atoms / beta).logsumexp(-1)
+    weights, atoms = belief.weights.double(), belief.atoms.double()
+    shares = weights.log() - weights.sum(-1, keepdim=True).log()
+    return (-beta * (shares - atoms / beta).logsumexp(-1)).to(belief.atoms)
 
 
 def check(risk: Risk, kind: BeliefKind, size: int, levels: Sequence[float] | None) -> list[str]:
     """Whether ``risk`` has a meaning for beliefs of this kind, asked before anything is loaded.
 
-    ``size`` is the number of atoms and ``levels`` their quantile levels (None unless kind is "quantile").
-    Returns warnings about settings that coincide.  Raises InputError for a parameter out of range or a combination
-    without meaning.
+    ``size`` is the number of atoms and ``levels`` their quantile levels (None unless kind is "quantile").  The atoms of
+    a "category" belief are fixed and their weights differ from row to row; of the other kinds all weights are 1/S.
+    Returns warnings about settings that coincide or say little.  Raises InputError for a parameter out of range or a
+    combination without meaning.
     """
     function, parameters = (risk.func, risk.keywords) if isinstance(risk, partial) else (risk, {})
     if function not in NAMES:  # a plugin's own risk answers for itself
@@ -94,12 +114,19 @@ def check(risk: Risk, kind: BeliefKind, size: int, levels: Sequence[float] | Non
     _check_parameters(name, parameters)
     if kind == "quantile":
         _check_levels(name, parameters, size, levels)
-    return _coincidences(name, parameters, size)
+    if name == "mean":
+        return []
+    if size == 1:
+        return [f"risk={name} on a reward with one atom is the same as risk=mean"]
+    if kind == "category":
+        return _of_categories(name, size) + _neutral(name, parameters, size)
+    return _coincidences(name, parameters, size) + _few(name, kind, size)
 
 
 NAMES: dict[Callable[..., Tensor], str] = {
     mean: "mean",
     minimum: "minimum",
+    median: "median",
     quantile: "quantile",
     cvar: "cvar",
     lcb: "lcb",
@@ -137,8 +164,10 @@ def _check_levels(name: str, parameters: Mapping[str, Any], size: int, levels: S
     if all(abs(a - b) <= LEVEL_TOLERANCE for a, b in zip(levels, midpoint_levels(size), strict=True)):
         return
     low, high = levels[0], levels[-1]
-    if name == "quantile" and not low <= parameters["level"] <= high:
-        raise InputError(f"risk.level={parameters['level']}: the reward model's quantiles only cover {low} to {high}")
+    level = {"quantile": parameters.get("level"), "median": 0.5}.get(name)
+    if level is not None and not low <= level <= high:
+        said = f"risk.level={level}" if name == "quantile" else f"risk={name}"
+        raise InputError(f"{said}: the reward model's quantiles only cover {low} to {high}")
     if name == "cvar":
         raise InputError(
             f"risk=cvar with alpha={parameters['alpha']} on quantile levels {low} to {high}: no atom carries the mass "
@@ -152,11 +181,22 @@ def _check_levels(name: str, parameters: Mapping[str, Any], size: int, levels: S
         )
 
 
+def _of_categories(name: str, size: int) -> list[str]:
+    """Where a fixed support leaves a risk without meaning, or with few values."""
+    if name == "minimum":
+        raise InputError(
+            "risk=minimum on a reward over fixed categories: the lowest category has some weight for every answer, so "
+            "all answers would be worth the same. Use risk=cvar, risk=entropic or risk=lcb"
+        )
+    if name in ("median", "quantile"):
+        return [f"risk={name} of {size} categories takes hardly a value but theirs, so many answers tie"]
+    return []
+
+
 def _coincidences(name: str, parameters: Mapping[str, Any], size: int) -> list[str]:
-    if name == "mean":
-        return []
-    if size == 1:
-        return [f"risk={name} on a reward with one atom is the same as risk=mean"]
+    """Which other risk this one is for ``size`` atoms of one weight, 2 or more."""
+    if name == "median":
+        return ["risk=median of 2 atoms is the same as risk=mean"] if size == 2 else []
     if name == "minimum":
         return []
     key = PARAMETERS[name]
@@ -164,6 +204,27 @@ def _coincidences(name: str, parameters: Mapping[str, Any], size: int) -> list[s
     said = f"risk.{key}={value} of {size} atoms: risk={name} is the same as risk="
     if key in ("alpha", "level") and value * size <= 1.0 + LEVEL_TOLERANCE:
         return [f"{said}minimum, since the lowest atom alone has a mass of 1/{size}"]
+    if key == "level" and (1.0 - value) * size < 1.0 - LEVEL_TOLERANCE:
+        return [f"risk.level={value} of {size} atoms: risk={name} is the highest atom, the most optimistic reading"]
+    if name == "lcb" and size == 2 and value == 1.0:
+        return [f"{said}minimum, since the deviation is half the distance of the two"]
+    return _neutral(name, parameters, size)
+
+
+def _neutral(name: str, parameters: Mapping[str, Any], size: int) -> list[str]:
+    """Parameters that make a risk the mean, whatever the weights."""
+    key = PARAMETERS.get(name, "")
+    value = parameters.get(key)
     if (key == "alpha" and value == 1.0) or (key in ("k", "coefficient") and value == 0.0):
-        return [f"{said}mean"]
+        return [f"risk.{key}={value} of {size} atoms: risk={name} is the same as risk=mean"]
+    return []
+
+
+def _few(name: str, kind: BeliefKind, size: int) -> list[str]:
+    """A deviation of two or three members is itself little known."""
+    if kind == "member" and name in ("lcb", "uwo") and size < FEWEST_MEMBERS:
+        return [
+            f"risk={name} on {size} members: their deviation is itself uncertain; train {FEWEST_MEMBERS} or more, or "
+            "use risk=minimum or risk=entropic"
+        ]
     return []

@@ -7,7 +7,7 @@ needs a critic of the gain itself.  ``linear`` and ``shares`` tell an algorithm 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -59,11 +59,36 @@ class Tchebycheff:
     def __call__(self, rewards: Float[Tensor, "B M"], preference: Float[Tensor, "B M"]) -> Float[Tensor, " B"]:
         """Gain per row.  Raises ValueError when a reward exceeds the ideal."""
         gaps = _gaps(rewards, preference, self.ideal)
-        if self.temperature > 0:
-            least = -self.temperature * torch.logsumexp(-gaps / self.temperature, dim=-1)
-        else:
-            least = gaps.amin(-1)
-        return least + self.augment * gaps.sum(-1)
+        return _least(gaps, self.temperature) + self.augment * gaps.sum(-1)
+
+
+@dataclass(kw_only=True)
+class Minimum:
+    """``gain = min_{i: w_i > 0} r_i + rho sum_i w_i r_i``: the objective that is worst off, whatever its weight.
+
+    The outer step of hierarchical pessimism, after a risk within each objective.  Weights say which objectives count,
+    each in full as soon as its weight is above 0: with ``augment`` rho = 0 all preferences over the same objectives ask
+    for the same.  At equal weights and rho = 0 it is ``M t + z``, t the Tchebycheff gain with one ideal z for all
+    objectives, so it needs no ideal; at other weights the two differ.  ``temperature`` mu > 0, in reward units, makes
+    the minimum ``-mu logsumexp(-r / mu)`` over the same objectives.
+    """
+
+    linear: ClassVar[bool] = False
+    shares: ClassVar[bool] = False
+    augment: float
+    temperature: float
+
+    def __call__(self, rewards: Float[Tensor, "B M"], preference: Float[Tensor, "B M"]) -> Float[Tensor, " B"]:
+        """Gain per row, in reward units."""
+        counted = rewards.masked_fill(preference <= 0, float("inf"))
+        return _least(counted, self.temperature) + self.augment * (rewards * preference).sum(-1)
+
+
+def _least(values: Tensor, temperature: float) -> Tensor:
+    """``min_i x_i``, or ``-mu logsumexp(-x / mu)`` for a temperature mu > 0, which lies below it."""
+    if temperature > 0:
+        return -temperature * torch.logsumexp(-values / temperature, dim=-1)
+    return values.amin(-1)
 
 
 @dataclass(kw_only=True)
@@ -96,3 +121,19 @@ class TchebycheffExpected:
         """``min_i w_i (E r_i - z_i) + rho sum_i w_i (E r_i - z_i)`` of known expectations: the utility itself."""
         gaps = _gaps(expected, preference, self.ideal)
         return gaps.amin(-1) + self.augment * gaps.sum(-1)
+
+
+def check(scalarize: Any, *, objectives: int, atoms: int) -> list[str]:
+    """Warnings where ``scalarize`` is the same as a plainer setting for so many objectives and atoms of a belief."""
+    if not isinstance(scalarize, Minimum):
+        return []
+    if objectives == 1:
+        return [
+            "scalarize=minimum on one objective is its reward, the same as scalarize=linear up to scalarize.augment"
+        ]
+    if atoms == 1:
+        return [
+            "scalarize=minimum on a reward with one atom: the risk changes nothing, so the pessimism is across "
+            "objectives alone"
+        ]
+    return []

@@ -29,13 +29,13 @@ def write_classifier(
     folder: Path,
     *,
     objectives: Sequence[str],
-    mean: Tensor,
+    shift: Tensor,
     std: Tensor,
     sequences: Sequence[Sequence[int]],
 ) -> dict[str, Any]:
     """Write some objectives of ``model`` into ``folder`` as a classifier with a label each; return what its card says.
 
-    The logit of an objective plus its constant is the location of its belief in standard units, ``(location - mean) /
+    The logit of an objective plus its constant is the location of its belief in standard units, ``(location - shift) /
     std`` for statistics (M,); the location of an ensemble is the mean of its members'.  The written folder is loaded
     again and its logits of ``sequences`` (token ids, ending as answers end) are held against the model's own, alone
     and in one padded batch. Raises InputError for objectives that stand on different trunks or adapters, where
@@ -45,8 +45,8 @@ def write_classifier(
     columns = [model.objectives.index(name) for name in objectives]
     tower = _tower(model, objectives, columns)
     weight, bias = (values[columns] for values in _locations(model))
-    mean, std = mean[columns], std[columns]
-    weight, constants = weight / std[:, None].to(weight), (bias - mean.to(bias)) / std.to(bias)
+    shift, std = shift[columns], std[columns]
+    weight, constants = weight / std[:, None].to(weight), (bias - shift.to(bias)) / std.to(bias)
     stock, head = _stock(model, tower, objectives)
     head.weight.copy_(weight.cpu())
     stock.save_pretrained(folder)

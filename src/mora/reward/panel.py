@@ -28,10 +28,14 @@ SCORED_AT_ONCE = 32  # sequences per forward pass; changes memory and speed only
 
 
 class Panel(ABC):
-    """Scores of M objectives.  ``score`` is in units of the reference policy's standard deviation, ``raw`` is not."""
+    """Scores of M objectives.  ``score`` is in units of the reference policy's standard deviation, ``raw`` is not.
+
+    ``zero`` says per objective whether a score of 0 means something; such scores are divided and never shifted.
+    """
 
     def __init__(self, objectives: Sequence[str], standardization: Standardization | None) -> None:
         self.objectives, self.standardization = tuple(objectives), standardization
+        self.zero: tuple[bool, ...] = (False,) * len(self.objectives)
 
     @abstractmethod
     def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> RewardBelief:
@@ -71,12 +75,17 @@ class Panel(ABC):
     ) -> Standardization:
         """Take mean 0 and deviation 1 per objective on these reference samples, weighed by ``weights``, from here on.
 
-        ``provenance`` says whose samples they are (run of the policy, seed).  Raises InputError when an objective does
-        not vary.
+        Objectives whose ``zero`` means something take the deviation alone.  ``provenance`` says whose samples they are
+        (run of the policy, seed).  Raises InputError when an objective does not vary.
         """
         belief = self.raw(prompts, responses)
         self.standardization = Standardization.fit(
-            belief, objectives=self.objectives, prompts=prompts, provenance=provenance, weights=weights
+            belief,
+            objectives=self.objectives,
+            prompts=prompts,
+            provenance=provenance,
+            weights=weights,
+            zero=self.zero,
         )
         return self.standardization
 
@@ -99,6 +108,7 @@ class Selection(Panel):
         self.columns = [panel.objectives.index(name) for name in objectives]
         known = panel.standardization
         super().__init__(objectives, None if known is None else known.select(self.columns))
+        self.zero = tuple(panel.zero[column] for column in self.columns)
 
     def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> RewardBelief:
         """Belief (B, M, S) of the selected objectives."""

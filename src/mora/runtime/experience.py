@@ -14,13 +14,16 @@ from torch import Tensor
 from mora.dataset.encode import Encoder
 from mora.errors import InputError
 from mora.functional.advantages import token_rewards
+from mora.functional.centering import PAIRED
 from mora.functional.kl import sequence_kl
 from mora.model.generate import Sampling
 from mora.model.policy import Policy
 from mora.reward.panel import Panel
+from mora.reward.tracking import Tracking
 from mora.runtime.parts import Parts
+from mora.runtime.rewards import Rewards
 from mora.runtime.rollout import decode, sample_rows
-from mora.types import Prompts, Row
+from mora.types import BeliefKind, Prompts, Row
 
 ON_POLICY = Sampling(temperature=1.0, top_p=1.0, top_k=0)
 
@@ -31,9 +34,40 @@ class RolloutSettings:
 
     prompts: int
     samples: int
+    shift_rewards: bool
+    center_by_prompt: bool
+    tracking: Literal["none", "running", "ema"]
+    tracking_decay: float
     score_clip: float | None
     normalize_rewards: bool
     normalize_advantages: Literal["none", "scale", "whiten"]
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.tracking_decay < 1.0:
+            raise InputError(f"algo.rollout.tracking_decay={self.tracking_decay}: must be at least 0 and below 1")
+        if self.normalize_rewards and self.tracking != "none":
+            raise InputError(
+                f"algo.rollout.normalize_rewards=true and algo.rollout.tracking={self.tracking} are two units for one "
+                "reward, that of the batch and that of the rollouts so far; set one of them to false or none"
+            )
+        if (self.normalize_rewards or self.center_by_prompt) and not self.shift_rewards:
+            raise InputError(
+                "algo.rollout.shift_rewards=false keeps the zero of a reward, and algo.rollout.normalize_rewards and "
+                "algo.rollout.center_by_prompt subtract means; set both to false"
+            )
+        if self.center_by_prompt and self.samples < 2:
+            raise InputError(
+                "algo.rollout.center_by_prompt=true compares the answers to one prompt: set algo.rollout.samples to 2 "
+                "or more"
+            )
+
+    def check(self, kind: BeliefKind) -> None:
+        """Raises InputError where rewards of beliefs of this ``kind`` cannot be made so."""
+        if self.center_by_prompt and kind not in PAIRED:
+            raise InputError(
+                f"algo.rollout.center_by_prompt=true needs atoms that are paired across answers, and those of a {kind} "
+                "belief are a fixed support; set it to false"
+            )
 
 
 @dataclass(kw_only=True)
@@ -47,7 +81,7 @@ class Experience:
     old_logps: Tensor  # (B, T)
     ref_logps: Tensor  # (B, T)
     values: Tensor  # (B, T, C)
-    rewards: Tensor  # (B, M), in standard deviations of the reference policy
+    rewards: Tensor  # (B, M), in standard deviations of the reference policy, or what tracking puts in their place
     gains: Tensor  # (B,)
     entropy: Tensor  # (B, T)
     advantages: Tensor  # (B, T)
@@ -108,6 +142,20 @@ class Roller:
                 f"{settings.prompts} prompts x {settings.samples} samples on {parts.runtime.world} processes cannot be "
                 f"cut into algo.minibatches={minibatches} equal parts; change algo.rollout.prompts or algo.minibatches"
             )
+        self.rewards = Rewards(
+            parts,
+            panel,
+            center_by_prompt=settings.center_by_prompt,
+            tracking=settings.tracking,
+            tracking_decay=settings.tracking_decay,
+            score_clip=settings.score_clip,
+            normalize_rewards=settings.normalize_rewards,
+        )
+
+    @property
+    def stateful(self) -> dict[str, Tracking]:
+        """What belongs into a checkpoint, by name."""
+        return {} if self.rewards.tracking is None else {"tracking": self.rewards.tracking}
 
     def roll_out(self, policy: Policy, rows: Sequence[Row], step: int) -> Experience:
         """Answers of the current policy to ``rows``, ready for updates."""
@@ -149,7 +197,7 @@ class Roller:
         runtime, encoder = self.parts.runtime, self.encoder
         texts = decode(tokens, response, encoder)
         forward = self._passes(policy, prompts, tokens, response, preference)
-        rewards = self._rewards(prompts.texts, texts)
+        rewards = self.rewards(prompts.texts, texts)
         gains, advantages, returns = self._advantages(rewards, preference, response, forward)
         global_rows = len(tokens) * runtime.world
         return Experience(
@@ -187,18 +235,6 @@ class Roller:
                 found["ref_logps"].append(policy.reference(ids[rows], mask[rows], response=length))
             self.parts.spent.read(2 * len(index))  # by the policy and by its reference
         return {name: torch.cat(parts) for name, parts in found.items()}
-
-    def _rewards(self, prompts: list[str], texts: list[str]) -> Tensor:
-        """Risk of the panel's belief, clipped and normalized by choice: (B, M)."""
-        assert self.parts.risk is not None
-        self.parts.spent.scored(self.panel, len(texts))
-        rewards = self.parts.risk(self.panel.score(prompts, texts)).to(self.parts.runtime.device)
-        if self.settings.score_clip is not None:
-            rewards = rewards.clamp(-self.settings.score_clip, self.settings.score_clip)
-        if self.settings.normalize_rewards:
-            everything = self.parts.runtime.gather(rewards)
-            rewards = (rewards - everything.mean(0)) / everything.std(0, correction=0).clamp_min(1e-6)
-        return rewards
 
     def _advantages(
         self, rewards: Tensor, preference: Tensor, response: Tensor, forward: dict[str, Tensor]
@@ -247,7 +283,9 @@ class Roller:
             columns |= {f"gold/{n}": torch.from_numpy(gold[:, i]).to(kl) for i, n in enumerate(names)}
         table = self.parts.runtime.gather(torch.stack(list(columns.values()), dim=1).float())
         metrics = dict(zip(columns, table.double().mean(0).tolist(), strict=True))
-        return metrics | self._explained(experience) | self._steering(experience, names)
+        metrics |= self._explained(experience) | self._steering(experience, names)
+        tracking = self.rewards.tracking
+        return metrics if tracking is None else metrics | tracking.metrics(names)
 
     def _explained(self, experience: Experience) -> dict[str, float]:
         """Share of the variance of returns that the critic explains, over all streams."""

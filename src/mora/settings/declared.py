@@ -47,8 +47,6 @@ SUPPLIED: tuple[str, ...] = ("parts",)
 
 REQUIRED: Mapping[str, tuple[str, str]] = {
     "run": ("a run folder or its name", "run=runs/NAME"),
-    "input": ("the JSON-lines file with prompts and responses", "input=answers.jsonl"),
-    "output": ("the file to write", "output=scores.jsonl"),
     "out": ("the folder to write", "out=exported"),
     "preference": ("one weight per objective", "preference=[0.5,0.5]"),
     "dataset.path": ("the file with the training rows", "dataset=jsonl dataset.path=pairs.jsonl"),

@@ -19,6 +19,7 @@ from tests.mutation.faults import (
     spending,
     steps,
     towers,
+    units,
     updates,
 )
 
@@ -39,4 +40,5 @@ FAULTS: tuple[Fault, ...] = (
     *comparison.FAULTS,
     *quality.FAULTS,
     *known.FAULTS,
+    *units.FAULTS,
 )

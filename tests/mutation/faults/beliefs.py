@@ -122,8 +122,8 @@ FAULTS = (
     Fault(
         name="entropic_is_optimistic",
         file="functional/risk.py",
-        old="return -beta * (belief.weights.log() - belief.atoms / beta).logsumexp(-1)",
-        new="return beta * (belief.weights.log() + belief.atoms / beta).logsumexp(-1)",
+        old="return (-beta * (shares - atoms / beta).logsumexp(-1)).to(belief.atoms)",
+        new="return (beta * (shares + atoms / beta).logsumexp(-1)).to(belief.atoms)",
         why="The exponential mean leans to the best atoms instead of the worst.",
         caught_by=("tests/functional/test_risk.py::test_limits",),
     ),

@@ -16,8 +16,8 @@ FAULTS = (
     Fault(
         name="tchebycheff_takes_the_best_gap",
         file="functional/scalarize.py",
-        old="least = gaps.amin(-1)",
-        new="least = gaps.amax(-1)",
+        old="return values.amin(-1)",
+        new="return values.amax(-1)",
         why="The objective that is best off is improved further instead of the worst one.",
         caught_by=("tests/functional/test_scalarize.py::test_tchebycheff_is_the_worst_weighted_gap",),
     ),
@@ -40,8 +40,8 @@ FAULTS = (
     Fault(
         name="smooth_minimum_is_a_maximum",
         file="functional/scalarize.py",
-        old="least = -self.temperature * torch.logsumexp(-gaps / self.temperature, dim=-1)",
-        new="least = self.temperature * torch.logsumexp(gaps / self.temperature, dim=-1)",
+        old="return -temperature * torch.logsumexp(-values / temperature, dim=-1)",
+        new="return temperature * torch.logsumexp(values / temperature, dim=-1)",
         why="A temperature above 0 turns the worst gap into the best one.",
         caught_by=("tests/functional/test_scalarize.py::test_the_smooth_minimum",),
     ),

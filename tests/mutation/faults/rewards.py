@@ -40,8 +40,8 @@ FAULTS = (
     Fault(
         name="one_scale_for_all_objectives",
         file="reward/standardization.py",
-        old="atoms=(belief.atoms - mean[:, None]) / std[:, None])",
-        new="atoms=(belief.atoms - mean[:, None]) / std.mean())",
+        old="atoms=(belief.atoms - shift[:, None]) / std[:, None])",
+        new="atoms=(belief.atoms - shift[:, None]) / std.mean())",
         why="The objective with the larger scores outweighs the others at every preference.",
         caught_by=("tests/reward/test_panel.py::test_standardized_means_have_mean_0_and_deviation_1",),
     ),
@@ -138,8 +138,8 @@ FAULTS = (
     Fault(
         name="selected_objectives_keep_all_scales",
         file="reward/standardization.py",
-        old="std=self.std[list(columns)])",
-        new="std=self.std[: len(columns)])",
+        old="std=self.std[list(columns)], shifted=shifted)",
+        new="std=self.std[: len(columns)], shifted=shifted)",
         why="A selected objective is read in the unit of another one.",
         caught_by=("tests/reward/test_panel.py::test_select_reorders_and_picks",),
     ),

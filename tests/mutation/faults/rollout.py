@@ -104,7 +104,7 @@ FAULTS = (
     ),
     Fault(
         name="rewards_not_standardized",
-        file="runtime/experience.py",
+        file="runtime/rewards.py",
         old="self.panel.score(prompts, texts)",
         new="self.panel.raw(prompts, texts)",
         why="The objective with the larger scores wins at every preference, and the KL coefficient has no unit.",
@@ -112,9 +112,9 @@ FAULTS = (
     ),
     Fault(
         name="risk_is_read_and_ignored",
-        file="runtime/experience.py",
-        old="rewards = self.parts.risk(self.panel.score(prompts, texts))",
-        new="rewards = self.panel.score(prompts, texts).atoms.mean(-1)",
+        file="runtime/rewards.py",
+        old="rewards = self.parts.risk(belief)",
+        new="rewards = belief.atoms.mean(-1)",
         why="A setting that asks for caution changes nothing.",
         caught_by=(
             "tests/algo/test_known_faults.py::test_the_rewards_of_a_rollout_are_what_the_chosen_risk_makes_of_the_belief",
@@ -122,15 +122,15 @@ FAULTS = (
     ),
     Fault(
         name="scores_clipped_on_one_side",
-        file="runtime/experience.py",
-        old="rewards.clamp(-self.settings.score_clip, self.settings.score_clip)",
-        new="rewards.clamp_max(self.settings.score_clip)",
+        file="runtime/rewards.py",
+        old="rewards.clamp(-self.score_clip, self.score_clip)",
+        new="rewards.clamp_max(self.score_clip)",
         why="One very bad score decides the whole update.",
         caught_by=("tests/algo/test_panacea.py::test_rewards_alone_are_clipped_and_whitened_by_choice",),
     ),
     Fault(
         name="rewards_normalized_over_all_objectives",
-        file="runtime/experience.py",
+        file="runtime/rewards.py",
         old="everything.mean(0)) / everything.std(0, correction=0)",
         new="everything.mean()) / everything.std(correction=0)",
         why="Objectives keep different scales although the setting says that they share one.",
@@ -258,9 +258,9 @@ FAULTS = (
     ),
     Fault(
         name="rewards_whitened_on_each_process",
-        file="runtime/experience.py",
-        old="everything = self.parts.runtime.gather(rewards)",
-        new="everything = rewards",
+        file="runtime/rewards.py",
+        old="everything = runtime.gather(rewards)\n            rewards = (rewards",
+        new="everything = rewards\n            rewards = (rewards",
         why="The same answer has another reward on another process.",
         caught_by=(
             "tests/algo/test_known_faults.py::test_rewards_advantages_and_metrics_are_normalized_over_all_processes",

@@ -1,0 +1,75 @@
+"""What the answers of a rollout are worth: beliefs, risk, and the unit of the reward."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mora.errors import InputError
+from mora.functional.centering import centered
+from mora.reward.panel import Panel
+from mora.reward.tracking import Tracking
+from mora.runtime.parts import Parts
+from mora.types import RewardBelief, content_id
+
+
+class Rewards:
+    """From texts to rewards (B, M): score, center by prompt, risk, track, clip, normalize; all but two by choice.
+
+    Every process hands in as many rows, whose order over processes is that of the rollout.  Raises InputError for
+    settings that would shift an objective whose zero means something.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        panel: Panel,
+        *,
+        center_by_prompt: bool,
+        tracking: Literal["none", "running", "ema"],
+        tracking_decay: float,
+        score_clip: float | None,
+        normalize_rewards: bool,
+    ) -> None:
+        assert panel.standardization is not None
+        shifts = [shift and not zero for shift, zero in zip(panel.standardization.shifts, panel.zero, strict=True)]
+        if not all(shifts) and (center_by_prompt or normalize_rewards):
+            kept = [name for name, shift in zip(panel.objectives, shifts, strict=True) if not shift]
+            raise InputError(
+                f"a reward of 0 means something for {', '.join(kept)}, and algo.rollout.center_by_prompt and "
+                "algo.rollout.normalize_rewards subtract means; set both to false"
+            )
+        self.parts, self.panel = parts, panel
+        self.center_by_prompt, self.score_clip, self.normalize = center_by_prompt, score_clip, normalize_rewards
+        self.tracking = None if tracking == "none" else Tracking(tracking, decay=tracking_decay, shifts=shifts)
+
+    def __call__(self, prompts: list[str], texts: list[str]) -> Tensor:
+        """Rewards (B, M) of this process' answers; once per rollout, since tracking takes them in."""
+        runtime = self.parts.runtime
+        assert self.parts.risk is not None
+        self.parts.spent.scored(self.panel, len(texts))
+        belief = self.panel.score(prompts, texts)
+        if self.center_by_prompt:
+            belief = self._centered(belief, prompts)
+        rewards = self.parts.risk(belief).to(runtime.device)
+        if self.tracking is not None:
+            self.tracking.update(runtime.gather(rewards))
+            rewards = self.tracking(rewards)
+        if self.score_clip is not None:
+            rewards = rewards.clamp(-self.score_clip, self.score_clip)
+        if self.normalize:
+            everything = runtime.gather(rewards)
+            rewards = (rewards - everything.mean(0)) / everything.std(0, correction=0).clamp_min(1e-6)
+        return rewards
+
+    def _centered(self, belief: RewardBelief, prompts: list[str]) -> RewardBelief:
+        """The belief less the means over all answers to the same prompt, of which other processes may hold some."""
+        runtime = self.parts.runtime
+        everything = replace(belief, atoms=runtime.gather(belief.atoms), weights=runtime.gather(belief.weights))
+        groups = runtime.gather(torch.tensor([content_id(prompt) for prompt in prompts]))
+        whole = centered(everything, groups)
+        own = slice(runtime.rank * len(prompts), (runtime.rank + 1) * len(prompts))
+        return replace(whole, atoms=whole.atoms[own], weights=whole.weights[own])
