@@ -20,8 +20,9 @@ def score(cfg: DictConfig, overrides: list[str]) -> None:
     import torch
 
     from mora.files import write_lines
-    from mora.reward.panel import ModelPanel
+    from mora.reward.hub_panel import HubPanel
     from mora.reward.scoring import read_answers, score_answers
+    from mora.reward.stored import load_panel
     from mora.runs import open_run
 
     source, target = Path(cfg.input), Path(cfg.output)
@@ -39,8 +40,10 @@ def score(cfg: DictConfig, overrides: list[str]) -> None:
         )
     rows = read_answers(source)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    panel = ModelPanel.load(folder.path / "reward", device, batch_size=cfg.batch_size)
+    panel = load_panel(folder.path / "reward", device, batch_size=cfg.batch_size)
     write_lines(target, score_answers(panel, rows))
+    for note in panel.notes() if isinstance(panel, HubPanel) else ():
+        print(note)
     print(f"{target}: {len(rows)} rows, scored on {', '.join(panel.objectives)} by {folder.id}")
 
 

@@ -22,10 +22,12 @@ from mora.functional.temperature import at_a_bound, fit_temperature
 from mora.model.load import load_backbone
 from mora.model.score_model import ScoreModel
 from mora.reward.discriminant import Discriminant, Statistics
+from mora.reward.hub import Hub
 from mora.reward.panel import ModelPanel
 from mora.runtime.actor import standardize
 from mora.runtime.console import say
 from mora.runtime.engine import Engine
+from mora.runtime.measuring import measure
 from mora.runtime.parts import Parts, total_steps
 from mora.runtime.schedule import Schedule
 from mora.types import Preference, Row
@@ -57,6 +59,8 @@ class RewardModel:
     def fit(self) -> dict[str, Any]:
         """Train, standardize on samples of the reference policy, write ``reward/`` and return the summary."""
         parts = self.parts
+        if isinstance(parts.reward, Hub):
+            return measure(parts, parts.reward, prompts=self.reference_prompts, samples=self.reference_samples)
         policy, tokenizer = parts.starting_model(frozen=False)
         encoder = parts.encoder(tokenizer)
         model = self._score_model(encoder)

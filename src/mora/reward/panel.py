@@ -28,10 +28,16 @@ SCORED_AT_ONCE = 32  # sequences per forward pass; changes memory and speed only
 
 
 class Panel(ABC):
-    """Scores of M objectives.  ``score`` is in units of the reference policy's standard deviation, ``raw`` is not."""
+    """Scores of M objectives.  ``score`` is in units of the reference policy's standard deviation, ``raw`` is not.
+
+    ``passes``: how many models read a text to score it.  ``zero``: for which objectives a raw score of 0 has a meaning.
+    """
+
+    passes: int = 0
 
     def __init__(self, objectives: Sequence[str], standardization: Standardization | None) -> None:
         self.objectives, self.standardization = tuple(objectives), standardization
+        self.zero: tuple[bool, ...] = (False,) * len(self.objectives)
 
     @abstractmethod
     def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> RewardBelief:
@@ -99,6 +105,7 @@ class Selection(Panel):
         self.columns = [panel.objectives.index(name) for name in objectives]
         known = panel.standardization
         super().__init__(objectives, None if known is None else known.select(self.columns))
+        self.zero = tuple(panel.zero[column] for column in self.columns)
 
     def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> RewardBelief:
         """Belief (B, M, S) of the selected objectives."""
@@ -118,6 +125,8 @@ class Selection(Panel):
 
 class ModelPanel(Panel):
     """The scores of a trained model."""
+
+    passes = 1
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ from tests.mutation.faults import (
     comparison,
     data,
     fronts,
+    hub,
     known,
     losses,
     policy,
@@ -37,4 +38,5 @@ FAULTS: tuple[Fault, ...] = (
     *comparison.FAULTS,
     *quality.FAULTS,
     *known.FAULTS,
+    *hub.FAULTS,
 )
