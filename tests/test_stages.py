@@ -215,6 +215,35 @@ def test_a_named_folder_counts_by_its_content(tmp_path):
     assert ids[0] == ids[1] != ids[2] and default()[-1].id not in ids
 
 
+def test_classifiers_count_by_their_content_tokenizer_and_template_included(tmp_path):
+    def folder(name: str, template: str) -> Path:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_text("weights")
+        (tmp_path / name / "chat_template.jinja").write_text(template)
+        return tmp_path / name
+
+    def ids(path: Path) -> list[str]:
+        models = [f"reward.models.cure.path={path}", "reward.models.cure.label=0", "reward.models.care=org/model"]
+        return [stage.id for stage in planned("reward=hub", *models)]
+
+    one, copy, other = (ids(folder(n, t)) for n, t in (("a", "1"), ("b", "1"), ("c", "2")))
+    assert one == copy and one[0] == other[0] and one[1] != other[1] and one[2] != other[2]
+    whole = f"reward.models={{cure: {{path: '{tmp_path / 'a'}', label: 0}}, care: {{path: org/model}}}}"
+    assert [stage.id for stage in planned("reward=hub", whole)] == one
+    short = whole.replace("{path: org/model}", "org/model")
+    assert [stage.id for stage in planned("reward=hub", short)] == one
+
+
+def test_objectives_and_classifiers_must_match_before_anything_is_trained():
+    from mora.running import _refuse_without_meaning
+
+    with pytest.raises(InputError, match="no model for cure, care"):
+        _refuse_without_meaning(planned("reward=hub")[-1])
+    with pytest.raises(InputError, match="has rude, but the objectives are cure, care"):
+        models = "reward.models={cure: org/one, care: org/two, rude: org/three}"
+        _refuse_without_meaning(planned("algo=reward_model", "reward=hub", models)[-1])
+
+
 def test_a_hub_id_is_taken_as_it_is():
     stages = planned("start.policy=owner/model")
     assert "sft" not in [stage.algo for stage in stages]
@@ -250,7 +279,8 @@ def test_random_weights_are_no_policy():
 def test_every_reward_kind_goes_with_the_mean(reward):
     from mora.running import _refuse_without_meaning
 
-    _refuse_without_meaning(planned(f"reward={reward}")[-1])
+    models = ["reward.models={cure: org/one, care: org/two}"] if reward == "hub" else []
+    _refuse_without_meaning(planned(f"reward={reward}", *models)[-1])
 
 
 def test_quantiles_without_tails_have_no_tail_risk():

@@ -23,7 +23,8 @@ from mora.evaluation.methods import Method
 from mora.files import read_json
 from mora.functional.risk import mean
 from mora.report.compare import write_comparison
-from mora.reward.panel import GoldPanel, ModelPanel, Panel
+from mora.reward.panel import GoldPanel, Panel
+from mora.reward.stored import load_panel
 from mora.running import build, front_of, load_corpus, reward_folder
 from mora.runs import compute_device
 from mora.runtime.console import say
@@ -109,7 +110,7 @@ def _judge(given: str | None, corpus: Corpus, runs: Sequence[Opened], root: str)
         folder = RunFolder.find(given, root).path
         if not (folder / PRODUCT["reward"]).is_dir():
             raise InputError(f"evaluation.judge={given}: that run trained no reward model; name a run of reward_model")
-        return folder.name, ModelPanel.load(folder / PRODUCT["reward"], compute_device()).select(corpus.objectives)
+        return folder.name, load_panel(folder / PRODUCT["reward"], compute_device()).select(corpus.objectives)
     trained = {run.trainer: run for run in runs if run.trainer is not None}
     if len(trained) != 1:
         listed = ", ".join(sorted(trained)) or "none"
@@ -124,7 +125,7 @@ def _judge(given: str | None, corpus: Corpus, runs: Sequence[Opened], root: str)
             f"evaluation.judge=null: {run.folder.id} was trained by rules that {runs[0].folder.id} has no world for; "
             "name the reward run that judges all of them, or name that run first"
         )
-    return name, ModelPanel.load(path, compute_device()).select(corpus.objectives)
+    return name, load_panel(path, compute_device()).select(corpus.objectives)
 
 
 def _asking(panel: Panel) -> Judge:

@@ -52,7 +52,7 @@ def _policy(cfg: DictConfig) -> None:
 def _classifier(cfg: DictConfig) -> None:
     from mora.files import new_folder
     from mora.model.classifier import write_classifier
-    from mora.reward.panel import ModelPanel
+    from mora.reward.stored import load_trained
     from mora.runs import open_run, output_folder
 
     if cfg.preference is not None:
@@ -60,7 +60,7 @@ def _classifier(cfg: DictConfig) -> None:
     opened, _ = open_run(cfg.run, cfg.paths.runs)
     if not (opened.path / "reward").is_dir():
         raise InputError(f"{opened.path} holds no reward model; name a run of algo=reward_model")
-    panel = ModelPanel.load(opened.path / "reward", "cpu")
+    panel = load_trained(opened.path / "reward", "cpu")
     known = panel.standardization
     if known is None:
         raise InputError(f"{opened.path}: the reward model has no reference statistics; train it again")

@@ -16,6 +16,7 @@ from typing import Any
 
 from mora.errors import InputError
 
+MODEL_FILES = (".safetensors", ".json", ".model", ".jinja", ".txt")  # what weights, tokenizer and template are kept in
 TEMPORARY = ".partial-"  # the names of unfinished files and folders begin with this
 REPLACED = ".replaced-"  # a folder that is about to be replaced by its successor carries this before its name
 
@@ -132,6 +133,11 @@ def sha256(path: Path | str) -> str:
     """The sha256 of a file's content, in hexadecimal."""
     with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def model_content(folder: Path | str) -> dict[str, str]:
+    """The sha256 of each file directly in ``folder`` that weights, tokenizers and chat templates are kept in."""
+    return {path.name: sha256(path) for path in sorted(Path(folder).iterdir()) if path.suffix in MODEL_FILES}
 
 
 @contextmanager

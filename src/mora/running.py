@@ -24,8 +24,10 @@ from mora.functional import scalarize as scalarizers
 from mora.model.policy import Policy
 from mora.model.stored import STANDARDIZATION, load_policy, load_unconditioned
 from mora.report.chain import redraw
-from mora.reward.panel import GoldPanel, ModelPanel, Panel
+from mora.reward.hub import Hub
+from mora.reward.panel import GoldPanel, Panel
 from mora.reward.standardization import Standardization
+from mora.reward.stored import load_panel
 from mora.runs import compute_device, quiet_libraries
 from mora.runtime.console import say
 from mora.runtime.devices import Runtime
@@ -34,7 +36,7 @@ from mora.runtime.folder import RunFolder
 from mora.runtime.parts import Parts
 from mora.settings.compose import compose
 from mora.settings.identity import canonical_json, plain
-from mora.stages import COMPARE, GOLD, MAKER, PRODUCT, QUALITY, Stage, texts
+from mora.stages import COMPARE, GOLD, HUB, MAKER, PRODUCT, QUALITY, Stage, texts
 
 
 def build(section: Any, **more: Any) -> Any:
@@ -86,6 +88,9 @@ def _refuse_without_meaning(stage: Stage) -> None:
 
     Raises InputError.
     """
+    if stage.config["reward"]["_target_"] == HUB and "reward" in stage.identity:
+        hub: Hub = build(stage.config["reward"])
+        hub.check(stage.config["objectives"]["names"])
     if "risk" in stage.identity:
         reward, risk = build(stage.config["reward"]), build(stage.config["risk"])
         for warning in risks.check(risk, reward.belief_kind, reward.atoms, reward.levels):
@@ -189,11 +194,11 @@ def measure(folder: RunFolder, config: Mapping[str, Any], evaluation: Mapping[st
             _measure_front(folder, config, evaluator, seed=seed)
     elif (folder.path / "reward").is_dir():
         corpus = load_corpus(config)
-        panel = ModelPanel.load(folder.path / "reward", compute_device())
+        panel = load_panel(folder.path / "reward", compute_device())
         if evaluation["_target_"] != QUALITY:  # the default of a policy
             evaluation = plain(compose("evaluate", ["evaluation=reward_model"]))["evaluation"]
         quality: Quality = build(evaluation)
-        write(folder.tables, *quality.measure(panel, corpus.pairs["test"], corpus.world, kind=panel.model.kind))
+        write(folder.tables, *quality.measure(panel, corpus.pairs["test"], corpus.world, kind=panel.kind.name))
     else:
         raise InputError(f"{folder.path} holds no model; name a run of mora.train")
 
@@ -218,7 +223,7 @@ def front_of(
         provenance["gold"] = {"kind": "rules of the world", "world": corpus.world.name, "trained the policy": trained}
     reward = reward_folder(folder, config)
     if reward is not None:
-        scorers["reward"] = ModelPanel.load(reward, compute_device()).select(corpus.objectives)
+        scorers["reward"] = load_panel(reward, compute_device()).select(corpus.objectives)
         run = folder.identity["upstream"]["reward"]
         provenance["reward"] = {"kind": "reward model", "run": run, "trained the policy": True}
     policy, tokenizer, steered = _policy(folder, config)
@@ -292,7 +297,7 @@ def _judges(folder: RunFolder, config: Mapping[str, Any], corpus: Corpus) -> dic
     judges: dict[str, Panel] = {"gold": GoldPanel(corpus.world).select(corpus.objectives)}
     reward = reward_folder(folder, config)
     if reward is not None:
-        judges["reward"] = ModelPanel.load(reward, compute_device()).select(corpus.objectives)
+        judges["reward"] = load_panel(reward, compute_device()).select(corpus.objectives)
     units = folder.path / "policy" / STANDARDIZATION
     if units.is_file():
         judges["gold" if reward is None else "reward"].standardization = Standardization.read(read_json(units))

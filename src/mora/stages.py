@@ -22,7 +22,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from mora.errors import InputError
-from mora.files import read_json, sha256
+from mora.files import model_content, read_json, sha256
 from mora.settings.compose import compose
 from mora.settings.identity import difference, identity_hash, plain, to_yaml
 
@@ -30,6 +30,7 @@ SCHEMA = 2  # of what an identity covers; raised when code changes what the same
 PRODUCT = {"policy": "model", "reward": "reward", "trunk": "reward", "teacher": "reward"}  # folder to start from
 MAKER = {"policy": "sft", "reward": "reward_model", "trunk": "reward_model", "teacher": "reward_model"}  # by algorithm
 GOLD = "mora.reward.gold.Gold"  # rules: nothing to train
+HUB = "mora.reward.hub.Hub"  # classifiers that others trained
 QUALITY = "mora.evaluation.reward_model.Quality"  # measures reward models
 COMPARE = "mora.evaluation.compare.Compare"  # takes several runs, which are finished
 UPSTREAM_KEYS = ("model", "dataset", "objectives", "reward", "seed", "runtime", "paths", "tracker", "plugins")
@@ -95,6 +96,8 @@ def _add(config: dict[str, Any], overrides: list[str], stages: list[Stage]) -> S
     identity["dataset"] = _by_content(config["dataset"])
     if config["model"]["path"] is not None:
         identity["model"] = {**config["model"], "path": _content_of(config["model"]["path"])}
+    if "reward" in identity and config["reward"]["_target_"] == HUB:
+        identity["reward"] = _classifiers_by_content(config["reward"])
     if upstream:
         identity["upstream"] = {role: runs.get(role) or _content_of(path) for role, path in upstream.items()}
     stage = Stage(
@@ -213,6 +216,21 @@ def _by_content(dataset: Mapping[str, Any]) -> dict[str, Any]:
         if (key == "path" or key.endswith("_path")) and isinstance(value, str):
             section[key] = _content_of_data(value)
     return section
+
+
+def _classifiers_by_content(reward: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of classifiers with each local folder replaced by the hashes of its files, tokenizer included."""
+    known: dict[str, Any] = {}  # several objectives may share one
+
+    def content(path: Any) -> Any:
+        if isinstance(path, str) and path not in known:
+            known[path] = model_content(path) if Path(path).is_dir() else path
+        return known[path] if isinstance(path, str) else path
+
+    models = reward["models"] if isinstance(reward["models"], Mapping) else {}
+    entries = {name: entry if isinstance(entry, Mapping) else {"path": entry} for name, entry in models.items()}
+    found = {name: {**entry, "path": content(entry.get("path"))} for name, entry in entries.items()}
+    return {**reward, "models": found}
 
 
 def _content_of_data(path: str) -> str:

@@ -129,8 +129,8 @@ def test_a_mark_pulls_its_answer_to_its_side_of_zero(base) -> None:
 
 def test_only_objectives_with_a_sign_read_marks_and_keep_their_zero() -> None:
     kind = dataclasses.replace(COST, signed=["y"])
-    assert kind.zero(("x", "y")) == (False, True) and COST.zero(("x", "y")) == (True, True)
-    assert SCALAR.zero(("x", "y")) == (False, False) == ENSEMBLE.zero(("x", "y"))
+    assert kind.has_zero(("x", "y")) == (False, True) and COST.has_zero(("x", "y")) == (True, True)
+    assert SCALAR.has_zero(("x", "y")) == (False, False) == ENSEMBLE.has_zero(("x", "y"))
     first, second = raws(1)
     ratings = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).expand(2, 6, 2, 1)
     said = judgments(torch.ones(6, 2), ratings=ratings, objectives=("x", "y"))

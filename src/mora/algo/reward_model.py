@@ -25,11 +25,13 @@ from mora.model.score_model import ScoreModel
 from mora.model.towers import Layout, Sharing
 from mora.reward.discriminant import Discriminant
 from mora.reward.ensemble import Ensemble
+from mora.reward.hub import Hub
 from mora.reward.panel import ModelPanel
 from mora.runtime.actor import standardize
 from mora.runtime.closed_form import Solver
 from mora.runtime.conversion import compared_heads
 from mora.runtime.engine import Engine
+from mora.runtime.measuring import measure
 from mora.runtime.parts import Parts, total_steps
 from mora.runtime.schedule import Schedule
 from mora.runtime.teaching import taught
@@ -67,6 +69,8 @@ class RewardModel:
     def fit(self) -> dict[str, Any]:
         """Train, standardize on samples of the reference policy, write ``reward/`` and return the summary."""
         parts = self.parts
+        if isinstance(parts.reward, Hub):
+            return measure(parts, parts.reward, prompts=self.reference_prompts, samples=self.reference_samples)
         policy, tokenizer = parts.starting_model(frozen=False)
         encoder = self._reader(tokenizer)
         model = self._score_model(encoder)

@@ -13,6 +13,7 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
     AutoTokenizer,
     BitsAndBytesConfig,
     PreTrainedModel,
@@ -103,6 +104,40 @@ def load_causal(path: str | Path, spec: ModelSpec | None = None, *, revision: st
 def load_backbone(path: str | Path, spec: ModelSpec | None = None, *, revision: str | None = None) -> PreTrainedModel:
     """A model without its LM head, for reward models."""
     return _load(AutoModel, path, spec, revision)
+
+
+def load_classifier(path: str | Path, *, dtype: str, revision: str | None = None) -> PreTrainedModel:
+    """A sequence classifier with all its weights, its head included, in the precision ``dtype``, dropout off.
+
+    Raises InputError where there is none, where weights are missing (transformers would draw them anew), and where the
+    head that was stored has weights that the classifier of this architecture does not read.
+    """
+    try:
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            str(path),
+            revision=revision,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=DTYPES[dtype],
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(f"{path}: no sequence classifier can be loaded from there ({_first_line(error)})") from error
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise InputError(
+            f"{path}: the weights lack {missing[0]} ({len(missing)} missing in all), so it is no stock sequence "
+            f"classifier ({type(model).__name__}); a reward model of mora is exported as one by mora.export "
+            "to=classifier, and a model that needs code of its own cannot be used"
+        )
+    heads = {name for name, _ in model.named_children() if name != model.base_model_prefix}
+    unread = sorted(key for key in report["unexpected_keys"] if key.split(".")[0] in heads)
+    if unread:
+        raise InputError(
+            f"{path}: {type(model).__name__} does not read {unread[0]} of the stored head, so its scores would be "
+            "others; name a stock sequence classifier"
+        )
+    return without_dropout(model)
 
 
 def _load(auto: Any, path: str | Path, spec: ModelSpec | None, revision: str | None) -> PreTrainedModel:

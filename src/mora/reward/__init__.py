@@ -49,7 +49,7 @@ class RewardKind(Protocol):
     def initial_bias(self) -> tuple[float, ...]:
         """Raw outputs (W,) before training."""
 
-    def zero(self, objectives: Sequence[str]) -> tuple[bool, ...]:
+    def has_zero(self, objectives: Sequence[str]) -> tuple[bool, ...]:
         """Whether a reward of 0 means something, per objective (M,): then units must not shift it."""
 
     def check_rows(self, rows: Sequence[Row], objectives: Sequence[str]) -> None:

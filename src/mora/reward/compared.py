@@ -21,7 +21,7 @@ class Compared:
         """One model; ensembles have more."""
         return 1
 
-    def zero(self, objectives: Sequence[str]) -> tuple[bool, ...]:
+    def has_zero(self, objectives: Sequence[str]) -> tuple[bool, ...]:
         """Whether a reward of 0 means something, per objective: pairs leave it open."""
         return (False,) * len(objectives)
 

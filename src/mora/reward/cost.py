@@ -31,7 +31,7 @@ class Cost:
     sign_weight: float
 
     def __post_init__(self) -> None:
-        if not self.base.trained or self.base.members != 1 or any(self.base.zero(["any"])):
+        if not self.base.trained or self.base.members != 1 or any(self.base.has_zero(["any"])):
             raise InputError(
                 f"reward.base: a {self.base.name} cannot be given a sign; take a kind that learns from pairs, such as "
                 "scalar or qr"
@@ -69,7 +69,7 @@ class Cost:
         """That of the base."""
         return self.base.initial_bias
 
-    def zero(self, objectives: Sequence[str]) -> tuple[bool, ...]:
+    def has_zero(self, objectives: Sequence[str]) -> tuple[bool, ...]:
         """True for the objectives that have signs: all, or those in ``signed``."""
         return tuple(self.signed is None or name in self.signed for name in objectives)
 
@@ -78,7 +78,7 @@ class Cost:
         unknown = sorted(set(self.signed or ()) - set(objectives))
         if unknown:
             raise InputError(f"reward.signed: {', '.join(unknown)} is no objective; choose of {', '.join(objectives)}")
-        for name, signed in zip(objectives, self.zero(objectives), strict=True):
+        for name, signed in zip(objectives, self.has_zero(objectives), strict=True):
             if not signed:
                 self.base.check_rows(rows, [name])
                 continue
@@ -121,7 +121,7 @@ class Cost:
 
     def _marked(self, judgments: Judgments) -> Tensor:
         """Answers with a mark (2, B, M)."""
-        signed = torch.tensor(self.zero(judgments.objectives), device=judgments.labels.device)
+        signed = torch.tensor(self.has_zero(judgments.objectives), device=judgments.labels.device)
         return judgments.rated.any(-1) & signed
 
     def _good(self, judgments: Judgments) -> Tensor:

@@ -67,9 +67,9 @@ class Ensemble:
         """Each member starts as it would alone."""
         return self.member.initial_bias * self.members
 
-    def zero(self, objectives: Sequence[str]) -> tuple[bool, ...]:
+    def has_zero(self, objectives: Sequence[str]) -> tuple[bool, ...]:
         """As for a member."""
-        return self.member.zero(objectives)
+        return self.member.has_zero(objectives)
 
     def check_rows(self, rows: Sequence[Row], objectives: Sequence[str]) -> None:
         """As for a member."""

@@ -30,8 +30,11 @@ SCORED_AT_ONCE = 32  # sequences per forward pass; changes memory and speed only
 class Panel(ABC):
     """Scores of M objectives.  ``score`` is in units of the reference policy's standard deviation, ``raw`` is not.
 
-    ``zero`` says per objective whether a score of 0 means something; such scores are divided and never shifted.
+    ``passes``: how many models read a text to score it.  ``zero``: for which objectives a raw score of 0 has a meaning;
+    such scores are divided by a deviation and never shifted.
     """
+
+    passes: int = 0
 
     def __init__(self, objectives: Sequence[str], standardization: Standardization | None) -> None:
         self.objectives, self.standardization = tuple(objectives), standardization
@@ -145,6 +148,7 @@ class ModelPanel(Panel):
                 f"{kind.name} with {kind.width}; train the reward model again"
             )
         self.model, self.encoder, self.kind, self.batch_size = model, encoder, kind, batch_size
+        self.zero, self.passes = kind.has_zero(self.objectives), len(model.towers)
 
     @classmethod
     def load(cls, folder: Path | str, device: torch.device | str, *, batch_size: int = SCORED_AT_ONCE) -> ModelPanel:

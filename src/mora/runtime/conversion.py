@@ -11,6 +11,7 @@ from torch.nn.functional import cosine_similarity
 
 from mora.functional import risk
 from mora.reward.panel import ModelPanel
+from mora.reward.stored import load_trained
 from mora.runtime.parts import Parts
 from mora.types import RewardBelief
 
@@ -20,7 +21,7 @@ def compared_heads(parts: Parts, folder: Path, converted: ModelPanel) -> dict[st
 
     On the labelled test pairs, ties left out; accuracies and the correlation are None where there are fewer than two.
     """
-    old = ModelPanel.load(folder, parts.runtime.device)
+    old = load_trained(folder, parts.runtime.device)
     rows = parts.corpus.pairs["test"]
     found: dict[str, dict[str, Any]] = {}
     for name in converted.objectives:

@@ -17,7 +17,8 @@ from mora.errors import InputError
 from mora.functional.preference import Sampler
 from mora.model.load import ModelSpec, load_causal, load_tokenizer
 from mora.reward import RewardKind
-from mora.reward.panel import GoldPanel, ModelPanel, Panel
+from mora.reward.panel import GoldPanel, Panel
+from mora.reward.stored import load_panel
 from mora.runtime.engine import Engine, Runtime
 from mora.runtime.folder import RunFolder
 from mora.runtime.loop import Loop
@@ -78,7 +79,7 @@ class Parts:
         if self.reward_folder is None:
             assert self.corpus.world is not None
             return GoldPanel(self.corpus.world).select(self.corpus.objectives)
-        return ModelPanel.load(self.reward_folder, self.runtime.device).select(self.corpus.objectives)
+        return load_panel(self.reward_folder, self.runtime.device).select(self.corpus.objectives)
 
     def loop(self, engine: Engine, total: int, stateful: Mapping[str, Any] | None = None) -> Loop:
         """The step loop of this run: resume, checkpoints, metrics, progress.

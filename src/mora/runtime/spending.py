@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mora.reward.panel import ModelPanel, Panel, Selection
+from mora.reward.panel import Panel, Selection
 from mora.runtime.devices import Runtime
 
 
@@ -40,7 +40,7 @@ class Spent:
         """So many responses are scored on all objectives, once for each tower; rules read nothing."""
         while isinstance(panel, Selection):
             panel = panel.panel
-        self.read(responses * len(panel.model.towers) if isinstance(panel, ModelPanel) else 0)
+        self.read(responses * panel.passes)
 
     def take(self, runtime: Runtime) -> dict[str, float]:
         """Metrics ``spent/*``: exact sums over processes since the last call, by all processes together."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from mora.errors import InputError
-from mora.reward.panel import ModelPanel
+from mora.reward.stored import load_panel
 from mora.runtime.console import say
 from mora.runtime.parts import Parts
 from mora.types import Row
@@ -22,7 +22,7 @@ def taught(parts: Parts, rows: Sequence[Row]) -> list[Row]:
     """
     assert parts.teacher_folder is not None
     runtime, objectives = parts.runtime, parts.corpus.objectives
-    panel = ModelPanel.load(parts.teacher_folder, runtime.device).select(objectives)
+    panel = load_panel(parts.teacher_folder, runtime.device).select(objectives)
     answers = [(row.prompt, response) for row in rows for response in row.responses]
     padded = [*answers, *answers[-1:] * (-len(answers) % runtime.world)]
     mine = runtime.share(padded)

@@ -10,11 +10,12 @@ OPEN: Mapping[str, str] = {
     "model.kwargs": "keyword arguments of the library that loads the model",
     "tracker.kwargs": "keyword arguments of the tracking service",
     "runtime.deepspeed": "DeepSpeed's own configuration format",
+    "reward.models": "models under the names of objectives, which the user chooses",
     "dataset.mixture": "parts of a mixture under names that the user chooses",
 }
 """Sections below which keys are not checked, each with the reason."""
 
-FREE_TEXT: tuple[str, ...] = ("prompt",)
+FREE_TEXT: tuple[str, ...] = ("prompt", "reward.chat")
 """Keys whose value is text for a model: whatever the shell hands over is the value."""
 
 PATHS: tuple[str, ...] = (
@@ -30,6 +31,7 @@ PATHS: tuple[str, ...] = (
     "start.trunk",
     "start.teacher",
     "model.path",
+    "reward.models.*.path",
 )
 """Keys (patterns) whose value is a path or an address: like free text, but ``${key}`` keeps its meaning."""
 

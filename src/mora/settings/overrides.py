@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override, Quote, Quo
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from mora.settings.declared import OVERRIDE_LISTS, is_free_text, is_open, is_path
+from mora.settings.declared import OPEN, OVERRIDE_LISTS, is_free_text, is_open, is_path
 
 _FORM = re.compile(r"^(?P<sign>\+{0,2})(?P<key>[A-Za-z_][\w.]*)=(?P<value>.*)$", re.DOTALL)
 _INTERPOLATION = re.compile(r"\$\{[^{}]+\}")
@@ -73,7 +73,7 @@ def prepare(overrides: Iterable[str], multirun: bool = False) -> list[str]:
             value = _quoted(key, value, multirun)
         elif key in OVERRIDE_LISTS:
             value = _quoted_items(value)
-        elif is_open(key) and not key.startswith("hydra."):
+        if (is_open(key) or key in OPEN) and not key.startswith("hydra"):
             sign = "++"
         ready.append(f"{sign}{key}={value}")
     return ready

@@ -9,6 +9,7 @@ from tests.mutation.faults import (
     comparison,
     data,
     fronts,
+    hub,
     known,
     losses,
     policy,
@@ -41,4 +42,5 @@ FAULTS: tuple[Fault, ...] = (
     *quality.FAULTS,
     *known.FAULTS,
     *units.FAULTS,
+    *hub.FAULTS,
 )

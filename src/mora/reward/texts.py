@@ -1,0 +1,149 @@
+"""A prompt and its answer as the tokens that a classifier reads, in the form that it was trained on."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+import jinja2
+from transformers import PreTrainedTokenizerBase
+
+from mora.errors import InputError
+
+FORMS = ("template", "answer", "pair")
+_FIELD = re.compile(r"\{(\w*)\}")
+FIELDS = ("prompt", "response", "bos", "eos")
+SNAP = 32  # characters by which a cut may move on until the text fits
+UNSEEN = "\u200b"  # put into what reads like a special token, so that it is none
+
+
+def check_form(chat: str, where: str) -> None:
+    """Raises InputError unless ``chat`` is a form that texts can take."""
+    fields = _FIELD.findall(chat)
+    unknown = [name for name in fields if name not in FIELDS]
+    if chat not in FORMS and ("response" not in fields or unknown):
+        raise InputError(
+            f"{where}={chat}: use {', '.join(FORMS)}, or a text with {{response}} in it, such as "
+            '"USER: {prompt} ASSISTANT: {response}{eos}" (fields: ' + ", ".join(FIELDS) + ")"
+        )
+
+
+class Texts:
+    """Tokens of prompts with answers, at most ``limit``; counts what was cut.
+
+    ``chat``: "template" is a user and an assistant turn by the tokenizer's chat template; "answer" the user turn up to
+    where an answer starts, then the answer and one end token, as mora's own reward models read; "pair" prompt and
+    answer as the two texts of an encoder; any other text has the fields prompt, response, bos and eos in braces, and
+    the tokenizer adds the special tokens that it always adds.
+
+    A longer text loses the beginning of its prompt, and when that is gone, of its answer.  What reads like a special
+    token in a prompt or an answer is broken by a character without width.
+    Raises InputError where the form asks of the tokenizer what it lacks.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, chat: str, limit: int, name: str) -> None:
+        check_form(chat, "reward.chat")
+        self.tokenizer, self.chat, self.limit, self.name = tokenizer, chat, limit, name
+        self.counts: Counter[str] = Counter()  # texts, prompts_cut, answers_cut, special
+        self._special = [
+            token.content
+            for token in tokenizer.added_tokens_decoder.values()
+            if token.special and len(token.content) > 1
+        ]
+        if chat in ("template", "answer") and not tokenizer.chat_template:
+            raise InputError(
+                f"{name}: its tokenizer has no chat template; say how prompt and answer become one text, as in "
+                'reward.chat="USER: {prompt} ASSISTANT: {response}{eos}"'
+            )
+        needs_eos = chat == "answer" or "eos" in _FIELD.findall(chat)
+        needs_bos = "bos" in _FIELD.findall(chat)
+        for needed, token, name_of in (
+            (needs_eos, tokenizer.eos_token, "eos"),
+            (needs_bos, tokenizer.bos_token, "bos"),
+        ):
+            if needed and token is None:
+                raise InputError(f"{name}: its tokenizer has no {name_of} token; leave it out of reward.chat")
+
+    def __call__(self, prompt: str, response: str) -> tuple[list[int], list[int] | None]:
+        """Token ids and, of pairs, token types.  Raises InputError where not even an empty text fits."""
+        self.counts["texts"] += 1
+        prompt, response = self._broken(prompt, response)
+        whole = self._encoded(prompt, response)
+        if len(whole[0]) <= self.limit:
+            return whole
+        total = len(prompt) + len(response)
+        low, high = 0, total  # characters dropped from the left: low does not fit, high is the next that may
+        while high - low > 1:
+            middle = (low + high) // 2
+            fits = len(self._dropped(prompt, response, middle)[0]) <= self.limit
+            low, high = (low, middle) if fits else (middle, high)
+        for drop in range(high, min(high + SNAP, total) + 1):
+            kept = self._dropped(prompt, response, drop)
+            if len(kept[0]) <= self.limit:
+                self.counts["answers_cut" if drop > len(prompt) else "prompts_cut"] += 1
+                return kept
+        raise InputError(
+            f"reward.max_length={self.limit}: {self.name} takes {len(self._encoded('', '')[0])} tokens without any text"
+        )
+
+    def notes(self) -> list[str]:
+        """What to tell the user about texts that were changed."""
+        said = {
+            "prompts_cut": f"texts lost the beginning of their prompt to fit into {self.limit} tokens",
+            "answers_cut": f"texts lost their prompt and the beginning of their answer to fit into {self.limit} tokens",
+            "special": "texts hold what reads like a special token; it is read as text",
+        }
+        total = self.counts["texts"]
+        return [f"{self.name}: {self.counts[key]} of {total} {text}" for key, text in said.items() if self.counts[key]]
+
+    def _broken(self, *texts: str) -> Sequence[str]:
+        found = [token for token in self._special if any(token in text for text in texts)]
+        if not found:
+            return texts
+        self.counts["special"] += 1
+        for token in found:
+            texts = tuple(text.replace(token, token[0] + UNSEEN + token[1:]) for text in texts)
+        return texts
+
+    def _dropped(self, prompt: str, response: str, drop: int) -> tuple[list[int], list[int] | None]:
+        return self._encoded(prompt[drop:], response[max(drop - len(prompt), 0) :])
+
+    def _encoded(self, prompt: str, response: str) -> tuple[list[int], list[int] | None]:
+        if self.chat == "pair":
+            found = self.tokenizer(prompt, response)
+            types = found.get("token_type_ids")  # where the tokenizer gives them, the model was trained with them
+            return list(found["input_ids"]), None if types is None else list(types)
+        if self.chat == "answer":
+            asked = self._templated([{"role": "user", "content": prompt}], generate=True)
+            return self._tokens(asked) + self._tokens(response) + [self.tokenizer.eos_token_id], None
+        if self.chat == "template":
+            turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
+            return self._tokens(self._templated(turns, generate=False)), None
+        values = {
+            "prompt": prompt, "response": response, "bos": self.tokenizer.bos_token, "eos": self.tokenizer.eos_token
+        }  # fmt: skip
+        return self._once(self._tokens(_FIELD.sub(lambda found: str(values[found[1]]), self.chat), special=True)), None
+
+    def _tokens(self, text: str, *, special: bool = False) -> list[int]:
+        try:
+            return list(self.tokenizer(text, add_special_tokens=special)["input_ids"])
+        except Exception as error:  # the tokenizers library raises nothing more particular
+            if "UNK" not in str(error):
+                raise
+            raise InputError(f"{self.name}: its tokenizer knows no token for a word of {text[:60]!r}") from error
+
+    def _once(self, ids: list[int]) -> list[int]:
+        """Without the second of two first or last tokens: one that the text has and one that the tokenizer adds."""
+        bos, eos = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
+        ids = ids[1:] if bos is not None and ids[:2] == [bos, bos] else ids
+        return ids[:-1] if eos is not None and ids[-2:] == [eos, eos] else ids
+
+    def _templated(self, turns: list[dict[str, str]], *, generate: bool) -> str:
+        try:
+            return str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=generate))
+        except jinja2.TemplateError as error:
+            raise InputError(
+                f"{self.name}: its chat template fails on one user turn{'' if generate else ' and its answer'} "
+                f"({error}); write the text out in reward.chat"
+            ) from error
