@@ -30,6 +30,7 @@ PRODUCT = {"policy": "model", "reward": "reward"}  # folder of a run that a late
 MAKER = {"policy": "sft", "reward": "reward_model"}  # algorithm that makes it
 GOLD = "mora.reward.gold.Gold"  # rules: nothing to train
 QUALITY = "mora.evaluation.reward_model.Quality"  # measures reward models
+SECTIONS = "mora.evaluation.sections.Sections"  # measures finished reward models on a benchmark
 COMPARE = "mora.evaluation.compare.Compare"  # takes several runs, which are finished
 UPSTREAM_KEYS = ("model", "dataset", "objectives", "reward", "seed", "runtime", "paths", "tracker", "plugins")
 

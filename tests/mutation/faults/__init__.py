@@ -9,6 +9,7 @@ from tests.mutation.faults import (
     comparison,
     data,
     fronts,
+    judging,
     known,
     losses,
     policy,
@@ -36,5 +37,6 @@ FAULTS: tuple[Fault, ...] = (
     *fronts.FAULTS,
     *comparison.FAULTS,
     *quality.FAULTS,
+    *judging.FAULTS,
     *known.FAULTS,
 )
