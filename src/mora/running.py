@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from mora.dataset.corpus import Corpus
 from mora.errors import InputError
+from mora.evaluation import sections
 from mora.evaluation.front import Front, write_front
 from mora.evaluation.optimum import Optimum
 from mora.evaluation.regret import Regret, with_limit
@@ -36,7 +37,7 @@ from mora.runtime.folder import RunFolder
 from mora.runtime.parts import Parts
 from mora.settings.compose import compose
 from mora.settings.identity import canonical_json, plain
-from mora.stages import COMPARE, GOLD, HUB, MAKER, PRODUCT, QUALITY, Stage, texts
+from mora.stages import COMPARE, GOLD, HUB, MAKER, PRODUCT, QUALITY, SECTIONS, Stage, texts
 
 
 def build(section: Any, **more: Any) -> Any:
@@ -104,6 +105,11 @@ def _refuse_without_meaning(stage: Stage) -> None:
     if stage.config["evaluation"]["_target_"] == COMPARE:
         raise InputError(
             "evaluation=compare takes finished runs: python -m mora.evaluate evaluation=compare runs=[...]"
+        )
+    if stage.config["evaluation"]["_target_"] == SECTIONS:
+        raise InputError(
+            "evaluation=sections takes a finished reward run: python -m mora.evaluate run=REWARD_RUN "
+            "evaluation=sections evaluation.path=..."
         )
     if "scalarize" in stage.identity and build(stage.config["scalarize"]).shares:
         if build(stage.config["preference"]).unit == "row":
@@ -184,7 +190,7 @@ def measure(folder: RunFolder, config: Mapping[str, Any], evaluation: Mapping[st
     """
     if (folder.path / "policy").is_dir() or (folder.path / "model").is_dir():
         evaluator = build(evaluation)
-        if isinstance(evaluator, Quality):
+        if isinstance(evaluator, (Quality, sections.Sections)):
             raise InputError(f"{folder.path} is no reward model; use evaluation=front")
         if isinstance(evaluator, Regret):
             _measure_regret(folder, config, evaluator)
@@ -193,14 +199,23 @@ def measure(folder: RunFolder, config: Mapping[str, Any], evaluation: Mapping[st
         else:
             _measure_front(folder, config, evaluator, seed=seed)
     elif (folder.path / "reward").is_dir():
-        corpus = load_corpus(config)
-        panel = load_panel(folder.path / "reward", compute_device())
-        if evaluation["_target_"] != QUALITY:  # the default of a policy
-            evaluation = plain(compose("evaluate", ["evaluation=reward_model"]))["evaluation"]
-        quality: Quality = build(evaluation)
-        write(folder.tables, *quality.measure(panel, corpus.pairs["test"], corpus.world, kind=panel.kind.name))
+        _measure_reward(folder, config, evaluation)
     else:
         raise InputError(f"{folder.path} holds no model; name a run of mora.train")
+
+
+def _measure_reward(folder: RunFolder, config: Mapping[str, Any], evaluation: Mapping[str, Any]) -> None:
+    """A reward model on a benchmark where ``evaluation`` says so, else on the held-out pairs of its own data."""
+    if evaluation["_target_"] not in (QUALITY, SECTIONS):  # the default of a policy
+        evaluation = plain(compose("evaluate", ["evaluation=reward_model"]))["evaluation"]
+    evaluator = build(evaluation)
+    panel = load_panel(folder.path / "reward", compute_device())
+    if isinstance(evaluator, sections.Sections):
+        table, subsets, rows = evaluator.measure(panel)
+        sections.write(folder.tables, {"run": folder.id} | table, subsets, rows)
+    else:
+        corpus = load_corpus(config)
+        write(folder.tables, *evaluator.measure(panel, corpus.pairs["test"], corpus.world, kind=panel.kind.name))
 
 
 def _policy(folder: RunFolder, config: Mapping[str, Any]) -> tuple[Policy, PreTrainedTokenizerBase, bool]:

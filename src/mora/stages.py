@@ -32,6 +32,7 @@ MAKER = {"policy": "sft", "reward": "reward_model", "trunk": "reward_model", "te
 GOLD = "mora.reward.gold.Gold"  # rules: nothing to train
 HUB = "mora.reward.hub.Hub"  # classifiers that others trained
 QUALITY = "mora.evaluation.reward_model.Quality"  # measures reward models
+SECTIONS = "mora.evaluation.sections.Sections"  # measures finished reward models on a benchmark
 COMPARE = "mora.evaluation.compare.Compare"  # takes several runs, which are finished
 UPSTREAM_KEYS = ("model", "dataset", "objectives", "reward", "seed", "runtime", "paths", "tracker", "plugins")
 

@@ -26,7 +26,13 @@ def conclude(folder: Path) -> None:
     """Print the result of a finished run; only the first process speaks."""
     if not is_main_process():
         return
-    shown = {"front": front_lines, "regret": regret_lines, "reward": reward_lines, "compare": compare_lines}
+    shown = {
+        "front": front_lines,
+        "regret": regret_lines,
+        "reward": reward_lines,
+        "sections": section_lines,
+        "compare": compare_lines,
+    }
     for name, lines in shown.items():
         table = folder / "tables" / f"{name}.json"
         if table.is_file():
@@ -108,7 +114,26 @@ def reward_lines(table: dict[str, Any]) -> list[str]:
             f"{name:<14} accuracy {_sure(accuracy) if accuracy['value'] is not None else '-'}{bayes}"
             f"  log-loss {table['log_loss'][name]:.3f}  ECE {table['calibration'][name]['ece']:.3f}{cooled}"
         )
+    conflicts = table["conflicts"] if isinstance(table["conflicts"], dict) else {}  # earlier versions had a list
+    if len(conflicts.get("objectives", ())) > 1 and conflicts["all_right"]["value"] is not None:
+        together = conflicts["all_right"]
+        lines.append(f"all objectives that label a pair right: {together['value']:.3f} of {together['n']} pairs")
     return lines
+
+
+def section_lines(table: dict[str, Any]) -> list[str]:
+    """The scores of a benchmark as text: remarks, a line per section, the final score."""
+    judge = table["judge"].get("objective") or ", ".join(f"{n} {w:g}" for n, w in table["judge"]["preference"].items())
+    lines = [*(f"! {note}" for note in table["notes"]), f"{table['path']}: {table['rows']} rows, judged by {judge}"]
+    lines.append(f"{'section':<24}{'rows':>7}{'tie is wrong':>20}{'tie shares':>20}")
+    for entry in [*table["sections"], {"section": "mean of sections", **table["final"]}]:
+        cells = "".join(f"{_with_error(entry[key], entry[f'{key}_stderr']):>20}" for key in ("strict", "shared"))
+        lines.append(f"{entry['section']:<24}{entry['n']:>7}{cells}")
+    return lines
+
+
+def _with_error(value: float, error: float | None) -> str:
+    return f"{value:.3f}" + ("" if error is None else f" ± {error:.3f}")
 
 
 def compare_lines(table: dict[str, Any]) -> list[str]:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scipy.stats import pearsonr
-from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
+from scipy.stats import spearmanr
+from sklearn.metrics import roc_auc_score
 
 from mora.errors import InputError
 from mora.evaluation import pairwise
@@ -19,6 +19,7 @@ from mora.files import read_json, read_lines
 from mora.reward.panel import Panel
 from mora.reward.point import point_belief
 from mora.reward.quantile import Quantile
+from mora.summary import reward_lines
 from mora.types import RewardBelief, Row
 
 QUANTILE = Quantile(atoms=3, at=None, coupling="independent", initial_gap=0.1, centering=0.0)
@@ -33,13 +34,6 @@ def rng() -> np.random.Generator:
 # --- statistics ------------------------------------------------------------------------------------------------------
 
 
-def test_credit_by_hand() -> None:
-    difference, label = np.array([1.0, -1.0, 0.0, 2.0, -3.0]), np.array([1.0, 1.0, 1.0, 0.5, 0.2])
-    credit = pairwise.credits(difference, label)
-    assert credit[:3].tolist() == [1.0, 0.0, 0.5] and credit[4] == 1.0
-    assert math.isnan(credit[3])
-
-
 def test_share_of_bayes_by_hand() -> None:
     shares = pairwise.share_of_bayes(0.7, 0.8)
     assert shares["share_of_bayes"] == pytest.approx(0.875)
@@ -47,56 +41,42 @@ def test_share_of_bayes_by_hand() -> None:
     assert math.isnan(pairwise.share_of_bayes(0.5, 0.5)["share_of_bayes_advantage"])
 
 
-def test_log_loss_and_brier_equal_scikit_learn(rng: np.random.Generator) -> None:
-    probability = rng.uniform(0.01, 0.99, 200)
-    label = (rng.random(200) < 0.5).astype(float)
-    got = pairwise.log_loss(np.log(probability), np.log1p(-probability), label)
-    assert got == pytest.approx(log_loss(label, probability))
-    assert pairwise.brier(probability, label) == pytest.approx(brier_score_loss(label, probability))
+def hard_cases(by: np.ndarray[Any, Any], bins: int, **changed: Any) -> list[dict[str, Any]]:
+    """Four pairs, answer 1 better in all: right, wrong, right, a guess."""
+    given = {
+        "spread": np.array([3.0, 1.0, 4.0, 2.0]),
+        "margin": np.array([0.5, 2.0, 1.0, 0.0]),
+        "credit": np.array([1.0, 0.0, 1.0, 0.5]),
+        "probability": np.array([0.6, 0.1, 0.8, 0.5]),
+        "label": np.ones(4),
+        "true_spread": None,
+    }
+    return pairwise.hard_cases(by, bins=bins, calibration_bins=15, **(given | changed))
 
 
-def test_calibration_by_hand() -> None:
-    # Confidences .6 .6 .9 .9 in two bins; right: 1, 0 (label 1, p .4), 1, 1.  ECE = (2 * .1 + 2 * .1) / 4.
-    probability, label = np.array([0.6, 0.4, 0.1, 0.9]), np.array([1.0, 1.0, 0.0, 1.0])
-    found = pairwise.calibration(probability, label, bins=2)
-    assert [b["count"] for b in found["bins"]] == [2, 2]
-    assert [b["accuracy"] for b in found["bins"]] == [0.5, 1.0]
-    assert [b["confidence"] for b in found["bins"]] == pytest.approx([0.6, 0.9])
-    assert found["ece"] == pytest.approx(0.1)
+def test_hard_cases_by_hand() -> None:
+    spread = np.array([3.0, 1.0, 4.0, 2.0])
+    low, high = hard_cases(spread, 2, true_spread=10 * spread)
+    # the two pairs of small spread: wrong with a confidence of .9, and a guess with .5
+    assert (low["spread"], low["true_spread"], low["count"]) == (1.5, 15.0, 2)
+    assert (low["margin"], low["accuracy"], low["error_rate"]) == (1.0, 0.25, 0.75)
+    assert low["ece"] == pytest.approx(0.7 - 0.25)  # few pairs: one bin, mean confidence against share right
+    assert high["ece"] == pytest.approx(1.0 - 0.7) and high["accuracy"] == 1.0
+    by_margin = hard_cases(np.array([0.5, 2.0, 1.0, 0.0]), 4)
+    assert [row["accuracy"] for row in by_margin] == [0.5, 1.0, 1.0, 0.0]  # margins 0, .5, 1, 2
+    assert by_margin[0]["true_spread"] is None
+    assert hard_cases(np.ones(4), 2) == []
 
 
-def test_calibration_of_a_calibrated_and_of_an_overconfident_model(rng: np.random.Generator) -> None:
-    truth = rng.uniform(0.05, 0.95, 40_000)
-    label = (rng.random(40_000) < truth).astype(float)
-    assert pairwise.calibration(truth, label, bins=15)["ece"] < 0.015
-    # Probabilities pushed to certainty: with p uniform, mean max(p, 1 - p) is .73, so a confidence near 1 errs by .27.
-    sure = np.where(truth > 0.5, 0.999, 0.001)
-    assert pairwise.calibration(sure, label, bins=15)["ece"] == pytest.approx(0.27, abs=0.02)
-
-
-def test_calibration_does_not_depend_on_the_order_of_answers(rng: np.random.Generator) -> None:
-    probability = rng.uniform(0, 1, 500)
-    label = rng.choice([0.0, 0.5, 1.0, 0.3], 500)
-    turned = pairwise.calibration(1 - probability, 1 - label, bins=15)["ece"]
-    assert turned == pytest.approx(pairwise.calibration(probability, label, bins=15)["ece"])
-
-
-def test_bins_hold_equally_many_and_are_never_empty(rng: np.random.Generator) -> None:
-    bins = pairwise.equal_mass(rng.random(50), 15)
-    assert sorted(len(b) for b in bins) == [3] * 10 + [4] * 5
-    assert sorted(np.concatenate(bins)) == list(range(50))
-    assert [len(b) for b in pairwise.equal_mass(rng.random(3), 15)] == [1, 1, 1]
-    assert pairwise.equal_mass(np.array([]), 15) == []
-
-
-def test_spread_bins_by_hand() -> None:
-    spread, credit = np.array([3.0, 1.0, 4.0, 2.0]), np.array([0.0, 1.0, 0.5, 1.0])
-    bins = pairwise.spread_bins(spread, credit, 10 * spread, bins=2)
-    assert bins == [
-        {"spread": 1.5, "error_rate": 0.0, "count": 2, "true_spread": 15.0},
-        {"spread": 3.5, "error_rate": 0.75, "count": 2, "true_spread": 35.0},
-    ]
-    assert pairwise.spread_bins(np.ones(4), credit, None, bins=2) == []
+def test_a_bin_of_many_pairs_has_a_calibration_curve_of_its_own() -> None:
+    """Half sure and always right, half unsure and always wrong: one point of 40 pairs would hide it, two show it."""
+    sure = np.tile([0.9, 0.6], 20)
+    right = np.tile([1.0, 0.0], 20)
+    same = {"margin": sure, "credit": right, "probability": sure, "label": right, "true_spread": None}
+    (found,) = pairwise.hard_cases(np.arange(40.0), spread=sure, bins=1, calibration_bins=15, **same)
+    assert found["ece"] == pytest.approx((0.1 + 0.6) / 2)
+    (one,) = pairwise.hard_cases(np.arange(40.0), spread=sure, bins=1, calibration_bins=1, **same)
+    assert one["ece"] == pytest.approx(0.75 - 0.5)
 
 
 def test_risk_coverage_by_hand() -> None:
@@ -120,11 +100,27 @@ def test_length_correlation_over_answers_and_within_pairs() -> None:
     """Two prompts whose scores fall with length between them and rise within: Simpson's case."""
     score = np.array([10.0, 20.0]), np.array([11.0, 21.0])
     length = np.array([8.0, 4.0]), np.array([9.0, 5.0])
-    found = pairwise.length_correlation(*score, *length)
-    assert found["answers"] == pytest.approx(-0.6)  # ranks 1 3 2 4 against 3 1 4 2
-    assert math.isnan(found["pairs"])  # every difference is the same
-    rising = pairwise.length_correlation(np.zeros(3), np.arange(3.0), np.zeros(3), np.array([1.0, 5.0, 9.0]))
-    assert rising["pairs"] == pytest.approx(1.0)
+    found = pairwise.length_correlation(*score, np.ones(2), *length)
+    assert found["answers"]["score"] == pytest.approx(-0.6)  # ranks 1 3 2 4 against 3 1 4 2
+    assert math.isnan(found["pairs"]["score"])  # every difference is the same
+    assert found["longer"] == {"choice": 1.0, "label": 1.0, "n": 2}
+
+
+def test_a_length_shortcut_is_told_from_a_length_preference(rng: np.random.Generator) -> None:
+    """Labels that do not care and a model that does; the same model where the labels do care."""
+    first, second = rng.integers(1, 50, 400).astype(float), rng.integers(1, 50, 400).astype(float)
+    even = rng.integers(0, 2, 400).astype(float)
+    shortcut = pairwise.length_correlation(first, second, even, first, second)
+    assert shortcut["pairs"]["score"] == pytest.approx(1.0) and abs(shortcut["pairs"]["label"]) < 0.15
+    assert shortcut["longer"]["choice"] == 1.0 and abs(shortcut["longer"]["label"] - 0.5) < 0.1
+    assert shortcut["longer"]["n"] == int((first != second).sum())
+    wanted = pairwise.length_correlation(first, second, 0.5 + 0.5 * np.sign(second - first), first, second)
+    for part in ("answers", "pairs"):
+        assert wanted[part]["choice"] == pytest.approx(wanted[part]["label"])
+    # by the definition: a label of answer 1 is q, of answer 0 is 1 - q
+    labels, lengths = np.r_[1 - even, even], np.r_[first, second]
+    assert shortcut["answers"]["label"] == pytest.approx(spearmanr(labels, lengths).statistic)
+    assert shortcut["pairs"]["label"] == pytest.approx(spearmanr(even, second - first).statistic)
 
 
 def test_auc_equals_scikit_learn_and_effect_sizes_by_hand(rng: np.random.Generator) -> None:
@@ -141,23 +137,6 @@ def test_a_perfect_ranker_can_have_a_low_pooled_auc() -> None:
     prompt = np.repeat([0.0, 100.0], 50)  # what a score owes to its prompt
     found = pairwise.separation(prompt + 1.0, prompt)
     assert found["auc"] == pytest.approx(0.75)  # 1/2 from other prompts, right within the same level
-
-
-def test_conflicts_by_hand() -> None:
-    label_a, label_b = np.array([1.0, 1.0, 0.0, 0.5]), np.array([1.0, 0.0, 0.0, 1.0])
-    credit_a, credit_b = np.array([1.0, 1.0, 0.0, np.nan]), np.array([1.0, 0.0, 1.0, 1.0])
-    found = pairwise.conflict(credit_a, credit_b, label_a, label_b)
-    assert found["n"] == 3  # the tie is left out
-    assert found["conflict_rate"] == pytest.approx(1 / 3)
-    assert found["joint_accuracy"] == pytest.approx(1 / 3)
-    assert found["joint_accuracy_on_conflicts"] == 0.0 and found["joint_accuracy_on_agreement"] == 0.5
-
-
-def test_pearson_equals_scipy(rng: np.random.Generator) -> None:
-    first = rng.normal(size=30)
-    second = first + rng.normal(size=30)
-    assert pairwise.pearson(first, second) == pytest.approx(pearsonr(first, second).statistic)
-    assert math.isnan(pairwise.pearson(first, np.ones(30)))
 
 
 # --- the table -------------------------------------------------------------------------------------------------------
@@ -232,7 +211,26 @@ def test_losses_of_a_point_are_those_of_its_logit() -> None:
     assert table["log_loss"]["up"] == pytest.approx(want, rel=1e-5)
     sigma = [1 / (1 + math.exp(-1)), 1 / (1 + math.exp(-2))]
     assert table["brier"]["up"] == pytest.approx(((1 - sigma[0]) ** 2 + sigma[1] ** 2) / 2, rel=1e-5)
-    assert table["spread"]["up"] == {"bins": []}  # a point has no spread
+    spread = table["spread"]["up"]
+    assert spread["bins"] == [] and spread["true_spread_correlation"] is None  # a point has no spread
+    assert [row["margin"] for row in spread["margin_bins"]] == pytest.approx([1.0, 2.0])
+    assert [row["accuracy"] for row in spread["margin_bins"]] == [1.0, 0.0]
+
+
+def test_a_margin_is_as_large_for_either_answer() -> None:
+    rows = [row("p", 0.0, 1.0, 1.0), row("p", 2.0, 0.0, 0.0), row("q", 0.5, 0.0, 1.0)]  # differences 1, -2 and -1/2
+    table, _, _ = QUALITY.measure(TablePanel(), rows, None, kind="scalar")
+    bins = table["spread"]["up"]["margin_bins"]
+    assert [row["margin"] for row in bins] == pytest.approx([0.5, 1.0, 2.0])
+    assert [row["accuracy"] for row in bins] == [0.0, 1.0, 1.0]
+
+
+def test_the_summary_says_what_is_right_together() -> None:
+    table, _, _ = QUALITY.measure(TablePanel(), ROWS, None, kind="scalar")
+    lines = reward_lines(table)
+    assert lines[0].startswith("up ") and lines[1].startswith("down ")
+    assert lines[2] == "all objectives that label a pair right: 0.312 of 4 pairs"  # 1.25 of 4
+    assert len(reward_lines(QUALITY.measure(TablePanel(), [ROWS[1]], None, kind="scalar")[0])) == 1
 
 
 def test_a_world_adds_bayes_gold_and_the_annotators_spread() -> None:
@@ -252,9 +250,20 @@ def test_a_world_adds_bayes_gold_and_the_annotators_spread() -> None:
     assert len(bins) == 4 and bins[-1]["spread"] == pytest.approx(widest, rel=1e-3)
     assert [b["true_spread"] for b in bins] == pytest.approx([math.hypot(4, 4)] * len(bins))
     assert [b["spread"] for b in bins] == sorted(b["spread"] for b in bins)
-    conflict = table["conflicts"][0]
-    assert conflict["objectives"] == ["up", "down"] and conflict["n"] == 3
-    assert conflict["conflict_rate"] == pytest.approx(1 / 3)  # labels (1, 0), (0, 0), (1, 1)
+    assert math.isnan(table["spread"]["up"]["true_spread_correlation"])  # the annotators' is the same for all pairs
+    conflicts = table["conflicts"]
+    assert conflicts["objectives"] == ["up", "down"] and conflicts["n"] == [[4, 3], [3, 3]]
+    assert conflicts["conflict_rate"][0][1] == pytest.approx(1 / 3)  # labels (1, 0), (0, 0), (1, 1)
+    assert conflicts["predicted_rate"][0][1] == pytest.approx(2 / 3)  # margins (1, -1), (-1, 1), (0, 0)
+    # all objectives that label it: right; wrong alone on `up`; right and wrong; a guess on both; only ties, left out
+    together = conflicts["all_right"]
+    assert together["value"] == pytest.approx((1 + 0 + 0 + 0.25) / 4) and together["n"] == 4
+    assert together["by_labels"] == [
+        {"labels": 1, "value": 0.0, "n": 1},
+        {"labels": 2, "value": pytest.approx(1.25 / 3), "n": 3},
+    ]
+    # sums of residuals: p: 1 - 2 * .3125, q: .25 - 2 * .3125, so sqrt(2 * 2 * .375^2) / 4
+    assert together["stderr"] == pytest.approx(0.375 * 2 / 4)
     assert numbers[0]["gold_1"] == 2.0
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mora.files import write_json, write_lines, write_text
+from mora.functional.conflicts import all_right, conflict_matrices
 from mora.functional.pareto import (
     default_grid,
     hypervolume,
@@ -134,20 +135,47 @@ def reward_table(count: int) -> dict[str, Any]:
             }
             for i, o in enumerate(names)
         },
-        "spread": {
-            o: {
-                "bins": [
-                    {"spread": s, "error_rate": 0.1 + 0.3 * s + 0.02 * i, "count": 240, "true_spread": None}
-                    for s in np.linspace(0.1, 0.9, 5).tolist()
-                ]
-            }
-            for i, o in enumerate(names)
-        },
+        "spread": {o: _hard_cases(i) for i, o in enumerate(names)},
+        "conflicts": _conflicts(generator, names),
         "agreement": {
             o: np.stack([3 * gold[:, i] - 1.5 + 0.5 * generator.normal(size=300), gold[:, i]], 1).tolist()
             for i, o in enumerate(names)
         },
     }
+
+
+def _hard_cases(place: int) -> dict[str, Any]:
+    doubt = np.linspace(0.05, 0.95, 10)
+    shared = {"count": 120, "true_spread": None}
+    wrong = {"bins": 0.3 + 0.02 * place + 0 * doubt, "margin_bins": 0.5 - 0.45 * doubt}
+    ranges = zip(doubt.tolist(), (2 * doubt).tolist(), strict=True)
+    both = [{"spread": s, "margin": m, "ece": 0.02 + 0.05 * s} | shared for s, m in ranges]
+    return {
+        name: [
+            row | {"error_rate": e, "accuracy": 1 - e, "true_spread": 2 * row["spread"]}
+            for row, e in zip(both, errors.tolist(), strict=True)
+        ]
+        for name, errors in wrong.items()
+    } | {"true_spread_correlation": 0.25}
+
+
+def _conflicts(generator: np.random.Generator, names: list[str]) -> dict[str, Any]:
+    labels = generator.integers(0, 2, (400, len(names))).astype(float)
+    margins = 2 * labels - 1 + generator.normal(size=labels.shape)
+    right, _ = all_right(margins, labels)
+    together = {"value": float(right.mean()), "stderr": 0.02, "n": 400, "by_labels": []}
+    return {"objectives": names, "all_right": together, **conflict_matrices(margins, labels)}
+
+
+def quality_rows(names: list[str]) -> list[dict[str, Any]]:
+    measured = {"accuracy": 0.7, "log_loss": 0.6, "ece": 0.05, "n": 128}
+    return [
+        {
+            "step": step,
+            "quality": {o: measured | {"accuracy": 0.5 + step / 200 + 0.01 * i} for i, o in enumerate(names)},
+        }
+        for step in (20, 40, 60)
+    ]
 
 
 def metric_rows(names: list[str], steps: int = 80) -> list[dict[str, Any]]:
@@ -185,6 +213,7 @@ def write_run(
         rows = [{"step": s} | {f"accuracy/{o}": 0.5 + 0.25 * s / 60 for o in names} for s in range(1, 61)]
         rows = [r | {"loss/all": 0.7 - 0.003 * r["step"]} for r in rows]
         write_lines(model / "metrics.jsonl", rows if curves else [])
+        write_lines(model / "tables" / "quality.jsonl", quality_rows(names) if curves else [])
         stages.append(("reward model", model))
     return run, [*stages, ("panacea", run)]
 
@@ -193,7 +222,12 @@ def write_run(
 def make() -> SimpleNamespace:
     """The generators of tables, for tests."""
     return SimpleNamespace(
-        front=front_table, samples=sample_rows, reward=reward_table, metrics=metric_rows, run=write_run
+        front=front_table,
+        samples=sample_rows,
+        reward=reward_table,
+        metrics=metric_rows,
+        quality=quality_rows,
+        run=write_run,
     )
 
 

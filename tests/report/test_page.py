@@ -30,7 +30,8 @@ def test_page_and_figures_exist(report):
     count, run, page, _ = report
     assert page == run / "report" / "index.html"
     names = {"front", "steering", "kl", "reward-gold-policy"}
-    names |= {"reward-model", "reward-gold"} if count != 5 else set()
+    names |= {"reward-model", "reward-gold", "hard-cases", "conflicts"} if count != 5 else set()
+    names |= {"reward-quality"} if count == 2 else set()
     names |= {"training-1-sft", "training-2-reward-model", "training-3-panacea"} if count == 2 else set()
     names |= {"front-pairs-gold", "front-pairs-reward"} if count == 3 else set()
     files = {path.name: path.read_bytes() for path in (run / "report" / "figures").iterdir()}

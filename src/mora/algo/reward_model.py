@@ -27,12 +27,14 @@ from mora.reward.discriminant import Discriminant
 from mora.reward.ensemble import Ensemble
 from mora.reward.hub import Hub
 from mora.reward.panel import ModelPanel
+from mora.reward.quality import held_out, quick_quality
 from mora.runtime.actor import standardize
 from mora.runtime.closed_form import Solver
 from mora.runtime.conversion import compared_heads
 from mora.runtime.engine import Engine
 from mora.runtime.measuring import measure
 from mora.runtime.parts import Parts, total_steps
+from mora.runtime.quality_log import QualityLog
 from mora.runtime.schedule import Schedule
 from mora.runtime.teaching import taught
 from mora.types import Preference, Row
@@ -63,6 +65,8 @@ class RewardModel:
     warmup: int
     max_grad_norm: float
     cosine_every: int
+    quality_every: int
+    quality_pairs: int
     reference_prompts: int
     reference_samples: int
 
@@ -85,7 +89,7 @@ class RewardModel:
             if parts.trunk_folder is not None:
                 facts["conversion"] = compared_heads(parts, parts.trunk_folder, panel)
         else:
-            self._descend(model, encoder, rows, standardized)
+            self._descend(panel, rows, standardized)
         if parts.runtime.main:
             panel.save(parts.folder.path / "reward", **facts)
         parts.runtime.barrier()
@@ -128,14 +132,16 @@ class RewardModel:
                     )
         return [row for row, kept in zip(rows, covered, strict=True) if kept]
 
-    def _descend(self, model: ScoreModel, encoder: Encoder, rows: list[Row], standardized: Callable[[], None]) -> None:
+    def _descend(self, panel: ModelPanel, rows: list[Row], standardized: Callable[[], None]) -> None:
         """Train towers and head by the loss of the kind."""
         parts, runtime = self.parts, self.parts.runtime
+        model, encoder = panel.model, panel.encoder
         total = total_steps(steps=self.steps, epochs=self.epochs, rows=len(rows), batch_size=self.batch_size)
         lr = self.lora_lr if model.layout.adapted else self.lr
         towers = {"params": model.towers.trained(), "lr": lr, "weight_decay": self.weight_decay}
         engine = self._engine(model.train(), [towers], total)
         loop = parts.loop(engine, total)
+        watched = QualityLog(parts.folder, runtime, done=loop.done)
         measured = False
         for step in loop.steps():
             chosen = batch(step, len(rows), self.batch_size, parts.seed)
@@ -147,6 +153,8 @@ class RewardModel:
             metrics: dict[str, Any] = self._cosines(engine.unwrapped, step, pairs, counts)
             closures = [partial(self.loss, engine.module, made(), counts, tally) for made in pairs]
             metrics |= engine.descend(closures) | self._metrics(runtime.sum(tally), counts)
+            if self.quality_every and (step + 1) % self.quality_every == 0:
+                watched.append(step + 1, self._quality(panel))
             if step == total - 1:  # within the last step, whose row counts the samples
                 standardized()
                 measured = True
@@ -154,6 +162,13 @@ class RewardModel:
         engine.close()
         if not measured:  # continued after the last step
             standardized()
+
+    def _quality(self, panel: ModelPanel) -> dict[str, dict[str, float | int]]:
+        """Accuracy, log-loss and calibration on some held-out pairs, as the model is now."""
+        rows = held_out(self.parts.corpus.pairs["test"], panel.objectives, self.quality_pairs)
+        if self.parts.runtime.main:  # every process reads the same pairs: they count once
+            self.parts.spent.scored(panel, 2 * len(rows))
+        return quick_quality(panel, rows)
 
     def _engine(self, model: ScoreModel, groups: list[dict[str, Any]], total: int) -> Engine:
         return Engine(

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from mora.dataset.worlds import World
 from mora.errors import InputError
-from mora.evaluation import pairwise
-from mora.functional import risk
+from mora.functional import pairs, risk
 from mora.reward.panel import Panel
 from mora.types import Row
 
@@ -36,9 +35,14 @@ class Pairs:
     true_spread: Floats | None
 
     @property
+    def margin(self) -> Floats:
+        """Absolute log-odds: how sure the model is by its own likelihood, in logits."""
+        return np.abs(self.log_wins_1 - self.log_wins_0)
+
+    @property
     def credit(self) -> Floats:
         """Right 1, wrong 0, equal scores 1/2, tied label NaN."""
-        return pairwise.credits(self.score_1 - self.score_0, self.label)
+        return pairs.credits(self.score_1 - self.score_0, self.label)
 
 
 def labelled_pairs(panel: Panel, rows: Sequence[Row], world: World | None) -> dict[str, Pairs]:

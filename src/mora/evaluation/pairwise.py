@@ -10,18 +10,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata, spearmanr
+from scipy.stats import rankdata
+
+from mora.functional.correlation import mean, spearman
+from mora.functional.pairs import calibration, equal_mass
 
 Floats = NDArray[np.float64]
-
-
-def credits(difference: Floats, label: Floats) -> Floats:
-    """1 where the answer that the label favors scores higher, 0 where it scores lower, 1/2 for equal scores (n,).
-
-    A label of 1/2 favors no answer: NaN.
-    """
-    agreement = np.sign(difference) * np.sign(label - 0.5)
-    return np.where(label == 0.5, np.nan, 0.5 + 0.5 * agreement)
+LEAST_BEHIND_A_POINT = 20  # pairs per bin of a calibration error within hard cases: fewer are mostly noise
 
 
 def share_of_bayes(accuracy: float, bayes: float) -> dict[str, float]:
@@ -30,54 +25,39 @@ def share_of_bayes(accuracy: float, bayes: float) -> dict[str, float]:
     return {"share_of_bayes": accuracy / bayes, "share_of_bayes_advantage": advantage}
 
 
-def log_loss(log_probability_1: Floats, log_probability_0: Floats, label: Floats) -> float:
-    """``-mean(q log P(1 wins) + (1 - q) log P(0 wins))`` in nats; guessing costs ln 2."""
-    return float(-(label * log_probability_1 + (1 - label) * log_probability_0).mean())
+def hard_cases(
+    by: Floats,
+    *,
+    spread: Floats,
+    margin: Floats,
+    credit: Floats,
+    probability: Floats,
+    label: Floats,
+    true_spread: Floats | None,
+    bins: int,
+    calibration_bins: int,
+) -> list[dict[str, Any]]:
+    """What the model is worth in equal-mass bins in ascending order of ``by`` (n,): of the spread, or of the margin.
 
-
-def brier(probability: Floats, label: Floats) -> float:
-    """``mean (p - q)^2`` (Brier 1950); guessing costs 1/4 on hard labels."""
-    return float(((probability - label) ** 2).mean())
-
-
-def equal_mass(values: Floats, count: int) -> list[NDArray[np.int64]]:
-    """Indices of at most ``count`` bins of equally many values, in ascending order of the values; none is empty."""
-    order = np.argsort(values, kind="stable")
-    return np.array_split(order, min(count, len(order))) if len(order) else []
-
-
-def calibration(probability: Floats, label: Floats, *, bins: int) -> dict[str, Any]:
-    """Expected calibration error over equal-mass bins by confidence, and the bins.
-
-    Confidence is max(p, 1 - p), so the order of the two answers does not matter; a bin's accuracy is the mean
-    probability that the label gives to the answer that the model favors.
-    ``ece = sum_b n_b |accuracy_b - confidence_b| / n``.
+    All arrays are (n,), of pairs without ties: ``spread`` of the belief, ``margin`` the absolute log-odds, ``credit``
+    that of ``pairs.credits``, ``true_spread`` the annotators' where a world knows it.  The calibration error of a bin
+    takes at most ``calibration_bins`` bins of at least 20 pairs.  No bin when ``by`` is the same for all pairs.
     """
-    confidence = np.maximum(probability, 1 - probability)
-    right = np.where(probability > 0.5, label, np.where(probability < 0.5, 1 - label, 0.5))
-    rows = [
-        {"confidence": float(confidence[i].mean()), "accuracy": float(right[i].mean()), "count": len(i)}
-        for i in equal_mass(confidence, bins)
-    ]
-    error = sum(row["count"] * abs(row["accuracy"] - row["confidence"]) for row in rows) / len(probability)
-    return {"ece": error, "bins": rows}
-
-
-def spread_bins(spread: Floats, credit: Floats, true_spread: Floats | None, *, bins: int) -> list[dict[str, Any]]:
-    """Error rate in equal-mass bins by the belief's spread; none when every belief has the same spread.
-
-    ``credit`` is that of :func:`credits` without ties; ``true_spread`` is the annotators' where a world knows it.
-    """
-    if len(spread) == 0 or np.ptp(spread) == 0.0:
+    if len(by) == 0 or np.ptp(by) == 0.0:
         return []
     return [
         {
             "spread": float(spread[i].mean()),
+            "margin": float(margin[i].mean()),
+            "accuracy": float(credit[i].mean()),
             "error_rate": float(1 - credit[i].mean()),
+            "ece": calibration(
+                probability[i], label[i], bins=max(min(calibration_bins, len(i) // LEAST_BEHIND_A_POINT), 1)
+            )["ece"],
             "count": len(i),
             "true_spread": None if true_spread is None else float(true_spread[i].mean()),
         }
-        for i in equal_mass(spread, bins)
+        for i in equal_mass(by, bins)
     ]
 
 
@@ -98,21 +78,32 @@ def risk_coverage(doubt: Floats, credit: Floats) -> dict[str, float]:
     return {"aurc": float(1 - accuracy.mean()), "accuracy_at_80": float(accuracy[int(np.ceil(0.8 * len(doubt))) - 1])}
 
 
-def length_correlation(score_0: Floats, score_1: Floats, length_0: Floats, length_1: Floats) -> dict[str, float]:
-    """Spearman's correlation of scores with lengths over all answers, and of their differences within pairs.
+def length_correlation(
+    score_0: Floats, score_1: Floats, label: Floats, length_0: Floats, length_1: Floats
+) -> dict[str, dict[str, float]]:
+    """Spearman's correlation with length of what the model says and of what the labels say.
 
-    A model that pays for length shows it in both; the labels may too.  NaN where one of the two never changes.
+    ``answers``: over all answers, of the score, of the model's choice (1 won, 0 lost, 1/2 for equal scores) and of the
+    answer's label (q for answer 1, 1 - q for answer 0).  ``pairs``: of score difference, choice and label with the
+    difference of lengths.  ``longer``: the mean choice and the mean label of the longer answer, where lengths differ.
+    A choice has as few values as a label, so the two are comparable; a score's correlation may be higher for that
+    alone.  NaN where one of the two never changes.
     """
+    choice = 0.5 + 0.5 * np.sign(score_1 - score_0)
+    gap = length_1 - length_0
+    differing = gap != 0
+    sides = {"score": (score_0, score_1), "choice": (1 - choice, choice), "label": (1 - label, label)}
+    lengths = np.concatenate([length_0, length_1])
+    of_pair = {"score": score_1 - score_0, "choice": choice, "label": label}
+
+    def longer(won: Floats) -> float:
+        return mean(np.where(gap > 0, won, 1 - won)[differing])
+
     return {
-        "answers": _spearman(np.concatenate([score_0, score_1]), np.concatenate([length_0, length_1])),
-        "pairs": _spearman(score_1 - score_0, length_1 - length_0),
+        "answers": {name: spearman(np.concatenate(both), lengths) for name, both in sides.items()},
+        "pairs": {name: spearman(values, gap) for name, values in of_pair.items()},
+        "longer": {"choice": longer(choice), "label": longer(label), "n": int(differing.sum())},
     }
-
-
-def _spearman(first: Floats, second: Floats) -> float:
-    if len(first) < 2 or np.ptp(first) == 0.0 or np.ptp(second) == 0.0:
-        return float("nan")
-    return float(spearmanr(first, second).statistic)
 
 
 def separation(better: Floats, worse: Floats) -> dict[str, float]:
@@ -129,31 +120,3 @@ def separation(better: Floats, worse: Floats) -> dict[str, float]:
         pooled = (better.mean() - worse.mean()) / np.sqrt((better.var() + worse.var()) / 2)
         paired = (better - worse).mean() / (better - worse).std()
     return {"auc": float(auc), "d_pooled": float(pooled), "d_paired": float(paired)}
-
-
-def conflict(credit_a: Floats, credit_b: Floats, label_a: Floats, label_b: Floats) -> dict[str, Any]:
-    """Two objectives on the same pairs: how often their labels disagree, and how often both are ordered right.
-
-    Pairs with a tie on either objective are left out.
-    """
-    kept = (label_a != 0.5) & (label_b != 0.5)
-    both = (credit_a * credit_b)[kept]
-    apart = ((label_a > 0.5) != (label_b > 0.5))[kept]
-    return {
-        "n": int(kept.sum()),
-        "conflict_rate": _mean(apart),
-        "joint_accuracy": _mean(both),
-        "joint_accuracy_on_conflicts": _mean(both[apart]),
-        "joint_accuracy_on_agreement": _mean(both[~apart]),
-    }
-
-
-def pearson(first: Floats, second: Floats) -> float:
-    """Pearson's correlation; NaN when one of the two is constant."""
-    if len(first) < 2 or np.ptp(first) == 0.0 or np.ptp(second) == 0.0:
-        return float("nan")
-    return float(np.corrcoef(first, second)[0, 1])
-
-
-def _mean(values: NDArray[Any]) -> float:
-    return float(values.mean()) if len(values) else float("nan")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,9 @@ from mora.errors import InputError
 from mora.evaluation import pairwise
 from mora.evaluation.labelled import Pairs, labelled_pairs
 from mora.files import write_csv, write_json, write_lines, write_text
+from mora.functional.conflicts import all_right, conflict_matrices
+from mora.functional.correlation import mean, pearson, spearman
+from mora.functional.pairs import brier, calibration, credits, log_loss
 from mora.functional.stats import clustered_stderr
 from mora.functional.temperature import fit_temperature
 from mora.functional.thinning import evenly
@@ -67,17 +70,15 @@ class Quality:
             "level": self.level,
             "units": {"score": "logits", "agreement": unit},
             "accuracy": {n: _accuracy(p, world, n, self.level) for n, p in pairs.items()},
-            "log_loss": {n: pairwise.log_loss(p.log_wins_1, p.log_wins_0, p.label) for n, p in pairs.items()},
-            "brier": {n: pairwise.brier(np.exp(p.log_wins_1), p.label) for n, p in pairs.items()},
-            "calibration": {
-                n: pairwise.calibration(np.exp(p.log_wins_1), p.label, bins=bins) for n, p in pairs.items()
-            },
+            "log_loss": {n: log_loss(p.log_wins_1, p.log_wins_0, p.label) for n, p in pairs.items()},
+            "brier": {n: brier(np.exp(p.log_wins_1), p.label) for n, p in pairs.items()},
+            "calibration": {n: calibration(np.exp(p.log_wins_1), p.label, bins=bins) for n, p in pairs.items()},
             "temperature": {n: _tempered(p, bins) for n, p in pairs.items()},
-            "spread": {n: {"bins": _spread_bins(p, self.spread_bins)} for n, p in pairs.items()},
+            "spread": {n: _hard_cases(p, self.spread_bins, bins) for n, p in pairs.items()},
             "risk_coverage": {n: _risk_coverage(p) for n, p in pairs.items()},
             "length": {n: _length(p) for n, p in pairs.items()},
             "separation": {n: _separation(p) for n, p in pairs.items()},
-            "conflicts": _conflicts(pairs),
+            "conflicts": _conflicts(pairs, rows),
             "agreement": {n: _points(p, self.points) for n, p in pairs.items()},
             "gold": {n: _gold(p) for n, p in pairs.items()},
         }
@@ -158,11 +159,11 @@ def _tempered(pairs: Pairs, bins: int) -> dict[str, Any] | None:
         fitted.append(fit_temperature(*numbers))
         scaled[part] = odds[part] / fitted[-1]
     wins_1, wins_0 = -np.logaddexp(0.0, -scaled), -np.logaddexp(0.0, scaled)
-    after = pairwise.calibration(np.exp(wins_1), pairs.label, bins=bins)
+    after = calibration(np.exp(wins_1), pairs.label, bins=bins)
     return {
         "values": fitted,
-        "log_loss": pairwise.log_loss(wins_1, wins_0, pairs.label),
-        "brier": pairwise.brier(np.exp(wins_1), pairs.label),
+        "log_loss": log_loss(wins_1, wins_0, pairs.label),
+        "brier": brier(np.exp(wins_1), pairs.label),
         "calibration": after,
     }
 
@@ -170,7 +171,7 @@ def _tempered(pairs: Pairs, bins: int) -> dict[str, Any] | None:
 def _risk_coverage(pairs: Pairs) -> dict[str, Any]:
     """Whether spread finds errors: its selection of pairs beside that by the margin, which costs nothing."""
     kept = pairs.label != 0.5
-    credit, margin = pairs.credit[kept], np.abs(pairs.log_wins_1 - pairs.log_wins_0)[kept]
+    credit, margin = pairs.credit[kept], pairs.margin[kept]
     varies = len(credit) > 0 and float(np.ptp(pairs.spread[kept])) > 0
     return {
         "margin": pairwise.risk_coverage(-margin, credit),
@@ -179,16 +180,32 @@ def _risk_coverage(pairs: Pairs) -> dict[str, Any]:
     }
 
 
-def _length(pairs: Pairs) -> dict[str, float]:
+def _length(pairs: Pairs) -> dict[str, dict[str, float]]:
     """Correlation with the number of characters of an answer."""
     lengths = np.array([[len(response) for response in row.responses] for row in pairs.rows], dtype=np.float64)
-    return pairwise.length_correlation(pairs.score_0, pairs.score_1, lengths[:, 0], lengths[:, 1])
+    return pairwise.length_correlation(pairs.score_0, pairs.score_1, pairs.label, lengths[:, 0], lengths[:, 1])
 
 
-def _spread_bins(pairs: Pairs, bins: int) -> list[dict[str, Any]]:
-    kept = pairs.label != 0.5
-    true = None if pairs.true_spread is None else pairs.true_spread[kept]
-    return pairwise.spread_bins(pairs.spread[kept], pairs.credit[kept], true, bins=bins)
+def _hard_cases(pairs: Pairs, bins: int, calibration_bins: int) -> dict[str, Any]:
+    """Quality by the belief's spread and, as the baseline, by the margin; whether spread is the annotators' own."""
+    kept, true = pairs.label != 0.5, pairs.true_spread
+    spread, margin = pairs.spread[kept], pairs.margin[kept]
+    bins_by = partial(
+        pairwise.hard_cases,
+        spread=spread,
+        margin=margin,
+        credit=pairs.credit[kept],
+        probability=np.exp(pairs.log_wins_1[kept]),
+        label=pairs.label[kept],
+        true_spread=None if true is None else true[kept],
+        bins=bins,
+        calibration_bins=calibration_bins,
+    )
+    return {
+        "bins": bins_by(spread),
+        "margin_bins": bins_by(margin),
+        "true_spread_correlation": None if true is None else spearman(pairs.spread, true),
+    }
 
 
 def _separation(pairs: Pairs) -> dict[str, float] | None:
@@ -200,15 +217,25 @@ def _separation(pairs: Pairs) -> dict[str, float] | None:
     return pairwise.separation(np.where(first, score_1, score_0), np.where(first, score_0, score_1))
 
 
-def _conflicts(pairs: dict[str, Pairs]) -> list[dict[str, Any]]:
-    """Every two objectives, on the pairs that both label."""
-    found = []
-    for a, b in combinations(pairs, 2):
-        in_a = np.isin(pairs[a].index, pairs[b].index)
-        in_b = np.isin(pairs[b].index, pairs[a].index)
-        credits, labels = (pairs[a].credit[in_a], pairs[b].credit[in_b]), (pairs[a].label[in_a], pairs[b].label[in_b])
-        found.append({"objectives": [a, b], **pairwise.conflict(*credits, *labels)})
-    return found
+def _conflicts(pairs: Mapping[str, Pairs], rows: Sequence[Row]) -> dict[str, Any]:
+    """Every two objectives on the pairs that both label, and how often all that label a pair are right together."""
+    margins, labels = np.full((2, len(rows), len(pairs)), np.nan)
+    for column, judged in enumerate(pairs.values()):
+        margins[judged.index, column] = judged.score_1 - judged.score_0
+        labels[judged.index, column] = judged.label
+    right, labelled = all_right(margins, labels)
+    some = labelled > 0
+    prompts = np.array([row.prompt_id for row in rows])[some]
+    together: dict[str, Any] = {
+        "value": mean(right[some]),
+        "stderr": float(clustered_stderr(right[some], prompts)) if some.any() else float("nan"),
+        "n": int(some.sum()),
+        "by_labels": [
+            {"labels": int(count), "value": mean(right[labelled == count]), "n": int((labelled == count).sum())}
+            for count in np.unique(labelled[some])
+        ],
+    }
+    return {"objectives": list(pairs), "all_right": together, **conflict_matrices(margins, labels)}
 
 
 def _points(pairs: Pairs, count: int) -> list[list[float]] | None:
@@ -226,9 +253,9 @@ def _gold(pairs: Pairs) -> dict[str, float] | None:
         return None
     gap = pairs.gold[:, 1] - pairs.gold[:, 0]
     differing = gap != 0
-    order = pairwise.credits((pairs.score_1 - pairs.score_0)[differing], (gap[differing] > 0).astype(np.float64))
+    order = credits((pairs.score_1 - pairs.score_0)[differing], (gap[differing] > 0).astype(np.float64))
     return {
-        "pearson": pairwise.pearson(pairs.units.ravel(), pairs.gold.ravel()),
+        "pearson": pearson(pairs.units.ravel(), pairs.gold.ravel()),
         "order": float(order.mean()) if len(order) else float("nan"),
         "n": int(differing.sum()),
     }

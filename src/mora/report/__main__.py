@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mora.errors import InputError
+from mora.latest import find_latest
 from mora.report.chain import redraw
 
 REFUSED = 2
@@ -16,10 +17,15 @@ REFUSED = 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Redraw the page of every folder that the command line names; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m mora.report", description="Draw pages again from tables.")
-    parser.add_argument("folder", nargs="+", type=Path, help="a run or a comparison: a folder with tables/")
-    for folder in parser.parse_args(arguments).folder:
+    parser.add_argument(
+        "folder", nargs="+", help="a run or a comparison: a folder with tables/; latest or latest:ALGORITHM: that run"
+    )
+    parser.add_argument("--runs", default="runs", metavar="FOLDER", help="where latest is looked for (default: runs)")
+    given = parser.parse_args(arguments)
+    for folder in given.folder:
         try:
-            print(f"report: {redraw(folder)}")
+            newest = find_latest(folder, given.runs)
+            print(f"report: {redraw(newest or Path(folder))}")
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)
             return REFUSED

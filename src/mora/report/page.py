@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mora.files import new_folder, write_text
 from mora.report import markup, sections
+from mora.report.benchmark import benchmark_plates, benchmark_section
 from mora.report.fronts_many import front_plates
 from mora.report.regret import section as regret_section
 from mora.report.regret_figures import regret_plates
@@ -14,7 +15,7 @@ from mora.report.rewards import reward_plates
 from mora.report.steering import steering_plates
 from mora.report.style import Plate, save_plate
 from mora.report.tables import Front, Regret, Stage, read_front, read_regret, read_samples, read_stage
-from mora.report.training import training_plate
+from mora.report.training import quality_plate, training_plate
 
 
 def write_report(folder: Path, stages: list[tuple[str, Path]]) -> Path:
@@ -41,13 +42,16 @@ def write_report(folder: Path, stages: list[tuple[str, Path]]) -> Path:
 
 def _body(folder: Path, front: Front | None, regret: Regret | None, stages: Sequence[Stage]) -> tuple[str, list[Plate]]:
     samples = read_samples(folder / "tables" / "samples.jsonl")
-    reward = next((stage.reward for stage in reversed(stages) if stage.reward), None)
-    measured = front or regret
-    objectives = measured.objectives if measured else tuple((reward or {}).get("objectives", ()))
+    judge = next((stage for stage in reversed(stages) if stage.reward or stage.quality), None)
+    reward, measured = judge.reward if judge else None, front or regret
+    objectives = measured.objectives if measured else _judged(judge)
     fronts = front_plates(front) if front else []
     steering = steering_plates(front) if front else []
     regrets = regret_plates(regret) if regret else []
     rewards = reward_plates(reward, front, samples)
+    rewards += [plate for plate in [quality_plate(judge, objectives)] if plate]
+    benchmark = next((stage.benchmark for stage in reversed(stages) if stage.benchmark), None)
+    subsets = benchmark_plates(benchmark)
     curves = [plate for place, stage in enumerate(stages, 1) if (plate := training_plate(stage, objectives, place))]
     parts = [
         ("front", "The front", sections.figures("front", "The front", fronts)),
@@ -56,10 +60,18 @@ def _body(folder: Path, front: Front | None, regret: Regret | None, stages: Sequ
         ("samples", "Answers", sections.samples(front, samples) if front else ""),
         ("numbers", "Numbers", sections.numbers(front) if front else ""),
         ("reward", "Reward", sections.reward(reward, rewards, objectives)),
+        ("benchmark", "Benchmark", benchmark_section(benchmark, subsets)),
         ("training", "Training", sections.figures("training", "Training", curves)),
         ("settings", "Settings", sections.settings(stages)),
     ]
     shown = [(anchor, title) for anchor, title, content in parts if content]
     head = sections.head(front, stages, folder.name, shown, regret=regret)
-    plates = [*fronts, *steering, *regrets, *rewards, *curves]
+    plates = [*fronts, *steering, *regrets, *rewards, *subsets, *curves]
     return head + "\n".join(content for *_, content in parts if content), plates
+
+
+def _judged(judge: Stage | None) -> tuple[str, ...]:
+    """The objectives of a reward model, from its table or from what was measured while it was trained."""
+    if judge is None:
+        return ()
+    return tuple(judge.reward["objectives"] if judge.reward else next(iter(judge.quality.values()), {}))

@@ -1,4 +1,4 @@
-"""Figures of the reward model: is it right, does it know when it is not, and does the policy exploit it."""
+"""Figures of the reward model: is it right, is it calibrated, and does the policy exploit it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from mora.functional.thinning import evenly
+from mora.report.hard_cases import conflict_plate, hard_case_plate
 from mora.report.style import INK, MUTED, PAPER, Z95, Floats, Panel, Plate, legend_above, objective_color
 from mora.report.tables import Front
 
@@ -28,13 +29,13 @@ def reward_plates(table: Mapping[str, Any] | None, front: Front | None, samples:
             plates.append(
                 Plate(
                     name="reward-model",
-                    title="Is the reward model right, and does it know when it is not?",
+                    title="Is the reward model right?",
                     caption="Held-out pairs. Accuracy: share of pairs ordered as labelled, 95 % intervals; the mark is "
-                    "the best any model could do. Calibration: on the diagonal, stated confidence is met. Spread: how "
-                    "often the model errs where it says it is unsure.",
+                    "the best any model could do. Calibration: on the diagonal, stated confidence is met.",
                     panels=panels,
                 )
             )
+        plates += [plate for plate in (hard_case_plate(table, objectives), conflict_plate(table)) if plate]
         agreement = {o: np.array(p, dtype=float) for o, p in (table.get("agreement") or {}).items() if p}
         if agreement:
             plates.append(_scatter_plate("reward-gold", "Reward against gold, held-out answers", agreement, objectives))
@@ -68,15 +69,6 @@ def _quality_panels(table: Mapping[str, Any], objectives: Sequence[str]) -> list
             Panel(
                 draw=partial(_draw_calibration, bins=calibration, objectives=objectives),
                 alt=f"Calibration; expected calibration error: {said}.",
-            )
-        )
-    spread = _bins(table, "spread", objectives, ("spread", "error_rate"))
-    if spread:
-        ends = ", ".join(f"{o} from {b[0]['error_rate']:.2f} to {b[-1]['error_rate']:.2f}" for o, b in spread.items())
-        panels.append(
-            Panel(
-                draw=partial(_draw_spread, bins=spread, objectives=objectives),
-                alt=f"Error rate from the smallest to the largest spread: {ends}.",
             )
         )
     return panels
@@ -128,17 +120,6 @@ def _draw_calibration(axes: Axes, *, bins: Bins, objectives: Sequence[str]) -> N
     axes.set_title("Calibration")
     axes.set_xlabel("stated confidence")
     axes.set_ylabel("share right")
-    legend_above(axes, 3)
-
-
-def _draw_spread(axes: Axes, *, bins: Bins, objectives: Sequence[str]) -> None:
-    for name, rows in bins.items():
-        color, spreads = objective_color(list(objectives).index(name)), [b["spread"] for b in rows]
-        axes.plot(spreads, [b["error_rate"] for b in rows], marker="o", markersize=4, color=color, label=name)
-    axes.set_title("Spread and error")
-    axes.set_xlabel("spread of the belief")
-    axes.set_ylabel("error rate")
-    axes.set_ylim(bottom=0)
     legend_above(axes, 3)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from mora.functional.thinning import evenly
 from mora.report import markup
 from mora.report.fronts import SCORER_NAMES, keep, scorer_title
+from mora.report.hard_cases import conflict_table
 from mora.report.markup import text
 from mora.report.regret import lead, tiles
 from mora.report.style import Plate, number
@@ -247,7 +248,8 @@ def reward(table: Mapping[str, Any] | None, plates: Sequence[Plate], objectives:
     """The reward model: its figures and its held-out accuracy."""
     if not plates and not table:
         return ""
-    body = "".join(markup.plate(plate) for plate in plates) + (_reward_table(table, objectives) if table else "")
+    body = "".join(markup.plate(plate) for plate in plates)
+    body += _reward_table(table, objectives) + conflict_table(table) if table else ""
     return f'<section id="reward"><h2>The reward model</h2>{body}</section>'
 
 

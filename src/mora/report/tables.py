@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from mora.errors import InputError
 from mora.files import read_json, read_lines
 
 Floats = NDArray[np.float64]
+Series = tuple[Floats, Floats]  # steps, values
 SCORERS = ("gold", "reward")
 SETTINGS = ("diff.yaml", "overrides.yaml", "config.yaml", "environment.json")  # what a run folder says of its set-up
 
@@ -49,12 +50,14 @@ class Front:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One run of the chain: its name, folder, metrics (name -> steps and values), reward table and settings."""
+    """One run of the chain: its name, folder, metrics (name -> steps and values), reward tables and settings."""
 
     name: str
     path: Path
-    metrics: Mapping[str, tuple[Floats, Floats]]
+    metrics: Mapping[str, Series]
     reward: Mapping[str, Any] | None
+    quality: Mapping[str, Mapping[str, Series]]  # metric -> objective -> the reward model's while it was trained
+    benchmark: Mapping[str, Any] | None
     settings: Mapping[str, str]
 
 
@@ -215,12 +218,14 @@ def read_samples(path: Path) -> list[dict[str, Any]]:
 
 def read_stage(name: str, folder: Path) -> Stage:
     """One run folder; everything in it is optional."""
-    reward = folder / "tables" / "reward.json"
+    tables = folder / "tables"
     return Stage(
         name=name,
         path=folder,
-        metrics=_metrics(folder / "metrics.jsonl"),
-        reward=read_json(reward) if reward.exists() else None,
+        metrics=_metrics(read_lines(folder / "metrics.jsonl") if (folder / "metrics.jsonl").exists() else []),
+        reward=_optional(tables / "reward.json"),
+        quality=_quality(tables / "quality.jsonl"),
+        benchmark=_optional(tables / "sections.json"),
         settings={
             name: (folder / name).read_text(encoding="utf-8", errors="replace")
             for name in SETTINGS
@@ -229,10 +234,27 @@ def read_stage(name: str, folder: Path) -> Stage:
     )
 
 
-def _metrics(path: Path) -> dict[str, tuple[Floats, Floats]]:
+def _optional(path: Path) -> dict[str, Any] | None:
+    return read_json(path) if path.exists() else None
+
+
+def _quality(path: Path) -> dict[str, dict[str, Series]]:
+    """Metric -> objective -> series, of the lines {step, quality: {objective: {metric: value}}}."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for line in read_lines(path) if path.exists() else []:
+        try:
+            for objective, values in line["quality"].items():
+                for metric, value in values.items():
+                    rows.setdefault(metric, []).append({"step": line["step"], objective: value})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{path}: a line is no measurement of a reward model ({error!r}); delete it") from error
+    return {metric: _metrics(own) for metric, own in rows.items()}
+
+
+def _metrics(rows: Sequence[Mapping[str, Any]]) -> dict[str, Series]:
     """Every numeric metric as (steps, values), steps ascending; of a step logged twice the last value counts."""
     series: dict[str, dict[float, float]] = {}
-    for row in read_lines(path) if path.exists() else []:
+    for row in rows:
         for name, value in row.items():
             if name != "step" and isinstance(value, (int, float)) and not isinstance(value, bool) and "step" in row:
                 series.setdefault(name, {})[float(row["step"])] = float(value)

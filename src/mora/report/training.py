@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from mora.report.style import INK, Floats, Panel, Plate, legend_above, objective_color
-from mora.report.tables import Stage
+from mora.report.tables import Series, Stage
 
 # What people look at first; a metric whose name holds none of these words is drawn last.
 FIRST = (
@@ -20,8 +20,7 @@ FIRST = (
 HIDDEN = ("time", "second", "memory", "epoch", "rate/", "per_second", "elapsed")
 MOST_PANELS = 15
 SMOOTHED_FROM = 40  # points of a curve from which on a running mean is drawn over the raw values
-
-Series = tuple[Floats, Floats]
+QUALITY = {"accuracy": "Accuracy", "log_loss": "Log-loss, nats", "ece": "Calibration error"}
 
 
 def training_plate(stage: Stage, objectives: Sequence[str], place: int) -> Plate | None:
@@ -38,6 +37,27 @@ def training_plate(stage: Stage, objectives: Sequence[str], place: int) -> Plate
         caption="Every logged step; where there are many, thin lines are the raw values, heavy lines a running mean.",
         panels=panels,
         columns=3,
+    )
+
+
+def quality_plate(stage: Stage | None, objectives: Sequence[str]) -> Plate | None:
+    """The reward model on held-out pairs while it was trained; None unless it was measured twice."""
+    if stage is None:
+        return None
+    panels = []
+    for metric, title in QUALITY.items():
+        series = {o: s for o, s in stage.quality.get(metric, {}).items() if o in objectives}
+        if any(len(steps) > 1 for steps, _ in series.values()):
+            lines = {o: (objective_color(list(objectives).index(o)), one) for o, one in series.items()}
+            panels.append(Panel(draw=partial(_draw, title=title, lines=lines), alt=_spoken(title, lines)))
+    if not panels:
+        return None
+    return Plate(
+        name="reward-quality",
+        title="Quality while it was trained",
+        caption="The same held-out pairs at every measurement, a part of those of the tables. A log-loss that rises "
+        "while that of the training pairs falls is overfitting.",
+        panels=panels,
     )
 
 

@@ -13,11 +13,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from mora.errors import InputError
 from mora.files import TEMPORARY, read_json, remove_temporary, sync_folder, sync_tree, write_json, write_text
+from mora.latest import FINISHED_AT, find_latest
 from mora.runtime.console import say
 from mora.runtime.devices import Runtime
 from mora.runtime.environment import describe
@@ -69,10 +71,17 @@ class RunFolder:
 
     @classmethod
     def find(cls, path_or_id: Path | str, root: Path | str, runtime: Runtime | None = None) -> RunFolder:
-        """An existing run, by path or by its name below ``root``.  Raises ``InputError`` when there is none."""
+        """An existing run, by path or by its name below ``root``.  Raises ``InputError`` when there is none.
+
+        ``latest`` is the newest finished run below ``root``, ``latest:ALGORITHM`` that of an algorithm; which one it
+        is, is said.
+        """
         if not str(path_or_id).strip():
             raise InputError("run is empty; name a run folder, or a run below paths.runs")
-        given = Path(path_or_id)
+        newest = find_latest(str(path_or_id), root)
+        if newest is not None:
+            say(f"{path_or_id} is {newest}")
+        given = newest or Path(path_or_id)
         candidates = [given, Path(root) / given]
         path = next((candidate for candidate in candidates if candidate.is_dir()), None)
         if path is None:
@@ -136,8 +145,9 @@ class RunFolder:
         self._on_main(lambda: write_json(self.path / STATUS, {"state": state, **fields}))
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """Mark the run as done."""
-        self.note("finished", summary=dict(summary))
+        """Mark the run as done, now."""
+        time = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self.note("finished", **{FINISHED_AT: time}, summary=dict(summary))
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -12,6 +12,8 @@ OPEN: Mapping[str, str] = {
     "runtime.deepspeed": "DeepSpeed's own configuration format",
     "reward.models": "models under the names of objectives, which the user chooses",
     "dataset.mixture": "parts of a mixture under names that the user chooses",
+    "evaluation.sections": "sections of a benchmark under names that the user chooses",
+    "evaluation.weights": "weights of a benchmark's subsets, by name",
 }
 """Sections below which keys are not checked, each with the reason."""
 
@@ -26,6 +28,7 @@ PATHS: tuple[str, ...] = (
     "paths.*",
     "dataset.path",
     "dataset.*_path",
+    "evaluation.path",
     "start.policy",
     "start.reward",
     "start.trunk",
@@ -52,6 +55,7 @@ REQUIRED: Mapping[str, tuple[str, str]] = {
     "out": ("the folder to write", "out=exported"),
     "preference": ("one weight per objective", "preference=[0.5,0.5]"),
     "dataset.path": ("the file with the training rows", "dataset=jsonl dataset.path=pairs.jsonl"),
+    "evaluation.path": ("the file with the benchmark's rows", "evaluation=sections evaluation.path=rows.jsonl"),
 }
 """Keys that have no default: what they are, and an example."""
 

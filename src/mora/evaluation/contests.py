@@ -1,0 +1,72 @@
+"""The rows of a benchmark: right answers against wrong ones, read from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mora.dataset.read import Record, records
+from mora.errors import InputError
+
+SHOWN = 10  # bad rows that one message lists
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contest:
+    """One row of a benchmark: right answers against wrong ones to the same prompt."""
+
+    where: str
+    id: str | None
+    subset: str
+    prompt: str
+    chosen: tuple[str, ...]
+    rejected: tuple[str, ...]
+
+
+def read_contests(path: str) -> list[Contest]:
+    """The rows of a benchmark file.  Raises InputError that lists bad rows with file and line."""
+    found, problems = [], []
+    for record in records(path, "evaluation.path"):
+        problem = record.problem or _problem(record.fields or {})
+        if problem:
+            problems.append(f"  {record.where}: {problem}")
+        else:
+            found.append(_contest(record))
+    if problems:
+        more = f"\n  and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        listed = "\n".join(problems[:SHOWN]) + more
+        raise InputError(f"evaluation.path={path}: {len(problems)} bad rows; repair or delete them\n{listed}")
+    return found
+
+
+def _problem(fields: Mapping[str, Any]) -> str:
+    """What is wrong with a row, or nothing."""
+    missing = [key for key in ("prompt", "chosen", "rejected", "subset") if fields.get(key) is None]
+    if missing:
+        return f"{', '.join(missing)} missing; a row has prompt, chosen, rejected and subset"
+    for key in ("prompt", "subset"):
+        if not isinstance(fields[key], str) or not fields[key].strip():
+            return f"{key} must be text, not {fields[key]!r:.60}"
+    for key in ("chosen", "rejected"):
+        texts = [fields[key]] if isinstance(fields[key], str) else fields[key]
+        if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
+            return f"{key} must be a text or a list of texts, not {fields[key]!r:.60}"
+    return ""
+
+
+def _contest(record: Record) -> Contest:
+    fields = record.fields or {}
+
+    def texts(key: str) -> tuple[str, ...]:
+        return (fields[key],) if isinstance(fields[key], str) else tuple(fields[key])
+
+    own = fields.get("id")
+    return Contest(
+        where=record.where,
+        id=None if own is None else str(own),
+        subset=fields["subset"],
+        prompt=fields["prompt"],
+        chosen=texts("chosen"),
+        rejected=texts("rejected"),
+    )

@@ -1,0 +1,56 @@
+"""Judgments of pairs against their labels: arrays in, numbers out.
+
+Throughout, ``difference`` (n,) is the score of answer 1 minus that of answer 0, ``label`` (n,) the probability that
+answer 1 is better (0, 1, or a fraction; 1/2 is a tie) and ``probability`` (n,) the model's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+def credits(difference: Floats, label: Floats) -> Floats:
+    """1 where the answer that the label favors scores higher, 0 where it scores lower, 1/2 for equal scores (n,).
+
+    A label of 1/2 favors no answer: NaN.
+    """
+    agreement = np.sign(difference) * np.sign(label - 0.5)
+    return np.where(label == 0.5, np.nan, 0.5 + 0.5 * agreement)
+
+
+def log_loss(log_probability_1: Floats, log_probability_0: Floats, label: Floats) -> float:
+    """``-mean(q log P(1 wins) + (1 - q) log P(0 wins))`` in nats; guessing costs ln 2."""
+    return float(-(label * log_probability_1 + (1 - label) * log_probability_0).mean())
+
+
+def brier(probability: Floats, label: Floats) -> float:
+    """``mean (p - q)^2`` (Brier 1950); guessing costs 1/4 on hard labels."""
+    return float(((probability - label) ** 2).mean())
+
+
+def equal_mass(values: Floats, count: int) -> list[NDArray[np.int64]]:
+    """Indices of at most ``count`` bins of equally many values, in ascending order of the values; none is empty."""
+    order = np.argsort(values, kind="stable")
+    return np.array_split(order, min(count, len(order))) if len(order) else []
+
+
+def calibration(probability: Floats, label: Floats, *, bins: int) -> dict[str, Any]:
+    """Expected calibration error over equal-mass bins by confidence, and the bins.
+
+    Confidence is max(p, 1 - p), so the order of the two answers does not matter; a bin's accuracy is the mean
+    probability that the label gives to the answer that the model favors.
+    ``ece = sum_b n_b |accuracy_b - confidence_b| / n``.
+    """
+    confidence = np.maximum(probability, 1 - probability)
+    right = np.where(probability > 0.5, label, np.where(probability < 0.5, 1 - label, 0.5))
+    rows = [
+        {"confidence": float(confidence[i].mean()), "accuracy": float(right[i].mean()), "count": len(i)}
+        for i in equal_mass(confidence, bins)
+    ]
+    error = sum(row["count"] * abs(row["accuracy"] - row["confidence"]) for row in rows) / len(probability)
+    return {"ece": error, "bins": rows}

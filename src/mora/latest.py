@@ -1,0 +1,64 @@
+"""Which run ``latest`` names: the finished one whose status.json notes the latest time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from mora.errors import InputError
+from mora.files import read_json
+
+WORD, FINISHED_AT = "latest", "finished_at"
+_MOVED_ASIDE = re.compile(r"\.before-\d+$")  # what runtime.fresh=true leaves of an earlier run
+
+
+def find_latest(given: str, root: Path | str) -> Path | None:
+    """The folder that ``latest`` or ``latest:ALGORITHM`` names below ``root``; None when ``given`` is another name.
+
+    Counted are finished runs of algorithms: no comparison, nothing that was moved aside.  Of two that finished at the
+    same time the last by name is taken.  Raises InputError when no such run is there, or none notes its time.
+    """
+    word, _, wanted = given.partition(":")
+    if word != WORD:
+        return None
+    if given == f"{WORD}:":
+        raise InputError(f"run={given}: write {WORD}, or {WORD}:ALGORITHM as in {WORD}:reward_model")
+    finished = list(_finished(Path(root)))
+    runs = [run for run in finished if wanted in ("", run[0])]
+    if not runs:
+        there = ", ".join(sorted({algorithm for algorithm, *_ in finished})) or "none"
+        raise InputError(f"run={given}: {root} holds no such finished run (finished ones of: {there}); train one first")
+    timed = [(time, path.name, path) for _, time, path in runs if time is not None]
+    if not timed:
+        raise InputError(
+            f"run={given}: the {len(runs)} finished runs below {root} are of an earlier version, which noted no time; "
+            "name one"
+        )
+    return max(timed)[-1]
+
+
+def _finished(root: Path) -> Iterator[tuple[str, datetime | None, Path]]:
+    """Algorithm, time and folder of every finished run below ``root``."""
+    for folder in sorted(root.iterdir()) if root.is_dir() else []:
+        status, identity = folder / "status.json", folder / "identity.json"
+        if _MOVED_ASIDE.search(folder.name) or not (status.is_file() and identity.is_file()):
+            continue
+        state, section = read_json(status), read_json(identity).get("algo")
+        if state.get("state") == "finished" and isinstance(section, dict) and "_target_" in section:
+            yield str(section["_target_"]).split(".")[-2], _time(state, status), folder
+
+
+def _time(state: dict[str, Any], path: Path) -> datetime | None:
+    noted = state.get(FINISHED_AT)
+    if noted is None:
+        return None
+    try:
+        time = datetime.fromisoformat(noted)
+    except (TypeError, ValueError):
+        time = None
+    if time is None or time.tzinfo is None:
+        raise InputError(f"{path}: {FINISHED_AT}={noted!r} is no time with a zone; repair it, or name the run")
+    return time

@@ -1,0 +1,64 @@
+"""A quick look at a reward while it is trained: three numbers per objective on some held-out pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mora.functional import pairs, risk
+from mora.functional.correlation import mean
+from mora.functional.thinning import evenly
+from mora.reward.panel import Panel
+from mora.types import Row
+
+CALIBRATION_BINS = 15  # as in conf/evaluation/reward_model.yaml
+
+
+def held_out(rows: Sequence[Row], objectives: Sequence[str], most: int) -> list[Row]:
+    """At most ``most`` pairs that carry a label on one of ``objectives``, evenly spread over the file.
+
+    The choice depends on the rows alone, so every measurement of a run is on the same pairs.
+    """
+    return evenly([row for row in rows if any(row.labels.get(name) is not None for name in objectives)], most)
+
+
+def quick_quality(
+    panel: Panel, rows: Sequence[Row], *, bins: int = CALIBRATION_BINS
+) -> dict[str, dict[str, float | int]]:
+    """``accuracy``, ``log_loss`` (nats), ``ece`` and ``n`` (labelled pairs) per objective that has labels on ``rows``.
+
+    The definitions are those of ``tables/reward.json``: accuracy by the belief's mean, equal means half, tied labels
+    left out (NaN when all are); log-loss and calibration by the kind's own likelihood.  Nothing random is drawn and a
+    model in training mode is left in it.  No row gives an empty result.
+    """
+    if not rows:
+        return {}
+    belief, wins_0, wins_1 = panel.pairs(
+        [row.prompt for row in rows], *([row.responses[s] for row in rows] for s in (0, 1))
+    )
+    means = _numbers(risk.mean(belief))
+    differences = means[len(rows) :] - means[: len(rows)]
+    logs_0, logs_1 = _numbers(wins_0), _numbers(wins_1)
+    found: dict[str, dict[str, float | int]] = {}
+    for column, name in enumerate(panel.objectives):
+        given = [row.labels.get(name) for row in rows]
+        kept = [i for i, label in enumerate(given) if label is not None]
+        if not kept:
+            continue
+        label = np.array([given[i] for i in kept], dtype=np.float64)
+        credit = pairs.credits(differences[kept, column], label)
+        found[name] = {
+            "accuracy": mean(credit[label != 0.5]),
+            "log_loss": pairs.log_loss(logs_1[kept, column], logs_0[kept, column], label),
+            "ece": pairs.calibration(np.exp(logs_1[kept, column]), label, bins=bins)["ece"],
+            "n": len(kept),
+        }
+    return found
+
+
+def _numbers(values: Tensor) -> NDArray[np.float64]:
+    numbers: NDArray[np.float64] = values.double().cpu().numpy()
+    return numbers

@@ -1,0 +1,47 @@
+"""The quality of a reward model while it is trained, on file: a line per measurement, resumed like the metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from mora.files import json_line, read_lines, write_text
+from mora.runtime.devices import Runtime
+from mora.runtime.folder import RunFolder
+from mora.runtime.loop import truncate_metrics
+
+QUALITY = "quality.jsonl"
+
+Measured = Mapping[str, Mapping[str, float]]  # objective -> name -> value
+
+
+class QualityLog:
+    """``tables/quality.jsonl`` of a run: ``{"step": finished steps, "quality": {objective: {name: value}}}`` a line.
+
+    Lines beyond ``done``, the step that the run is continued from, are cut when it is opened, so what follows them is
+    never there twice.  The last line is the newest.  Every rank calls; rank 0 writes, atomically.
+    """
+
+    def __init__(self, folder: RunFolder, runtime: Runtime, *, done: int) -> None:
+        self.path, self._runtime = folder.tables / QUALITY, runtime
+        runtime.on_main(lambda: truncate_metrics(self.path, done))
+
+    def append(self, step: int, quality: Measured) -> None:
+        """Add the measurement after ``step`` finished steps; the line is durable when this returns.
+
+        Raises ``ValueError`` for a step that is not beyond the last one on file.
+        """
+        self._runtime.on_main(lambda: self._append(step, quality))
+
+    def _append(self, step: int, quality: Measured) -> None:
+        last = newest(self.path)
+        if last is not None and step <= last[0]:
+            raise ValueError(f"{self.path}: step {step} does not follow step {last[0]}")
+        text = self.path.read_text(encoding="utf-8") if last is not None else ""
+        write_text(self.path, text + json_line({"step": step, "quality": quality}))
+
+
+def newest(path: Path) -> tuple[int, Measured] | None:
+    """The last measurement on file and its step; None where there is none.  Raises InputError for a damaged file."""
+    lines = read_lines(path) if path.is_file() else []
+    return (int(lines[-1]["step"]), lines[-1]["quality"]) if lines else None

@@ -1,0 +1,131 @@
+"""Figures of the reward model show the numbers that their axes name."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mora.errors import InputError
+from mora.files import read_json, write_json, write_lines
+from mora.report.benchmark import benchmark_plates
+from mora.report.hard_cases import conflict_plate, conflict_table, hard_case_plate
+from mora.report.page import write_report
+from mora.report.style import objective_color
+from mora.report.tables import read_stage
+from mora.report.training import quality_plate
+
+NAMES = ["cure", "care", "brief"]
+
+
+def drawn(plate) -> list[Axes]:
+    """Each panel of a plate on axes of its own."""
+    found = []
+    for panel in plate.panels:
+        found.append(Figure().add_subplot())
+        panel.draw(found[-1])
+    return found
+
+
+@pytest.fixture
+def table(make, tmp_path):
+    write_json(tmp_path / "reward.json", make.reward(3))
+    return read_json(tmp_path / "reward.json")  # NaN has become null
+
+
+def curve(axes: Axes, color: str, style: str) -> np.ndarray:
+    (line,) = [one for one in axes.lines if one.get_color() == color and one.get_linestyle() == style]
+    return np.asarray(line.get_ydata())
+
+
+def test_hard_cases_go_from_sure_to_doubtful_by_margin_and_by_spread(table):
+    accuracy, ece, spreads = drawn(hard_case_plate(table, NAMES))
+    for index, name in enumerate(NAMES):
+        entry, color = table["spread"][name], objective_color(index)
+        by_margin = [row["accuracy"] for row in entry["margin_bins"]][::-1]  # the largest margin is the surest
+        assert curve(accuracy, color, "-").tolist() == by_margin and by_margin[0] > by_margin[-1]
+        assert curve(accuracy, color, ":").tolist() == [row["accuracy"] for row in entry["bins"]]
+        assert curve(ece, color, ":").tolist() == [row["ece"] for row in entry["bins"]]
+        assert curve(spreads, color, ":").tolist() == [row["true_spread"] for row in entry["bins"]]
+    assert "0.25" in spreads.get_legend().get_texts()[0].get_text()
+
+
+def test_a_point_has_its_margin_alone(table):
+    for entry in table["spread"].values():
+        entry["bins"] = []
+    plate = hard_case_plate(table, NAMES)
+    assert len(plate.panels) == 2 and [key.label for key in plate.key] == ["by margin"]
+    assert hard_case_plate({"spread": {}}, NAMES) is None
+
+
+def test_matrices_have_each_number_in_its_cell(table):
+    for axes, key in zip(
+        drawn(conflict_plate(table)), ("conflict_rate", "predicted_rate", "joint_accuracy"), strict=False
+    ):
+        cells = {(round(text.get_position()[1]), round(text.get_position()[0])): text.get_text() for text in axes.texts}
+        for (row, column), shown in cells.items():
+            assert shown == f"{table['conflicts'][key][row][column]:.2f}"
+        assert len(cells) == 9 and [t.get_text() for t in axes.get_yticklabels()] == NAMES
+
+
+def test_the_table_of_conflicts_has_a_row_per_two_objectives(table):
+    html = conflict_table(table)
+    assert len(re.findall(r"<th scope=.row.>", html)) == 3
+    assert f"{table['conflicts']['recall'][0][2]:.3f}" in html
+    assert f"{table['conflicts']['all_right']['value']:.1%} of 400 pairs" in html
+
+
+def test_one_objective_conflicts_with_nothing(make, table):
+    alone = {"conflicts": table["conflicts"] | {"objectives": ["cure"]}}
+    assert conflict_plate(alone) is None and conflict_table(alone) == "" and conflict_plate({}) is None
+
+
+def test_quality_while_training_by_step(make, tmp_path):
+    write_lines(tmp_path / "tables" / "quality.jsonl", make.quality(NAMES))
+    stage = read_stage("reward model", tmp_path)
+    plate = quality_plate(stage, NAMES)
+    accuracy, log_loss, _ = drawn(plate)
+    for index in range(3):
+        line = next(one for one in accuracy.lines if one.get_color() == objective_color(index))
+        assert line.get_xdata().tolist() == [20, 40, 60]
+        assert line.get_ydata() == pytest.approx([0.6 + 0.01 * index, 0.7 + 0.01 * index, 0.8 + 0.01 * index])
+    assert plate.panels[1].alt.startswith("Log-loss") and set(log_loss.lines[0].get_ydata()) == {0.6}
+    write_lines(tmp_path / "tables" / "quality.jsonl", make.quality(NAMES)[:1])
+    assert quality_plate(read_stage("reward model", tmp_path), NAMES) is None  # one point is no curve
+    assert quality_plate(None, NAMES) is None
+
+
+def test_a_damaged_quality_file_is_named(tmp_path):
+    for line in ({"step": 1}, {"step": 1, "quality": {"cure": 0.5}}, [1]):
+        write_lines(tmp_path / "tables" / "quality.jsonl", [line])
+        with pytest.raises(InputError, match=r"quality\.jsonl: a line is no measurement"):
+            read_stage("reward model", tmp_path)
+
+
+def test_a_reward_run_that_is_still_training_shows_its_quality(make, tmp_path, undrawn):
+    run = tmp_path / "reward_model-x"
+    write_lines(run / "tables" / "quality.jsonl", make.quality(["cure", "care"]))
+    text = write_report(run, []).read_text(encoding="utf-8")
+    assert '<section id="reward">' in text and "Quality while it was trained" in text
+
+
+def test_subsets_stand_below_their_sections():
+    def entry(**more):
+        return {"strict": 0.5, "strict_stderr": None, "shared": 0.5, "shared_stderr": 0.1, "n": 4} | more
+
+    table = {
+        "sections": [entry(section="Chat", shared=0.75), entry(section="odd", shared=0.25)],
+        "subsets": [
+            entry(section="Chat", subset="easy", shared=0.9, weight=4),
+            entry(section="Chat", subset="hard", shared=0.6, weight=4),
+            entry(section="odd", subset="odd", shared=0.25, weight=4),
+        ],
+    }
+    (axes,) = drawn(benchmark_plates(table)[0])
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels == ["Chat", "easy (4)", "hard (4)", "odd"]  # a subset that is its section stands once
+    marks = {round(c[0].get_ydata()[0]): c[0].get_xdata()[0] for c in axes.containers}
+    assert marks == {0: 0.75, 1: 0.9, 2: 0.6, 3: 0.25}
