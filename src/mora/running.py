@@ -31,7 +31,7 @@ from mora.runtime.folder import RunFolder
 from mora.runtime.parts import Parts
 from mora.settings.compose import compose
 from mora.settings.identity import canonical_json, plain
-from mora.stages import COMPARE, GOLD, MAKER, PRODUCT, QUALITY, Stage, texts
+from mora.stages import GOLD, MAKER, PRODUCT, QUALITY, SEVERAL, Stage, texts
 
 
 def build(section: Any, **more: Any) -> Any:
@@ -79,9 +79,10 @@ def _refuse_without_meaning(stage: Stage) -> None:
         reward, risk = build(stage.config["reward"]), build(stage.config["risk"])
         for warning in check(risk, reward.belief_kind, reward.atoms, reward.levels):
             say(warning)
-    if stage.config["evaluation"]["_target_"] == COMPARE:
+    if stage.config["evaluation"]["_target_"] in SEVERAL:
         raise InputError(
-            "evaluation=compare takes finished runs: python -m mora.evaluate evaluation=compare runs=[...]"
+            "a comparison takes finished runs: python -m mora.evaluate evaluation=compare runs=[...], or "
+            "evaluation=compare_rewards for reward models"
         )
     if "scalarize" in stage.identity and build(stage.config["scalarize"]).shares:
         if build(stage.config["preference"]).unit == "row":

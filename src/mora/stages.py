@@ -30,7 +30,9 @@ PRODUCT = {"policy": "model", "reward": "reward"}  # folder of a run that a late
 MAKER = {"policy": "sft", "reward": "reward_model"}  # algorithm that makes it
 GOLD = "mora.reward.gold.Gold"  # rules: nothing to train
 QUALITY = "mora.evaluation.reward_model.Quality"  # measures reward models
-COMPARE = "mora.evaluation.compare.Compare"  # takes several runs, which are finished
+COMPARE = "mora.evaluation.compare.Compare"  # holds policies against each other
+COMPARE_REWARDS = "mora.evaluation.reward_comparison.CompareRewards"  # the same for reward models
+SEVERAL = (COMPARE, COMPARE_REWARDS)  # evaluations that take several runs, which are finished
 UPSTREAM_KEYS = ("model", "dataset", "objectives", "reward", "seed", "runtime", "paths", "tracker", "plugins")
 
 
