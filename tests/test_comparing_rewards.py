@@ -31,20 +31,16 @@ QUICK = (
 
 @pytest.fixture(scope="module")
 def runs(chain, tmp_path_factory) -> SimpleNamespace:
-    """The runs of the chain, whose reward is qr, elsewhere; two seeds of a scalar reward, and one on other data."""
+    """The runs of the chain, whose reward is qr, elsewhere; and two seeds of a scalar reward."""
     root = tmp_path_factory.mktemp("rewards") / "runs"
     shutil.copytree(chain[1][-1].path.parent, root)
     sft, reward, policy = (stage.id for stage in chain[1])
+    kept = [o for o in chain_options(root) if not o.startswith(("algo.", "evaluation.", "start."))]
     made = {}
-    for name, more in {
-        "scalar": ["reward=scalar"],
-        "again": ["reward=scalar", "seed=1"],
-        "other": ["reward=scalar", "dataset.pairs={train: 64, test: 12}"],
-    }.items():
-        kept = [o for o in chain_options(root) if not o.startswith(("algo.", "evaluation.", "start.reward"))]
-        kept = [o for o in kept if name != "other" or not o.startswith("dataset.pairs")]
-        overrides = [*kept, "algo=reward_model", "algo.epochs=null", "algo.steps=2",
-                     "algo.batch_size=16", "algo.reference_prompts=8", "algo.reference_samples=2", *more]  # fmt: skip
+    for name, seed in {"scalar": 0, "again": 1}.items():
+        overrides = [*kept, "algo=reward_model", "reward=scalar", f"seed={seed}", f"start.policy={root / sft}",
+                     "algo.epochs=null", "algo.steps=2", "algo.batch_size=16", "algo.reference_prompts=8",
+                     "algo.reference_samples=2"]  # fmt: skip
         cfg = mora.compose(*overrides)
         train(cfg, overrides)
         made[name] = plan(cfg, overrides)[-1].id
@@ -154,12 +150,18 @@ def test_what_cannot_be_compared_is_refused(runs, named, said):
     assert said.format(**words) in str(refused.value)
 
 
-def test_other_held_out_pairs_are_refused_in_words(runs):
+def test_other_held_out_pairs_are_refused_in_words(runs, tmp_path):
+    """As if the run had been trained on a dataset with fewer held-out pairs."""
+    other = changed(runs, tmp_path, lambda config: config["dataset"]["pairs"].update(test=12))
+    identity, data = read_json(other / "identity.json"), read_json(other / "dataset.json")
+    identity["dataset"]["pairs"]["test"] = 12
+    write_json(other / "identity.json", identity)
+    write_json(other / "dataset.json", data | {"fingerprint": "other"})
     with pytest.raises(InputError) as refused:
-        ask(runs, f"[{runs.scalar},{runs.other}]")
+        ask(runs, f"[{runs.scalar},{other}]")
     said = str(refused.value)
-    assert f"{runs.other} and {runs.scalar} have other held-out pairs" in said
-    assert "dataset.pairs.test 12 against 16" in said and "12 pairs against 16, " in said
+    assert f"{other.name} and {runs.scalar} have other held-out pairs" in said
+    assert "dataset.pairs.test 12 against 16" in said and "12 pairs against 16, 12 in common" in said
 
 
 def test_other_objectives_are_refused(runs, tmp_path):

@@ -123,6 +123,16 @@ def test_intervals_are_those_of_the_bootstrap(kind: str, request: pytest.Fixture
     assert {entry["covers"] for entry in table["methods"]} == {covers} == {p["covers"] for p in table["pairs"]}
 
 
+def test_a_tie_is_no_error() -> None:
+    given = rows(160)
+    for row in given[::2]:
+        row.labels["cure"] = 0.5  # type: ignore[index]
+    one = judgement("x", given)
+    entry = EVALUATOR.compare([method("a", one)], seed=0)[0]["methods"][0]["metrics"]["cure"]["accuracy"]
+    assert entry["value"] == pytest.approx(entry["by_seed"][0]) == one.table["accuracy"]["cure"]["value"]
+    assert entry["interval"][0] < entry["value"] < entry["interval"][1]
+
+
 # --- differences -----------------------------------------------------------------------------------------------------
 
 

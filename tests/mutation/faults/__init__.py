@@ -14,6 +14,7 @@ from tests.mutation.faults import (
     policy,
     preferences,
     quality,
+    reward_comparison,
     rewards,
     rollout,
     spending,
@@ -36,5 +37,6 @@ FAULTS: tuple[Fault, ...] = (
     *fronts.FAULTS,
     *comparison.FAULTS,
     *quality.FAULTS,
+    *reward_comparison.FAULTS,
     *known.FAULTS,
 )
