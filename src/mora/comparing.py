@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
-from mora.contenders import Opened, check_alike, open_runs
+from mora.contenders import Opened, check_alike, facts, open_comparison, open_runs, seed_warnings, smoke_warnings
 from mora.dataset.corpus import Corpus
 from mora.errors import InputError
-from mora.evaluation import budget
 from mora.evaluation.compare import UNIT, Compare
 from mora.evaluation.compare_tables import write_tables
 from mora.evaluation.front import known_world, write_front
@@ -28,11 +27,9 @@ from mora.reward.stored import load_panel
 from mora.running import build, front_of, load_corpus, reward_folder
 from mora.runs import compute_device
 from mora.runtime.console import say
-from mora.runtime.folder import IDENTITY, RunFolder
-from mora.settings.compose import compose
-from mora.settings.identity import difference, plain, to_yaml
-from mora.settings.methods import differing
-from mora.stages import PRODUCT, short_name
+from mora.runtime.folder import RunFolder
+from mora.settings.identity import plain
+from mora.stages import PRODUCT
 
 Floats = NDArray[np.float64]
 
@@ -48,13 +45,14 @@ def compare(cfg: DictConfig, overrides: Sequence[str]) -> Path:
     check_alike(runs)
     corpus = load_corpus(runs[0].config)
     name, panel = _judge(evaluator.judge, corpus, runs, cfg.paths.runs)
-    folder = _folder(cfg, overrides, groups, evaluator.protocol(corpus, seed=cfg.seed), name)
+    protocol = evaluator.protocol(corpus, seed=cfg.seed)
+    folder = open_comparison(cfg, overrides, groups, "compare", protocol=protocol, judge=name)
     with folder.lock():
         grid, judge = preference_grid(evaluator.preferences, corpus.objectives), _asking(panel)
         judged = {run: judge_answers(_answers(run, corpus, evaluator, folder, cfg.seed), judge) for run in runs}
         methods = [
-            Method(name=label, seeds=[judged[run] for run in group], facts=facts)
-            for (label, group), facts in zip(groups.items(), _facts(groups, name), strict=True)
+            Method(name=label, seeds=[judged[run] for run in group], facts=known)
+            for (label, group), known in zip(groups.items(), _facts(groups, name), strict=True)
         ]
         world = known_world(corpus, grid) if name == "gold" else None
         table, cells = evaluator.compare(methods, grid, corpus.objectives, world, seed=cfg.seed)
@@ -73,28 +71,6 @@ def compare(cfg: DictConfig, overrides: Sequence[str]) -> Path:
         write_comparison(folder.path)
         folder.finish({})
     return folder.path
-
-
-def _folder(
-    cfg: DictConfig, overrides: Sequence[str], groups: Mapping[str, Sequence[Opened]], protocol: str, judge: str
-) -> RunFolder:
-    """The folder of this comparison: named by the runs, what they are asked, and how they are judged."""
-    settings = {key: value for key, value in plain(cfg.evaluation).items() if key != "batch_size"}
-    identity = {
-        "runs": {label: [run.folder.id for run in group] for label, group in groups.items()},
-        "evaluation": settings,
-        "protocol": protocol,
-        "judge": judge,
-    }
-    first = groups[next(iter(groups))][0]
-    return RunFolder.open(
-        Path(cfg.paths.runs),
-        f"compare-{short_name(first.config['dataset'])}",
-        identity,
-        config=to_yaml(cfg),
-        overrides=to_yaml({"command": "python -m mora.evaluate", "overrides": list(overrides)}),
-        diff=to_yaml(difference(plain(compose("evaluate", [])), plain(cfg))),
-    )
 
 
 # --- the judge -------------------------------------------------------------------------------------------------------
@@ -157,58 +133,17 @@ def _answers(run: Opened, corpus: Corpus, evaluator: Compare, folder: RunFolder,
 
 
 def _facts(groups: Mapping[str, Sequence[Opened]], judge: str) -> list[dict[str, Any]]:
-    settings = differing([group[0].settings for group in groups.values()])
     found = []
-    for group, own in zip(groups.values(), settings, strict=True):
-        first = group[0]
+    for group, known in zip(groups.values(), facts(groups), strict=True):
         trainers = sorted({run.trainer for run in group if run.trainer is not None})
-        spent = [budget.spent(run.folder.path) for run in group]
-        chains = [budget.chain(run.folder.path) for run in group]
-        whole = not any(budget.missing(run.folder.path) for run in group)
-        stages = [{"run": run.name, "algo": _algorithm(run), **budget.spent(run)} for run in chains[0]]
-        found.append(
-            {
-                "runs": [run.folder.id for run in group],
-                "seeds": [run.config["seed"] for run in group],
-                "algo": first.config["algo"]["_target_"].split(".")[-2],
-                "model": first.config["model"]["name"],
-                "smoke": bool(first.config["model"]["smoke"]),
-                "settings": own,
-                "trained_by": ", ".join(trainers) or None,
-                "judge_trained_it": judge in trainers,
-                "budget": {
-                    "run": _average(spent),
-                    "chain": _average([budget.total(chain) for chain in chains]) if whole else dict.fromkeys(spent[0]),
-                    "stages": stages,
-                },
-            }
-        )
+        found.append(known | {"trained_by": ", ".join(trainers) or None, "judge_trained_it": judge in trainers})
     return found
-
-
-def _algorithm(run: Path) -> str:
-    return str(read_json(run / IDENTITY)["algo"]["_target_"]).split(".")[-2]
-
-
-def _average(budgets: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
-    """Means over seeds, the peak of memory too; None where one does not say."""
-    means: dict[str, float | None] = {}
-    for name in budgets[0]:
-        values = [value for one in budgets if (value := one[name]) is not None]
-        means[name] = sum(values) / len(values) if len(values) == len(budgets) else None
-    return means
 
 
 def _warnings(groups: Mapping[str, Sequence[Opened]], judge: str, corpus: Corpus, evaluator: Compare) -> list[str]:
     """What a reader must know before the numbers."""
     runs = [run for group in groups.values() for run in group]
-    found = []
-    small = sorted({run.config["model"]["name"] for run in runs if run.config["model"]["smoke"]})
-    if small:
-        found.append(
-            f"Smoke model: {', '.join(small)} is tiny and starts from random weights; these figures say nothing about "
-            "a real model."
-        )
+    found = smoke_warnings(groups)
     trained = [label for label, group in groups.items() if any(run.trainer == judge for run in group)]
     if trained:
         meaning = (
@@ -217,16 +152,7 @@ def _warnings(groups: Mapping[str, Sequence[Opened]], judge: str, corpus: Corpus
             else "its scores may overstate what was gained. Prefer a judge that training never saw."
         )
         found.append(f"The judge {judge} trained {', '.join(trained)}: {meaning}")
-    single = [label for label, group in groups.items() if len(group) == 1]
-    if single:
-        found.append(
-            f"One seed of {', '.join(single)}: a verdict about it is one about these weights, not about the method."
-        )
-    for label, group in groups.items():
-        seeds = [run.config["seed"] for run in group]
-        if len(set(seeds)) < len(seeds):
-            found.append(f"{label} has runs of the same seed ({', '.join(map(str, seeds))}): they are no repetitions.")
-    return found + _data_warnings(runs, corpus, evaluator)
+    return found + seed_warnings(groups) + _data_warnings(runs, corpus, evaluator)
 
 
 def _data_warnings(runs: Sequence[Opened], corpus: Corpus, evaluator: Compare) -> list[str]:

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig
+
 from mora.errors import InputError
+from mora.evaluation import budget
+from mora.files import read_json
 from mora.running import reward_folder
 from mora.runs import open_run
-from mora.runtime.folder import RunFolder
-from mora.settings.identity import canonical_json
-from mora.settings.methods import labels, same_but_for_seed
-from mora.stages import GOLD, PRODUCT
+from mora.runtime.folder import IDENTITY, RunFolder
+from mora.settings.compose import compose
+from mora.settings.identity import canonical_json, difference, plain, to_yaml
+from mora.settings.methods import differing, labels, same_but_for_seed
+from mora.stages import GOLD, PRODUCT, short_name
+
+POLICY, REWARD = ("policy", PRODUCT["policy"]), (PRODUCT["reward"],)  # folders, one of which a run must hold
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Opened:
-    """A finished run of a policy."""
+    """A finished run of a policy or of a reward model."""
 
     folder: RunFolder
     config: dict[str, Any]
@@ -45,16 +53,16 @@ class Opened:
         return named if isinstance(named, str) else str(reward_folder(self.folder, self.config))
 
 
-def open_runs(runs: Any, root: str) -> dict[str, list[Opened]]:
-    """The runs of each method, by the method's name."""
+def open_runs(runs: Any, root: str, products: Sequence[str] = POLICY) -> dict[str, list[Opened]]:
+    """The runs of each method, by the method's name; each must hold one of ``products``."""
     if isinstance(runs, Mapping):
         named = {str(label): [given] if isinstance(given, str) else given for label, given in runs.items()}
         empty = [label for label, given in named.items() if not given]
         if empty:
             raise InputError(f"runs: {', '.join(empty)} names no run")
-        found = {label: [_opened(str(run), root) for run in given] for label, given in named.items()}
+        found = {label: [_opened(str(run), root, products) for run in given] for label, given in named.items()}
     else:
-        opened = [_opened(str(run), root) for run in runs]
+        opened = [_opened(str(run), root, products) for run in runs]
         groups: dict[str, list[Opened]] = {}
         for run in opened:
             groups.setdefault(run.method, []).append(run)
@@ -67,10 +75,11 @@ def open_runs(runs: Any, root: str) -> dict[str, list[Opened]]:
     return found
 
 
-def _opened(run: str, root: str) -> Opened:
+def _opened(run: str, root: str, products: Sequence[str]) -> Opened:
     folder, config = open_run(run, root)
-    if not any((folder.path / product).is_dir() for product in ("policy", PRODUCT["policy"])):
-        raise InputError(f"runs: {folder.path} holds no policy; name runs that trained one")
+    if not any((folder.path / product).is_dir() for product in products):
+        missing = "policy" if products == POLICY else "reward model"
+        raise InputError(f"runs: {folder.path} holds no {missing}; name runs that trained one")
     return Opened(folder=folder, config=config)
 
 
@@ -85,3 +94,95 @@ def check_alike(runs: Sequence[Opened]) -> None:
                 f"runs: {first.folder.id} has the objectives {', '.join(names)}, {run.folder.id} has "
                 f"{', '.join(others)}; compare runs of the same objectives, in the same order"
             )
+
+
+def open_comparison(
+    cfg: DictConfig, overrides: Sequence[str], groups: Mapping[str, Sequence[Opened]], kind: str, **more: Any
+) -> RunFolder:
+    """The folder of a comparison, ``<kind>-<dataset>-<hash>``: of the runs, what they are asked, and ``more``."""
+    settings = {key: value for key, value in plain(cfg.evaluation).items() if key != "batch_size"}
+    identity = {
+        "runs": {label: [run.folder.id for run in group] for label, group in groups.items()},
+        "evaluation": settings,
+        **more,
+    }
+    first = groups[next(iter(groups))][0]
+    return RunFolder.open(
+        Path(cfg.paths.runs),
+        f"{kind}-{short_name(first.config['dataset'])}",
+        identity,
+        config=to_yaml(cfg),
+        overrides=to_yaml({"command": "python -m mora.evaluate", "overrides": list(overrides)}),
+        diff=to_yaml(difference(plain(compose("evaluate", [])), plain(cfg))),
+    )
+
+
+# --- what is said of the runs ----------------------------------------------------------------------------------------
+
+
+def facts(groups: Mapping[str, Sequence[Opened]]) -> list[dict[str, Any]]:
+    """Of each method: its runs and seeds, the settings that set it apart, and what it spent."""
+    settings = differing([group[0].settings for group in groups.values()])
+    found = []
+    for group, own in zip(groups.values(), settings, strict=True):
+        first = group[0]
+        spent = [budget.spent(run.folder.path) for run in group]
+        chains = [budget.chain(run.folder.path) for run in group]
+        whole = not any(budget.missing(run.folder.path) for run in group)
+        stages = [{"run": run.name, "algo": _algorithm(run), **budget.spent(run)} for run in chains[0]]
+        found.append(
+            {
+                "runs": [run.folder.id for run in group],
+                "seeds": [run.config["seed"] for run in group],
+                "algo": first.config["algo"]["_target_"].split(".")[-2],
+                "model": first.config["model"]["name"],
+                "smoke": bool(first.config["model"]["smoke"]),
+                "settings": own,
+                "budget": {
+                    "run": _average(spent),
+                    "chain": _average([budget.total(chain) for chain in chains]) if whole else dict.fromkeys(spent[0]),
+                    "stages": stages,
+                },
+            }
+        )
+    return found
+
+
+def _algorithm(run: Path) -> str:
+    return str(read_json(run / IDENTITY)["algo"]["_target_"]).split(".")[-2]
+
+
+def _average(budgets: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+    """Means over seeds, the peak of memory too; None where one does not say."""
+    means: dict[str, float | None] = {}
+    for name in budgets[0]:
+        values = [value for one in budgets if (value := one[name]) is not None]
+        means[name] = sum(values) / len(values) if len(values) == len(budgets) else None
+    return means
+
+
+def smoke_warnings(groups: Mapping[str, Sequence[Opened]]) -> list[str]:
+    """That a model is only good for trying things out."""
+    runs = [run for group in groups.values() for run in group]
+    small = sorted({run.config["model"]["name"] for run in runs if run.config["model"]["smoke"]})
+    if not small:
+        return []
+    return [
+        f"Smoke model: {', '.join(small)} is tiny and starts from random weights; these figures say nothing about "
+        "a real model."
+    ]
+
+
+def seed_warnings(groups: Mapping[str, Sequence[Opened]]) -> list[str]:
+    """Which methods have one seed, or the same one twice."""
+    found = []
+    single = [label for label, group in groups.items() if len(group) == 1]
+    if single:
+        found.append(
+            f"One seed of {', '.join(single)}: a verdict about it is one about these weights, not about the method."
+        )
+    for label, group in groups.items():
+        seeds = [run.config["seed"] for run in group]
+        if len(set(seeds)) < len(seeds):
+            found.append(f"{label} has runs of the same seed ({', '.join(map(str, seeds))}): they are no repetitions.")
+    return found

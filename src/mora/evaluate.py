@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mora.errors import InputError
 from mora.settings.launch import run
-from mora.stages import COMPARE
+from mora.stages import COMPARE_REWARDS, SEVERAL
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -18,12 +18,12 @@ def evaluate(cfg: DictConfig, overrides: list[str]) -> None:
     _check_named(cfg)
     from mora.summary import conclude
 
-    conclude(_compare(cfg, overrides) if cfg.evaluation._target_ == COMPARE else _measure(cfg))
+    conclude(_compare(cfg, overrides) if cfg.evaluation._target_ in SEVERAL else _measure(cfg))
 
 
 def _check_named(cfg: DictConfig) -> None:
     """Raises InputError unless just what the evaluation takes is named: a run, or runs."""
-    comparing = cfg.evaluation._target_ == COMPARE
+    comparing = cfg.evaluation._target_ in SEVERAL
     wanted, other = ("runs", "run") if comparing else ("run", "runs")
     example = "'runs=[runs/ONE,runs/OTHER]'" if comparing else "run=runs/NAME"
     if not cfg[wanted]:
@@ -47,6 +47,10 @@ def _measure(cfg: DictConfig) -> Path:
 
 
 def _compare(cfg: DictConfig, overrides: list[str]) -> Path:
+    if cfg.evaluation._target_ == COMPARE_REWARDS:
+        from mora.comparing_rewards import compare_rewards
+
+        return compare_rewards(cfg, overrides)
     from mora.comparing import compare
 
     return compare(cfg, overrides)

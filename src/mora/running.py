@@ -37,7 +37,7 @@ from mora.runtime.folder import RunFolder
 from mora.runtime.parts import Parts
 from mora.settings.compose import compose
 from mora.settings.identity import canonical_json, plain
-from mora.stages import COMPARE, GOLD, HUB, MAKER, PRODUCT, QUALITY, SECTIONS, Stage, texts
+from mora.stages import GOLD, HUB, MAKER, PRODUCT, QUALITY, SECTIONS, SEVERAL, Stage, texts
 
 
 def build(section: Any, **more: Any) -> Any:
@@ -102,9 +102,10 @@ def _refuse_without_meaning(stage: Stage) -> None:
         rollout = build(stage.config["algo"].get("rollout", {}))
         if isinstance(rollout, RolloutSettings):
             rollout.check(reward.belief_kind)
-    if stage.config["evaluation"]["_target_"] == COMPARE:
+    if stage.config["evaluation"]["_target_"] in SEVERAL:
         raise InputError(
-            "evaluation=compare takes finished runs: python -m mora.evaluate evaluation=compare runs=[...]"
+            "a comparison takes finished runs: python -m mora.evaluate evaluation=compare runs=[...], or "
+            "evaluation=compare_rewards for reward models"
         )
     if stage.config["evaluation"]["_target_"] == SECTIONS:
         raise InputError(

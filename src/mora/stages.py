@@ -33,7 +33,9 @@ GOLD = "mora.reward.gold.Gold"  # rules: nothing to train
 HUB = "mora.reward.hub.Hub"  # classifiers that others trained
 QUALITY = "mora.evaluation.reward_model.Quality"  # measures reward models
 SECTIONS = "mora.evaluation.sections.Sections"  # measures finished reward models on a benchmark
-COMPARE = "mora.evaluation.compare.Compare"  # takes several runs, which are finished
+COMPARE = "mora.evaluation.compare.Compare"  # holds policies against each other
+COMPARE_REWARDS = "mora.evaluation.reward_comparison.CompareRewards"  # the same for reward models
+SEVERAL = (COMPARE, COMPARE_REWARDS)  # evaluations that take several runs, which are finished
 UPSTREAM_KEYS = ("model", "dataset", "objectives", "reward", "seed", "runtime", "paths", "tracker", "plugins")
 
 

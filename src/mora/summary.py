@@ -32,6 +32,7 @@ def conclude(folder: Path) -> None:
         "reward": reward_lines,
         "sections": section_lines,
         "compare": compare_lines,
+        "reward_comparison": reward_comparison_lines,
     }
     for name, lines in shown.items():
         table = folder / "tables" / f"{name}.json"
@@ -154,9 +155,44 @@ def compare_lines(table: dict[str, Any]) -> list[str]:
         lines.append(f"\n{pair['a']} against {pair['b']} ({pair['covers']})")
         for part, where in (("verdicts", ""), ("at_matched_kl", " at matched KL")):
             for name, entry in pair[part].items():
-                low, high = entry["interval"]
                 said = winner(pair["a"], pair["b"], entry["verdict"])
-                gap = f"{entry['difference']:+.3f} [{low:+.3f}, {high:+.3f}]"
-                lines.append(f"  {columns[name] + where:<27}{gap:<28}p {entry['p_holm']:.3f}  {said}")
+                lines.append(_difference(f"{columns[name] + where:<27}", entry, said))
         lines.append(f"  {'over reference points':<27}{winner(pair['a'], pair['b'], pair['by_reference_point'])}")
     return lines
+
+
+def reward_comparison_lines(table: dict[str, Any]) -> list[str]:
+    """A comparison of reward models as text: warnings, a line per objective and method, a line per difference."""
+    columns = {"accuracy": 23, "log_loss": 23, "ece": 8, "aurc_margin": 12, "aurc_spread": 12, "auc": 8, "d_paired": 8}
+    heads = {"log_loss": "log-loss", "ece": "ECE", "aurc_margin": "AURC margin", "aurc_spread": "AURC spread",
+             "auc": "AUC", "d_paired": "d_z"}  # fmt: skip
+    wide = max(len(name) for name in [*(m["name"] for m in table["methods"]), *table["objectives"]])
+    lines = [*(f"! {warning}" for warning in table["warnings"])]
+    lines.append(f"the same {table['held_out']} held-out pairs of {table['prompts']} prompts for all")
+    for objective in table["objectives"]:
+        bayes = table["bayes"][objective]
+        head = "".join(f"{heads.get(name, name):>{width}}" for name, width in columns.items())
+        lines.append(f"\n{objective:<{wide}} seeds{head}" + (f"   (best possible {bayes:.3f})" if bayes else ""))
+        for method in table["methods"]:
+            entries = method["metrics"][objective]
+            cells = "".join(f"{_known(entries[name]):>{width}}" for name, width in columns.items())
+            lines.append(f"{method['name']:<{wide}} {len(method['seeds']):>5}{cells}")
+    for pair in table["pairs"]:
+        lines.append(f"\n{pair['a']} against {pair['b']} ({pair['covers']})")
+        for objective, entries in pair["objectives"].items():
+            for name, entry in entries.items():
+                label = f"{heads.get(name, name)} of {objective}"
+                lines.append(
+                    _difference(f"{label:<{wide + 13}}", entry, winner(pair["a"], pair["b"], entry["verdict"]))
+                )
+    return lines
+
+
+def _known(entry: dict[str, Any]) -> str:
+    return "-" if entry["value"] is None else _sure(entry)
+
+
+def _difference(label: str, entry: dict[str, Any], said: str) -> str:
+    low, high = entry["interval"]
+    gap = f"{entry['difference']:+.3f} [{low:+.3f}, {high:+.3f}]"
+    return f"  {label}{gap:<28}p {entry['p_holm']:.3f}  {said}"

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from mora.evaluation import distributions
 from mora.functional.correlation import mean, spearman
 from mora.functional.pairs import calibration, equal_mass
 
@@ -71,11 +72,8 @@ def risk_coverage(doubt: Floats, credit: Floats) -> dict[str, float]:
     """
     if len(doubt) == 0:
         return {"aurc": float("nan"), "accuracy_at_80": float("nan")}
-    _, group, sizes = np.unique(doubt, return_inverse=True, return_counts=True)
-    shared = (np.bincount(group, credit) / sizes)[group][np.argsort(doubt, kind="stable")]
-    kept = np.arange(1, len(doubt) + 1)
-    accuracy = shared.cumsum() / kept
-    return {"aurc": float(1 - accuracy.mean()), "accuracy_at_80": float(accuracy[int(np.ceil(0.8 * len(doubt))) - 1])}
+    risk = distributions.selective_risk(doubt, credit)
+    return {"aurc": float(risk.mean()), "accuracy_at_80": float(1 - risk[int(np.ceil(0.8 * len(doubt))) - 1])}
 
 
 def length_correlation(

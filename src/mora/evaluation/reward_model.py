@@ -271,6 +271,7 @@ def _lines(name: str, pairs: Pairs) -> list[dict[str, Any]]:
             "score_0": pairs.score_0[i],
             "score_1": pairs.score_1[i],
             "probability": np.exp(pairs.log_wins_1[i]),
+            "log_odds": pairs.log_wins_1[i] - pairs.log_wins_0[i],
             "spread": pairs.spread[i],
             "gold_0": gold[i, 0],
             "gold_1": gold[i, 1],

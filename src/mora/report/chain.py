@@ -8,6 +8,8 @@ from mora.errors import InputError
 from mora.files import read_json
 from mora.report.compare import TABLE, write_comparison
 from mora.report.page import write_report
+from mora.report.reward_comparison import TABLE as REWARDS
+from mora.report.reward_comparison import write_reward_comparison
 
 IDENTITY = "identity.json"
 
@@ -36,6 +38,8 @@ def redraw(folder: Path) -> Path:
     folder = Path(folder).resolve()
     if (folder / TABLE).is_file():
         return write_comparison(folder)
+    if (folder / REWARDS).is_file():
+        return write_reward_comparison(folder)
     if not any((folder / "tables").glob("*.json")) and not (folder / "metrics.jsonl").is_file():
         raise InputError(f"{folder} holds no tables; name the folder of a run or of a comparison")
     return write_report(folder, stages_of(folder))

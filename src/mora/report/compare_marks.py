@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,7 +19,15 @@ DOTTED = (0, (1, 1.6))
 SIZES = {"o": 1.0, "s": 0.85, "^": 1.05, "D": 0.72, "v": 1.05, "P": 1.15, "h": 1.1}  # areas that look alike
 
 
-def method_keys(comparison: Comparison, *, line: Line = "") -> list[Key]:
+class Named(Protocol):
+    """Whatever compares methods that have names."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The methods' names in their order."""
+
+
+def method_keys(comparison: Named, *, line: Line = "") -> list[Key]:
     """One entry per method, in their order."""
     return [
         Key(label=name, color=method_color(i), marker=method_marker(i), line=line)

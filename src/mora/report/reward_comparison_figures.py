@@ -1,0 +1,350 @@
+"""The figures of a comparison of reward models: a panel per objective, or one per method where methods would hide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from mora.report.compare_marks import DOTTED, marks, method_keys
+from mora.report.located import Floats
+from mora.report.reward_comparison_tables import Curves, Drawn, RewardComparison
+from mora.report.style import (
+    INK,
+    MUTED,
+    Key,
+    Panel,
+    Plate,
+    method_color,
+    method_marker,
+    number,
+    objective_color,
+    short,
+)
+
+MARKS_ON_CURVE = 5
+SMALL = (2.75, 2.15)  # inches, of one of many panels
+MIDDLE = (3.9, 3.3)
+COLUMNS = 4
+LEAST_COVERAGE = 0.05  # of a risk curve: the error rate among fewer pairs is noise that would set the scale
+RISK_CAPTION = (
+    "Error rate among the pairs that are kept when the most doubtful ones go first, mean over seeds, down to "
+    f"{100 * LEAST_COVERAGE:g} % of the pairs."
+)
+ENDS_AT_ERROR = "At the right end all are kept; a line that stays flat has doubts that say nothing."
+SHOWN_DENSITY = 0.004  # of the highest: where no density is higher, the score axis is cut
+
+Points = Callable[[Curves], Floats | None]  # the points (k, 2) of a method's line, None where it has none
+
+
+# --- numbers with intervals ------------------------------------------------------------------------------------------
+
+
+def dots_plates(comparison: RewardComparison) -> list[Plate]:
+    """Accuracy and log-loss of every method, a panel per objective."""
+    return [
+        Plate(
+            name=name.replace("_", "-"),
+            title=title,
+            caption=f"{caption} Marks are means over seeds, faint ones single seeds, bars "
+            f"{100 * comparison.level:.3g} % intervals. Whether two methods differ is answered by the verdicts.",
+            panels=[_dots_panel(comparison, i, objective, name) for i, objective in enumerate(comparison.objectives)],
+            columns=3,
+            key=[Key(label="best possible", color=INK, line=":")] if name == "accuracy" and _bayes(comparison) else [],
+        )
+        for name, title, caption in (
+            ("accuracy", "How often the better answer scores higher", "Held-out pairs that are ordered as labelled."),
+            ("log_loss", "What its probabilities cost", "Log-loss of held-out labels, nats per pair; less is better."),
+        )
+    ]
+
+
+def _bayes(comparison: RewardComparison) -> bool:
+    return any(np.isfinite(value) for value in comparison.bayes.values())
+
+
+def _dots_panel(comparison: RewardComparison, index: int, objective: str, name: str) -> Panel:
+    values = [method.metrics[objective][name] for method in comparison.methods]
+    said = ", ".join(f"{n} {number(v.value)}" for n, v in zip(comparison.names, values, strict=True))
+    return Panel(
+        draw=partial(_draw_dots, comparison=comparison, index=index, objective=objective, name=name),
+        alt=f"{objective}, {comparison.metrics[name]['title']}: {said}.",
+        size=(MIDDLE[0], 1.15 + 0.3 * len(values)),
+    )
+
+
+def _draw_dots(axes: Axes, *, comparison: RewardComparison, index: int, objective: str, name: str) -> None:
+    for row, method in enumerate(comparison.methods):
+        value = method.metrics[objective][name]
+        place, middle = np.array([float(row)]), np.array([value.value])
+        if len(value.by_seed) > 1:
+            axes.scatter(value.by_seed, np.full(len(value.by_seed), row), s=13, c=method_color(row), alpha=0.4,
+                         linewidths=0, zorder=3)  # fmt: skip
+        if value.interval is not None:
+            low, high = value.interval
+            axes.plot([low, high], [row, row], color=method_color(row), linewidth=1.3, alpha=0.7, zorder=3)
+        marks(axes, row, middle, place, size=40)
+    if name == "accuracy" and np.isfinite(comparison.bayes[objective]):
+        axes.axvline(comparison.bayes[objective], color=INK, linewidth=1.3, linestyle=DOTTED, zorder=1)
+    axes.set_yticks(range(len(comparison.names)), [short(n, 22) for n in comparison.names])
+    axes.set_ylim(len(comparison.names) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="y", visible=False)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.margins(x=0.08)
+    if name == "accuracy":  # an interval from two seeds may go beyond what an accuracy can be
+        low, high = axes.get_xlim()
+        axes.set_xlim(max(low, 0.0), min(high, 1.0))
+    axes.set_title(short(objective, 30), color=objective_color(index))
+
+
+# --- densities -------------------------------------------------------------------------------------------------------
+
+
+def density_plates(comparison: RewardComparison) -> list[Plate]:
+    """Scores of better and worse answers: a figure per objective, a panel per method."""
+    plates = []
+    for index, objective in enumerate(comparison.objectives):
+        drawn = comparison.drawn.get(objective)
+        if drawn is None:
+            continue
+        color = objective_color(index)
+        plates.append(
+            Plate(
+                name=f"scores-{index}",
+                title=f"Scores of better and worse answers: {objective}",
+                caption="Histogram and Gaussian kernel density of the scores of both answers of every pair, in "
+                "standard deviations of the method’s own scores, all seeds together; the same axes and bandwidth "
+                f"({number(drawn.bandwidth, 2)}) everywhere. How far the two lie apart over all prompts says less than "
+                "the margins within pairs.",
+                panels=[
+                    Panel(
+                        draw=partial(_draw_sides, drawn=drawn, name=name, color=color),
+                        alt=_apart(comparison, row, objective),
+                        size=SMALL,
+                    )
+                    for row, name in enumerate(comparison.names)
+                ],
+                columns=min(COLUMNS, max(2, len(comparison.names))),
+                key=[
+                    Key(label="better answer", color=color, line="-"),
+                    Key(label="worse answer", color=MUTED, line="-"),
+                ],
+            )
+        )
+    return plates
+
+
+def _apart(comparison: RewardComparison, row: int, objective: str) -> str:
+    entries = comparison.methods[row].metrics[objective]
+    said = ", ".join(f"{comparison.metrics[k]['title']} {number(entries[k].value, 2)}" for k in ("auc", "d_pooled"))
+    return f"{comparison.names[row]}, {objective}: scores of better and worse answers; {said}."
+
+
+def shown_span(drawn: Drawn, sides: Sequence[str]) -> tuple[float, float]:
+    """The part of the score axis outside of which no density of any method reaches what can be seen."""
+    heights = np.array([curves.densities[side] for curves in drawn.methods.values() for side in sides])
+    seen = np.flatnonzero((heights > SHOWN_DENSITY * heights.max()).any(0))
+    return float(drawn.grid[seen[0]]), float(drawn.grid[seen[-1]])
+
+
+def _draw_sides(axes: Axes, *, drawn: Drawn, name: str, color: str) -> None:
+    curves = drawn.methods[name]
+    for side, shade in (("worse", MUTED), ("better", color)):
+        axes.stairs(curves.histograms[side], drawn.edges, fill=True, color=shade, alpha=0.22, linewidth=0, zorder=1)
+        axes.plot(drawn.grid, curves.densities[side], color=shade, linewidth=1.5, zorder=3)
+    highest = max(float(c.histograms[s].max()) for c in drawn.methods.values() for s in ("better", "worse"))
+    axes.set_xlim(*shown_span(drawn, ("better", "worse")))
+    axes.set_ylim(0, 1.04 * highest)
+    axes.yaxis.set_major_locator(MaxNLocator(3))
+    axes.set_title(short(name, 26))
+    axes.set_xlabel("score (own std)")
+
+
+def margin_plates(comparison: RewardComparison) -> list[Plate]:
+    """Densities of margins, methods over each other; left of 0 the model orders a pair against its label."""
+
+    def draw(axes: Axes, index: int, objective: str) -> None:
+        drawn = comparison.drawn[objective]
+        _lines(axes, comparison, objective, lambda c: np.column_stack([drawn.grid, c.densities["margin"]]))
+        axes.axvline(0.0, color=INK, linewidth=1.1, linestyle=DOTTED, zorder=1)
+        axes.set_xlim(*shown_span(drawn, ("margin",)))
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("margin of the better answer (own std)")
+
+    return _plates(
+        comparison,
+        draw,
+        "margins",
+        "Margins within pairs",
+        "Density of the score of the better answer less that of the worse one, in standard deviations of the method’s "
+        "own scores. What lies left of 0 is ordered wrongly.",
+        "d_paired",
+    )
+
+
+# --- lines of methods over each other --------------------------------------------------------------------------------
+
+
+def roc_plates(comparison: RewardComparison) -> list[Plate]:
+    """ROC curves of better against worse answers, pooled over prompts."""
+
+    def draw(axes: Axes, index: int, objective: str) -> None:
+        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1.1, linestyle=DOTTED, zorder=1)
+        _lines(axes, comparison, objective, lambda c: c.roc)
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_ylim(-0.02, 1.02)
+        axes.set_xlabel("share of worse answers above")
+        axes.set_ylabel("share of better answers above")
+
+    return _plates(
+        comparison,
+        draw,
+        "roc",
+        "Telling better from worse answers of any prompt",
+        "ROC curves of one threshold for the answers of all prompts, mean over seeds. The zero of a score is free in "
+        "every prompt, so a model that orders every pair right need not come near the corner.",
+        "auc",
+    )
+
+
+def calibration_plates(comparison: RewardComparison) -> list[Plate]:
+    """Calibration curves over bins of equally many pairs by confidence."""
+
+    def draw(axes: Axes, index: int, objective: str) -> None:
+        curves = comparison.drawn[objective].methods.values()
+        low = min(0.5, *(float(c.calibration.min()) for c in curves))
+        axes.plot([0.5, 1], [0.5, 1], color=MUTED, linewidth=1.1, linestyle=DOTTED, zorder=1)
+        _lines(axes, comparison, objective, lambda c: c.calibration, every=1)
+        axes.set_xlim(0.48, 1.02)
+        axes.set_ylim(low - 0.02, 1.02)
+        axes.set_xlabel("stated confidence")
+        axes.set_ylabel("share right")
+
+    return _plates(
+        comparison,
+        draw,
+        "calibration",
+        "Is stated confidence met?",
+        "Bins of equally many pairs by confidence, as trained, mean over seeds. On the dotted line confidence is met; "
+        "below it the model is too sure.",
+        "ece",
+    )
+
+
+def risk_plates(comparison: RewardComparison) -> list[Plate]:
+    """Risk over coverage: leaving out pairs of a small margin, and pairs of a large spread."""
+    margin = _plates(
+        comparison,
+        partial(_draw_risk, comparison=comparison, kind="margin"),
+        "risk-margin",
+        "Errors when the smallest margins are left out",
+        f"{RISK_CAPTION} {ENDS_AT_ERROR}",
+        "aurc_margin",
+    )
+    if not any("spread" in c.risk for drawn in comparison.drawn.values() for c in drawn.methods.values()):
+        return margin
+    return margin + _plates(
+        comparison,
+        partial(_draw_risk, comparison=comparison, kind="spread"),
+        "risk-spread",
+        "Errors when the largest spreads are left out",
+        f"{RISK_CAPTION} {ENDS_AT_ERROR} Methods whose belief has the same spread for all pairs are not shown.",
+        "aurc_spread",
+    )
+
+
+def _draw_risk(axes: Axes, index: int, objective: str, *, comparison: RewardComparison, kind: str) -> None:
+    def shown(curves: Curves) -> Floats | None:
+        risk = curves.risk.get(kind)
+        return None if risk is None else risk[risk[:, 0] >= LEAST_COVERAGE]
+
+    _lines(axes, comparison, objective, shown)
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("share of pairs kept")
+    axes.set_ylabel("error rate among them")
+
+
+def _plates(
+    comparison: RewardComparison,
+    draw: Callable[[Axes, int, str], None],
+    name: str,
+    title: str,
+    caption: str,
+    metric: str,
+) -> list[Plate]:
+    """One figure with a panel per objective that has curves; ``metric`` is what the alternative text says of it."""
+    panels = []
+    for index, objective in enumerate(comparison.objectives):
+        if objective not in comparison.drawn:
+            continue
+        values = [number(method.metrics[objective][metric].value) for method in comparison.methods]
+        said = ", ".join(f"{n} {v}" for n, v in zip(comparison.names, values, strict=True))
+        alt = f"{title}, {objective}; {comparison.metrics[metric]['title']}: {said}."
+        panels.append(Panel(draw=partial(_entitled, draw=draw, index=index, objective=objective), alt=alt, size=MIDDLE))
+    if not panels:
+        return []
+    key = method_keys(comparison, line="-")
+    return [Plate(name=name, title=title, caption=caption, panels=panels, columns=3, key=key)]
+
+
+def _entitled(axes: Axes, *, draw: Callable[[Axes, int, str], None], index: int, objective: str) -> None:
+    draw(axes, index, objective)
+    axes.set_title(short(objective, 30), color=objective_color(index))
+
+
+def _lines(
+    axes: Axes, comparison: RewardComparison, objective: str, points: Points, *, every: int | None = None
+) -> None:
+    """A line per method with a few of its marks, shifted so that they do not hide each other; ``every`` 1: all."""
+    for row, name in enumerate(comparison.names):
+        found = points(comparison.drawn[objective].methods[name])
+        if found is None:
+            continue
+        step = every or max(1, len(found) // MARKS_ON_CURVE)
+        start = 0 if every else (row * step) // max(1, len(comparison.names))
+        axes.plot(*found.T, color=method_color(row), linewidth=1.5, marker=method_marker(row), markersize=4.5,
+                  markevery=(start, step), zorder=3)  # fmt: skip
+
+
+# --- gold ------------------------------------------------------------------------------------------------------------
+
+
+def gold_plates(comparison: RewardComparison) -> list[Plate]:
+    """Scores against gold scores: a figure per objective, a panel per method."""
+    plates = []
+    for index, objective in enumerate(comparison.objectives):
+        drawn = comparison.drawn.get(objective)
+        if drawn is None or not all(len(curves.gold) for curves in drawn.methods.values()):
+            continue
+        panels = [
+            Panel(
+                draw=partial(_draw_gold, points=drawn.methods[name].gold, name=name, color=objective_color(index)),
+                alt=f"{name}: reward against gold score of {objective}, correlation "
+                f"{number(comparison.methods[row].metrics[objective]['gold_pearson'].value, 2)}.",
+                size=SMALL,
+            )
+            for row, name in enumerate(comparison.names)
+        ]
+        plates.append(
+            Plate(
+                name=f"gold-{index}",
+                title=f"Reward against gold: {objective}",
+                caption="A point per held-out answer, first seed of each method, in the method’s own unit.",
+                panels=panels,
+                columns=min(COLUMNS, max(2, len(panels))),
+            )
+        )
+    return plates
+
+
+def _draw_gold(axes: Axes, *, points: Floats, name: str, color: str) -> None:
+    axes.scatter(points[:, 1], points[:, 0], s=9, c=color, alpha=0.4, linewidths=0)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.set_title(short(name, 26))
+    axes.set_xlabel("gold score")
+    axes.set_ylabel("reward")
