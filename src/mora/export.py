@@ -72,9 +72,8 @@ def _classifier(cfg: DictConfig) -> None:
     names = panel.objectives if cfg.objective is None else (cfg.objective,)
     out = output_folder(cfg.out, opened, "classifier" if cfg.objective is None else f"classifier-{cfg.objective}")
     with new_folder(out) as folder:
-        facts = write_classifier(
-            panel.model, folder, objectives=names, shift=known.shift, std=known.std, sequences=texts
-        )
+        shift, std = known.of_members(panel.members)
+        facts = write_classifier(panel.model, folder, objectives=names, shift=shift, std=std, sequences=texts)
     print(f"classifier of {', '.join(facts['objectives'])}: {out} (largest error {facts['largest error']:.1e})")
 
 

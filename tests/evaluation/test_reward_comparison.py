@@ -84,8 +84,8 @@ def test_every_metric_is_the_mean_of_the_seeds_own_tables(several: Compared) -> 
                 "d_paired": [t["separation"][objective]["d_paired"] for t in own],
                 "gold_pearson": [t["gold"][objective]["pearson"] for t in own],
                 "gold_order": [t["gold"][objective]["order"] for t in own],
-                "length_answers": [t["length"][objective]["answers"] for t in own],
-                "length_pairs": [t["length"][objective]["pairs"] for t in own],
+                "length_answers": [t["length"][objective]["answers"]["score"] for t in own],
+                "length_pairs": [t["length"][objective]["pairs"]["score"] for t in own],
             }
             found = entry["metrics"][objective]
             assert set(found) == {*expected, "aurc_spread"} == set(table["metrics"])

@@ -18,6 +18,7 @@ from mora.reward.quantile import Quantile
 from mora.reward.scalar import Scalar
 
 MEAN, STD = torch.tensor([0.5, -2.0]), torch.tensor([2.0, 0.25])
+UNITS = {"objectives": ("help", "harm"), "shift": MEAN[:, None], "std": STD[:, None]}
 EOS = TOKENIZER.eos_token_id
 SEQUENCES = [[5, 6, 7, EOS], [6, 9, 5, 8, 7, 6, EOS], [8, EOS]]
 
@@ -35,7 +36,7 @@ def filled(kind: Scalar | Quantile, model_type: str = "llama") -> ScoreModel:
 @pytest.mark.parametrize("model_type", ["llama", "qwen2", "gpt2"])
 def test_a_stock_classifier_gives_the_mean_of_the_belief_in_standard_units(tmp_path: Path, kind, model_type) -> None:
     model = filled(kind, model_type)
-    facts = write_classifier(model, tmp_path, objectives=("help", "harm"), shift=MEAN, std=STD, sequences=SEQUENCES)
+    facts = write_classifier(model, tmp_path, **UNITS, sequences=SEQUENCES)
     stock = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
     assert stock.score.weight.dtype == torch.float32 and stock.config.id2label == {0: "help", 1: "harm"}
     constants = torch.tensor(read_json(tmp_path / "scores.json")["constants"])
@@ -54,7 +55,7 @@ def test_a_head_that_is_not_plain_is_refused(tmp_path: Path, monkeypatch: pytest
     for found in (torch.nn.Module(), torch.nn.ModuleDict({"score": torch.nn.Linear(16, 2)})):  # none; one with a bias
         monkeypatch.setattr(AutoModelForSequenceClassification, "from_config", lambda config, made=found: made)
         with pytest.raises(InputError, match="no plain linear head named score"):
-            write_classifier(model, tmp_path, objectives=("help", "harm"), shift=MEAN, std=STD, sequences=SEQUENCES)
+            write_classifier(model, tmp_path, **UNITS, sequences=SEQUENCES)
 
 
 def test_a_server_that_reads_another_token_is_noticed(tmp_path: Path) -> None:
@@ -64,7 +65,7 @@ def test_a_server_that_reads_another_token_is_noticed(tmp_path: Path) -> None:
     try:
         TOKENIZER.pad_token = TOKENIZER.eos_token
         with pytest.raises(InputError, match="its pooling or padding is not mora's"):
-            write_classifier(model, tmp_path, objectives=("help", "harm"), shift=MEAN, std=STD, sequences=SEQUENCES)
+            write_classifier(model, tmp_path, **UNITS, sequences=SEQUENCES)
     finally:
         TOKENIZER.pad_token = pad
 
@@ -72,7 +73,7 @@ def test_a_server_that_reads_another_token_is_noticed(tmp_path: Path) -> None:
 def test_a_backbone_in_half_precision_keeps_its_head_in_full(tmp_path: Path) -> None:
     model = score_model(SCALAR)
     model.towers.trunks[0].to(torch.bfloat16)
-    facts = write_classifier(model, tmp_path, objectives=("help", "harm"), shift=MEAN, std=STD, sequences=SEQUENCES)
+    facts = write_classifier(model, tmp_path, **UNITS, sequences=SEQUENCES)
     tensors = load_file(tmp_path / "model.safetensors")
     assert tensors["score.weight"].dtype == torch.float32
     assert {tensor.dtype for name, tensor in tensors.items() if name != "score.weight"} == {torch.bfloat16}

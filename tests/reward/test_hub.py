@@ -222,7 +222,12 @@ def test_an_exported_reward_model_scores_as_it_did(tmp_path: Path, make_panel: C
     units = panel.standardize(PROMPTS, RESPONSES, provenance={})
     (tmp_path / "export").mkdir()
     facts = write_classifier(
-        panel.model, tmp_path / "export", mean=units.mean, std=units.std, sequences=[[6, 7, panel.encoder.eos]]
+        panel.model,
+        tmp_path / "export",
+        objectives=panel.objectives,
+        shift=units.shift[:, None],
+        std=units.std[:, None],
+        sequences=[[6, 7, panel.encoder.eos]],
     )
     models = {name: {"path": str(tmp_path / "export"), "label": name} for name in panel.objectives}
     found = scores(opened(models, chat=chat)) + torch.tensor(facts["constants"])

@@ -129,3 +129,50 @@ def test_a_card_that_does_not_say_what_is_shifted_is_affine():
     atoms = torch.tensor([[[3.0], [6.0]]])
     belief = RewardBelief(atoms=atoms, weights=torch.ones_like(atoms), kind="point")
     assert found(belief).atoms.flatten().tolist() == [1.0, 2.0]
+
+
+# --- members of an ensemble ------------------------------------------------------------------------------------------
+
+
+def of_members(rows: int = 400) -> RewardBelief:
+    """Two members of two atoms each, on scales of their own."""
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.randn(rows, 1, 1, 1, generator=generator)
+    scores = truth + 0.5 * torch.randn(rows, 1, 2, 1, generator=generator)
+    scales, shifts = torch.tensor([1.0, 50.0]).view(1, 1, 2, 1), torch.tensor([3.0, -700.0]).view(1, 1, 2, 1)
+    atoms = (shifts + scales * (scores + torch.tensor([-0.1, 0.1]))).flatten(-2)
+    return RewardBelief(atoms=atoms, weights=torch.full_like(atoms, 0.25), kind="member")
+
+
+def test_members_are_brought_to_one_scale_before_they_are_read_together() -> None:
+    belief = of_members()
+    units = Standardization.fit(belief, objectives=["x"], prompts=["p"], provenance={}, members=2)
+    atoms = units(belief).atoms[:, 0].unflatten(-1, (2, 2))
+    means, stds = atoms.mean(-1).mean(0), atoms.mean(-1).std(0, correction=0)
+    torch.testing.assert_close(means, torch.zeros(2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(stds[0], stds[1])  # neither outweighs the other
+    together = atoms.flatten(1).mean(1)
+    assert together.mean().item() == pytest.approx(0, abs=1e-5)
+    assert together.std(correction=0).item() == pytest.approx(1, rel=1e-5)
+    plain = Standardization.fit(belief, objectives=["x"], prompts=["p"], provenance={})
+    worst = [one(belief).atoms[:, 0].argmin(-1) // 2 for one in (units, plain)]
+    assert 0.4 < worst[0].double().mean() < 0.6
+    assert (worst[1] == 1).all()  # without, the most pessimistic member is always the one with the largest scale
+
+
+def test_units_of_members_are_read_back_and_add_up() -> None:
+    belief = of_members()
+    units = Standardization.fit(belief, objectives=["x"], prompts=["p"], provenance={}, members=2)
+    again = Standardization.read(units.facts())
+    for read in (again, again.select([0])):
+        assert torch.equal(read(belief).atoms, units(belief).atoms)
+    shift, std = units.of_members(2)
+    by_hand = ((belief.atoms.unflatten(-1, (2, 2)) - shift[..., None]) / std[..., None]).flatten(-2)
+    torch.testing.assert_close(by_hand, units(belief).atoms, atol=1e-4, rtol=1e-4)
+
+
+def test_members_whose_zero_means_something_are_divided_only() -> None:
+    belief = of_members()
+    units = Standardization.fit(belief, objectives=["x"], prompts=["p"], provenance={}, members=2, zero=[True])
+    nothing = RewardBelief(atoms=torch.zeros(1, 1, 4), weights=torch.full((1, 1, 4), 0.25), kind="member")
+    assert torch.equal(units(nothing).atoms, torch.zeros(1, 1, 4))

@@ -35,18 +35,19 @@ def write_classifier(
 ) -> dict[str, Any]:
     """Write some objectives of ``model`` into ``folder`` as a classifier with a label each; return what its card says.
 
-    The logit of an objective plus its constant is the location of its belief in standard units, ``(location - shift) /
-    std`` for statistics (M,); the location of an ensemble is the mean of its members'.  The written folder is loaded
-    again and its logits of ``sequences`` (token ids, ending as answers end) are held against the model's own, alone
-    and in one padded batch. Raises InputError for objectives that stand on different trunks or adapters, where
-    transformers has no classifier for the architecture, where its head is no plain linear ``score``, and when a score
-    is off by more than 1e-4 (5e-2 for a trunk below fp32), relative to the larger of 1 and the score.
+    The logit of an objective plus its constant is the location of its belief in standard units: the mean over members
+    of ``(location - shift) / std`` for statistics (M, E).  The written folder is loaded again and its logits of
+    ``sequences`` (token ids, ending as answers end) are held against the model's own, alone and in one padded batch.
+    Raises InputError for objectives that stand on different trunks or adapters, where transformers has no classifier
+    for the architecture, where its head is no plain linear ``score``, and when a score is off by more than 1e-4 (5e-2
+    for a trunk below fp32), relative to the larger of 1 and the score.
     """
     columns = [model.objectives.index(name) for name in objectives]
     tower = _tower(model, objectives, columns)
-    weight, bias = (values[columns] for values in _locations(model))
-    shift, std = shift[columns], std[columns]
-    weight, constants = weight / std[:, None].to(weight), (bias - shift.to(bias)) / std.to(bias)
+    locations, biases = _locations(model)
+    shift, std = shift.to(biases)[columns], std.to(biases)[columns]
+    weight = (locations[columns] / std[..., None]).mean(1)
+    constants = ((biases[columns] - shift) / std).mean(1)
     stock, head = _stock(model, tower, objectives)
     head.weight.copy_(weight.cpu())
     stock.save_pretrained(folder)
@@ -91,10 +92,10 @@ def _tower(model: ScoreModel, objectives: Sequence[str], columns: Sequence[int])
 
 
 def _locations(model: ScoreModel) -> tuple[Tensor, Tensor]:
-    """Weights (M, H) and biases (M,) of each objective's location: its first raw output, of members their mean."""
+    """Weights (M, E, H) and biases (M, E) of each member's location, its first raw output, in fp64."""
     shape = (len(model.objectives), model.members, model.head.width // model.members, -1)
     weight, bias = (values.detach().double() for values in (model.head.linear.weight, model.head.linear.bias))
-    return weight.view(shape)[:, :, 0].mean(1), bias.view(shape)[:, :, 0, 0].mean(1)
+    return weight.view(shape)[:, :, 0], bias.view(shape)[:, :, 0, 0]
 
 
 def _stock(model: ScoreModel, tower: int, objectives: Sequence[str]) -> tuple[PreTrainedModel, nn.Linear]:

@@ -26,7 +26,8 @@ from mora.model.towers import SHARED, Layout, Towers
 
 HEAD, CARD = "head.safetensors", "reward.json"
 SCHEMA = 2  # of reward.json
-FACTS = ("kind", "objectives", "width", "members", "layout")
+FACTS = ("kind", "objectives", "width")  # of any reward
+TRAINED = (*FACTS, "members", "layout")  # of one that was trained here
 
 
 class Kind(Protocol):
@@ -150,7 +151,7 @@ class ScoreModel(nn.Module):
         the trunks that are missing, and for other ``objectives`` or another ``width`` than asked.
         """
         folder = Path(folder)
-        card = read_card(folder)
+        card = read_card(folder, TRAINED)
         names = tuple(card["objectives"])
         if objectives is not None and tuple(objectives) != names:
             raise InputError(f"{folder} scores {', '.join(names)}, not {', '.join(objectives)}; train one for these")
@@ -204,13 +205,13 @@ def _whole(hidden: Tensor) -> Tensor:
     return hidden
 
 
-def read_card(folder: Path | str) -> dict[str, Any]:
-    """``reward.json`` of a reward model folder.  Raises InputError when there is none or it is incomplete."""
+def read_card(folder: Path | str, needed: Sequence[str] = FACTS) -> dict[str, Any]:
+    """``reward.json`` of a reward folder.  Raises InputError when there is none or it lacks what is ``needed``."""
     path = Path(folder) / CARD
     if not path.is_file():
         raise InputError(f"{folder} holds no reward model: {CARD} is missing; train one with algo=reward_model")
     card: dict[str, Any] = read_json(path)
-    missing = [key for key in FACTS if key not in card]
+    missing = [key for key in needed if key not in card]
     if missing:
         raise InputError(f"{path}: {', '.join(missing)} missing; train the reward model again with algo=reward_model")
     return card

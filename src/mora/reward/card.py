@@ -34,7 +34,7 @@ def kind_of(section: Mapping[str, Any], path: Path) -> RewardKind:
     module, _, name = str(fields.pop(TARGET, "")).rpartition(".")
     loaded = importlib.import_module(module) if _is_own(module) else sys.modules.get(module)
     made = None if loaded is None else vars(loaded).get(name)
-    if not (isinstance(made, type) and dataclasses.is_dataclass(made) and callable(vars(made).get("loss"))):
+    if not (isinstance(made, type) and dataclasses.is_dataclass(made) and _has_loss(made)):
         raise InputError(
             f"{path}: the reward kind {module}.{name} is neither one of mora's nor imported; name its package under "
             "plugins, or train the reward model again"
@@ -49,6 +49,10 @@ def kind_of(section: Mapping[str, Any], path: Path) -> RewardKind:
         raise InputError(
             f"{path}: the reward kind {name} cannot be made of {fields} ({error}); train it again"
         ) from error
+
+
+def _has_loss(made: type) -> bool:
+    return any(callable(vars(base).get("loss")) for base in made.__mro__)
 
 
 def _is_own(module: str) -> bool:

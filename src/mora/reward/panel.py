@@ -30,11 +30,13 @@ SCORED_AT_ONCE = 32  # sequences per forward pass; changes memory and speed only
 class Panel(ABC):
     """Scores of M objectives.  ``score`` is in units of the reference policy's standard deviation, ``raw`` is not.
 
-    ``passes``: how many models read a text to score it.  ``zero``: for which objectives a raw score of 0 has a meaning;
+    ``passes``: how many models read a text to score it.  ``members``: equal parts of the atoms that belong to a model
+    each.  ``zero``: for which objectives a raw score of 0 has a meaning;
     such scores are divided by a deviation and never shifted.
     """
 
     passes: int = 0
+    members: int = 1
 
     def __init__(self, objectives: Sequence[str], standardization: Standardization | None) -> None:
         self.objectives, self.standardization = tuple(objectives), standardization
@@ -89,6 +91,7 @@ class Panel(ABC):
             provenance=provenance,
             weights=weights,
             zero=self.zero,
+            members=self.members,
         )
         return self.standardization
 
@@ -111,7 +114,7 @@ class Selection(Panel):
         self.columns = [panel.objectives.index(name) for name in objectives]
         known = panel.standardization
         super().__init__(objectives, None if known is None else known.select(self.columns))
-        self.zero = tuple(panel.zero[column] for column in self.columns)
+        self.zero, self.members = tuple(panel.zero[column] for column in self.columns), panel.members
 
     def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> RewardBelief:
         """Belief (B, M, S) of the selected objectives."""
@@ -148,7 +151,7 @@ class ModelPanel(Panel):
                 f"{kind.name} with {kind.width}; train the reward model again"
             )
         self.model, self.encoder, self.kind, self.batch_size = model, encoder, kind, batch_size
-        self.zero, self.passes = kind.has_zero(self.objectives), len(model.towers)
+        self.zero, self.passes, self.members = kind.has_zero(self.objectives), len(model.towers), kind.members
 
     @classmethod
     def load(cls, folder: Path | str, device: torch.device | str, *, batch_size: int = SCORED_AT_ONCE) -> ModelPanel:

@@ -23,11 +23,17 @@ CONSTANT = 1e-6  # a deviation below this share of the mean's size is rounding
 
 @dataclass(frozen=True, kw_only=True)
 class Standardization:
-    """Mean and deviation (M,) in fp32, which objectives are shifted by the mean, and where the numbers come from."""
+    """Mean and deviation (M,) in fp32, which objectives are shifted by the mean, and where the numbers come from.
+
+    The members of an ensemble have scales of their own, which pairs leave open: ``members`` are the mean and the
+    deviation (2, M, E) that each is brought to one scale with, so that none outweighs the others.  ``mean`` and ``std``
+    are then those of the members' mean, on that scale.
+    """
 
     mean: Tensor
     std: Tensor
     shifted: tuple[bool, ...] | None = None  # None: all
+    members: Tensor | None = None  # (2, M, E)
     provenance: Mapping[str, Any]
 
     @classmethod
@@ -40,30 +46,31 @@ class Standardization:
         provenance: Mapping[str, Any],
         weights: Tensor | None = None,
         zero: Sequence[bool] | None = None,
+        members: int = 1,
     ) -> Standardization:
         """Statistics of the belief's mean over reference samples; the number of samples and their prompts are noted.
 
         ``weights`` (B,), which sum to 1, weigh the samples: with all responses and their probabilities the statistics
-        are exact.  Objectives whose ``zero`` means something keep it.  Raises InputError when an objective's deviation
-        is 0 or not finite.
+        are exact.  Objectives whose ``zero`` means something keep it.  ``members`` says how many equal parts of the
+        atoms belong to a member each.  Raises InputError when a deviation is 0 or not finite.
         """
-        means = risk.mean(belief).double().cpu()
-        share = torch.full_like(means[:, 0], 1 / len(means)) if weights is None else weights
-        share = share.to(means)[:, None]
-        center = (share * means).sum(0)
-        deviation = (share * (means - center) ** 2).sum(0).sqrt()
-        for index, objective in enumerate(objectives):
-            value = deviation[index].item()
-            if not CONSTANT * max(1.0, abs(center[index].item())) < value < float("inf"):
-                raise InputError(
-                    f"objective {objective}: the {len(means)} reference samples score with a standard deviation of "
-                    f"{value:.3g}, so scores have no unit; check the reward model, or take more samples of a "
-                    "policy whose answers vary"
-                )
+        rows = len(belief.atoms)
+        share = torch.full((rows,), 1 / rows, dtype=torch.float64) if weights is None else weights
+        kept = tuple(zero or (False,) * len(objectives))
+        scales = None
+        if members > 1:
+            scales = torch.stack(_moments(_by_member(belief, members), share, objectives))
+            belief = _alike(belief, scales, kept)
+        center, deviation = _moments(risk.mean(belief)[..., None], share, objectives)
         digest = hashlib.sha256("\x1f".join(sorted(set(prompts))).encode()).hexdigest()
-        facts = {**provenance, "samples": len(means), "prompts_sha256": digest}
-        shifted = None if zero is None else tuple(not kept for kept in zero)
-        return cls(mean=center.float().cpu(), std=deviation.float().cpu(), shifted=shifted, provenance=facts)
+        facts = {**provenance, "samples": len(belief.atoms), "prompts_sha256": digest}
+        return cls(
+            mean=center[:, 0],
+            std=deviation[:, 0],
+            shifted=None if zero is None else tuple(not one for one in zero),
+            members=scales,
+            provenance=facts,
+        )
 
     @property
     def shifts(self) -> tuple[bool, ...]:
@@ -76,14 +83,27 @@ class Standardization:
         return torch.where(torch.tensor(self.shifts), self.mean, torch.zeros_like(self.mean))
 
     def __call__(self, belief: RewardBelief) -> RewardBelief:
-        """The belief in standard units: every atom shifted and scaled alike."""
+        """The belief in standard units: every atom of a member shifted and scaled alike."""
+        if self.members is not None:
+            belief = _alike(belief, self.members, tuple(not one for one in self.shifts))
         shift, std = self.shift.to(belief.atoms), self.std.to(belief.atoms)
         return replace(belief, atoms=(belief.atoms - shift[:, None]) / std[:, None])
 
     def select(self, columns: Sequence[int]) -> Standardization:
         """The statistics of some objectives, in the order given."""
         shifted = tuple(self.shifts[column] for column in columns)
-        return replace(self, mean=self.mean[list(columns)], std=self.std[list(columns)], shifted=shifted)
+        members = None if self.members is None else self.members[:, list(columns)]
+        mean, std = self.mean[list(columns)], self.std[list(columns)]
+        return replace(self, mean=mean, std=std, shifted=shifted, members=members)
+
+    def of_members(self, count: int) -> tuple[Tensor, Tensor]:
+        """What each of ``count`` members is shifted and divided by in all: (M, E) each."""
+        shape = (len(self.mean), count)
+        if self.members is None:
+            return self.shift[:, None].expand(shape), self.std[:, None].expand(shape)
+        mean, std = self.members
+        own = torch.where(torch.tensor(self.shifts)[:, None], mean, torch.zeros_like(mean))
+        return own + std * self.shift[:, None], std * self.std[:, None]
 
     def scale_only(self) -> Standardization:
         """The same statistics, of which only the deviations are used."""
@@ -91,12 +111,47 @@ class Standardization:
 
     def facts(self) -> dict[str, Any]:
         """As JSON; the fp32 numbers are written exactly."""
-        numbers = {"mean": self.mean.tolist(), "std": self.std.tolist()}
-        return numbers | {"shifted": list(self.shifts), "provenance": dict(self.provenance)}
+        numbers: dict[str, Any] = {"mean": self.mean.tolist(), "std": self.std.tolist(), "shifted": list(self.shifts)}
+        if self.members is not None:
+            numbers["members"] = dict(zip(("mean", "std"), self.members.tolist(), strict=True))
+        return numbers | {"provenance": dict(self.provenance)}
 
     @classmethod
     def read(cls, facts: Mapping[str, Any]) -> Standardization:
         """From what :meth:`facts` gave; facts that do not say what is shifted are of scores that all are."""
         mean, std = torch.tensor(facts["mean"], dtype=torch.float32), torch.tensor(facts["std"], dtype=torch.float32)
         shifted = tuple(facts["shifted"]) if "shifted" in facts else None
-        return cls(mean=mean, std=std, shifted=shifted, provenance=facts["provenance"])
+        own = facts.get("members")
+        members = None if own is None else torch.tensor([own["mean"], own["std"]], dtype=torch.float32)
+        return cls(mean=mean, std=std, shifted=shifted, members=members, provenance=facts["provenance"])
+
+
+def _by_member(belief: RewardBelief, members: int) -> Tensor:
+    """Mean of each member's atoms (B, M, E)."""
+    atoms, weights = (part.unflatten(-1, (members, -1)) for part in (belief.atoms, belief.weights))
+    return (atoms * weights).sum(-1) / weights.sum(-1)
+
+
+def _alike(belief: RewardBelief, scales: Tensor, zero: Sequence[bool]) -> RewardBelief:
+    """The belief with the atoms of every member shifted (where no ``zero`` is kept) and divided by its own scale."""
+    mean, std = scales.to(belief.atoms)
+    mean = torch.where(torch.tensor(zero, device=mean.device)[:, None], torch.zeros_like(mean), mean)
+    atoms = belief.atoms.unflatten(-1, (scales.shape[-1], -1))
+    return replace(belief, atoms=((atoms - mean[..., None]) / std[..., None]).flatten(-2))
+
+
+def _moments(scores: Tensor, share: Tensor, objectives: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Mean and deviation (M, E), in fp32, of scores (B, M, E) weighed by ``share`` (B,)."""
+    scores = scores.double().cpu()
+    share = share.to(scores)[:, None, None]
+    center = (share * scores).sum(0)
+    deviation = (share * (scores - center) ** 2).sum(0).sqrt()
+    for index, objective in enumerate(objectives):
+        for value, middle in zip(deviation[index].tolist(), center[index].tolist(), strict=True):
+            if not CONSTANT * max(1.0, abs(middle)) < value < float("inf"):
+                raise InputError(
+                    f"objective {objective}: the {len(scores)} reference samples score with a standard deviation of "
+                    f"{value:.3g}, so scores have no unit; check the reward model, or take more samples of a "
+                    "policy whose answers vary"
+                )
+    return center.float(), deviation.float()
