@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 T = TypeVar("T")
-BeliefKind = Literal["point", "quantile", "member"]
+BeliefKind = Literal["point", "quantile", "member", "category"]
 TokenKind = Literal["bytes", "words", "closed"]  # byte-level BPE; a token per word; nothing but the words and an end
 
 
@@ -150,7 +150,8 @@ class RewardBelief:
 
     ``atoms`` are support points of a distribution over reward, in units of the reference policy's standard deviation
     once standardized; ``weights`` sum to 1 over S.  ``kind`` says what an atom is: a point estimate, a quantile
-    (ascending in S, at ``levels``) or an ensemble member (paired across sequences).
+    (ascending in S, at ``levels``), an ensemble member (paired across sequences) or a category (ascending in S, the
+    same atoms for every sequence).
     """
 
     atoms: Tensor  # (B, M, S)

@@ -65,7 +65,7 @@ def write_classifier(
 
 
 def _locations(model: ScoreModel) -> tuple[Tensor, Tensor]:
-    """Weights (M, H) and biases (M,) of each objective's first raw output, which is the location of every kind."""
+    """Weights (M, H) and biases (M,) of each objective's first raw output: the mean of kinds that are ``linear``."""
     width = model.head.width
     return model.head.linear.weight[::width].double(), model.head.linear.bias[::width].double()
 

@@ -8,7 +8,7 @@ FAULTS = (
     Fault(
         name="unlabelled_pairs_in_the_scalar_loss",
         file="reward/scalar.py",
-        old="return torch.where(labelled, loss, torch.zeros_like(loss))",
+        old="return torch.where(judgments.labelled, loss, torch.zeros_like(loss))",
         new="return loss",
         why="Objectives without a label are trained on a label of 0.",
         caught_by=("tests/reward/test_kinds.py::test_unlabelled_pairs_cost_nothing_and_move_nothing",),
@@ -16,7 +16,7 @@ FAULTS = (
     Fault(
         name="unlabelled_pairs_in_the_quantile_loss",
         file="reward/quantile.py",
-        old="return torch.where(labelled, loss, torch.zeros_like(loss))",
+        old="return torch.where(judgments.labelled, loss, torch.zeros_like(loss))",
         new="return loss",
         why="Objectives without a label are trained on a label of 0.",
         caught_by=("tests/reward/test_kinds.py::test_unlabelled_pairs_cost_nothing_and_move_nothing",),
@@ -24,8 +24,8 @@ FAULTS = (
     Fault(
         name="quantile_loss_compares_the_wrong_way_round",
         file="reward/quantile.py",
-        old="dbt_loss(mean_gaps(raw_1), mean_gaps(raw_0), labels)",
-        new="dbt_loss(mean_gaps(raw_0), mean_gaps(raw_1), labels)",
+        old="dbt_loss(mean_gaps(raw_1), mean_gaps(raw_0), judgments.labels)",
+        new="dbt_loss(mean_gaps(raw_0), mean_gaps(raw_1), judgments.labels)",
         why="The reward model prefers the worse answer of every pair.",
         caught_by=("tests/reward/test_kinds.py::test_descending_the_loss_raises_the_favored_answer",),
     ),
