@@ -61,6 +61,11 @@ def _classifier(cfg: DictConfig) -> None:
     if not (opened.path / "reward").is_dir():
         raise InputError(f"{opened.path} holds no reward model; name a run of algo=reward_model")
     panel = load_trained(opened.path / "reward", "cpu")
+    if not panel.kind.linear:
+        raise InputError(
+            f"{opened.path}: the mean of a {panel.kind.name} reward is not linear in what the model computes, so no "
+            "classifier with one linear head gives it; score with python -m mora.score instead"
+        )
     known = panel.standardization
     if known is None:
         raise InputError(f"{opened.path}: the reward model has no reference statistics; train it again")

@@ -156,6 +156,8 @@ def test_a_reward_with_a_sign_learns_its_zero(make):
     long = torch.tensor([len(row.responses[0].split()) > 3 for row in rows])
     scores = risk.mean(panel.raw([row.prompt for row in rows], [row.responses[0] for row in rows]))
     assert (((scores > 0) == long[:, None]).double().mean(0) > 0.9).all()
+    units = risk.mean(panel.score([row.prompt for row in rows], [row.responses[0] for row in rows]))
+    assert torch.equal(units > 0, scores > 0)  # units scale it and never shift it
 
 
 def test_a_teacher_rates_with_every_member(make):

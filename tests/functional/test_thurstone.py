@@ -14,6 +14,8 @@ from torch.nn.functional import logsigmoid
 from mora.functional.margins import label_loss
 from mora.functional.thurstone import (
     MIN_SCALE,
+    anchor_classes,
+    anchor_log_probabilities,
     logistic_log_likelihood,
     normal_atoms,
     positive_scale,
@@ -125,6 +127,56 @@ def test_low_precision_input_is_computed_in_float32() -> None:
         got = log_likelihood(*low)
         assert got.dtype == torch.float32
         torch.testing.assert_close(got, log_likelihood(*(side.double() for side in low)).float(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("location", [-40.0, -3.0, -1.0, 0.0, 0.4, 1.0, 40.0])
+@pytest.mark.parametrize("scale", [MIN_SCALE, 0.3, 1.0, 30.0])
+def test_anchor_classes_have_the_mass_of_the_normal(location: float, scale: float) -> None:
+    given = torch.tensor([location, scale], dtype=torch.float64, requires_grad=True)
+    found = anchor_log_probabilities(*given)
+    # the mass between by integration from the highest density on
+    peak = min(max(location, -1.0), 1.0)
+    reach = 40 * (min(scale, scale**2 / abs(location - peak)) if location != peak else scale)
+    height = -(((peak - location) / scale) ** 2) / 2
+    inside, _ = quad(
+        lambda x: math.exp(-(((x - location) / scale) ** 2) / 2 - height),
+        max(-1.0, peak - reach),
+        min(1.0, peak + reach),
+        points=[peak],
+        epsabs=0,
+        epsrel=1e-12,
+    )
+    want = [
+        norm.logcdf((-1 - location) / scale),
+        math.log(inside) + height - math.log(2 * math.pi) / 2 - math.log(scale),
+        norm.logcdf((location - 1) / scale),
+    ]
+    np.testing.assert_allclose(found.detach(), want, rtol=1e-9, atol=1e-12)
+    (slope,) = torch.autograd.grad(found.sum(), given)
+    assert slope.isfinite().all()
+
+
+def test_anchor_classes_sum_to_one_and_mirror() -> None:
+    location, _, scale, _ = pairs()
+    found = anchor_log_probabilities(location, scale)
+    torch.testing.assert_close(found.exp().sum(-1), torch.ones_like(location), rtol=0, atol=1e-12)
+    torch.testing.assert_close(anchor_log_probabilities(-location, scale), found.flip(-1))
+    assert anchor_log_probabilities(location.bfloat16(), scale.bfloat16()).dtype == torch.float32
+    ratings = torch.tensor([0.0, 1.0, 1.5, 2.0, 3.0])
+    assert anchor_classes(ratings, [1.0, 2.0]).tolist() == [0, 1, 1, 2, 2]  # a cut belongs to the class above
+
+
+def test_thurstone_keeps_its_gradient_in_the_tail_where_the_logarithm_of_phi_loses_it() -> None:
+    slopes = []
+    for log_phi in (
+        lambda x: probit_log_likelihood(x, 0 * x, 0 * x + 0.6, 0 * x + 0.8),
+        lambda x: torch.special.ndtr(x).log(),
+    ):
+        lead = torch.tensor(-40.0, requires_grad=True)
+        log_phi(lead).backward()
+        slopes.append(lead.grad)
+    assert slopes[0].item() == pytest.approx(40.0, rel=1e-3)  # the hazard of the normal at 40 is 40.02
+    assert not (slopes[1].isfinite() and slopes[1] > 0)
 
 
 def test_scale_loss_by_hand() -> None:

@@ -14,17 +14,21 @@ from mora.dataset import collate
 from mora.functional.margins import bradley_terry_loss, label_loss
 from mora.functional.quantile import dbt_log_likelihood
 from mora.reward import RewardKind
+from mora.reward.categorical import Categorical
 from mora.reward.gaussian import Gaussian
 from mora.reward.quantile import Quantile
+from mora.reward.rating import Rated
 from mora.reward.scalar import Scalar
 from mora.types import Row
 from tests.judgments import judgments
 from tests.known.gradients import SETTINGS, algorithm
 
-SCALAR = Scalar(margin=0.0, centering=0.0, l2=0.0)
+SCALAR = Scalar(strength="ignore", margin=0.0, centering=0.0, l2=0.0)
 QUANTILE = Quantile(atoms=4, at=None, coupling="independent", initial_gap=0.3, centering=0.0)
 COMONOTONE = dataclasses.replace(QUANTILE, coupling="comonotone")
-PROBIT = Gaussian(link="probit", atoms=4, initial_scale=1.0, scale_penalty=0.01, centering=0.0)
+PROBIT = Gaussian(
+    link="probit", atoms=4, initial_scale=1.0, scale_penalty=0.01, centering=0.0, anchors=0.0, anchor_ratings=None
+)
 LOGISTIC = dataclasses.replace(PROBIT, link="logistic")
 KINDS = {
     "scalar": SCALAR,
@@ -32,6 +36,11 @@ KINDS = {
     "comonotone": COMONOTONE,
     "probit": PROBIT,
     "logistic": LOGISTIC,
+    "margins": dataclasses.replace(SCALAR, strength="margin", margin=0.7),
+    "scaled": dataclasses.replace(SCALAR, strength="scale"),
+    "anchored": dataclasses.replace(PROBIT, anchors=0.3, anchor_ratings=[-0.5, 0.75]),
+    "categorical": Categorical(atoms=5, entropy=0.1),
+    "rating": Rated(source="data", atoms=4, initial_location=0.0, initial_gap=0.3, noise=0.6),
 }
 OWN = tuple(setting for setting in SETTINGS if not setting.startswith(("reward=", "algo.")))
 
@@ -50,6 +59,32 @@ def scale(raw: Tensor) -> Tensor:
     return torch.log1p(raw[1].exp()) + 0.01
 
 
+def chances(raw: Tensor) -> Tensor:
+    """The probabilities of atoms from -1 to 1 that an answer with raw outputs (A + 1,) has, from their definition."""
+    masses = (raw[0] * torch.linspace(-1, 1, len(raw) - 1, dtype=torch.float64) + raw[1:]).exp()
+    return masses / masses.sum()
+
+
+def rating_loss(kind: Rated, raw: Tensor, rating: float) -> Tensor:
+    """The tilted absolute error of each quantile, averaged over quantiles."""
+    errors = [rating - value for value in quantiles(raw)]
+    levels = [(k + 0.5) / kind.atoms for k in range(kind.atoms)]
+    return (
+        sum(error * (level if error > 0 else level - 1) for error, level in zip(errors, levels, strict=True))
+        / kind.atoms
+    )
+
+
+def anchor_log_likelihood(kind: Gaussian, raw: Tensor, rating: float) -> Tensor:
+    """The logarithm of the mass on the rating's side of the cuts at -1 and 1."""
+    below, above = (
+        [0.5 * torch.erfc(side * (raw[0] - cut) / (2**0.5 * scale(raw))) for cut in (-1, 1)] for side in (1, -1)
+    )
+    between = below[1] - below[0] if raw[0] > 0 else above[0] - above[1]
+    first, second = kind.anchor_ratings
+    return (below[0] if rating < first else between if rating < second else above[1]).log()
+
+
 def wins(kind: RewardKind, raw_1: Tensor, raw_0: Tensor) -> Tensor:
     """The probability that answer 1 is better; raw outputs are (W,)."""
     if isinstance(kind, Gaussian):
@@ -59,6 +94,9 @@ def wins(kind: RewardKind, raw_1: Tensor, raw_0: Tensor) -> Tensor:
         nodes = torch.linspace(-14, 14, 4001, dtype=torch.float64)
         weights = (-(nodes**2) / 2).exp()
         return (weights / weights.sum() / (1 + (-difference - variance.sqrt() * nodes).exp())).sum()
+    if isinstance(kind, Categorical):
+        (p_1, p_0), places = (chances(raw_1), chances(raw_0)), range(kind.atoms)
+        return sum(p_1[a] * p_0[b] * (1.0 if a > b else 0.5) for a in places for b in places if a >= b)
     highs, lows = quantiles(raw_1), quantiles(raw_0)
     comonotone = isinstance(kind, Quantile) and kind.coupling == "comonotone"
     both = zip(highs, lows, strict=True) if comonotone else itertools.product(highs, lows)
@@ -66,10 +104,29 @@ def wins(kind: RewardKind, raw_1: Tensor, raw_0: Tensor) -> Tensor:
     return sum(pairs) / len(pairs)
 
 
-def log_likelihood(kind: RewardKind, raw_0: Tensor, raw_1: Tensor, label: float) -> Tensor:
-    """``q log P + (1 - q) log(1 - P)``, less the penalty on scales."""
+def log_likelihood(
+    kind: RewardKind,
+    raw_0: Tensor,
+    raw_1: Tensor,
+    label: float,
+    strength: float = 1.0,
+    ratings: tuple[list[float], list[float]] = ([], []),
+) -> Tensor:
+    """``q log P + (1 - q) log(1 - P)`` with what the kind adds; of ratings alone less their loss."""
+    rated = [(raw, rating) for raw, values in zip((raw_0, raw_1), ratings, strict=True) for rating in values]
+    if isinstance(kind, Rated):
+        return -sum(rating_loss(kind, raw, rating) for raw, rating in rated) / max(len(rated), 1)
+    if isinstance(kind, Scalar) and kind.strength == "margin":  # the answer that is favored begins behind
+        raw_1 = raw_1 - kind.margin * strength * ((label > 0.5) - (label < 0.5))
     probability = wins(kind, raw_1, raw_0)
     value = label * probability.log() + (1 - label) * (1 - probability).log()
+    if isinstance(kind, Scalar) and kind.strength == "scale":
+        value = value * strength
+    if isinstance(kind, Categorical):
+        both = (chances(raw_0) + chances(raw_1)) / 2
+        value = value - kind.entropy * (both * both.log()).sum()
+    if isinstance(kind, Gaussian) and kind.anchors and rated:
+        value = value + kind.anchors * sum(anchor_log_likelihood(kind, raw, t) for raw, t in rated) / len(rated)
     if isinstance(kind, Gaussian):
         value = value - kind.scale_penalty * sum(scale(raw).log() ** 2 for raw in (raw_0, raw_1))
     return value
@@ -81,10 +138,18 @@ def test_the_loss_of_a_reward_kind_is_its_negative_log_likelihood(kind):
     raw_0, raw_1 = (torch.randn(5, 2, kind.width, dtype=torch.float64, generator=generator) for _ in range(2))
     labels = torch.rand(5, 2, dtype=torch.float64, generator=generator)
     labels[0] = torch.tensor([1.0, 0.0])
+    strengths = 2 * torch.rand(5, 2, dtype=torch.float64, generator=generator)
+    ratings = torch.randn(2, 5, 2, 3, dtype=torch.float64, generator=generator)
+    rated = torch.rand(2, 5, 2, 3, generator=generator) < 0.6
+    rated[0, ..., 0] = True
     raws = raw_0.requires_grad_(), raw_1.requires_grad_()
-    losses = kind.loss(*raws, judgments(labels))
-    rows = [[-log_likelihood(kind, raw_0[b, m], raw_1[b, m], float(labels[b, m])) for m in range(2)] for b in range(5)]
-    expected = torch.stack([torch.stack(row) for row in rows])
+    losses = kind.loss(*raws, judgments(labels, strengths=strengths, ratings=ratings, rated=rated))
+
+    def expectation(b: int, m: int) -> Tensor:
+        said = [ratings[side, b, m][rated[side, b, m]].tolist() for side in (0, 1)]
+        return -log_likelihood(kind, raw_0[b, m], raw_1[b, m], float(labels[b, m]), float(strengths[b, m]), tuple(said))
+
+    expected = torch.stack([torch.stack([expectation(b, m) for m in range(2)]) for b in range(5)])
     torch.testing.assert_close(losses, expected, rtol=1e-12, atol=1e-12)
     for found, wanted in zip(
         torch.autograd.grad(losses.sum(), raws), torch.autograd.grad(expected.sum(), raws), strict=True
@@ -157,10 +222,11 @@ PAIRS = [
 ]
 
 
-@pytest.mark.parametrize("kind", ["scalar", "qr", "hk9", "gaussian"])
+@pytest.mark.parametrize("kind", ["scalar", "qr", "hk9", "gaussian", "categorical"])
 def test_a_reward_model_ascends_the_likelihood_of_its_labels(tmp_path, kind):
     """Padded pairs in one batch, labels missing: against every sequence alone and the likelihood written out."""
-    algo = algorithm(["algo=reward_model", f"reward={kind}", "reward.centering=0.0", *OWN], tmp_path, 0)
+    bare = [] if kind == "categorical" else ["reward.centering=0.0"]
+    algo = algorithm(["algo=reward_model", f"reward={kind}", *bare, *OWN], tmp_path, 0)
     _, tokenizer = algo.parts.starting_model(frozen=False)
     encoder = algo.parts.encoder(tokenizer)
     model = algo._score_model(encoder).double()

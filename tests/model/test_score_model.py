@@ -28,7 +28,7 @@ SHAPES = {
     "gpt2": {"n_layer": 2, "n_head": 2, "n_embd": 16},  # learned positions: wrong position ids would show
 }
 QUANTILE = Quantile(atoms=5, at=None, coupling="independent", initial_gap=0.1, centering=0.01)
-SCALAR = Scalar(margin=0.0, centering=0.01, l2=0.0)
+SCALAR = Scalar(strength="ignore", margin=0.0, centering=0.01, l2=0.0)
 
 
 def config(model_type: str) -> AutoConfig:

@@ -21,7 +21,7 @@ from mora.reward.ensemble import Ensemble
 from mora.reward.scalar import Scalar
 
 TOKENIZER = train_words(["a b c d e f g h"], closed=False)
-SCALAR = Scalar(margin=0.0, centering=0.0, l2=0.0)
+SCALAR = Scalar(margin=0.0, strength="ignore", centering=0.0, l2=0.0)
 LORA = LoRASettings(rank=3, scale=2.0, targets=["all-linear"])
 IDS = torch.tensor([[5, 6, 7, 8], [8, 7, 6, 5], [6, 6, 9, 9]])
 MASK = torch.ones_like(IDS, dtype=torch.bool)

@@ -22,7 +22,7 @@ from mora.reward.quantile import Quantile
 from mora.reward.scalar import Scalar
 from mora.types import Row
 
-SCALAR = Scalar(margin=0.0, centering=0.01, l2=0.0)
+SCALAR = Scalar(margin=0.0, strength="ignore", centering=0.01, l2=0.0)
 QUANTILE = Quantile(atoms=3, at=None, coupling="independent", initial_gap=0.3, centering=0.01)
 ENSEMBLE = Ensemble(member=QUANTILE, members=4, sharing="separate", resample=False, seed=3)
 COST = Cost(base=SCALAR, threshold=0.5, signed=None, sign_weight=1.0)

@@ -218,7 +218,7 @@ def test_half_precision_is_coarse_and_its_head_is_not(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("chat", ["template", "answer"])
 def test_an_exported_reward_model_scores_as_it_did(tmp_path: Path, make_panel: Callable[..., ModelPanel], chat) -> None:
-    panel = make_panel(Scalar(margin=0.0, centering=0.0, l2=0.0))
+    panel = make_panel(Scalar(margin=0.0, strength="ignore", centering=0.0, l2=0.0))
     units = panel.standardize(PROMPTS, RESPONSES, provenance={})
     (tmp_path / "export").mkdir()
     facts = write_classifier(

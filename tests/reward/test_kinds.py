@@ -16,19 +16,25 @@ from tests.judgments import judgments
 import mora
 from mora.errors import InputError
 from mora.functional import risk
+from mora.functional.margins import bradley_terry_loss, label_loss
 from mora.functional.quantile import gap_bias
 from mora.functional.thurstone import scale_bias
 from mora.reward import RewardKind
+from mora.reward.card import kind_of, section_of
+from mora.reward.categorical import Categorical
 from mora.reward.gaussian import Gaussian
 from mora.reward.gold import Gold
 from mora.reward.quantile import Quantile
+from mora.reward.rating import Rated
 from mora.reward.scalar import Scalar
 from mora.settings.identity import plain
 from mora.settings.tree import conf_dir
 
-SCALAR = Scalar(margin=0.0, centering=0.0, l2=0.0)
+SCALAR = Scalar(strength="ignore", margin=0.0, centering=0.0, l2=0.0)
 QUANTILE = Quantile(atoms=9, at=None, coupling="independent", initial_gap=0.1, centering=0.0)
-GAUSSIAN = Gaussian(link="logistic", atoms=9, initial_scale=1.0, scale_penalty=0.01, centering=0.0)
+GAUSSIAN = Gaussian(
+    link="logistic", atoms=9, initial_scale=1.0, scale_penalty=0.01, centering=0.0, anchors=0.0, anchor_ratings=None
+)
 TENTHS = [k / 10 for k in range(1, 10)]
 KINDS: dict[str, RewardKind] = {
     "scalar": SCALAR,
@@ -37,8 +43,14 @@ KINDS: dict[str, RewardKind] = {
     "tenths": dataclasses.replace(QUANTILE, at=TENTHS),
     "probit": dataclasses.replace(GAUSSIAN, link="probit"),
     "logistic": GAUSSIAN,
+    "anchored": dataclasses.replace(GAUSSIAN, link="probit", scale_penalty=0.0, anchors=0.1, anchor_ratings=[1.0, 2.0]),
+    "categorical": Categorical(atoms=10, entropy=0.1),
+    "rating": Rated(source="data", atoms=9, initial_location=0.0, initial_gap=0.1, noise=0.7),
 }
+COMPARED = {name: kind for name, kind in KINDS.items() if not isinstance(kind, Rated)}  # labels teach them
+UNBOUNDED = {name: kind for name, kind in KINDS.items() if not isinstance(kind, Categorical)}  # any lead is possible
 every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+compared_kind = pytest.mark.parametrize("kind", COMPARED.values(), ids=COMPARED)
 
 
 def raw(kind: RewardKind, rows: int = 6, objectives: int = 3, seed: int = 0) -> torch.Tensor:
@@ -70,18 +82,18 @@ def test_loss_and_belief_have_their_shapes(kind: RewardKind, objectives: int) ->
     assert risk.check(risk.mean, kind.belief_kind, kind.atoms, kind.levels) == []
 
 
-@every_kind
+@compared_kind
 def test_unlabelled_pairs_cost_nothing_and_move_nothing(kind: RewardKind) -> None:
     raw_0, raw_1 = raw(kind).requires_grad_(), raw(kind, seed=1).requires_grad_()
     labelled = torch.tensor([[True, False, True]] * 6)
     labels = torch.where(labelled, 1.0, float("nan"))  # whatever stands there is never read
     loss = kind.loss(raw_0, raw_1, judgments(torch.nan_to_num(labels), labelled))
     loss.sum().backward()
-    assert (loss[:, 1] == 0).all() and (loss[:, [0, 2]] > 0).all()
+    assert (loss[:, 1] == 0).all() and (loss[:, [0, 2]] != 0).all()
     assert raw_1.grad is not None and (raw_1.grad[:, 1] == 0).all() and (raw_1.grad[:, 0] != 0).any()
 
 
-@every_kind
+@compared_kind
 def test_swapping_answers_and_labels_changes_nothing(kind: RewardKind) -> None:
     raw_0, raw_1, labels = raw(kind), raw(kind, seed=1), torch.rand(6, 3, generator=torch.Generator().manual_seed(2))
     torch.testing.assert_close(
@@ -89,7 +101,7 @@ def test_swapping_answers_and_labels_changes_nothing(kind: RewardKind) -> None:
     )
 
 
-@every_kind
+@compared_kind
 def test_descending_the_loss_raises_the_favored_answer(kind: RewardKind) -> None:
     raw_0, raw_1 = torch.zeros(1, 1, kind.width), torch.zeros(1, 1, kind.width, requires_grad=True)
     kind.loss(raw_0, raw_1, judgments(torch.ones(1, 1))).sum().backward()
@@ -97,19 +109,50 @@ def test_descending_the_loss_raises_the_favored_answer(kind: RewardKind) -> None
 
 
 @every_kind
-def test_either_answer_wins_and_the_loss_is_made_of_it(kind: RewardKind) -> None:
+def test_one_answer_or_the_other_wins(kind: RewardKind) -> None:
     raw_0, raw_1 = raw(kind).double(), raw(kind, seed=1).double()
     wins = kind.log_wins(raw_1, raw_0)
     assert wins.shape == (6, 3)
     total = wins.exp() + kind.log_wins(raw_0, raw_1).exp()
     torch.testing.assert_close(total, torch.ones(6, 3, dtype=torch.float64))
+    even = torch.full((6, 3), math.log(0.5), dtype=torch.float64)
+    torch.testing.assert_close(kind.log_wins(raw_0, raw_0), even)  # an answer against itself
+
+
+@every_kind
+def test_the_first_output_is_the_mean_of_a_belief_or_the_kind_says_that_it_is_not(kind: RewardKind) -> None:
+    outputs = raw(kind)
+    assert kind.linear == torch.allclose(risk.mean(kind.belief(outputs)), outputs[..., 0], atol=1e-5)
+
+
+@every_kind
+def test_a_card_gives_the_kind_back(kind: RewardKind, tmp_path: Path) -> None:
+    assert kind_of(section_of(kind), tmp_path) == kind
+
+
+@compared_kind
+def test_a_tie_costs_least_between_answers_that_are_alike(kind: RewardKind) -> None:
+    start = torch.tensor(kind.initial_bias, dtype=torch.float64).view(1, 1, -1)
+    losses = []
+    for lead in (-0.5, -1e-3, 0.0, 1e-3, 0.5):
+        moved = start.clone()
+        moved[..., 0] += lead
+        wins = kind.log_wins(moved, start), kind.log_wins(start, moved)
+        losses.append(label_loss(*wins, torch.full((1, 1), 0.5, dtype=torch.float64)).item())
+    assert losses[2] == min(losses) == pytest.approx(math.log(2))
+
+
+@compared_kind
+def test_the_loss_is_made_of_who_wins(kind: RewardKind) -> None:
+    raw_0, raw_1 = raw(kind).double(), raw(kind, seed=1).double()
+    wins = kind.log_wins(raw_1, raw_0)
     # Whatever a loss adds does not depend on the label, so labels of 1 and 0 differ by the log-odds.
-    ones, zeros = torch.ones_like(total), torch.zeros_like(total)
+    ones, zeros = torch.ones_like(wins), torch.zeros_like(wins)
     difference = kind.loss(raw_0, raw_1, judgments(zeros)) - kind.loss(raw_0, raw_1, judgments(ones))
     torch.testing.assert_close(difference, wins - kind.log_wins(raw_0, raw_1))
 
 
-@every_kind
+@pytest.mark.parametrize("kind", UNBOUNDED.values(), ids=UNBOUNDED)
 @pytest.mark.parametrize("lead", [-30.0, 30.0])
 def test_a_large_lead_is_sure_and_still_has_a_gradient(kind: RewardKind, lead: float) -> None:
     raw_0 = torch.zeros(1, 1, kind.width)
@@ -123,13 +166,27 @@ def test_a_large_lead_is_sure_and_still_has_a_gradient(kind: RewardKind, lead: f
 
 def test_scalar_loss_by_hand() -> None:
     # Scores 1 and 0, label 1: ln(1 + e^-1) + .1 * (1 + 0)^2 + .01 * (1 + 0).
-    kind = Scalar(margin=0.0, centering=0.1, l2=0.01)
+    kind = Scalar(strength="ignore", margin=0.0, centering=0.1, l2=0.01)
     loss = kind.loss(torch.zeros(1, 1, 1), torch.ones(1, 1, 1), judgments(torch.ones(1, 1)))
     assert loss.item() == pytest.approx(math.log1p(math.exp(-1)) + 0.1 + 0.01)
     # A margin of 1 eats the difference of 1.
-    kind = Scalar(margin=1.0, centering=0.0, l2=0.0)
+    kind = Scalar(strength="ignore", margin=1.0, centering=0.0, l2=0.0)
     loss = kind.loss(torch.zeros(1, 1, 1), torch.ones(1, 1, 1), judgments(torch.ones(1, 1)))
     assert loss.item() == pytest.approx(math.log(2))
+
+
+def test_strengths_change_the_likelihood_and_not_what_is_added_to_it() -> None:
+    raw_0, raw_1, strengths = raw(SCALAR), raw(SCALAR, seed=1), torch.rand(6, 3) * 3
+    said = judgments(torch.rand(6, 3), strengths=strengths)
+    plain, added = SCALAR.loss(raw_0, raw_1, said), 0.1 * (raw_0 + raw_1).squeeze(-1).square()
+    held = dataclasses.replace(SCALAR, centering=0.1)
+    torch.testing.assert_close(held.loss(raw_0, raw_1, said), plain + added)
+    torch.testing.assert_close(
+        dataclasses.replace(held, strength="scale").loss(raw_0, raw_1, said), strengths * plain + added
+    )
+    asked = dataclasses.replace(held, strength="margin", margin=0.5)
+    want = bradley_terry_loss(raw_1[..., 0], raw_0[..., 0], said.labels, margin=0.5 * strengths)
+    torch.testing.assert_close(asked.loss(raw_0, raw_1, said), want + added)
 
 
 @pytest.mark.parametrize("coupling", ["independent", "comonotone"])
@@ -139,7 +196,7 @@ def test_quantile_loss_approaches_the_scalar_one_as_the_gaps_close(coupling: Any
     closed = torch.full((2, 8, 2, 8), -20.0)  # softplus(-20) = 2e-9; the least gap, 1e-4, is left
     said = judgments(torch.rand(8, 2, generator=generator))
     both = torch.cat([location, closed], -1)
-    want = Scalar(margin=0.0, centering=0.3, l2=0.0).loss(location[0], location[1], said)
+    want = Scalar(strength="ignore", margin=0.0, centering=0.3, l2=0.0).loss(location[0], location[1], said)
     got = dataclasses.replace(QUANTILE, coupling=coupling, centering=0.3).loss(both[0], both[1], said)
     torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-5)
 
@@ -149,7 +206,7 @@ def test_gaussian_loss_approaches_the_scalar_one_as_the_scales_close() -> None:
     location = torch.randn(2, 8, 2, 1, generator=generator)
     said = judgments(torch.rand(8, 2, generator=generator))
     both = torch.cat([location, torch.full_like(location, -20.0)], -1)  # the least scale, .01, moves P by < 2e-5
-    want = Scalar(margin=0.0, centering=0.3, l2=0.0).loss(location[0], location[1], said)
+    want = Scalar(strength="ignore", margin=0.0, centering=0.3, l2=0.0).loss(location[0], location[1], said)
     got = dataclasses.replace(GAUSSIAN, scale_penalty=0.0, centering=0.3).loss(both[0], both[1], said)
     torch.testing.assert_close(got, want, atol=1e-4, rtol=1e-4)
 
@@ -223,8 +280,10 @@ def test_initial_bias_gives_the_initial_gaps() -> None:
 @pytest.mark.parametrize(
     ("make", "key"),
     [
-        (lambda: Scalar(margin=-1.0, centering=0.0, l2=0.0), "margin"),
-        (lambda: Scalar(margin=0.0, centering=0.0, l2=-1.0), "l2"),
+        (lambda: dataclasses.replace(SCALAR, strength="weigh"), "strength"),
+        (lambda: dataclasses.replace(SCALAR, strength="margin"), "margin=0 with reward.strength=margin"),
+        (lambda: Scalar(strength="ignore", margin=-1.0, centering=0.0, l2=0.0), "margin"),
+        (lambda: Scalar(strength="ignore", margin=0.0, centering=0.0, l2=-1.0), "l2"),
         (lambda: dataclasses.replace(QUANTILE, atoms=1), "atoms"),
         (lambda: dataclasses.replace(QUANTILE, initial_gap=0.0), "initial_gap"),
         (lambda: dataclasses.replace(QUANTILE, centering=-0.1), "centering"),

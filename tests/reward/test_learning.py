@@ -11,9 +11,11 @@ import torch
 from mora.dataset import collate
 from mora.functional.margins import label_loss
 from mora.functional.risk import mean
+from mora.reward.categorical import Categorical
 from mora.reward.gaussian import Gaussian
 from mora.reward.panel import ModelPanel
 from mora.reward.quantile import Quantile
+from mora.reward.rating import Rated
 from mora.reward.scalar import Scalar
 from mora.types import Row
 
@@ -22,25 +24,36 @@ STEPS, LR = 80, 5e-3
 
 
 def pairs(world: Any, count: int, seed: int) -> list[Row]:
-    """Random answers over four words; the label says which has more `a` (`b`), and is absent for equal counts."""
+    """Random answers over four words; the label says which has more `a` (`b`), and is absent for equal counts.
+
+    The counts are the ratings.
+    """
     generator = np.random.default_rng(seed)
     rows = []
     for number in range(count):
         both = [" ".join(generator.choice(list("abcd"), generator.integers(2, 8))) for _ in (0, 1)]
-        gap = np.diff(world.gold(["e"] * 2, both), axis=0)[0]
+        gold = world.gold(["e"] * 2, both)
+        gap = np.diff(gold, axis=0)[0]
         labels = {name: None if g == 0 else float(g > 0) for name, g in zip(OBJECTIVES, gap, strict=True)}
-        rows.append(Row(prompt=f"e {'fghij'[number % 5]}", responses=(both[0], both[1]), labels=labels))
+        ratings = {name: tuple((float(g),) for g in gold[:, m]) for m, name in enumerate(OBJECTIVES)}
+        prompt = f"e {'fghij'[number % 5]}"
+        rows.append(Row(prompt=prompt, responses=(both[0], both[1]), labels=labels, ratings=ratings))
     return rows
 
 
 QUANTILE = Quantile(atoms=9, at=None, coupling="independent", initial_gap=0.1, centering=0.01)
-GAUSSIAN = Gaussian(link="logistic", atoms=9, initial_scale=1.0, scale_penalty=0.01, centering=0.01)
+GAUSSIAN = Gaussian(
+    link="logistic", atoms=9, initial_scale=1.0, scale_penalty=0.01, centering=0.01, anchors=0.0, anchor_ratings=None
+)
 KINDS = {
-    "scalar": Scalar(margin=0.0, centering=0.01, l2=0.0),
+    "scalar": Scalar(strength="ignore", margin=0.0, centering=0.01, l2=0.0),
     "independent": QUANTILE,
     "comonotone": dataclasses.replace(QUANTILE, coupling="comonotone"),
     "probit": dataclasses.replace(GAUSSIAN, link="probit"),
     "logistic": GAUSSIAN,
+    "anchored": dataclasses.replace(GAUSSIAN, link="probit", scale_penalty=0.0, anchors=0.1, anchor_ratings=[0.5, 1.5]),
+    "categorical": Categorical(atoms=10, entropy=0.1),
+    "rating": Rated(source="data", atoms=9, initial_location=1.0, initial_gap=0.1, noise=0.3),
 }
 
 

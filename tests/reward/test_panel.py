@@ -17,7 +17,7 @@ from mora.types import RewardBelief
 
 MakePanel = Callable[..., ModelPanel]
 Texts = tuple[list[str], list[str]]
-SCALAR = Scalar(margin=0.0, centering=0.01, l2=0.0)
+SCALAR = Scalar(strength="ignore", margin=0.0, centering=0.01, l2=0.0)
 QUANTILE = Quantile(atoms=5, at=None, coupling="independent", initial_gap=0.1, centering=0.01)
 PROVENANCE = {"policy": "sft-tiny-0123456789", "seed": "7"}
 

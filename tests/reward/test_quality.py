@@ -45,7 +45,7 @@ def test_the_quick_numbers_are_those_of_the_full_table(make_panel: Callable[...,
 
 
 def test_looking_changes_nothing_of_the_training(make_panel: Callable[..., ModelPanel]) -> None:
-    panel = make_panel(Scalar(margin=0.0, centering=0.0, l2=0.0))
+    panel = make_panel(Scalar(margin=0.0, strength="ignore", centering=0.0, l2=0.0))
     panel.model.train()
     before = torch.get_rng_state(), [p.clone() for p in panel.model.parameters()]
     quick_quality(panel, rows(8))

@@ -60,7 +60,7 @@ def test_rows_come_back_in_order_with_their_scores(make_panel: MakePanel, texts:
 
 
 def test_a_scalar_reward_has_no_quantiles(make_panel: MakePanel, texts: Texts) -> None:
-    panel = standardized(make_panel, texts, Scalar(margin=0.0, centering=0.0, l2=0.0))
+    panel = standardized(make_panel, texts, Scalar(strength="ignore", margin=0.0, centering=0.0, l2=0.0))
     scored = score_answers(panel, [{"prompt": "a", "response": "b"}])
     assert scored[0]["scores"]["many_a"]["quantiles"] is None
 

@@ -17,7 +17,7 @@ from mora.reward.scalar import Scalar
 from mora.runtime.folder import RunFolder
 from mora.settings.compose import compose
 
-SCALAR = Scalar(margin=0.0, centering=0.0, l2=0.0)
+SCALAR = Scalar(margin=0.0, strength="ignore", centering=0.0, l2=0.0)
 ROWS = [
     {"prompt": "a b", "chosen": "c d", "rejected": "d c", "subset": "donotanswer"},
     {"prompt": "a b", "chosen": "c", "rejected": ["e", "c"], "subset": "mine"},

@@ -42,3 +42,9 @@ def divergent_span(
     both = mask_0 & mask_1
     differs = ((ids_0 != ids_1) & both).int().cumsum(-1) > 0
     return differs & both
+
+
+def mean_of_both(values: Float[Tensor, "2 B M R"], mask: Bool[Tensor, "2 B M R"]) -> Float[Tensor, "B M"]:
+    """Mean over what the mask keeps of both answers of a pair, each value alike; 0 where it keeps nothing."""
+    kept = values.masked_fill(~mask, 0.0).sum(-1).sum(0)
+    return kept / mask.sum(-1).sum(0).clamp_min(1)

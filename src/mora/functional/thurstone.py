@@ -7,10 +7,11 @@ D and on ``s = sqrt(scale_1^2 + scale_0^2)`` alone.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from statistics import NormalDist
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
@@ -74,6 +75,29 @@ def logistic_log_likelihood(
     log_weights = (-0.5 * nodes.square()).log_softmax(0)
     difference = location_1.to(dtype) - location_0.to(dtype)
     return (logsigmoid(difference[..., None] + spread[..., None] * nodes) + log_weights).logsumexp(-1)
+
+
+def anchor_classes(ratings: Float[Tensor, "*batch"], cuts: Sequence[float]) -> Int[Tensor, "*batch"]:
+    """0 below the first cut, 1 from it to the second, 2 from the second on."""
+    return (ratings >= cuts[0]).long() + (ratings >= cuts[1]).long()
+
+
+def anchor_log_probabilities(
+    location: Float[Tensor, "*batch"], scale: Float[Tensor, "*batch"]
+) -> Float[Tensor, "*batch 3"]:
+    """Log-probabilities in nats that ``N(location, scale^2)`` is below -1, between -1 and 1, and above 1.
+
+    ``log Phi((-1 - mu)/s)``, ``log(Phi((1 - mu)/s) - Phi((-1 - mu)/s))``, ``log Phi((mu - 1)/s)``: two fixed cuts say
+    where 0 is and what a unit is, which pairs under :func:`probit_log_likelihood` leave open.  The middle one is taken
+    on the side where both terms are small, ``Phi((1 - |mu|)/s) - Phi((-1 - |mu|)/s)``, from their logarithms.
+    Computed in fp64 and returned in fp32 (fp64 for fp64).
+    """
+    dtype = torch.promote_types(location.dtype, torch.float32)
+    location, scale = location.double(), scale.double()
+    below, above = (torch.special.log_ndtr((side * location - 1.0) / scale) for side in (-1.0, 1.0))
+    upper, lower = (torch.special.log_ndtr((cut - location.abs()) / scale) for cut in (1.0, -1.0))
+    between = upper + (-torch.expm1(lower - upper)).log()
+    return torch.stack([below, between, above], -1).to(dtype)
 
 
 def scale_loss(scale_1: Float[Tensor, "*batch"], scale_0: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:

@@ -19,11 +19,16 @@ class RewardKind(Protocol):
     """One way to model reward; the objects of ``conf/reward``.
 
     ``trained`` is False for what has no head of ours (rules, foreign models): ``loss``, ``log_wins``,
-    ``against_zero`` and ``belief`` are never asked for.
+    ``against_zero`` and ``belief`` are never asked for.  ``linear``: whether the mean of a belief is the first raw
+    output, so that a linear head alone can stand for the kind.
     """
 
     name: ClassVar[str]
     trained: ClassVar[bool]
+
+    @property
+    def linear(self) -> bool:
+        """Whether the mean of a belief is the first raw output, of an ensemble the mean of the members' first ones."""
 
     @property
     def belief_kind(self) -> BeliefKind:
@@ -59,7 +64,10 @@ class RewardKind(Protocol):
         """Which pairs teach which objective (B, M): where ``loss`` is a loss.  Its means are over their number."""
 
     def loss(self, raw_0: Tensor, raw_1: Tensor, judgments: Judgments) -> Tensor:
-        """Loss (B, M) in nats of pairs with raw outputs (B, M, W); 0 where not ``covered``."""
+        """Loss (B, M) of pairs with raw outputs (B, M, W); 0 where not ``covered``.
+
+        In nats, but for kinds of absolute ratings, which have the unit of these.
+        """
 
     def log_wins(self, raw_1: Tensor, raw_0: Tensor) -> Tensor:
         """Log-probability (B, M) in nats that answer 1 beats answer 0 under the likelihood that ``loss`` descends.

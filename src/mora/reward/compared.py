@@ -1,4 +1,4 @@
-"""What reward kinds share that learn from comparisons: which pairs teach them, and that their zero means nothing."""
+"""What reward kinds share that learn from pairs: which of them teach, and that a zero means nothing."""
 
 from __future__ import annotations
 
@@ -11,8 +11,18 @@ from mora.errors import InputError
 from mora.types import Judgments, Row
 
 
+def check_rated(rows: Sequence[Row], objectives: Sequence[str], advice: str) -> None:
+    """Raises InputError for an objective that no answer of the rows has a rating on."""
+    for name in objectives:
+        if not any(any(row.ratings.get(name, ())) for row in rows):
+            raise InputError(
+                f"objective {name}: no answer of a training pair has a rating on it (columns {name}_rating_0 and "
+                f"{name}_rating_1); {advice}"
+            )
+
+
 class Compared:
-    """A kind that is trained on labels of pairs, by one model."""
+    """A kind that one model is trained on pairs for; their labels teach it."""
 
     trained: ClassVar[bool] = True
 

@@ -45,6 +45,11 @@ class Cost:
         return self.base.belief_kind
 
     @property
+    def linear(self) -> bool:
+        """As the base."""
+        return self.base.linear
+
+    @property
     def members(self) -> int:
         """One model."""
         return 1

@@ -28,7 +28,6 @@ class Ensemble:
 
     name: ClassVar[str] = "ensemble"
     trained: ClassVar[bool] = True
-    belief_kind: ClassVar[BeliefKind] = "member"
 
     member: RewardKind
     members: int
@@ -46,6 +45,16 @@ class Ensemble:
                 f"reward.member: a {self.member.name} cannot be a member; take a kind that is trained by one model, "
                 "such as scalar or qr"
             )
+
+    @property
+    def belief_kind(self) -> BeliefKind:
+        """Members; but of categories the weights are what members say, and the atoms are the same."""
+        return "category" if self.member.belief_kind == "category" else "member"
+
+    @property
+    def linear(self) -> bool:
+        """As a member."""
+        return self.member.linear
 
     @property
     def width(self) -> int:
@@ -109,7 +118,7 @@ class Ensemble:
         return RewardBelief(
             atoms=torch.cat([belief.atoms for belief in beliefs], -1),
             weights=torch.cat([belief.weights for belief in beliefs], -1) / self.members,
-            kind="member",
+            kind=self.belief_kind,
         )
 
     def _each(self, raw: Tensor) -> list[Tensor]:

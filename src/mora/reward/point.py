@@ -21,6 +21,7 @@ class Point(Compared):
     """One raw output per objective, which is the score in logits, and a pair decided as Bradley and Terry (1952) do."""
 
     belief_kind: ClassVar[BeliefKind] = "point"
+    linear: ClassVar[bool] = True
 
     @property
     def width(self) -> int:

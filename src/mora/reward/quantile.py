@@ -11,6 +11,7 @@ k/K; which of them it is named by (the midpoints, or a list of levels) changes h
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -35,12 +36,19 @@ LIKELIHOODS = {"independent": dbt_log_likelihood, "comonotone": comonotone_log_l
 LEVEL_TOLERANCE = 1e-6
 
 
+def quantile_belief(atoms: Tensor, levels: Sequence[float]) -> RewardBelief:
+    """K quantiles of equal mass (B, M, K), ascending, that are called by K levels."""
+    weights = torch.full_like(atoms, 1.0 / atoms.shape[-1])
+    return RewardBelief(atoms=atoms, weights=weights, kind="quantile", levels=atoms.new_tensor(levels))
+
+
 @dataclass(kw_only=True)
 class Quantile(Compared):
     """``reward=qr``, ``hk9`` and ``qrm19``; the fields are the keys of ``conf/reward/qr.yaml``."""
 
     name: ClassVar[str] = "quantile"
     belief_kind: ClassVar[BeliefKind] = "quantile"
+    linear: ClassVar[bool] = True
 
     atoms: int
     at: list[float] | None  # levels of the atoms; None: the midpoints (k - 1/2)/K
@@ -105,9 +113,7 @@ class Quantile(Compared):
         With levels that leave out the tails (0.1 to 0.9) the mean over the atoms is a trimmed mean, and risks that
         need the tails are refused.
         """
-        atoms = mean_gaps(raw)
-        weights, levels = torch.full_like(atoms, 1.0 / self.atoms), atoms.new_tensor(self.levels)
-        return RewardBelief(atoms=atoms, weights=weights, kind="quantile", levels=levels)
+        return quantile_belief(mean_gaps(raw), self.levels)
 
     def _dbt_loss(self, z_1: Tensor, z_0: Tensor, labels: Tensor) -> Tensor:
         """Loss (B, M) of quantiles (B, M, K), both outcomes by the likelihood."""

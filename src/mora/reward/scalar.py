@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 import torch
 from torch import Tensor
 
 from mora.errors import InputError
-from mora.functional.margins import bradley_terry_loss, centering_loss, l2_loss
+from mora.functional.margins import Strength, centering_loss, l2_loss, strength_loss
 from mora.reward.point import Point
 from mora.types import Judgments
 
@@ -20,21 +20,31 @@ class Scalar(Point):
 
     name: ClassVar[str] = "scalar"
 
-    margin: float  # logits
+    strength: Strength
+    margin: float  # logits; with strength=margin per unit of strength
     centering: float  # nats per squared logit
     l2: float  # nats per squared logit
 
     def __post_init__(self) -> None:
+        if self.strength not in get_args(Strength):
+            raise InputError(f"reward.strength={self.strength}: must be one of {', '.join(get_args(Strength))}")
         for key, value in (("margin", self.margin), ("centering", self.centering), ("l2", self.l2)):
             if value < 0:
                 raise InputError(f"reward.{key}={value}: must be at least 0")
+        if self.strength == "margin" and self.margin == 0:
+            raise InputError(
+                "reward.margin=0 with reward.strength=margin: no pair asks for a lead; set it above 0 (logits per unit "
+                "of strength), or use reward.strength=ignore"
+            )
 
     def loss(self, raw_0: Tensor, raw_1: Tensor, judgments: Judgments) -> Tensor:
         """``BT(r_1 - r_0; label, margin) + centering (r_0 + r_1)^2 + l2 (r_0^2 + r_1^2)``, (B, M) in nats.
 
-        0 where not labelled.
+        With ``strength`` "margin" the margin of a pair is ``margin`` times its strength; with "scale" BT, and not what
+        is added to it, is weighed by the strength.  0 where not labelled.
         """
         score_0, score_1 = raw_0.squeeze(-1), raw_1.squeeze(-1)
-        loss = bradley_terry_loss(score_1, score_0, judgments.labels, margin=self.margin)
+        labels, strengths = judgments.labels, judgments.strengths
+        loss = strength_loss(score_1, score_0, labels, strengths, margin=self.margin, use=self.strength)
         loss = loss + self.centering * centering_loss(score_1, score_0) + self.l2 * l2_loss(score_1, score_0)
         return torch.where(judgments.labelled, loss, torch.zeros_like(loss))

@@ -74,8 +74,8 @@ FAULTS = (
     Fault(
         name="exact_units_without_probabilities",
         file="reward/standardization.py",
-        old="1 / len(means)) if weights is None else weights",
-        new="1 / len(means))",
+        old="1 / rows, dtype=torch.float64) if weights is None else weights",
+        new="1 / rows, dtype=torch.float64)",
         why="Units are those of a uniform policy and not of the reference.",
         caught_by=("tests/reward/test_standardization.py", "tests/evaluation/test_regret.py"),
     ),

@@ -32,8 +32,8 @@ FAULTS = (
     Fault(
         name="standardized_by_the_variance",
         file="reward/standardization.py",
-        old="deviation = (share * (means - center) ** 2).sum(0).sqrt()",
-        new="deviation = (share * (means - center) ** 2).sum(0)",
+        old="deviation = (share * (scores - center) ** 2).sum(0).sqrt()",
+        new="deviation = (share * (scores - center) ** 2).sum(0)",
         why="Objectives share no unit, so a preference of one half is not one half.",
         caught_by=("tests/reward/test_panel.py::test_standardized_means_have_mean_0_and_deviation_1",),
     ),
@@ -138,8 +138,8 @@ FAULTS = (
     Fault(
         name="selected_objectives_keep_all_scales",
         file="reward/standardization.py",
-        old="std=self.std[list(columns)], shifted=shifted)",
-        new="std=self.std[: len(columns)], shifted=shifted)",
+        old="mean, std = self.mean[list(columns)], self.std[list(columns)]",
+        new="mean, std = self.mean[list(columns)], self.std[: len(columns)]",
         why="A selected objective is read in the unit of another one.",
         caught_by=("tests/reward/test_panel.py::test_select_reorders_and_picks",),
     ),

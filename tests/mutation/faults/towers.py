@@ -133,4 +133,22 @@ FAULTS = (
         why="A conversion that lost accuracy says that it lost none.",
         caught_by=("tests/algo/test_sharing.py::test_a_trained_trunk_is_given_another_head_and_both_are_compared",),
     ),
+    Fault(
+        name="members_keep_their_own_scales",
+        file="reward/standardization.py",
+        old="belief = _alike(belief, self.members, tuple(not one for one in self.shifts))",
+        new="pass",
+        why="The member with the largest scale is always the most pessimistic one.",
+        caught_by=(
+            "tests/reward/test_standardization.py::test_members_are_brought_to_one_scale_before_they_are_read_together",
+        ),
+    ),
+    Fault(
+        name="a_learned_zero_is_shifted",
+        file="reward/panel.py",
+        old="self.zero, self.passes, self.members = kind.has_zero(self.objectives), len(model.towers), kind.members",
+        new="self.passes, self.members = len(model.towers), kind.members",
+        why="What was trained to be the border of safety is moved to the reference policy's mean.",
+        caught_by=("tests/algo/test_sharing.py::test_a_reward_with_a_sign_learns_its_zero",),
+    ),
 )
