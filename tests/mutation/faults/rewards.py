@@ -221,7 +221,7 @@ FAULTS = (
     ),
     Fault(
         name="coverage_keeps_the_most_doubtful",
-        file="evaluation/pairwise.py",
+        file="evaluation/distributions.py",
         old='shared = (np.bincount(group, credit) / sizes)[group][np.argsort(doubt, kind="stable")]',
         new='shared = (np.bincount(group, credit) / sizes)[group][np.argsort(-doubt, kind="stable")]',
         why="A spread that finds errors looks harmful.",
