@@ -12,6 +12,7 @@ from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
 
 import mora
+from mora import comparing_rewards
 from mora.errors import InputError
 from mora.evaluate import evaluate
 from mora.files import read_json, write_json, write_text
@@ -19,6 +20,7 @@ from mora.report import markup, reward_comparison
 from mora.report.__main__ import main as redraw
 from mora.stages import plan
 from mora.train import train
+from mora.types import Row
 from tests.chain import chain_options
 
 QUICK = (
@@ -107,8 +109,6 @@ def test_the_page_is_drawn_from_the_tables_alone(compared, tmp_path, capsys):
 
 
 def test_each_model_is_loaded_once(runs, compared, monkeypatch, undrawn):
-    from mora import comparing_rewards
-
     before = (compared / "tables" / "reward_comparison.json").read_bytes()
     loaded: list[str] = []
     original = comparing_rewards._panel
@@ -162,6 +162,56 @@ def test_other_held_out_pairs_are_refused_in_words(runs, tmp_path):
     said = str(refused.value)
     assert f"{other.name} and {runs.scalar} have other held-out pairs" in said
     assert "dataset.pairs.test 12 against 16" in said and "12 pairs against 16, 12 in common" in said
+
+
+def pairs_of(*prompts: str, world: bool = True) -> Any:
+    """A corpus with a held-out pair for each prompt, and a training prompt."""
+    held_out = [Row(prompt=prompt, responses=("a", "b"), labels={"up": 1.0}) for prompt in prompts]
+    rows = {"train": [Row(prompt="trained on")], "test": held_out}
+    return SimpleNamespace(objectives=("up",), pairs=rows, supervised=rows, world="world" if world else None)
+
+
+def trained_on(name: str, data: str, **dataset: Any) -> Any:
+    """A run in name only."""
+    folder = SimpleNamespace(id=name, identity={"dataset": dataset})
+    return SimpleNamespace(folder=folder, config={"dataset": dataset, "name": name}, data=data)
+
+
+@pytest.fixture
+def corpora(monkeypatch) -> dict[str, Any]:
+    """The corpora of runs by their names."""
+    found: dict[str, Any] = {}
+    monkeypatch.setattr(comparing_rewards, "_data", lambda run: run.data)
+    monkeypatch.setattr(comparing_rewards, "load_corpus", lambda config: found[config["name"]])
+    return found
+
+
+def test_whose_pairs_may_differ(corpora):
+    first, corpus = trained_on("first", "x", size=1), pairs_of("p", "q")
+    corpora["seed"], corpora["other"] = pairs_of("p", "r"), pairs_of("p", "r", "trained on")
+    assert comparing_rewards._data_warnings([first, trained_on("twin", "x", size=2)], corpus) == []
+    (told,) = comparing_rewards._data_warnings([first, trained_on("seed", "y", size=1)], corpus)
+    assert told == "The pairs are those of first; own ones were drawn from the same world with another seed: seed."
+    for run, of_first in ((trained_on("other", "y", size=2), corpus), (trained_on("seed", "y", size=1), None)):
+        with pytest.raises(InputError, match=f"{run.folder.id} and first have other held-out pairs .*1 in common"):
+            comparing_rewards._data_warnings([first, run], of_first or pairs_of("p", "q", world=False))
+
+
+def test_prompts_that_were_trained_on_are_told(corpora):
+    first = trained_on("first", "x")
+    (told,) = comparing_rewards._data_warnings([first], pairs_of("p", "trained on"))
+    assert told == "Trained on 1 of the 2 prompts of the pairs: first."
+
+
+def test_the_pairs_of_the_comparison_are_judged(corpora, monkeypatch):
+    panel = SimpleNamespace(select=lambda objectives: f"panel for {objectives}")
+    asked: list[Any] = []
+    quality = SimpleNamespace(measure=lambda *given, kind: asked.append((*given, kind)) or ({}, [], []))
+    monkeypatch.setattr(comparing_rewards, "_panel", lambda run: panel)
+    corpus, run = pairs_of("p", "q"), trained_on("seed", "y")
+    corpora["seed"], run.config["reward"] = pairs_of("r"), {"_target_": "mora.reward.scalar.Scalar"}
+    comparing_rewards._judgement(run, corpus, SimpleNamespace(quality=quality))  # type: ignore[arg-type]
+    assert asked == [("panel for ('up',)", corpus.pairs["test"], "world", "scalar")]
 
 
 def test_other_objectives_are_refused(runs, tmp_path):

@@ -196,8 +196,9 @@ def test_pairs_of_a_prompt_are_drawn_together() -> None:
 
 
 def test_agreement_by_hand() -> None:
-    first = [line(1, 1.0, 0.0, 1.0), line(2, 1.0, 0.0, 2.0), line(3, 1.0, 0.0, -1.0), line(4, 1.0, 0.0, 4.0)]
-    other = [line(1, 1.0, 0.0, 3.0), line(2, 1.0, 0.0, -1.0), line(3, 1.0, 0.0, -2.0), line(4, 1.0, 0.0, 0.0)]
+    # differences 1, 2, -1, 4 and 3, -1, -2, 0
+    first = [line(1, 1.0, 2.0, 3.0), line(2, 1.0, 0.0, 2.0), line(3, 1.0, 5.0, 4.0), line(4, 1.0, -4.0, 0.0)]
+    other = [line(1, 1.0, 0.0, 3.0), line(2, 1.0, 9.0, 8.0), line(3, 1.0, 0.0, -2.0), line(4, 1.0, 7.0, 7.0)]
     models = [SimpleJudgement("x", first), SimpleJudgement("y", other)]
     (found,) = agreement([method("a", models[0]), method("b", models[1])], ("up",))  # type: ignore[arg-type]
     assert found["same_order"] == pytest.approx((1 + 0 + 1 + 0.5) / 4)

@@ -79,7 +79,7 @@ FAULTS = (
         old='rows = corpus.pairs["test"]',
         new='rows = load_corpus(run.config).pairs["test"]',
         why="Seeds are compared on different pairs.",
-        caught_by=(f"{COMMAND}::test_seeds_are_grouped_and_methods_named_by_their_reward",),
+        caught_by=(f"{COMMAND}::test_the_pairs_of_the_comparison_are_judged",),
     ),
     Fault(
         name="other_pairs_are_taken_for_another_seed",
@@ -87,6 +87,6 @@ FAULTS = (
         old='group[0].folder.identity["dataset"] != first.folder.identity["dataset"]',
         new="False",
         why="Runs on other data are judged by pairs that they may have been trained on, and nobody is told.",
-        caught_by=(f"{COMMAND}::test_other_held_out_pairs_are_refused_in_words",),
+        caught_by=(f"{COMMAND}::test_whose_pairs_may_differ",),
     ),
 )
