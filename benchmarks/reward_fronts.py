@@ -22,7 +22,6 @@ CELLS = {
     ("scalar", "mean"): (),
     ("qr", "mean"): (),
     ("qr", "cvar .25"): ("risk=cvar", "risk.alpha=0.25"),
-    ("qr", "lcb 1"): ("risk=lcb",),
     ("qr", "entropic .15"): ("risk=entropic", "risk.beta=0.15"),
     ("gaussian, logistic", "mean"): (),
     ("categorical", "mean"): (),
@@ -31,9 +30,7 @@ CELLS = {
     ("gda", "mean"): (),
     ("ensemble of 4", "mean"): (),
     ("ensemble of 4", "minimum"): ("risk=minimum",),
-    ("ensemble of 4", "uwo .5"): ("risk=uwo",),
     ("pseudo, of the ensemble", "mean"): (),
-    ("pseudo, of the ensemble", "lcb 1"): ("risk=lcb",),
 }
 COLUMNS = ("hypervolume", "utility", "by the reward itself", "KL")
 
