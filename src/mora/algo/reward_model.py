@@ -257,9 +257,10 @@ class RewardModel:
             seed=parts.seed,
             layout=layout,
         )
+        model.to(parts.runtime.device).eval().check_padding()
         if parts.model.gradient_checkpointing:
             model.towers.checkpoint_activations()
-        return model.to(parts.runtime.device)
+        return model
 
     def _trunk(self, encoder: Encoder, *, frozen: bool) -> PreTrainedModel:
         """A trunk to start from; only one whose weights stay frozen may be quantized."""
