@@ -20,9 +20,10 @@ import torch
 from torch import Tensor
 
 import mora
+from mora.building import build
 from mora.dataset.order import batch
 from mora.model.policy import Policy
-from mora.running import build, parts_of
+from mora.running import parts_of
 from mora.runtime.actor import conditioned_policy, standardized_panel
 from mora.runtime.experience import Roller
 from mora.runtime.folder import RunFolder

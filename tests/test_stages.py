@@ -460,7 +460,7 @@ def test_runs_may_be_moved_and_used_from_anywhere(chain, tmp_path, monkeypatch):
 
 def test_the_reward_model_of_a_run_is_found_where_it_was_named(chain, tmp_path):
     """Beside the run, as the run elsewhere that was named, or as a plain folder."""
-    from mora.running import reward_folder
+    from mora.measurement import reward_folder
     from mora.runtime.folder import RunFolder
 
     reward = chain[1][1]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
+from mora.building import build, load_corpus
 from mora.contenders import Opened, check_alike, facts, open_comparison, open_runs, seed_warnings, smoke_warnings
 from mora.dataset.corpus import Corpus
 from mora.errors import InputError
@@ -21,10 +22,10 @@ from mora.evaluation.judged import Answers, Judge, judge_answers, read_answers
 from mora.evaluation.methods import Method
 from mora.files import read_json
 from mora.functional.risk import mean
+from mora.measurement import front_of, reward_folder
 from mora.report.compare import write_comparison
 from mora.reward.panel import GoldPanel, Panel
 from mora.reward.stored import load_panel
-from mora.running import build, front_of, load_corpus, reward_folder
 from mora.runs import compute_device
 from mora.runtime.console import say
 from mora.runtime.folder import RunFolder

@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from mora.building import build, load_corpus
 from mora.contenders import (
     REWARD,
     Opened,
@@ -26,7 +27,6 @@ from mora.files import read_json
 from mora.report.reward_comparison import write_reward_comparison
 from mora.reward.panel import Panel
 from mora.reward.stored import load_panel
-from mora.running import build, load_corpus
 from mora.runs import compute_device
 from mora.runtime.console import say
 from mora.settings.identity import canonical_json, difference, plain

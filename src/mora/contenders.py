@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from mora.errors import InputError
 from mora.evaluation import budget
 from mora.files import read_json
-from mora.running import reward_folder
+from mora.measurement import reward_folder
 from mora.runs import open_run
 from mora.runtime.folder import IDENTITY, RunFolder
 from mora.settings.compose import compose

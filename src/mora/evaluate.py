@@ -35,7 +35,8 @@ def _check_named(cfg: DictConfig) -> None:
 
 
 def _measure(cfg: DictConfig) -> Path:
-    from mora.running import measure, report
+    from mora.measurement import measure
+    from mora.running import report
     from mora.runs import open_run
     from mora.settings.identity import plain
 

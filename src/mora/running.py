@@ -2,66 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from transformers import PreTrainedTokenizerBase
 
+from mora.building import build, load_corpus
 from mora.dataset.corpus import Corpus
 from mora.errors import InputError
-from mora.evaluation import sections
-from mora.evaluation.front import Front, write_front
-from mora.evaluation.optimum import Optimum
-from mora.evaluation.regret import Regret, with_limit
-from mora.evaluation.reward_model import Quality, write
 from mora.files import read_json, write_json
 from mora.functional import risk as risks
 from mora.functional import scalarize as scalarizers
-from mora.model.policy import Policy
-from mora.model.stored import STANDARDIZATION, load_policy, load_unconditioned
+from mora.measurement import measure
 from mora.report.chain import redraw
 from mora.reward.hub import Hub
-from mora.reward.panel import GoldPanel, Panel
-from mora.reward.standardization import Standardization
-from mora.reward.stored import load_panel
-from mora.runs import compute_device, quiet_libraries
+from mora.runs import quiet_libraries
 from mora.runtime.console import say
 from mora.runtime.devices import Runtime
 from mora.runtime.experience import RolloutSettings
 from mora.runtime.folder import RunFolder
 from mora.runtime.parts import Parts
-from mora.settings.compose import compose
-from mora.settings.identity import canonical_json, plain
-from mora.stages import GOLD, HUB, MAKER, PRODUCT, QUALITY, SECTIONS, SEVERAL, Stage, texts
-
-
-def build(section: Any, **more: Any) -> Any:
-    """The object that a section of the configuration names; what it refuses comes as its own InputError."""
-    try:
-        return instantiate(OmegaConf.create(section), _convert_="all", **more)
-    except InstantiationException as error:
-        cause: BaseException | None = error
-        while isinstance(cause, InstantiationException):
-            cause = cause.__cause__
-        if isinstance(cause, InputError):
-            raise cause from None
-        raise
-
-
-@lru_cache(maxsize=2)
-def _corpus(dataset: str, objectives: tuple[str, ...], seed: int) -> Corpus:
-    corpus: Corpus = build(dataset).load(objectives, seed)
-    return corpus
-
-
-def load_corpus(config: Mapping[str, Any]) -> Corpus:
-    """The data of a run; the stages of one command share it."""
-    return _corpus(canonical_json(config["dataset"]), tuple(config["objectives"]["names"]), config["seed"])
+from mora.stages import HUB, MAKER, SECTIONS, SEVERAL, Stage, texts
 
 
 def execute(stages: Sequence[Stage], cfg: DictConfig) -> None:
@@ -182,156 +144,6 @@ def _record_data(folder: RunFolder, corpus: Corpus, runtime: Runtime) -> None:
             write_json(path, now | {"notes": corpus.notes})
 
     runtime.on_main(record)
-
-
-def measure(folder: RunFolder, config: Mapping[str, Any], evaluation: Mapping[str, Any], *, seed: int) -> None:
-    """Write the tables of a run: what ``evaluation`` names for a policy, the quality of a reward model.
-
-    Raises InputError where the evaluation does not fit the run.
-    """
-    if (folder.path / "policy").is_dir() or (folder.path / "model").is_dir():
-        evaluator = build(evaluation)
-        if isinstance(evaluator, (Quality, sections.Sections)):
-            raise InputError(f"{folder.path} is no reward model; use evaluation=front")
-        if isinstance(evaluator, Regret):
-            _measure_regret(folder, config, evaluator)
-        elif isinstance(evaluator, Optimum):
-            _measure_optimum(folder, config, evaluator, seed=seed)
-        else:
-            _measure_front(folder, config, evaluator, seed=seed)
-    elif (folder.path / "reward").is_dir():
-        _measure_reward(folder, config, evaluation)
-    else:
-        raise InputError(f"{folder.path} holds no model; name a run of mora.train")
-
-
-def _measure_reward(folder: RunFolder, config: Mapping[str, Any], evaluation: Mapping[str, Any]) -> None:
-    """A reward model on a benchmark where ``evaluation`` says so, else on the held-out pairs of its own data."""
-    if evaluation["_target_"] not in (QUALITY, SECTIONS):  # the default of a policy
-        evaluation = plain(compose("evaluate", ["evaluation=reward_model"]))["evaluation"]
-    evaluator = build(evaluation)
-    panel = load_panel(folder.path / "reward", compute_device())
-    if isinstance(evaluator, sections.Sections):
-        table, subsets, rows = evaluator.measure(panel)
-        sections.write(folder.tables, {"run": folder.id} | table, subsets, rows)
-    else:
-        corpus = load_corpus(config)
-        write(folder.tables, *evaluator.measure(panel, corpus.pairs["test"], corpus.world, kind=panel.kind.name))
-
-
-def _policy(folder: RunFolder, config: Mapping[str, Any]) -> tuple[Policy, PreTrainedTokenizerBase, bool]:
-    """The policy of a run, its tokenizer, and whether a preference steers it."""
-    steered = (folder.path / "policy").is_dir()
-    if steered:
-        return *load_policy(folder.path / "policy", compute_device(), build(config["model"])), True
-    return *load_unconditioned(folder.path / PRODUCT["policy"], compute_device()), False
-
-
-def front_of(
-    folder: RunFolder, config: Mapping[str, Any], evaluator: Front, corpus: Corpus, *, seed: int
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """``front.json`` and ``samples.jsonl`` of a run, on the prompts of ``corpus``."""
-    scorers: dict[str, Panel] = {}
-    provenance: dict[str, Any] = {}
-    if corpus.world is not None:
-        scorers["gold"] = GoldPanel(corpus.world).select(corpus.objectives)
-        trained = config["reward"]["_target_"] == GOLD
-        provenance["gold"] = {"kind": "rules of the world", "world": corpus.world.name, "trained the policy": trained}
-    reward = reward_folder(folder, config)
-    if reward is not None:
-        scorers["reward"] = load_panel(reward, compute_device()).select(corpus.objectives)
-        run = folder.identity["upstream"]["reward"]
-        provenance["reward"] = {"kind": "reward model", "run": run, "trained the policy": True}
-    policy, tokenizer, steered = _policy(folder, config)
-    if not steered and "gold" in provenance:
-        provenance["gold"]["trained the policy"] = False
-    table, samples = evaluator.measure(policy, corpus.encoder(tokenizer), corpus, scorers, seed=seed, steered=steered)
-    head = {
-        "run": folder.id,
-        "model": config["model"]["name"],
-        "smoke": config["model"]["smoke"],
-        "scorers": provenance,
-        "judge": next(iter(scorers), None),
-        "units": {"gold": "score of the world", "reward": "standard deviations of the reference policy"},
-    }
-    return head | table, samples
-
-
-def _measure_front(folder: RunFolder, config: Mapping[str, Any], evaluator: Front, *, seed: int) -> None:
-    table, samples = front_of(folder, config, evaluator, load_corpus(config), seed=seed)
-    if table["judge"] is None:
-        raise InputError(
-            f"{folder.path}: nothing scores its answers; compare it with runs that have a reward model: "
-            "evaluation=compare evaluation.judge=REWARD_RUN"
-        )
-    write_front(folder.tables, table, samples)
-
-
-def _measure_optimum(folder: RunFolder, config: Mapping[str, Any], evaluator: Optimum, *, seed: int) -> None:
-    front = folder.tables / "front.json"
-    if not front.is_file():
-        raise InputError(f"{front} does not exist; measure the front first: python -m mora.evaluate run={folder.path}")
-    kl_coef = config["algo"].get("kl_coef")
-    if kl_coef is None:
-        raise InputError(f"{folder.path}: was trained without a KL term, so no optimum belongs to it")
-    corpus = load_corpus(config)
-    policy, tokenizer, _ = _policy(folder, config)
-    encoder = corpus.encoder(tokenizer)
-    table = evaluator.measure(policy, encoder, corpus, read_json(front), kl_coef=kl_coef, seed=seed)
-    write_json(folder.tables / "optimum.json", {"run": folder.id} | table)
-
-
-def _measure_regret(folder: RunFolder, config: Mapping[str, Any], evaluator: Regret) -> None:
-    kl_coef = evaluator.kl_coef if evaluator.kl_coef is not None else config["algo"].get("kl_coef")
-    if kl_coef is None:
-        raise InputError(f"{folder.path}: was trained without a KL term; say evaluation.kl_coef=...")
-    corpus = load_corpus(config)
-    policy, tokenizer, steered = _policy(folder, config)
-    encoder = corpus.encoder(tokenizer)
-    table = evaluator.measure(
-        policy,
-        encoder,
-        corpus,
-        _judges(folder, config, corpus),
-        steered=steered,
-        risk=build(config["risk"]),
-        scalarize=build(config["scalarize"]),
-        kl_coef=kl_coef,
-    )
-    if evaluator.limit is not None:
-        beside = next((p for p in (Path(evaluator.limit), folder.path.parent / evaluator.limit) if p.is_dir()), None)
-        other = None if beside is None else beside / "tables" / "regret.json"
-        if other is None or not other.is_file():
-            raise InputError(f"evaluation.limit={evaluator.limit}: no run with tables/regret.json; measure it first")
-        table = with_limit(table, read_json(other), other.parents[1].name)
-    write_json(folder.tables / "regret.json", {"run": folder.id} | table)
-
-
-def _judges(folder: RunFolder, config: Mapping[str, Any], corpus: Corpus) -> dict[str, Panel]:
-    """The rewards that a policy is held against: gold, and the model that trained it; what trained has its units."""
-    assert corpus.world is not None
-    judges: dict[str, Panel] = {"gold": GoldPanel(corpus.world).select(corpus.objectives)}
-    reward = reward_folder(folder, config)
-    if reward is not None:
-        judges["reward"] = load_panel(reward, compute_device()).select(corpus.objectives)
-    units = folder.path / "policy" / STANDARDIZATION
-    if units.is_file():
-        judges["gold" if reward is None else "reward"].standardization = Standardization.read(read_json(units))
-    return judges
-
-
-def reward_folder(folder: RunFolder, config: Mapping[str, Any]) -> Path | None:
-    """The reward model that a policy was trained with; None for rules."""
-    named = folder.identity.get("upstream", {}).get("reward")
-    if named is None:
-        return None
-    start = Path(config["start"]["reward"])
-    beside = [folder.path.parent / named / PRODUCT["reward"]] if isinstance(named, str) else []  # a run's id
-    for candidate in (*beside, start / PRODUCT["reward"], start):
-        if candidate.is_dir():
-            return candidate
-    gone = named if beside else start
-    raise InputError(f"{folder.path}: the reward model {gone} that this policy was trained with is gone")
 
 
 def report(folder: RunFolder) -> None:
