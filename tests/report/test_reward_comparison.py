@@ -17,6 +17,7 @@ from mora.evaluation.reward_comparison_tables import write_tables
 from mora.files import read_json, write_json
 from mora.report import markup, reward_comparison, style
 from mora.report import reward_comparison_figures as figures
+from mora.report import reward_comparison_scores as scores
 from mora.report.reward_comparison import write_reward_comparison
 from mora.report.reward_comparison_tables import RewardComparison, read_reward_comparison
 
@@ -137,7 +138,7 @@ def test_hostile_names_are_drawn(tmp_path: Path) -> None:
         drawn["methods"] = {evil: drawn["methods"]["method 0"]}
     table["methods"][0]["name"] = evil
     comparison = read(tmp_path, (table, curves, methods))
-    for plate in (figures.dots_plates(comparison)[0], figures.density_plates(comparison)[0]):
+    for plate in (figures.dots_plates(comparison)[0], scores.density_plates(comparison)[0]):
         assert "<b>" not in style.inline_svg(plate.panels[0], "x")
 
 
@@ -186,7 +187,7 @@ def test_lines_are_those_of_the_tables(tmp_path: Path, three: Tables) -> None:
 
 
 def test_better_and_worse_answers_share_axes_over_methods(tmp_path: Path, three: Tables) -> None:
-    plate = figures.density_plates(read(tmp_path, three))[1]
+    plate = scores.density_plates(read(tmp_path, three))[1]
     axes = [drawn(plate, panel) for panel in range(3)]
     assert len({(a.get_xlim(), a.get_ylim()) for a in axes}) == 1
     for one, a in zip(three[1]["care"]["methods"].values(), axes, strict=True):
@@ -198,7 +199,7 @@ def test_better_and_worse_answers_share_axes_over_methods(tmp_path: Path, three:
 def test_a_plate_for_eight_methods_and_six_objectives(tmp_path: Path) -> None:
     comparison = read(tmp_path, compared(8, objectives=6, pairs=80))
     assert [len(plate.panels) for plate in figures.dots_plates(comparison)] == [6, 6]
-    assert [len(plate.panels) for plate in figures.density_plates(comparison)] == [8] * 6
+    assert [len(plate.panels) for plate in scores.density_plates(comparison)] == [8] * 6
     keys = figures.roc_plates(comparison)[0].key
     assert len({(key.color, key.marker) for key in keys}) == 8
     assert style.save_plate(figures.roc_plates(comparison)[0], tmp_path / "drawn")

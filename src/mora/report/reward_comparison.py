@@ -9,6 +9,7 @@ from typing import Any
 from mora.files import new_folder, write_text
 from mora.report import compare_sections, markup
 from mora.report import reward_comparison_figures as figures
+from mora.report import reward_comparison_scores as scores
 from mora.report import reward_comparison_sections as sections
 from mora.report.reward_comparison_tables import RewardComparison, read_examples, read_reward_comparison
 from mora.report.style import Plate, save_plate
@@ -37,10 +38,10 @@ def write_reward_comparison(folder: Path) -> Path:
 def _body(comparison: RewardComparison, rows: Sequence[Mapping[str, Any]]) -> tuple[str, list[Plate]]:
     drawn = {
         ("right", "Right or wrong"): figures.dots_plates(comparison),
-        ("scores", "Scores"): [*figures.density_plates(comparison), *figures.margin_plates(comparison)],
+        ("scores", "Scores"): [*scores.density_plates(comparison), *figures.margin_plates(comparison)],
         ("roc", "ROC"): figures.roc_plates(comparison),
         ("doubt", "Calibration and doubt"): [*figures.calibration_plates(comparison), *figures.risk_plates(comparison)],
-        ("gold", "Gold"): figures.gold_plates(comparison),
+        ("gold", "Gold"): scores.gold_plates(comparison),
     }
     parts = [
         ("verdicts", "Verdicts", sections.verdicts(comparison)),

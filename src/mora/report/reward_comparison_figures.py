@@ -1,8 +1,8 @@
-"""The figures of a comparison of reward models: a panel per objective, or one per method where methods would hide."""
+"""The figures of a comparison of reward models that show all methods in one panel per objective."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -11,7 +11,8 @@ from matplotlib.ticker import MaxNLocator
 
 from mora.report.compare_marks import DOTTED, marks, method_keys
 from mora.report.located import Floats
-from mora.report.reward_comparison_tables import Curves, Drawn, RewardComparison
+from mora.report.reward_comparison_scores import shown_span
+from mora.report.reward_comparison_tables import Curves, RewardComparison
 from mora.report.style import (
     INK,
     MUTED,
@@ -26,16 +27,13 @@ from mora.report.style import (
 )
 
 MARKS_ON_CURVE = 5
-SMALL = (2.75, 2.15)  # inches, of one of many panels
-MIDDLE = (3.9, 3.3)
-COLUMNS = 4
+MIDDLE = (3.9, 3.3)  # inches, of one panel
 LEAST_COVERAGE = 0.05  # of a risk curve: the error rate among fewer pairs is noise that would set the scale
 RISK_CAPTION = (
     "Error rate among the pairs that are kept when the most doubtful ones go first, mean over seeds, down to "
     f"{100 * LEAST_COVERAGE:g} % of the pairs."
 )
 ENDS_AT_ERROR = "At the right end all are kept; a line that stays flat has doubts that say nothing."
-SHOWN_DENSITY = 0.004  # of the highest: where no density is higher, the score axis is cut
 
 Points = Callable[[Curves], Floats | None]  # the points (k, 2) of a method's line, None where it has none
 
@@ -101,67 +99,7 @@ def _draw_dots(axes: Axes, *, comparison: RewardComparison, index: int, objectiv
     axes.set_title(short(objective, 30), color=objective_color(index))
 
 
-# --- densities -------------------------------------------------------------------------------------------------------
-
-
-def density_plates(comparison: RewardComparison) -> list[Plate]:
-    """Scores of better and worse answers: a figure per objective, a panel per method."""
-    plates = []
-    for index, objective in enumerate(comparison.objectives):
-        drawn = comparison.drawn.get(objective)
-        if drawn is None:
-            continue
-        color = objective_color(index)
-        plates.append(
-            Plate(
-                name=f"scores-{index}",
-                title=f"Scores of better and worse answers: {objective}",
-                caption="Histogram and Gaussian kernel density of the scores of both answers of every pair, in "
-                "standard deviations of the method’s own scores, all seeds together; the same axes and bandwidth "
-                f"({number(drawn.bandwidth, 2)}) everywhere. How far the two lie apart over all prompts says less than "
-                "the margins within pairs.",
-                panels=[
-                    Panel(
-                        draw=partial(_draw_sides, drawn=drawn, name=name, color=color),
-                        alt=_apart(comparison, row, objective),
-                        size=SMALL,
-                    )
-                    for row, name in enumerate(comparison.names)
-                ],
-                columns=min(COLUMNS, max(2, len(comparison.names))),
-                key=[
-                    Key(label="better answer", color=color, line="-"),
-                    Key(label="worse answer", color=MUTED, line="-"),
-                ],
-            )
-        )
-    return plates
-
-
-def _apart(comparison: RewardComparison, row: int, objective: str) -> str:
-    entries = comparison.methods[row].metrics[objective]
-    said = ", ".join(f"{comparison.metrics[k]['title']} {number(entries[k].value, 2)}" for k in ("auc", "d_pooled"))
-    return f"{comparison.names[row]}, {objective}: scores of better and worse answers; {said}."
-
-
-def shown_span(drawn: Drawn, sides: Sequence[str]) -> tuple[float, float]:
-    """The part of the score axis outside of which no density of any method reaches what can be seen."""
-    heights = np.array([curves.densities[side] for curves in drawn.methods.values() for side in sides])
-    seen = np.flatnonzero((heights > SHOWN_DENSITY * heights.max()).any(0))
-    return float(drawn.grid[seen[0]]), float(drawn.grid[seen[-1]])
-
-
-def _draw_sides(axes: Axes, *, drawn: Drawn, name: str, color: str) -> None:
-    curves = drawn.methods[name]
-    for side, shade in (("worse", MUTED), ("better", color)):
-        axes.stairs(curves.histograms[side], drawn.edges, fill=True, color=shade, alpha=0.22, linewidth=0, zorder=1)
-        axes.plot(drawn.grid, curves.densities[side], color=shade, linewidth=1.5, zorder=3)
-    highest = max(float(c.histograms[s].max()) for c in drawn.methods.values() for s in ("better", "worse"))
-    axes.set_xlim(*shown_span(drawn, ("better", "worse")))
-    axes.set_ylim(0, 1.04 * highest)
-    axes.yaxis.set_major_locator(MaxNLocator(3))
-    axes.set_title(short(name, 26))
-    axes.set_xlabel("score (own std)")
+# --- margins ----------------------------------------------------------------------------------------------------------
 
 
 def margin_plates(comparison: RewardComparison) -> list[Plate]:
@@ -309,42 +247,3 @@ def _lines(
         start = 0 if every else (row * step) // max(1, len(comparison.names))
         axes.plot(*found.T, color=method_color(row), linewidth=1.5, marker=method_marker(row), markersize=4.5,
                   markevery=(start, step), zorder=3)  # fmt: skip
-
-
-# --- gold ------------------------------------------------------------------------------------------------------------
-
-
-def gold_plates(comparison: RewardComparison) -> list[Plate]:
-    """Scores against gold scores: a figure per objective, a panel per method."""
-    plates = []
-    for index, objective in enumerate(comparison.objectives):
-        drawn = comparison.drawn.get(objective)
-        if drawn is None or not all(len(curves.gold) for curves in drawn.methods.values()):
-            continue
-        panels = [
-            Panel(
-                draw=partial(_draw_gold, points=drawn.methods[name].gold, name=name, color=objective_color(index)),
-                alt=f"{name}: reward against gold score of {objective}, correlation "
-                f"{number(comparison.methods[row].metrics[objective]['gold_pearson'].value, 2)}.",
-                size=SMALL,
-            )
-            for row, name in enumerate(comparison.names)
-        ]
-        plates.append(
-            Plate(
-                name=f"gold-{index}",
-                title=f"Reward against gold: {objective}",
-                caption="A point per held-out answer, first seed of each method, in the method’s own unit.",
-                panels=panels,
-                columns=min(COLUMNS, max(2, len(panels))),
-            )
-        )
-    return plates
-
-
-def _draw_gold(axes: Axes, *, points: Floats, name: str, color: str) -> None:
-    axes.scatter(points[:, 1], points[:, 0], s=9, c=color, alpha=0.4, linewidths=0)
-    axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.set_title(short(name, 26))
-    axes.set_xlabel("gold score")
-    axes.set_ylabel("reward")
