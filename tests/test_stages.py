@@ -164,8 +164,15 @@ def test_a_trunk_that_is_converted_is_named_and_counts(tmp_path):
     root, command = f"paths.runs={tmp_path}", ("algo=reward_model", "reward=gda", "algo.trunk=reward")
     with pytest.raises(InputError, match=r"name it, as in start\.trunk=runs/NAME"):
         planned(root, *command)
-    with pytest.raises(InputError, match=r"algo\.trunk=policy: set algo\.trunk=reward"):
-        planned(root, "algo=reward_model", "start.trunk=here")
+    for refused, settings in {
+        r"algo\.trunk=policy of the reward model: set algo\.trunk=reward": ("start.trunk=here",),
+        r"start\.trunk=auto: name the reward run": ("algo.trunk=reward", "start.trunk=auto"),
+        r"learns from no teacher": ("start.teacher=here",),
+        r"reward=hub trains nothing": ("algo.trunk=reward", "start.trunk=here", "reward=hub"),
+        r"start\.ensemble: algo\.steps=7 is no setting": ("reward=pseudo", "start.ensemble=[algo.steps=7]"),
+    }.items():
+        with pytest.raises(InputError, match=refused):
+            planned(root, "algo=reward_model", *settings)
     reward = planned(root)[1]
     _run_of(reward, "reward")
     stages = planned(root, *command, f"start.trunk={reward.id}")
@@ -180,6 +187,30 @@ def test_kinds_within_kinds_reach_the_stage_that_trains_them():
     stages = planned("reward=ensemble", "reward@reward.member=qr", "reward.member.atoms=5")
     assert stages[1].config["reward"]["member"]["atoms"] == 5
     assert identity(*stages[1].overrides) == stages[1].id
+
+
+def test_a_teacher_is_an_ensemble_that_is_trained_as_its_student():
+    stages = planned("reward=pseudo", "start.ensemble=[reward.members=3]", "dataset.slope=9")
+    assert [stage.algo for stage in stages] == ["sft", "reward_model", "reward_model", "panacea"]
+    teacher, student = stages[1:3]
+    assert teacher.config["reward"]["members"] == 3 and teacher.config["algo"] == student.config["algo"]
+    assert student.identity["upstream"] == {"policy": stages[0].id, "teacher": teacher.id}
+    for stage in stages[1:3]:
+        assert identity(*stage.overrides) == stage.id
+
+
+def test_settings_of_a_reward_model_without_meaning_are_refused_before_any_stage():
+    from mora.running import _refuse_reward_without_meaning
+
+    for refused, settings in {
+        r"algo\.sharing=lora with a reward that is solved": ("reward=gda", "algo.sharing=lora"),
+        r"algo\.token_wise=true with a rating reward": ("reward=rating", "algo.token_wise=true"),
+        r"copies of one frozen trunk": ("reward=ensemble", "reward.sharing=lora", "algo.sharing=separate"),
+        r"reward\.members=0": ("reward=ensemble", "reward.members=0"),
+    }.items():
+        with pytest.raises(InputError, match=refused):
+            for stage in planned("algo=reward_model", *settings):
+                _refuse_reward_without_meaning(stage)
 
 
 def test_a_run_may_be_named_by_path_or_by_id(tmp_path):

@@ -136,8 +136,9 @@ def sha256(path: Path | str) -> str:
 
 
 def model_content(folder: Path | str) -> dict[str, str]:
-    """The sha256 of each file directly in ``folder`` that weights, tokenizers and chat templates are kept in."""
-    return {path.name: sha256(path) for path in sorted(Path(folder).iterdir()) if path.suffix in MODEL_FILES}
+    """The sha256 of each file below ``folder`` that weights, tokenizers and chat templates are kept in, by its path."""
+    files = sorted(path for path in Path(folder).rglob("*") if path.suffix in MODEL_FILES)
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in files}
 
 
 @contextmanager

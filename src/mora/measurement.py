@@ -112,6 +112,18 @@ def _measure_front(folder: RunFolder, config: Mapping[str, Any], evaluator: Fron
     write_front(folder.tables, table, samples)
 
 
+def _check_units(folder: RunFolder, config: Mapping[str, Any]) -> None:
+    """Raises InputError where the reward that trained the policy changed while it was trained: no optimum is of it."""
+    rollout = config["algo"].get("rollout", {})
+    usual = {"score_clip": None, "normalize_rewards": False, "center_by_prompt": False, "tracking": "none"}
+    odd = [f"algo.rollout.{key}={rollout[key]}" for key, value in usual.items() if rollout.get(key, value) != value]
+    if odd:
+        raise InputError(
+            f"{folder.path}: was trained with {', '.join(odd)}, so its reward is not in the frozen units that an "
+            "optimum or a regret is computed in; measure its front instead: evaluation=front"
+        )
+
+
 def _measure_optimum(folder: RunFolder, config: Mapping[str, Any], evaluator: Optimum, *, seed: int) -> None:
     front = folder.tables / "front.json"
     if not front.is_file():
@@ -119,6 +131,7 @@ def _measure_optimum(folder: RunFolder, config: Mapping[str, Any], evaluator: Op
     kl_coef = config["algo"].get("kl_coef")
     if kl_coef is None:
         raise InputError(f"{folder.path}: was trained without a KL term, so no optimum belongs to it")
+    _check_units(folder, config)
     corpus = load_corpus(config)
     policy, tokenizer, _ = _policy(folder, config)
     encoder = corpus.encoder(tokenizer)
@@ -130,6 +143,7 @@ def _measure_regret(folder: RunFolder, config: Mapping[str, Any], evaluator: Reg
     kl_coef = evaluator.kl_coef if evaluator.kl_coef is not None else config["algo"].get("kl_coef")
     if kl_coef is None:
         raise InputError(f"{folder.path}: was trained without a KL term; say evaluation.kl_coef=...")
+    _check_units(folder, config)
     corpus = load_corpus(config)
     policy, tokenizer, steered = _policy(folder, config)
     encoder = corpus.encoder(tokenizer)

@@ -16,6 +16,7 @@ from mora.functional import risk as risks
 from mora.functional import scalarize as scalarizers
 from mora.measurement import measure
 from mora.report.chain import redraw
+from mora.reward.ensemble import Ensemble
 from mora.reward.hub import Hub
 from mora.runs import quiet_libraries
 from mora.runtime.console import say
@@ -23,12 +24,14 @@ from mora.runtime.devices import Runtime
 from mora.runtime.experience import RolloutSettings
 from mora.runtime.folder import RunFolder
 from mora.runtime.parts import Parts
-from mora.stages import HUB, MAKER, SECTIONS, SEVERAL, Stage, texts
+from mora.stages import MAKER, SECTIONS, SEVERAL, Stage, texts
 
 
 def execute(stages: Sequence[Stage], cfg: DictConfig) -> None:
     """Run the stages that are not finished, one after another, on all processes."""
     quiet_libraries()
+    for stage in stages:
+        _refuse_reward_without_meaning(stage)
     _refuse_without_meaning(stages[-1])
     runtime: Runtime = build(OmegaConf.to_container(cfg.runtime))
     for stage in stages:
@@ -51,19 +54,16 @@ def _refuse_without_meaning(stage: Stage) -> None:
 
     Raises InputError.
     """
-    if stage.config["reward"]["_target_"] == HUB and "reward" in stage.identity:
-        hub: Hub = build(stage.config["reward"])
-        hub.check(stage.config["objectives"]["names"])
     if "risk" in stage.identity:
         reward, risk = build(stage.config["reward"]), build(stage.config["risk"])
-        for warning in risks.check(risk, reward.belief_kind, reward.atoms, reward.levels):
+        for warning in risks.check(risk, reward.belief_kind, reward.atoms, reward.levels, reward.members):
             say(warning)
         count, scalarize = len(stage.config["objectives"]["names"]), build(stage.config["scalarize"])
         for warning in scalarizers.check(scalarize, objectives=count, atoms=reward.atoms):
             say(warning)
         rollout = build(stage.config["algo"].get("rollout", {}))
         if isinstance(rollout, RolloutSettings):
-            rollout.check(reward.belief_kind)
+            rollout.check(reward.belief_kind, reward.has_zero(stage.config["objectives"]["names"]))
     if stage.config["evaluation"]["_target_"] in SEVERAL:
         raise InputError(
             "a comparison takes finished runs: python -m mora.evaluate evaluation=compare runs=[...], or "
@@ -80,6 +80,33 @@ def _refuse_without_meaning(stage: Stage) -> None:
                 "scalarize=tchebycheff_expected takes means over rows that share a preference, and preference=row "
                 "shares none: use preference=group or preference=batch"
             )
+
+
+def _refuse_reward_without_meaning(stage: Stage) -> None:
+    """Refuse settings of a reward, and of training it, that mean nothing.  Raises InputError."""
+    if "reward" not in stage.identity:
+        return
+    kind, algo = build(stage.config["reward"]), stage.config["algo"]
+    if isinstance(kind, Hub):
+        kind.check(stage.config["objectives"]["names"])
+    if stage.algo != MAKER["reward"]:
+        return
+    if kind.solved and algo["sharing"] != "trunk":
+        raise InputError(
+            f"algo.sharing={algo['sharing']} with a reward that is solved: its heads are solved on a trunk that stays "
+            "as it is, so there is nothing to keep apart; use algo.sharing=trunk"
+        )
+    if algo["token_wise"] and (kind.reads_ratings or kind.solved):
+        raise InputError(
+            f"algo.token_wise=true with a {kind.name} reward: it learns from ratings of whole answers, or is solved at "
+            "their ends, and not from tokens; set it to false, or use reward=scalar or qr"
+        )
+    apart = {algo["sharing"], kind.sharing if isinstance(kind, Ensemble) else "trunk"}
+    if apart == {"lora", "separate"}:
+        raise InputError(
+            "algo.sharing and reward.sharing are lora and separate: the models of their own would be copies of one "
+            "frozen trunk; use lora for both, or separate for both"
+        )
 
 
 def parts_of(stage: Stage, folder: RunFolder, runtime: Runtime) -> Parts:

@@ -151,7 +151,13 @@ def _upstream(role: str, config: dict[str, Any], overrides: list[str]) -> tuple[
     start = config["start"]
     if role == "teacher":  # an ensemble, trained as this run is
         own = list(start["ensemble"])
-        composed = plain(compose("train", ["reward=ensemble", f"seed={config['seed']}", *own]))
+        other = [item for item in own if _group(item) != "reward"]
+        if other:
+            raise InputError(
+                f"start.ensemble: {other[0]} is no setting of the reward; the ensemble is trained as this run is, and "
+                "takes overrides such as reward.members=8"
+            )
+        composed = plain(compose("train", ["algo=reward_model", "reward=ensemble", f"seed={config['seed']}", *own]))
         kept = [o for o in overrides if _group(o) != "reward"]
         return {**config, "reward": composed["reward"]}, [*kept, "reward=ensemble", *own]
     own = list(start[MAKER[role]])
@@ -175,13 +181,24 @@ def _further(config: Mapping[str, Any]) -> list[str]:
 
     Raises InputError for a trunk that is named and not asked for.
     """
+    start = config["start"]
     if config["algo"]["_target_"].split(".")[-2] != MAKER["reward"]:
         return []
-    converts = config["algo"]["trunk"] == "reward"
-    if config["start"]["trunk"] is not None and not converts:
-        named, trunk = config["start"]["trunk"], config["algo"]["trunk"]
-        raise InputError(f"start.trunk={named} is named, and algo.trunk={trunk}: set algo.trunk=reward")
-    return [*(["trunk"] if converts else []), *(["teacher"] if config["reward"].get("source") == "teacher" else [])]
+    converts, learns = config["algo"]["trunk"] == "reward", config["reward"].get("source") == "teacher"
+    if start["trunk"] is not None and not converts:
+        raise InputError(
+            f"start.trunk={start['trunk']} is named, and algo.trunk={config['algo']['trunk']} of the reward model: set "
+            "algo.trunk=reward, or start.reward_model=[algo.trunk=reward] where a policy is trained on it"
+        )
+    if start["trunk"] in ("auto", "never"):
+        raise InputError(f"start.trunk={start['trunk']}: name the reward run whose trunk is converted")
+    if start["teacher"] not in ("auto", "never") and not learns:
+        raise InputError(
+            f"start.teacher={start['teacher']} is named, and this reward learns from no teacher: reward=pseudo does"
+        )
+    if converts and config["reward"]["_target_"] == HUB:
+        raise InputError("algo.trunk=reward converts a trained trunk, and reward=hub trains nothing; leave it out")
+    return [*(["trunk"] if converts else []), *(["teacher"] if learns else [])]
 
 
 def _named(role: str, start: str, root: str) -> tuple[str, str | None]:
@@ -208,7 +225,7 @@ def _content_of(path: str) -> Any:
     folder = Path(path)
     if not folder.is_dir():
         return path
-    return {p.name: sha256(p) for p in sorted(folder.iterdir()) if p.suffix in (".safetensors", ".json", ".model")}
+    return model_content(folder)
 
 
 def _by_content(dataset: Mapping[str, Any]) -> dict[str, Any]:

@@ -196,14 +196,23 @@ def test_a_trained_trunk_is_given_another_head_and_both_are_compared(make):
     assert read_json(algo.parts.folder.path / "reward" / "reward.json")["conversion"] == facts
 
 
-def test_a_trunk_of_several_is_not_converted(make):
-    first, _, _ = trained(make, "reward=scalar", "algo.sharing=separate")
-    algo = make("reward_model", *SMALL, "reward=gda", "algo.trunk=reward")
+@pytest.mark.parametrize(
+    "several", [("algo.sharing=separate",), ("algo.sharing=lora",), ("reward=ensemble", "reward.sharing=trunk")]
+)
+def test_a_trunk_of_several_is_not_converted(make, several):
+    first, _, _ = trained(make, "reward=scalar", *several, objectives=1)
+    algo = make("reward_model", *SMALL, "reward=gda", "algo.trunk=reward", objectives=1)
     algo.parts.trunk_folder = first.parts.folder.path / "reward"
-    with pytest.raises(InputError, match="that reward model has 2 trunks or adapters"):
+    if several == ("algo.sharing=separate",):  # of one objective it is one trunk with one head
+        assert algo._reader(None) is not None
+        return
+    with pytest.raises(InputError, match="has several models, members or adapters"):
         algo.fit()
 
 
-def test_a_solved_head_has_nothing_to_keep_apart(make):
-    with pytest.raises(InputError, match=r"algo\.sharing=lora with reward=gda"):
-        make("reward_model", *SMALL, "reward=gda", "algo.sharing=lora").fit()
+def test_a_teacher_whose_atoms_are_the_same_for_all_answers_is_refused(make):
+    algo, _, _ = trained(make, "reward=categorical")
+    student = make("reward_model", *SMALL)
+    student.parts.teacher_folder = algo.parts.folder.path / "reward"
+    with pytest.raises(InputError, match="the teacher's belief is category with weights of its own"):
+        taught(student.parts, student.parts.corpus.pairs["train"][:5])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -16,15 +17,18 @@ from mora.functional.noise import Stream, poisson_ones
 from mora.functional.quantile import mean_gaps
 from mora.reward.card import kind_of, section_of
 from mora.reward.cost import Cost
+from mora.reward.discriminant import Discriminant
 from mora.reward.ensemble import Ensemble
 from mora.reward.gold import Gold
 from mora.reward.quantile import Quantile
+from mora.reward.rating import Rated
 from mora.reward.scalar import Scalar
 from mora.types import Row
 
 SCALAR = Scalar(margin=0.0, strength="ignore", centering=0.01, l2=0.0)
 QUANTILE = Quantile(atoms=3, at=None, coupling="independent", initial_gap=0.3, centering=0.01)
 ENSEMBLE = Ensemble(member=QUANTILE, members=4, sharing="separate", resample=False, seed=3)
+RATED = Rated(source="data", atoms=3, initial_location=0.0, initial_gap=0.1, noise=1.0)
 COST = Cost(base=SCALAR, threshold=0.5, signed=None, sign_weight=1.0)
 
 
@@ -80,13 +84,21 @@ def test_the_number_of_times_a_pair_is_drawn_is_poisson() -> None:
 
 
 def test_an_ensemble_takes_members_that_are_trained_alone() -> None:
-    for member in (Gold(), ENSEMBLE):
+    solved = Discriminant(form="difference", calibration_share=0.1)
+    for member in (Gold(), ENSEMBLE, solved, dataclasses.replace(RATED, source="teacher")):
         with pytest.raises(InputError, match=rf"reward\.member: a {member.name} cannot be a member"):
             dataclasses.replace(ENSEMBLE, member=member)
     with pytest.raises(InputError, match=r"reward\.members=0"):
         dataclasses.replace(ENSEMBLE, members=0)
     with pytest.raises(InputError, match=r"reward\.sharing=heads"):
         dataclasses.replace(ENSEMBLE, sharing="heads")  # type: ignore[arg-type]
+
+
+def test_members_without_tails_are_refused() -> None:
+    with pytest.raises(InputError, match=r"reward\.member: quantiles at 0\.1 to 0\.9 leave out the tails"):
+        dataclasses.replace(ENSEMBLE, member=dataclasses.replace(QUANTILE, at=[0.1, 0.5, 0.9]))
+    few = risk.check(partial(risk.lcb, k=1.0), "member", 18, None, 2)
+    assert any("on 2 members" in line for line in few)
 
 
 @pytest.mark.parametrize("kind", [ENSEMBLE, COST, dataclasses.replace(COST, base=QUANTILE, signed=["x"])])
@@ -160,9 +172,11 @@ def test_an_objective_without_marks_on_both_sides_is_refused() -> None:
 
 
 def test_signs_are_given_to_kinds_that_learn_from_pairs() -> None:
-    for base in (Gold(), ENSEMBLE, COST):
+    for base in (Gold(), ENSEMBLE, COST, RATED, dataclasses.replace(COST, signed=["x"])):
         with pytest.raises(InputError, match=rf"reward\.base: a {base.name} cannot be given a sign"):
             dataclasses.replace(COST, base=base)
+    with pytest.raises(InputError, match=r"reward\.signed=\[\]"):
+        dataclasses.replace(COST, signed=[])
     with pytest.raises(InputError, match=r"reward\.sign_weight=0"):
         dataclasses.replace(COST, sign_weight=0.0)
 

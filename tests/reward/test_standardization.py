@@ -176,3 +176,15 @@ def test_members_whose_zero_means_something_are_divided_only() -> None:
     units = Standardization.fit(belief, objectives=["x"], prompts=["p"], provenance={}, members=2, zero=[True])
     nothing = RewardBelief(atoms=torch.zeros(1, 1, 4), weights=torch.full((1, 1, 4), 0.25), kind="member")
     assert torch.equal(units(nothing).atoms, torch.zeros(1, 1, 4))
+
+
+def test_members_stay_aligned_when_nothing_is_shifted() -> None:
+    generator = torch.Generator().manual_seed(1)
+    scores = torch.randn(50, 1, 1, generator=generator)
+    atoms = 2.0 + scores * torch.tensor([1.0, 3.0]) + torch.tensor([5.0, -40.0])
+    belief = RewardBelief(atoms=atoms, weights=torch.full_like(atoms, 0.5), kind="member")
+    units = Standardization.fit(belief, objectives=["x"], prompts=["p"], provenance={}, members=2)
+    for one in (units, units.scale_only()):
+        found = one(belief).atoms
+        torch.testing.assert_close(found[..., 0], found[..., 1], atol=1e-4, rtol=1e-4)  # they agree but for constants
+    assert units.scale_only()(belief).atoms.mean().abs() > 1

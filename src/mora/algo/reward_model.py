@@ -21,7 +21,7 @@ from mora.functional.masking import divergent_span, last_true
 from mora.functional.risk import mean
 from mora.model.load import load_backbone, load_tokenizer
 from mora.model.lora import LoRASettings
-from mora.model.score_model import ScoreModel
+from mora.model.score_model import ScoreModel, read_card
 from mora.model.towers import Layout, Sharing
 from mora.reward.discriminant import Discriminant
 from mora.reward.ensemble import Ensemble
@@ -98,15 +98,21 @@ class RewardModel:
     def _reader(self, tokenizer: PreTrainedTokenizerBase) -> Encoder:
         """How the reward model reads texts: by the tokenizer of its trunk.
 
-        Raises InputError for a reward model of several trunks or adapters.
+        Raises InputError for a reward model of several trunks, members or adapters.
         """
         folder = self.parts.trunk_folder
         if folder is None:
             return self.parts.encoder(tokenizer)
-        if (passes := len(ScoreModel.load(folder).towers)) > 1:
+        card = read_card(folder)
+        if "layout" not in card:
+            raise InputError(f"start.trunk={folder}: holds no model that was trained here (kind {card['kind']})")
+        layout = Layout.read(card["layout"])
+        trunks, _ = layout.counts(len(card["objectives"]), card["members"])
+        if layout.adapted or trunks > 1 or card["members"] > 1:
             raise InputError(
-                f"start.trunk={folder}: that reward model has {passes} trunks or adapters, and algo.trunk=reward "
-                "converts one; name a run with algo.sharing=trunk that is no ensemble"
+                f"start.trunk={folder}: that reward model has several models, members or adapters, and "
+                "algo.trunk=reward converts one trunk with one head; name a run with algo.sharing=trunk that is no "
+                "ensemble"
             )
         return self.parts.encoder(load_tokenizer(folder))
 
@@ -122,15 +128,15 @@ class RewardModel:
             rows = taught(parts, rows)
         kind.check_rows(rows, objectives)
         covered = kind.covered(collate.judgments(rows, objectives)).any(1).tolist()
-        if self.token_wise:
-            for row in rows:
-                if encoder.response(row.responses[0]) == encoder.response(row.responses[1]):
-                    raise InputError(
-                        f"{row.where or repr(row.prompt[:60])}: the two answers are the same within "
-                        f"dataset.max_response={encoder.max_response} tokens, so algo.token_wise=true finds no token "
-                        "to compare; raise it or leave the row out"
-                    )
-        return [row for row, kept in zip(rows, covered, strict=True) if kept]
+        rows = [row for row, kept in zip(rows, covered, strict=True) if kept]
+        for row in rows if self.token_wise else ():
+            if encoder.response(row.responses[0]) == encoder.response(row.responses[1]):
+                raise InputError(
+                    f"{row.where or repr(row.prompt[:60])}: the two answers are the same within dataset.max_response="
+                    f"{encoder.max_response} tokens, and algo.token_wise=true finds none to compare; raise it or leave "
+                    "the row out"
+                )
+        return rows
 
     def _descend(self, panel: ModelPanel, rows: list[Row], standardized: Callable[[], None]) -> None:
         """Train towers and head by the loss of the kind."""
@@ -235,13 +241,8 @@ class RewardModel:
 
     @property
     def _layout(self) -> Layout:
-        """What objectives and members share.  Raises InputError where the kind leaves nothing to keep apart."""
+        """What objectives and members share."""
         kind = self.parts.reward
-        if isinstance(kind, Discriminant) and self.sharing != "trunk":
-            raise InputError(
-                f"algo.sharing={self.sharing} with reward=gda: its heads are solved on a trunk that stays as it is, so "
-                "there is nothing to keep apart; use algo.sharing=trunk"
-            )
         members: Sharing = kind.sharing if isinstance(kind, Ensemble) else "trunk"
         lora = self.lora if "lora" in (self.sharing, members) else None
         return Layout(objectives=self.sharing, members=members, lora=lora)
@@ -268,7 +269,7 @@ class RewardModel:
         spec = parts.model if frozen else replace(parts.model, quantization=None)
         source = {"policy": parts.policy, "base": None, "reward": parts.trunk_folder}[self.trunk] or parts.model.path
         if source:
-            return load_backbone(source, spec)
+            return load_backbone(source, spec, revision=spec.revision if source == spec.path else None)
         # without a source the base is made once more: the policy's own weights stay the reference
         made: Any = parts.model.build(encoder.tokenizer, seed=parts.seed).base_model
         return made

@@ -25,12 +25,14 @@ def row_of(fields: schema.Fields, where: str, columns: Mapping[str, str]) -> Row
     The marks ``is_response_0_safe`` and ``is_response_1_safe`` are ratings of ``safe``: 1 safe, 0 unsafe.
     """
     row = schema.pair(fields, where, columns)
+    if "safe" not in columns:
+        return row
     marks, label = [_mark(fields, column) for column in _SAFE], row.labels.get("safe")
     if label is not None and marks == [label == 0, label == 1][::-1]:
         reason = f"safer_response_id is {label:.0f}, yet only response {1 - label:.0f} is marked safe"
         raise schema.BadRow(reason)
-    if "safe" not in columns or all(mark is None for mark in marks):
-        return row
+    if "safe" in row.ratings or all(mark is None for mark in marks):
+        return row  # ratings of its own say more than a mark
     safe = tuple(() if mark is None else (float(mark),) for mark in marks)
     return replace(row, ratings={**row.ratings, "safe": safe})
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
@@ -14,6 +13,7 @@ from mora.types import Row
 OnBadRow = Literal["error", "quarantine"]
 Fields = Mapping[str, Any]
 SHOWN = 10  # bad rows that one message lists
+LARGEST = 3.4e38  # number of a rating: beyond it lies infinity in single precision
 
 
 class BadRow(ValueError):
@@ -51,7 +51,7 @@ def ratings(fields: Fields, column: str) -> tuple[float, ...]:
     value = fields.get(column)
     values = value if isinstance(value, list) else [] if value is None else [value]
     for one in values:
-        if isinstance(one, bool) or not isinstance(one, int | float) or not math.isfinite(one):
+        if not _is_number(one):
             raise BadRow(f"{column!r} must be a number, a list of numbers or null, not {_shown(value)}")
     return tuple(float(one) for one in values)
 
@@ -61,9 +61,14 @@ def strength(fields: Fields, column: str) -> float | None:
     value = fields.get(column)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+    if not _is_number(value) or value < 0:
         raise BadRow(f"{column!r} must be a number of at least 0 or null, not {_shown(value)}")
     return float(value)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value is a number that single precision holds."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
 def pair(fields: Fields, where: str, columns: Mapping[str, str]) -> Row:
@@ -143,8 +148,10 @@ class Sieve:
 
 
 def require_labels(rows: Iterable[Row], columns: Mapping[str, str], seen: Iterable[str], source: str) -> None:
-    """Raises InputError for an objective that no training row has a label of, with the columns that exist."""
+    """Raises InputError for an objective that no training row has a label or rating of, with the columns that exist."""
+    rows = list(rows)
     labelled = {name for row in rows for name, value in row.labels.items() if value is not None}
+    labelled |= {name for row in rows for name, both in row.ratings.items() if any(both)}
     seen = list(seen)
     problems = []
     for objective, column in columns.items():

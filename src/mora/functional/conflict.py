@@ -19,7 +19,9 @@ def cosines(
     tensor over processes.  1 is the same direction, -1 the opposite one: a step for either then undoes the other's.
     NaN where a gradient is 0.
     """
-    gathered = torch.stack([_gradients(part(), parameters) for part in losses]).sum(0)
+    gathered = _gradients(losses[0](), parameters)
+    for part in losses[1:]:
+        gathered += _gradients(part(), parameters)
     gradients = total(gathered)
     products = gradients @ gradients.T
     norms = products.diagonal().sqrt()

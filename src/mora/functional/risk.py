@@ -99,13 +99,15 @@ def entropic(belief: RewardBelief, *, beta: float) -> Float[Tensor, "B M"]:
     return (-beta * (shares - atoms / beta).logsumexp(-1)).to(belief.atoms)
 
 
-def check(risk: Risk, kind: BeliefKind, size: int, levels: Sequence[float] | None) -> list[str]:
+def check(
+    risk: Risk, kind: BeliefKind, size: int, levels: Sequence[float] | None, members: int | None = None
+) -> list[str]:
     """Whether ``risk`` has a meaning for beliefs of this kind, asked before anything is loaded.
 
-    ``size`` is the number of atoms and ``levels`` their quantile levels (None unless kind is "quantile").  The atoms of
-    a "category" belief are fixed and their weights differ from row to row; of the other kinds all weights are 1/S.
-    Returns warnings about settings that coincide or say little.  Raises InputError for a parameter out of range or a
-    combination without meaning.
+    ``size`` is the number of atoms, ``levels`` their quantile levels (None unless kind is "quantile") and ``members``
+    how many members share them (None: as many).  The atoms of a "category" belief are fixed and their weights differ
+    from row to row; of the other kinds all weights are 1/S. Returns warnings about settings that coincide or say
+    little.  Raises InputError for a parameter out of range or a combination without meaning.
     """
     function, parameters = (risk.func, risk.keywords) if isinstance(risk, partial) else (risk, {})
     if function not in NAMES:  # a plugin's own risk answers for itself
@@ -120,7 +122,7 @@ def check(risk: Risk, kind: BeliefKind, size: int, levels: Sequence[float] | Non
         return [f"risk={name} on a reward with one atom is the same as risk=mean"]
     if kind == "category":
         return _of_categories(name, size) + _neutral(name, parameters, size)
-    return _coincidences(name, parameters, size) + _few(name, kind, size)
+    return _coincidences(name, parameters, size) + _few(name, kind, size if members is None else members)
 
 
 NAMES: dict[Callable[..., Tensor], str] = {

@@ -56,8 +56,25 @@ class Choice:
             self.index = before
 
     def checkpoint_contexts(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        """Contexts for ``torch.utils.checkpoint``: the recomputation runs under the adapter of its own forward."""
-        return nullcontext(), self.using(self.index)
+        """Contexts for ``torch.utils.checkpoint``: each recomputation runs under the adapter of its own forward."""
+        return nullcontext(), Again(self, self.index)
+
+
+class Again:
+    """An adapter in force once more; unlike a generator's context it can be entered for every backward pass."""
+
+    def __init__(self, choice: Choice, index: int | None) -> None:
+        self.choice, self.index = choice, index
+        self._before: list[int | None] = []
+
+    def __enter__(self) -> None:
+        """Put the adapter in force."""
+        self._before.append(self.choice.index)
+        self.choice.index = self.index
+
+    def __exit__(self, *_: object) -> None:
+        """Put back what was in force."""
+        self.choice.index = self._before.pop()
 
 
 class LoRALinear(nn.Module):

@@ -25,6 +25,15 @@ class RewardKind(Protocol):
 
     name: ClassVar[str]
     trained: ClassVar[bool]
+    solved: ClassVar[bool]  # whether the head is solved and not descended to: there is no ``loss``
+
+    @property
+    def reads_ratings(self) -> bool:
+        """Whether it learns from ratings of whole answers, beside labels or in their place."""
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether what it learns are the scores of another reward model."""
 
     @property
     def linear(self) -> bool:

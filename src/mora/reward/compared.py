@@ -25,6 +25,17 @@ class Compared:
     """A kind that one model is trained on pairs for; their labels teach it."""
 
     trained: ClassVar[bool] = True
+    solved: ClassVar[bool] = False
+
+    @property
+    def reads_ratings(self) -> bool:
+        """Labels are all that it reads."""
+        return False
+
+    @property
+    def needs_teacher(self) -> bool:
+        """What it learns is in the data."""
+        return False
 
     @property
     def members(self) -> int:

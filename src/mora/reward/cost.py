@@ -24,6 +24,7 @@ class Cost:
 
     name: ClassVar[str] = "cost"
     trained: ClassVar[bool] = True
+    solved: ClassVar[bool] = False
 
     base: RewardKind
     threshold: float  # of a mean rating: from here on an answer is acceptable
@@ -31,13 +32,25 @@ class Cost:
     sign_weight: float
 
     def __post_init__(self) -> None:
-        if not self.base.trained or self.base.members != 1 or any(self.base.has_zero(["any"])):
+        if not self.base.trained or self.base.members != 1 or self.base.solved or self.base.reads_ratings:
             raise InputError(
-                f"reward.base: a {self.base.name} cannot be given a sign; take a kind that learns from pairs, such as "
-                "scalar or qr"
+                f"reward.base: a {self.base.name} cannot be given a sign; take a kind that learns from labels of "
+                "pairs alone, such as scalar or qr"
             )
+        if self.signed is not None and not self.signed:
+            raise InputError("reward.signed=[]: no objective would have a sign; name some, or use reward=scalar")
         if not self.sign_weight > 0:
             raise InputError(f"reward.sign_weight={self.sign_weight}: must be above 0; without signs use reward=scalar")
+
+    @property
+    def reads_ratings(self) -> bool:
+        """Marks are ratings."""
+        return True
+
+    @property
+    def needs_teacher(self) -> bool:
+        """It learns from the data."""
+        return False
 
     @property
     def belief_kind(self) -> BeliefKind:
@@ -79,7 +92,10 @@ class Cost:
         return tuple(self.signed is None or name in self.signed for name in objectives)
 
     def check_rows(self, rows: Sequence[Row], objectives: Sequence[str]) -> None:
-        """Raises InputError for an objective without labels, or with signs but without marks on both sides of zero."""
+        """Raises InputError for an objective with a sign but without marks on both sides of zero.
+
+        Another one is asked for what its base needs; labels beside marks are welcome and not needed.
+        """
         unknown = sorted(set(self.signed or ()) - set(objectives))
         if unknown:
             raise InputError(f"reward.signed: {', '.join(unknown)} is no objective; choose of {', '.join(objectives)}")

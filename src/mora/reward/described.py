@@ -41,6 +41,13 @@ def _units(objectives: Sequence[str], units: Standardization) -> list[str]:
     rows = [("objective", "mean", "std", "a score is")]
     for name, mean, std, shifted in zip(objectives, units.mean.tolist(), units.std.tolist(), units.shifts, strict=True):
         rows.append((name, f"{mean:.6g}", f"{std:.6g}", "(raw - mean) / std" if shifted else "raw / std"))
+    if units.members is not None:
+        shifts, divisors = units.of_members(units.members.shape[-1])
+        for name, own, scale in zip(objectives, shifts.tolist(), divisors.tolist(), strict=True):
+            rows += [
+                (f"{name}, member {number}", f"{a:.6g}", f"{b:.6g}", "(raw - shift) / divisor, in all")
+                for number, (a, b) in enumerate(zip(own, scale, strict=True), 1)
+            ]
     about = {key: str(value)[:SHOWN] if key.endswith("sha256") else value for key, value in units.provenance.items()}
     return [*_aligned(rows), "", "mean and std of the reference policy's answers:", *_aligned(list(about.items()))]
 

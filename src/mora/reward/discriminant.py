@@ -28,6 +28,7 @@ class Discriminant(Point):
     """``reward=gda``; the fields are the keys of ``conf/reward/gda.yaml``."""
 
     name: ClassVar[str] = "discriminant"
+    solved: ClassVar[bool] = True
 
     form: Form
     calibration_share: float  # of the training prompts, kept out of the covariance for the temperature

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from mora.errors import InputError
 from mora.functional.noise import Stream, poisson_ones
+from mora.functional.quantile import midpoint_levels
+from mora.functional.risk import LEVEL_TOLERANCE
 from mora.model.towers import SHARING, Sharing
 from mora.reward import RewardKind
 from mora.types import BeliefKind, Judgments, RewardBelief, Row
@@ -28,6 +30,7 @@ class Ensemble:
 
     name: ClassVar[str] = "ensemble"
     trained: ClassVar[bool] = True
+    solved: ClassVar[bool] = False
 
     member: RewardKind
     members: int
@@ -40,11 +43,29 @@ class Ensemble:
             raise InputError(f"reward.members={self.members}: must be at least 1")
         if self.sharing not in SHARING:
             raise InputError(f"reward.sharing={self.sharing}: must be one of {', '.join(SHARING)}")
-        if not self.member.trained or self.member.members != 1:
+        if not self.member.trained or self.member.members != 1 or self.member.solved or self.member.needs_teacher:
             raise InputError(
                 f"reward.member: a {self.member.name} cannot be a member; take a kind that is trained by one model, "
                 "such as scalar or qr"
             )
+        levels = self.member.levels
+        if levels is not None and any(
+            abs(a - b) > LEVEL_TOLERANCE for a, b in zip(levels, midpoint_levels(len(levels)), strict=True)
+        ):
+            raise InputError(
+                f"reward.member: quantiles at {levels[0]} to {levels[-1]} leave out the tails, and of several members "
+                "no risk could be told so; take midpoint levels, as reward@reward.member=qr has them"
+            )
+
+    @property
+    def reads_ratings(self) -> bool:
+        """As a member."""
+        return self.member.reads_ratings
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Members learn from the data."""
+        return False
 
     @property
     def belief_kind(self) -> BeliefKind:

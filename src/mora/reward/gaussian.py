@@ -81,6 +81,11 @@ class Gaussian(Compared):
             )
 
     @property
+    def reads_ratings(self) -> bool:
+        """Through the anchors."""
+        return self.anchors > 0
+
+    @property
     def width(self) -> int:
         """Two raw outputs per objective: the location and the raw scale."""
         return 2

@@ -80,6 +80,10 @@ class Hub(Untrained):
         _check(source, {key: f"{where}.{key}" if key in own else f"reward.{key}" for key in SHARED})
         return source
 
+    def has_zero(self, objectives: Sequence[str]) -> tuple[bool, ...]:
+        """As the entry of each objective says."""
+        return tuple(self.source(name).zero for name in objectives)
+
     def check(self, objectives: Sequence[str]) -> None:
         """Raises InputError unless there is a model for each objective, and none for another."""
         missing = [name for name in objectives if name not in self.models]

@@ -70,6 +70,16 @@ class Rated(Compared):
         """The location and the gaps before training."""
         return (self.initial_location, *[gap_bias(self.initial_gap)] * (self.atoms - 1))
 
+    @property
+    def reads_ratings(self) -> bool:
+        """Nothing else."""
+        return True
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Where the source says so."""
+        return self.source == "teacher"
+
     def covered(self, judgments: Judgments) -> Tensor:
         """The pairs (B, M) with a rating of either answer; labels teach nothing here."""
         return judgments.rated.any(-1).any(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, get_args
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from mora.errors import InputError
 from mora.functional.margins import Strength, centering_loss, l2_loss, strength_loss
 from mora.reward.point import Point
-from mora.types import Judgments
+from mora.types import Judgments, Row
 
 
 @dataclass(kw_only=True)
@@ -36,6 +37,16 @@ class Scalar(Point):
                 "reward.margin=0 with reward.strength=margin: no pair asks for a lead; set it above 0 (logits per unit "
                 "of strength), or use reward.strength=ignore"
             )
+
+    def check_rows(self, rows: Sequence[Row], objectives: Sequence[str]) -> None:
+        """Raises InputError for an objective without labels, and without strengths where they are asked for."""
+        super().check_rows(rows, objectives)
+        for name in objectives if self.strength != "ignore" else ():
+            if not any(name in row.strengths or all(row.ratings.get(name, ((),))) for row in rows):
+                raise InputError(
+                    f"objective {name}: reward.strength={self.strength}, and no pair says how strong it is; give "
+                    f"{name}_strength, or ratings of both answers, or set reward.strength=ignore"
+                )
 
     def loss(self, raw_0: Tensor, raw_1: Tensor, judgments: Judgments) -> Tensor:
         """``BT(r_1 - r_0; label, margin) + centering (r_0 + r_1)^2 + l2 (r_0^2 + r_1^2)``, (B, M) in nats.

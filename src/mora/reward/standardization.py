@@ -25,8 +25,8 @@ CONSTANT = 1e-6  # a deviation below this share of the mean's size is rounding
 class Standardization:
     """Mean and deviation (M,) in fp32, which objectives are shifted by the mean, and where the numbers come from.
 
-    The members of an ensemble have scales of their own, which pairs leave open: ``members`` are the mean and the
-    deviation (2, M, E) that each is brought to one scale with, so that none outweighs the others.  ``mean`` and ``std``
+    The members of an ensemble have scales of their own, which pairs leave open: ``members`` are what each is shifted
+    and divided by (2, M, E) to bring it to one scale, so that none outweighs the others.  ``mean`` and ``std``
     are then those of the members' mean, on that scale.
     """
 
@@ -59,8 +59,9 @@ class Standardization:
         kept = tuple(zero or (False,) * len(objectives))
         scales = None
         if members > 1:
-            scales = torch.stack(_moments(_by_member(belief, members), share, objectives))
-            belief = _alike(belief, scales, kept)
+            middle, scale = _moments(_by_member(belief, members), share, objectives)
+            scales = torch.stack([torch.where(torch.tensor(kept)[:, None], torch.zeros_like(middle), middle), scale])
+            belief = _alike(belief, scales)
         center, deviation = _moments(risk.mean(belief)[..., None], share, objectives)
         digest = hashlib.sha256("\x1f".join(sorted(set(prompts))).encode()).hexdigest()
         facts = {**provenance, "samples": len(belief.atoms), "prompts_sha256": digest}
@@ -85,7 +86,7 @@ class Standardization:
     def __call__(self, belief: RewardBelief) -> RewardBelief:
         """The belief in standard units: every atom of a member shifted and scaled alike."""
         if self.members is not None:
-            belief = _alike(belief, self.members, tuple(not one for one in self.shifts))
+            belief = _alike(belief, self.members)
         shift, std = self.shift.to(belief.atoms), self.std.to(belief.atoms)
         return replace(belief, atoms=(belief.atoms - shift[:, None]) / std[:, None])
 
@@ -101,19 +102,26 @@ class Standardization:
         shape = (len(self.mean), count)
         if self.members is None:
             return self.shift[:, None].expand(shape), self.std[:, None].expand(shape)
-        mean, std = self.members
-        own = torch.where(torch.tensor(self.shifts)[:, None], mean, torch.zeros_like(mean))
-        return own + std * self.shift[:, None], std * self.std[:, None]
+        shift, std = self.members
+        return shift + std * self.shift[:, None], std * self.std[:, None]
 
     def scale_only(self) -> Standardization:
-        """The same statistics, of which only the deviations are used."""
-        return replace(self, shifted=(False,) * len(self.mean))
+        """The same statistics, of which only the deviations are used.
+
+        Members stay aligned, since pairs say nothing of the distance between them: each is shifted by its distance from
+        the mean of all.
+        """
+        members = self.members
+        if members is not None:
+            shift, std = members
+            members = torch.stack([shift - std * (shift / std).mean(-1, keepdim=True), std])
+        return replace(self, shifted=(False,) * len(self.mean), members=members)
 
     def facts(self) -> dict[str, Any]:
         """As JSON; the fp32 numbers are written exactly."""
         numbers: dict[str, Any] = {"mean": self.mean.tolist(), "std": self.std.tolist(), "shifted": list(self.shifts)}
         if self.members is not None:
-            numbers["members"] = dict(zip(("mean", "std"), self.members.tolist(), strict=True))
+            numbers["members"] = dict(zip(("shift", "std"), self.members.tolist(), strict=True))
         return numbers | {"provenance": dict(self.provenance)}
 
     @classmethod
@@ -122,7 +130,7 @@ class Standardization:
         mean, std = torch.tensor(facts["mean"], dtype=torch.float32), torch.tensor(facts["std"], dtype=torch.float32)
         shifted = tuple(facts["shifted"]) if "shifted" in facts else None
         own = facts.get("members")
-        members = None if own is None else torch.tensor([own["mean"], own["std"]], dtype=torch.float32)
+        members = None if own is None else torch.tensor([own["shift"], own["std"]], dtype=torch.float32)
         return cls(mean=mean, std=std, shifted=shifted, members=members, provenance=facts["provenance"])
 
 
@@ -132,12 +140,11 @@ def _by_member(belief: RewardBelief, members: int) -> Tensor:
     return (atoms * weights).sum(-1) / weights.sum(-1)
 
 
-def _alike(belief: RewardBelief, scales: Tensor, zero: Sequence[bool]) -> RewardBelief:
-    """The belief with the atoms of every member shifted (where no ``zero`` is kept) and divided by its own scale."""
-    mean, std = scales.to(belief.atoms)
-    mean = torch.where(torch.tensor(zero, device=mean.device)[:, None], torch.zeros_like(mean), mean)
-    atoms = belief.atoms.unflatten(-1, (scales.shape[-1], -1))
-    return replace(belief, atoms=((atoms - mean[..., None]) / std[..., None]).flatten(-2))
+def _alike(belief: RewardBelief, members: Tensor) -> RewardBelief:
+    """The belief with the atoms of every member shifted and divided by its own numbers (2, M, E)."""
+    shift, std = members.to(belief.atoms)
+    atoms = belief.atoms.unflatten(-1, (members.shape[-1], -1))
+    return replace(belief, atoms=((atoms - shift[..., None]) / std[..., None]).flatten(-2))
 
 
 def _moments(scores: Tensor, share: Tensor, objectives: Sequence[str]) -> tuple[Tensor, Tensor]:

@@ -61,8 +61,13 @@ class RolloutSettings:
                 "or more"
             )
 
-    def check(self, kind: BeliefKind) -> None:
-        """Raises InputError where rewards of beliefs of this ``kind`` cannot be made so."""
+    def check(self, kind: BeliefKind, zero: Sequence[bool]) -> None:
+        """Raises InputError where rewards of beliefs of this ``kind``, with these zeros, cannot be made so."""
+        if any(zero) and (self.center_by_prompt or self.normalize_rewards):
+            setting = "center_by_prompt" if self.center_by_prompt else "normalize_rewards"
+            raise InputError(
+                f"algo.rollout.{setting}=true moves the zero of a reward whose zero means something; set it to false"
+            )
         if self.center_by_prompt and kind not in PAIRED:
             raise InputError(
                 f"algo.rollout.center_by_prompt=true needs atoms that are paired across answers, and those of a {kind} "

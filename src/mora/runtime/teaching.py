@@ -28,6 +28,11 @@ def taught(parts: Parts, rows: Sequence[Row]) -> list[Row]:
     mine = runtime.share(padded)
     belief = panel.score([prompt for prompt, _ in mine], [response for _, response in mine])
     parts.spent.scored(panel, len(mine))
+    if not torch.allclose(belief.weights, torch.full_like(belief.weights, 1 / belief.weights.shape[-1])):
+        raise InputError(
+            f"{parts.teacher_folder}: the teacher's belief is {belief.kind} with weights of its own, and ratings weigh "
+            "alike; name one with atoms of one weight, such as reward=ensemble of scalar or qr"
+        )
     atoms = runtime.gather(belief.atoms.to(runtime.device))[: len(answers)].cpu()
     if not bool(torch.isfinite(atoms).all()):
         raise InputError(f"{parts.teacher_folder}: the teacher's scores are not finite; train it again")
