@@ -81,7 +81,8 @@ class Hub(Untrained):
         return source
 
     def has_zero(self, objectives: Sequence[str]) -> tuple[bool, ...]:
-        """As the entry of each objective says."""
+        """As the entry of each objective says.  Raises InputError as :meth:`check` does."""
+        self.check(objectives)
         return tuple(self.source(name).zero for name in objectives)
 
     def check(self, objectives: Sequence[str]) -> None:
