@@ -266,13 +266,13 @@ def test_classifiers_count_by_their_content_tokenizer_and_template_included(tmp_
 
 
 def test_objectives_and_classifiers_must_match_before_anything_is_trained():
-    from mora.running import _refuse_without_meaning
+    from mora.running import _refuse_reward_without_meaning
 
     with pytest.raises(InputError, match="no model for cure, care"):
-        _refuse_without_meaning(planned("reward=hub")[-1])
+        _refuse_reward_without_meaning(planned("reward=hub")[-1])
     with pytest.raises(InputError, match="has rude, but the objectives are cure, care"):
         models = "reward.models={cure: org/one, care: org/two, rude: org/three}"
-        _refuse_without_meaning(planned("algo=reward_model", "reward=hub", models)[-1])
+        _refuse_reward_without_meaning(planned("algo=reward_model", "reward=hub", models)[-1])
 
 
 def test_a_hub_id_is_taken_as_it_is():
