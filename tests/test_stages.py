@@ -200,17 +200,23 @@ def test_a_teacher_is_an_ensemble_that_is_trained_as_its_student():
 
 
 def test_settings_of_a_reward_model_without_meaning_are_refused_before_any_stage():
-    from mora.running import _refuse_reward_without_meaning
+    from mora.running import _refuse_stage_without_meaning
 
     for refused, settings in {
         r"algo\.sharing=lora with a reward that is solved": ("reward=gda", "algo.sharing=lora"),
         r"algo\.token_wise=true with a rating reward": ("reward=rating", "algo.token_wise=true"),
         r"copies of one frozen trunk": ("reward=ensemble", "reward.sharing=lora", "algo.sharing=separate"),
         r"reward\.members=0": ("reward=ensemble", "reward.members=0"),
+        r"reward@reward\.member=qr": ("reward=ensemble", "reward.member=qr"),
+        r"there is no model to train": ("reward=gold",),
+        r"reward\.signed: cares is no objective": ("reward=cost", "reward.signed=[cares]"),
+        r"algo\.batch_size=0": ("algo.batch_size=0",),
+        r"algo\.steps and algo\.epochs": ("algo.steps=3",),
+        r"algo\.lora\.rank=0": ("algo.lora.rank=0",),
     }.items():
         with pytest.raises(InputError, match=refused):
             for stage in planned("algo=reward_model", *settings):
-                _refuse_reward_without_meaning(stage)
+                _refuse_stage_without_meaning(stage)
 
 
 def test_a_run_may_be_named_by_path_or_by_id(tmp_path):
@@ -266,13 +272,13 @@ def test_classifiers_count_by_their_content_tokenizer_and_template_included(tmp_
 
 
 def test_objectives_and_classifiers_must_match_before_anything_is_trained():
-    from mora.running import _refuse_reward_without_meaning
+    from mora.running import _refuse_stage_without_meaning
 
     with pytest.raises(InputError, match="no model for cure, care"):
-        _refuse_reward_without_meaning(planned("reward=hub")[-1])
+        _refuse_stage_without_meaning(planned("reward=hub")[-1])
     with pytest.raises(InputError, match="has rude, but the objectives are cure, care"):
         models = "reward.models={cure: org/one, care: org/two, rude: org/three}"
-        _refuse_reward_without_meaning(planned("algo=reward_model", "reward=hub", models)[-1])
+        _refuse_stage_without_meaning(planned("algo=reward_model", "reward=hub", models)[-1])
 
 
 def test_a_hub_id_is_taken_as_it_is():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mora.errors import InputError
 from mora.settings.launch import run
-from mora.stages import COMPARE_REWARDS, SEVERAL
+from mora.stages import COMPARE_REWARDS, QUALITY, SECTIONS, SEVERAL
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -18,7 +18,7 @@ def evaluate(cfg: DictConfig, overrides: list[str]) -> None:
     _check_named(cfg)
     from mora.summary import conclude
 
-    conclude(_compare(cfg, overrides) if cfg.evaluation._target_ in SEVERAL else _measure(cfg))
+    conclude(_compare(cfg, overrides) if cfg.evaluation._target_ in SEVERAL else _measure(cfg, overrides))
 
 
 def _check_named(cfg: DictConfig) -> None:
@@ -34,13 +34,16 @@ def _check_named(cfg: DictConfig) -> None:
         raise InputError(f"runs={cfg.runs}: write a list, as in {example}")
 
 
-def _measure(cfg: DictConfig) -> Path:
+def _measure(cfg: DictConfig, overrides: list[str]) -> Path:
     from mora.measurement import measure
     from mora.running import report
     from mora.runs import open_run
     from mora.settings.identity import plain
 
     folder, config = open_run(cfg.run, cfg.paths.runs)
+    named = any(override.startswith("evaluation=") for override in overrides)
+    if named and (folder.path / "reward").is_dir() and cfg.evaluation._target_ not in (QUALITY, SECTIONS):
+        raise InputError(f"{folder.path} is a reward model; use evaluation=reward_model or evaluation=sections")
     with folder.lock():
         measure(folder, config, plain(cfg.evaluation), seed=cfg.seed)
         report(folder)

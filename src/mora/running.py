@@ -16,7 +16,9 @@ from mora.functional import risk as risks
 from mora.functional import scalarize as scalarizers
 from mora.measurement import measure
 from mora.report.chain import redraw
+from mora.reward.cost import Cost
 from mora.reward.ensemble import Ensemble
+from mora.reward.gold import Gold
 from mora.reward.hub import Hub
 from mora.runs import quiet_libraries
 from mora.runtime.console import say
@@ -31,7 +33,7 @@ def execute(stages: Sequence[Stage], cfg: DictConfig) -> None:
     """Run the stages that are not finished, one after another, on all processes."""
     quiet_libraries()
     for stage in stages:
-        _refuse_reward_without_meaning(stage)
+        _refuse_stage_without_meaning(stage)
     _refuse_without_meaning(stages[-1])
     runtime: Runtime = build(OmegaConf.to_container(cfg.runtime))
     for stage in stages:
@@ -64,6 +66,7 @@ def _refuse_without_meaning(stage: Stage) -> None:
         rollout = build(stage.config["algo"].get("rollout", {}))
         if isinstance(rollout, RolloutSettings):
             rollout.check(reward.belief_kind, reward.has_zero(stage.config["objectives"]["names"]))
+    build(stage.config["evaluation"])
     if stage.config["evaluation"]["_target_"] in SEVERAL:
         raise InputError(
             "a comparison takes finished runs: python -m mora.evaluate evaluation=compare runs=[...], or "
@@ -82,15 +85,20 @@ def _refuse_without_meaning(stage: Stage) -> None:
             )
 
 
-def _refuse_reward_without_meaning(stage: Stage) -> None:
-    """Refuse settings of a reward, and of training it, that mean nothing.  Raises InputError."""
+def _refuse_stage_without_meaning(stage: Stage) -> None:
+    """Refuse settings of an algorithm, of a reward, and of training it, that mean nothing.  Raises InputError."""
+    build(stage.config["algo"], _partial_=True)(parts=None)
     if "reward" not in stage.identity:
         return
     kind, algo = build(stage.config["reward"]), stage.config["algo"]
-    if isinstance(kind, Hub):
+    if isinstance(kind, Hub | Cost):
         kind.check(stage.config["objectives"]["names"])
     if stage.algo != MAKER["reward"]:
         return
+    if isinstance(kind, Gold):
+        raise InputError(
+            "reward=gold are the rules of a world: there is no model to train; use algo=panacea reward=gold"
+        )
     if kind.solved and algo["sharing"] != "trunk":
         raise InputError(
             f"algo.sharing={algo['sharing']} with a reward that is solved: its heads are solved on a trunk that stays "

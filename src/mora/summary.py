@@ -115,6 +115,8 @@ def reward_lines(table: dict[str, Any]) -> list[str]:
             f"{name:<14} accuracy {_sure(accuracy) if accuracy['value'] is not None else '-'}{bayes}"
             f"  log-loss {table['log_loss'][name]:.3f}  ECE {table['calibration'][name]['ece']:.3f}{cooled}"
         )
+        sign = table.get("sign", {}).get(name)
+        lines += [f"{'':<14} sign {sign['value']:.3f} of {sign['n']} marked answers"] if sign else []
     conflicts = table["conflicts"] if isinstance(table["conflicts"], dict) else {}  # earlier versions had a list
     if len(conflicts.get("objectives", ())) > 1 and conflicts["all_right"]["value"] is not None:
         together = conflicts["all_right"]

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from mora.errors import InputError
+from mora.evaluation.labelled import labelled_pairs
+from mora.evaluation.reward_model import _sign
 from mora.files import read_json, read_lines
 from mora.functional import risk
 from mora.reward.panel import ModelPanel
@@ -158,6 +160,13 @@ def test_a_reward_with_a_sign_learns_its_zero(make):
     assert (((scores > 0) == long[:, None]).double().mean(0) > 0.9).all()
     units = risk.mean(panel.score([row.prompt for row in rows], [row.responses[0] for row in rows]))
     assert torch.equal(units > 0, scores > 0)  # units scale it and never shift it
+    pairs = labelled_pairs(panel, rows, None)["kind0"]
+    marks = [float(marks[0]) for row in pairs.rows for marks in row.ratings["kind0"]]
+    found = risk.mean(
+        panel.raw(*zip(*((row.prompt, text) for row in pairs.rows for text in row.responses), strict=True))
+    )
+    right = [(score > 0) == (mark > 0) for score, mark in zip(found[:, 0].tolist(), marks, strict=True)]
+    assert _sign(pairs, panel, "kind0") == {"value": pytest.approx(sum(right) / len(right)), "n": 2 * len(pairs.rows)}
 
 
 def test_a_teacher_rates_with_every_member(make):

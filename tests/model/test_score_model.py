@@ -14,7 +14,7 @@ from mora.files import read_json, write_json
 from mora.functional.quantile import mean_gaps
 from mora.model.heads import RewardHead
 from mora.model.load import load_backbone
-from mora.model.score_model import ScoreModel
+from mora.model.score_model import SCHEMA, ScoreModel
 from mora.model.tokenizer import train_words
 from mora.reward.quantile import Quantile
 from mora.reward.scalar import Scalar
@@ -207,7 +207,11 @@ def _without_card(folder: Path) -> None:
 
 
 def _poor_card(folder: Path) -> None:
-    write_json(folder / "reward.json", {"objectives": ["help", "harm"]})
+    write_json(folder / "reward.json", {"schema": SCHEMA, "objectives": ["help", "harm"]})
+
+
+def _old_card(folder: Path) -> None:
+    write_json(folder / "reward.json", {**read_json(folder / "reward.json"), "schema": SCHEMA - 1})
 
 
 def _without_a_weight(folder: Path) -> None:
@@ -224,6 +228,7 @@ def _without_a_weight(folder: Path) -> None:
         (_damaged_head, "damaged"),
         (_other_head, r"shape \(4, 16\)"),
         (_without_card, r"reward\.json is missing"),
+        (_old_card, "was written by another version of mora"),
         (_poor_card, "kind, width, members, layout missing"),
         (_without_a_weight, "q_proj"),
     ],

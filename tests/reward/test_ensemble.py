@@ -86,8 +86,10 @@ def test_the_number_of_times_a_pair_is_drawn_is_poisson() -> None:
 def test_an_ensemble_takes_members_that_are_trained_alone() -> None:
     solved = Discriminant(form="difference", calibration_share=0.1)
     for member in (Gold(), ENSEMBLE, solved, dataclasses.replace(RATED, source="teacher")):
-        with pytest.raises(InputError, match=rf"reward\.member: a {member.name} cannot be a member"):
+        with pytest.raises(InputError, match=rf"reward\.member: {member.name} cannot be a member"):
             dataclasses.replace(ENSEMBLE, member=member)
+    with pytest.raises(InputError, match=r"write reward@reward\.member=qr"):
+        dataclasses.replace(ENSEMBLE, member="qr")  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"reward\.members=0"):
         dataclasses.replace(ENSEMBLE, members=0)
     with pytest.raises(InputError, match=r"reward\.sharing=heads"):
@@ -173,7 +175,7 @@ def test_an_objective_without_marks_on_both_sides_is_refused() -> None:
 
 def test_signs_are_given_to_kinds_that_learn_from_pairs() -> None:
     for base in (Gold(), ENSEMBLE, COST, RATED, dataclasses.replace(COST, signed=["x"])):
-        with pytest.raises(InputError, match=rf"reward\.base: a {base.name} cannot be given a sign"):
+        with pytest.raises(InputError, match=rf"reward\.base: {base.name} cannot be given a sign"):
             dataclasses.replace(COST, base=base)
     with pytest.raises(InputError, match=r"reward\.signed=\[\]"):
         dataclasses.replace(COST, signed=[])

@@ -33,7 +33,7 @@ from mora.runtime.closed_form import Solver
 from mora.runtime.conversion import compared_heads
 from mora.runtime.engine import Engine
 from mora.runtime.measuring import measure
-from mora.runtime.parts import Parts, total_steps
+from mora.runtime.parts import Parts, check_length, total_steps
 from mora.runtime.quality_log import QualityLog
 from mora.runtime.schedule import Schedule
 from mora.runtime.teaching import taught
@@ -69,6 +69,14 @@ class RewardModel:
     quality_pairs: int
     reference_prompts: int
     reference_samples: int
+
+    def __post_init__(self) -> None:
+        check_length(self.steps, self.epochs)
+        least = {"batch_size": 1, "warmup": 0, "cosine_every": 0, "quality_every": 0, "quality_pairs": 1}
+        least |= {"reference_prompts": 1, "reference_samples": 1, "lr": 0, "lora_lr": 0, "head_lr": 0}
+        for key, value in least.items():
+            if getattr(self, key) < value:
+                raise InputError(f"algo.{key}={getattr(self, key)}: must be at least {value}")
 
     def fit(self) -> dict[str, Any]:
         """Train, standardize on samples of the reference policy, write ``reward/`` and return the summary."""

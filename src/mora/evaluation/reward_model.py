@@ -27,7 +27,8 @@ from mora.functional.pairs import brier, calibration, credits, log_loss
 from mora.functional.stats import clustered_stderr
 from mora.functional.temperature import fit_temperature
 from mora.functional.thinning import evenly
-from mora.reward.panel import Panel
+from mora.reward.cost import Cost
+from mora.reward.panel import ModelPanel, Panel
 from mora.types import Row
 
 Floats = NDArray[np.float64]
@@ -78,6 +79,7 @@ class Quality:
             "risk_coverage": {n: _risk_coverage(p) for n, p in pairs.items()},
             "length": {n: _length(p) for n, p in pairs.items()},
             "separation": {n: _separation(p) for n, p in pairs.items()},
+            "sign": {n: _sign(p, panel, n) for n, p in pairs.items()},
             "conflicts": _conflicts(pairs, rows),
             "agreement": {n: _points(p, self.points) for n, p in pairs.items()},
             "gold": {n: _gold(p) for n, p in pairs.items()},
@@ -259,6 +261,20 @@ def _gold(pairs: Pairs) -> dict[str, float] | None:
         "order": float(order.mean()) if len(order) else float("nan"),
         "n": int(differing.sum()),
     }
+
+
+def _sign(pairs: Pairs, panel: Panel, name: str) -> dict[str, float | int] | None:
+    """Share of marked answers whose reward is on the side of zero that the mark says; None where zero says nothing."""
+    kind = panel.kind if isinstance(panel, ModelPanel) else None
+    if not isinstance(kind, Cost) or not panel.zero[panel.objectives.index(name)]:
+        return None
+    right = [
+        (score > 0) == (sum(marks) / len(marks) >= kind.threshold)
+        for row, *scores in zip(pairs.rows, pairs.score_0, pairs.score_1, strict=True)
+        for score, marks in zip(scores, row.ratings.get(name, ((), ())), strict=True)
+        if marks
+    ]
+    return {"value": float(np.mean(right)), "n": len(right)} if right else None
 
 
 def _lines(name: str, pairs: Pairs) -> list[dict[str, Any]]:

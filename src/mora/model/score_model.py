@@ -25,7 +25,7 @@ from mora.model.load import load_tokenizer
 from mora.model.towers import SHARED, Layout, Towers
 
 HEAD, CARD = "head.safetensors", "reward.json"
-SCHEMA = 2  # of reward.json
+SCHEMA = 3  # of reward.json
 FACTS = ("kind", "objectives", "width")  # of any reward
 TRAINED = (*FACTS, "members", "layout")  # of one that was trained here
 
@@ -211,6 +211,8 @@ def read_card(folder: Path | str, needed: Sequence[str] = FACTS) -> dict[str, An
     if not path.is_file():
         raise InputError(f"{folder} holds no reward model: {CARD} is missing; train one with algo=reward_model")
     card: dict[str, Any] = read_json(path)
+    if card.get("schema") != SCHEMA:
+        raise InputError(f"{path}: was written by another version of mora; train the reward model again")
     missing = [key for key in needed if key not in card]
     if missing:
         raise InputError(f"{path}: {', '.join(missing)} missing; train the reward model again with algo=reward_model")

@@ -32,9 +32,11 @@ class Cost:
     sign_weight: float
 
     def __post_init__(self) -> None:
+        if isinstance(self.base, str):
+            raise InputError(f"reward.base={self.base}: is a choice of its own; write reward@reward.base={self.base}")
         if not self.base.trained or self.base.members != 1 or self.base.solved or self.base.reads_ratings:
             raise InputError(
-                f"reward.base: a {self.base.name} cannot be given a sign; take a kind that learns from labels of "
+                f"reward.base: {self.base.name} cannot be given a sign; take a kind that learns from labels of "
                 "pairs alone, such as scalar or qr"
             )
         if self.signed is not None and not self.signed:
@@ -91,14 +93,18 @@ class Cost:
         """True for the objectives that have signs: all, or those in ``signed``."""
         return tuple(self.signed is None or name in self.signed for name in objectives)
 
+    def check(self, objectives: Sequence[str]) -> None:
+        """Raises InputError where ``signed`` names what is no objective."""
+        unknown = sorted(set(self.signed or ()) - set(objectives))
+        if unknown:
+            raise InputError(f"reward.signed: {', '.join(unknown)} is no objective; choose of {', '.join(objectives)}")
+
     def check_rows(self, rows: Sequence[Row], objectives: Sequence[str]) -> None:
         """Raises InputError for an objective with a sign but without marks on both sides of zero.
 
         Another one is asked for what its base needs; labels beside marks are welcome and not needed.
         """
-        unknown = sorted(set(self.signed or ()) - set(objectives))
-        if unknown:
-            raise InputError(f"reward.signed: {', '.join(unknown)} is no objective; choose of {', '.join(objectives)}")
+        self.check(objectives)
         for name, signed in zip(objectives, self.has_zero(objectives), strict=True):
             if not signed:
                 self.base.check_rows(rows, [name])

@@ -43,9 +43,13 @@ class Ensemble:
             raise InputError(f"reward.members={self.members}: must be at least 1")
         if self.sharing not in SHARING:
             raise InputError(f"reward.sharing={self.sharing}: must be one of {', '.join(SHARING)}")
+        if isinstance(self.member, str):
+            raise InputError(
+                f"reward.member={self.member}: is a choice of its own; write reward@reward.member={self.member}"
+            )
         if not self.member.trained or self.member.members != 1 or self.member.solved or self.member.needs_teacher:
             raise InputError(
-                f"reward.member: a {self.member.name} cannot be a member; take a kind that is trained by one model, "
+                f"reward.member: {self.member.name} cannot be a member; take a kind that is trained by one model, "
                 "such as scalar or qr"
             )
         levels = self.member.levels

@@ -31,19 +31,23 @@ def read_answers(path: Path | str) -> list[dict[str, Any]]:
 
 
 def score_answers(panel: Panel, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows with ``scores``, or ``scores_0`` and ``scores_1``: per objective ``mean`` and ``quantiles``.
+    """The rows with ``scores``, or ``scores_0`` and ``scores_1``: of each objective mean, quantiles, members.
 
-    Scores are in standard deviations of the reference policy.  ``quantiles`` ascend at the midpoint levels (k - 1/2)/K;
-    null for a reward that has none.
+    Scores are in standard deviations of the reference policy.  ``quantiles`` ascend at the levels of the reward's kind;
+    ``members`` are the atoms of an ensemble's members, member by member.  Null for a reward that has none.
     """
     places = [(row, text, score) for row in rows for text, score in zip(*_form(row), strict=True)]
     belief = panel.score([row["prompt"] for row, _, _ in places], [row[text] for row, text, _ in places])
     means = risk.mean(belief).tolist()
-    atoms = belief.atoms.tolist() if belief.kind == "quantile" else None
+    atoms = belief.atoms.tolist()
     scored: dict[int, dict[str, Any]] = {id(row): dict(row) for row in rows}
     for index, (row, _, score) in enumerate(places):
         scored[id(row)][score] = {
-            name: {"mean": means[index][m], "quantiles": None if atoms is None else atoms[index][m]}
+            name: {
+                "mean": means[index][m],
+                "quantiles": atoms[index][m] if belief.kind == "quantile" else None,
+                "members": atoms[index][m] if belief.kind == "member" else None,
+            }
             for m, name in enumerate(panel.objectives)
         }
     return [scored[id(row)] for row in rows]

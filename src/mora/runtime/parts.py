@@ -105,13 +105,20 @@ class Parts:
         return [list(rows[i : i + size]) for i in range(0, len(rows), size)]
 
 
+def check_length(steps: int | None, epochs: float | None) -> None:
+    """Raises InputError unless exactly one of the two is given, and above 0."""
+    if (steps is None) == (epochs is None):
+        raise InputError("algo.steps and algo.epochs: give one of the two and set the other to null")
+    if steps is not None and steps < 1 or epochs is not None and epochs <= 0:
+        raise InputError(f"algo.steps={steps}, algo.epochs={epochs}: must be above 0")
+
+
 def total_steps(*, steps: int | None, epochs: float | None, rows: int, batch_size: int) -> int:
     """Optimizer steps of a run: ``steps``, or as many as ``epochs`` passes over ``rows`` take (at least one).
 
     Raises InputError unless exactly one of the two is given.
     """
-    if (steps is None) == (epochs is None):
-        raise InputError("algo.steps and algo.epochs: give one of the two and set the other to null")
+    check_length(steps, epochs)
     if steps is not None:
         return steps
     assert epochs is not None
