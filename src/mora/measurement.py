@@ -61,7 +61,9 @@ def _measure_reward(folder: RunFolder, config: Mapping[str, Any], evaluation: Ma
         sections.write(folder.tables, {"run": folder.id} | table, subsets, rows)
     else:
         corpus = load_corpus(config)
-        write(folder.tables, *evaluator.measure(panel, corpus.pairs["test"], corpus.world, kind=panel.kind.name))
+        table, lines, examples = evaluator.measure(panel, corpus.pairs["test"], corpus.world, kind=panel.kind.name)
+        head = {"model": config["model"]["name"], "smoke": config["model"]["smoke"]}
+        write(folder.tables, head | table, lines, examples)
 
 
 def _policy(folder: RunFolder, config: Mapping[str, Any]) -> tuple[Policy, PreTrainedTokenizerBase, bool]:

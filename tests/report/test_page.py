@@ -199,3 +199,17 @@ def test_every_answer_of_a_run_may_be_there(make, tmp_path, undrawn):
     assert re.findall(r"prompt (\d+) of many", text) == ["0", "3", "6", "10", "13", "16"]
     assert set(re.findall(r"answer (\d) to", text)) == {"0"}
     assert "600 of 880 answers at even distances" in text
+
+
+def test_a_reward_model_that_is_too_small_is_called_so() -> None:
+    from mora.report import sections
+
+    table = {
+        "kind": "scalar",
+        "model": "tiny",
+        "smoke": True,
+        "accuracy": {"x": {"value": 0.7, "n": 9}},
+        "log_loss": {"x": 0.5},
+    }
+    assert "Smoke model." in sections.reward(table, [], ["x"]) and "0.5" in sections.reward(table, [], ["x"])
+    assert "Smoke model." not in sections.reward(table | {"smoke": False}, [], ["x"])

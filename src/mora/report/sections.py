@@ -74,10 +74,7 @@ def _warnings(front: Front | None) -> list[str]:
         return []
     found = []
     if front.smoke:
-        found.append(
-            f"<strong>Smoke model.</strong> <code>{text(front.model)}</code> is tiny and starts from random weights. "
-            "These figures show that the pipeline works; they say nothing about a real model."
-        )
+        found.append(_smoke(front.model))
     if front.scorers.get(front.judge, {}).get(TRAINED, front.judge == "reward"):
         found.append(
             "<strong>The judge trained the policy.</strong> The scores below come from the "
@@ -85,6 +82,13 @@ def _warnings(front: Front | None) -> list[str]:
             "Prefer a judge that training never saw."
         )
     return found
+
+
+def _smoke(model: str) -> str:
+    return (
+        f"<strong>Smoke model.</strong> <code>{text(model)}</code> is tiny and starts from random weights. "
+        "These figures show that the pipeline works; they say nothing about a real model."
+    )
 
 
 def _indicator_tiles(front: Front) -> list[tuple[str, str]]:
@@ -248,7 +252,8 @@ def reward(table: Mapping[str, Any] | None, plates: Sequence[Plate], objectives:
     """The reward model: its figures and its held-out accuracy."""
     if not plates and not table:
         return ""
-    body = "".join(markup.plate(plate) for plate in plates)
+    body = markup.warning(_smoke(str(table.get("model")))) if table and table.get("smoke") else ""
+    body += "".join(markup.plate(plate) for plate in plates)
     body += _reward_table(table, objectives) + conflict_table(table) if table else ""
     return f'<section id="reward"><h2>The reward model</h2>{body}</section>'
 
@@ -259,16 +264,18 @@ def _reward_table(reward: Mapping[str, Any], objectives: Sequence[str]) -> str:
         entry = (reward.get("accuracy") or {}).get(name) or {}
         if entry.get("value") is not None:
             ece = ((reward.get("calibration") or {}).get(name) or {}).get("ece")
+            loss = (reward.get("log_loss") or {}).get(name)
             rows.append(
                 [
                     markup.objective(name, index),
                     markup.with_error(entry["value"], entry.get("stderr")),
                     number(entry.get("bayes")),
+                    number(loss),
                     number(ece),
                     text(entry.get("n", "–")),
                 ]
             )
-    head_cells = ["objective", "accuracy", "best possible", "calibration error", "pairs"]
+    head_cells = ["objective", "accuracy", "best possible", "log-loss, nats", "calibration error", "pairs"]
     return markup.table(head_cells, rows, caption=f"Reward model, kind {reward.get('kind', 'unknown')}") if rows else ""
 
 
