@@ -167,9 +167,12 @@ def test_settings_that_contradict_each_other_are_refused(changed, message):
 
 
 def test_a_fixed_support_cannot_be_centered():
-    RolloutSettings(**SETTINGS).check("category")
+    RolloutSettings(**SETTINGS).check("category", [False])
     centering = RolloutSettings(**SETTINGS | {"center_by_prompt": True})
     for kind in ("point", "quantile", "member"):
-        centering.check(kind)
+        centering.check(kind, [False])
     with pytest.raises(InputError, match="paired across answers"):
-        centering.check("category")
+        centering.check("category", [False])
+    for setting in ("center_by_prompt", "normalize_rewards"):
+        with pytest.raises(InputError, match=f"{setting}=true moves the zero"):
+            RolloutSettings(**SETTINGS | {setting: True}).check("point", [False, True])

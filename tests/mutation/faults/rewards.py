@@ -114,8 +114,8 @@ FAULTS = (
     Fault(
         name="quantiles_of_another_objective",
         file="reward/scoring.py",
-        old="atoms[index][m]",
-        new="atoms[index][-1 - m]",
+        old='atoms[index][m] if belief.kind == "quantile"',
+        new='atoms[index][-1 - m] if belief.kind == "quantile"',
         why="A scored file says of one objective how unsure another is.",
         caught_by=("tests/reward/test_scoring.py::test_rows_come_back_in_order_with_their_scores",),
     ),
