@@ -41,8 +41,8 @@ def numbers(front: dict[str, Any]) -> dict[str, float]:
     weights = np.array([point["preference"] for point in points])
     own = np.array([point["reward"] for point in points])
     return {
-        "hypervolume": front["indicators"]["hypervolume"]["value"],
-        "utility": front["indicators"]["inner_product"]["value"],
+        "hypervolume": front["indicators"]["gold"]["hypervolume"]["value"],
+        "utility": front["indicators"]["gold"]["inner_product"]["value"],
         "by the reward itself": float((weights * own).sum(1).mean()),
         "KL": float(np.mean([point["kl"] for point in points])),
     }
