@@ -275,14 +275,15 @@ def _pair(part: Located, names: Sequence[str]) -> Pair:
         a=part["a"].text(),
         b=part["b"].text(),
         covers=part["covers"].text(),
-        verdicts={name: _verdict(part["verdicts"][name]) for name in JUDGED},
-        at_matched_kl={name: _verdict(matched[name]) for name in JUDGED} if matched else {},
+        verdicts={name: read_verdict(part["verdicts"][name]) for name in JUDGED},
+        at_matched_kl={name: read_verdict(matched[name]) for name in JUDGED} if matched else {},
         by_reference_point=str(favored.value or ""),
         said=part["said"].text(),
     )
 
 
-def _verdict(part: Located) -> Verdict:
+def read_verdict(part: Located) -> Verdict:
+    """What a comparison says of two methods on one number.  Refuses a word that is no verdict."""
     if part["verdict"].value not in VERDICTS:
         part["verdict"].refuse(f"is none of {', '.join(VERDICTS)}")
     numbers = {key: part[key].number() for key in ("difference", "p", "p_holm")}

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mora.files import read_json, read_lines
-from mora.report.compare_tables import VERDICTS, Verdict
+from mora.report.compare_tables import Verdict, read_verdict
 from mora.report.located import Floats, Located
 
 COMPARED = ("accuracy", "log_loss")
@@ -172,18 +172,11 @@ def _pair(part: Located, names: Sequence[str]) -> RewardPair:
         b=part["b"].text(),
         covers=part["covers"].text(),
         verdicts={
-            o: {name: _verdict(entries[name]) for name in COMPARED}
+            o: {name: read_verdict(entries[name]) for name in COMPARED}
             for o, entries in part["objectives"].fields().items()
         },
         said=part["said"].text(),
     )
-
-
-def _verdict(part: Located) -> Verdict:
-    if part["verdict"].value not in VERDICTS:
-        part["verdict"].refuse(f"is none of {', '.join(VERDICTS)}")
-    numbers = {key: part[key].number() for key in ("difference", "p", "p_holm")}
-    return Verdict(**numbers, interval=part["interval"].vector(2), verdict=part["verdict"].text())
 
 
 def _agreement(part: Located) -> dict[str, Any]:
