@@ -1,0 +1,73 @@
+"""Prompts of several turns, in one text.
+
+A prompt is a text everywhere: it is hashed, split, written into tables and passed to judges as such.  One user turn is
+that turn's own text.  A conversation, or a system message before it, is written turn by turn as the control character
+U+001E (record separator), the role, a line feed and the content; no source may hold that character in a text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Literal, TypedDict, cast
+
+Role = Literal["system", "user", "assistant"]
+ROLES = ("system", "user", "assistant")
+MARK = "\x1e"
+_HEADER = re.compile(f"{MARK}({'|'.join(ROLES)})\n")
+
+
+class Turn(TypedDict):
+    """A turn as chat templates take it."""
+
+    role: Role
+    content: str
+
+
+def joined(turns: Sequence[Turn]) -> str:
+    """The prompt of these turns, the last of which must be the user's.
+
+    Raises ValueError with the reason where the turns are no prompt: none, an unknown role, an empty content, a system
+    message after the start, the same role twice in a row, or another end than a user turn.
+    """
+    if not turns:
+        raise ValueError("there is no turn")
+    roles = [turn["role"] for turn in turns]
+    for number, turn in enumerate(turns, start=1):
+        if turn["role"] not in ROLES:
+            raise ValueError(f"turn {number}: the role {turn['role']!r} is none of {', '.join(ROLES)}")
+        if not turn["content"].strip():
+            raise ValueError(f"turn {number} ({turn['role']}) is empty")
+        if MARK in turn["content"]:
+            raise ValueError(f"turn {number} ({turn['role']}) holds the control character U+001E")
+    if "system" in roles[1:]:
+        raise ValueError(f"turn {roles.index('system', 1) + 1}: a system message stands at the start or nowhere")
+    spoken = roles[1:] if roles[0] == "system" else roles
+    expected = ("user", "assistant")
+    for number, role in enumerate(spoken):
+        if role != expected[number % 2]:
+            place = number + 1 + len(roles) - len(spoken)
+            raise ValueError(f"turn {place}: {role} where {expected[number % 2]} is due; turns alternate, user first")
+    if not spoken or spoken[-1] != "user":
+        raise ValueError(f"the last turn is {roles[-1]}: a prompt ends with the user, whom the answer answers")
+    if len(turns) == 1:
+        return turns[0]["content"]
+    return "".join(f"{MARK}{turn['role']}\n{turn['content']}" for turn in turns)
+
+
+def turns_of(prompt: str) -> list[Turn]:
+    """The turns of a prompt; a text without marks is one user turn."""
+    if not prompt.startswith(MARK):
+        return [{"role": "user", "content": prompt}]
+    parts = _HEADER.split(prompt)[1:]
+    return [
+        {"role": cast(Role, role), "content": content} for role, content in zip(parts[::2], parts[1::2], strict=True)
+    ]
+
+
+def readable(prompt: str) -> str:
+    """A prompt as a person reads it: with several turns, each under its role."""
+    turns = turns_of(prompt)
+    if len(turns) == 1:
+        return prompt
+    return "\n\n".join(f"{turn['role'].capitalize()}: {turn['content']}" for turn in turns)
