@@ -9,9 +9,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mora.building import build, load_corpus
+from mora.dataset import overlap
 from mora.dataset.corpus import Corpus
+from mora.dataset.sieve import quarantine_lines
 from mora.errors import InputError
-from mora.files import read_json, write_json
+from mora.files import read_json, write_json, write_text
 from mora.functional import risk as risks
 from mora.functional import scalarize as scalarizers
 from mora.measurement import measure
@@ -158,14 +160,15 @@ def _record_data(folder: RunFolder, corpus: Corpus, runtime: Runtime) -> None:
     """Keep what the data was; a continued run refuses other data."""
     for note in corpus.notes:
         say(f"dataset {corpus.name}: {note}")
-    counts = {
-        kind: {s: len(rows) for s, rows in getattr(corpus, kind).items()} for kind in ("supervised", "pairs", "prompts")
-    }
+    counts = {kind: {s: len(rows) for s, rows in getattr(corpus, kind).items()} for kind in overlap.KINDS}
     now: dict[str, Any] = {
         "name": corpus.name,
         "objectives": list(corpus.objectives),
         "fingerprint": corpus.fingerprint,
+        "commit": corpus.commit,
+        "records": dict(corpus.records),
         "rows": counts,
+        "overlap": overlap.within(corpus),
         "max_prompt": corpus.max_prompt,
         "max_response": corpus.max_response,
     }
@@ -176,6 +179,8 @@ def _record_data(folder: RunFolder, corpus: Corpus, runtime: Runtime) -> None:
             if read_json(path)["fingerprint"] != corpus.fingerprint:
                 raise InputError(f"{path}: the data changed since this run began; use runtime.fresh=true to begin anew")
         else:
+            if corpus.quarantine:
+                write_text(folder.path / "quarantine.jsonl", quarantine_lines(corpus.quarantine))
             write_json(path, now | {"notes": corpus.notes})
 
     runtime.on_main(record)

@@ -8,8 +8,6 @@ made before anything is loaded; torch is imported only when there is something t
 from __future__ import annotations
 
 import ast
-import glob
-import hashlib
 import importlib.util
 import json
 import re
@@ -21,8 +19,9 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from mora.dataset.pinned import by_content
 from mora.errors import InputError
-from mora.files import model_content, read_json, sha256
+from mora.files import model_content, read_json
 from mora.settings.compose import compose
 from mora.settings.identity import difference, identity_hash, plain, to_yaml
 
@@ -96,7 +95,7 @@ def _add(config: dict[str, Any], overrides: list[str], stages: list[Stage]) -> S
         _resolve(role, config, overrides, stages, upstream, runs)
     identity = {"schema": SCHEMA, "seed": config["seed"], "precision": config["runtime"]["precision"]}
     identity |= {name: config[name] for name in ("algo", *declared["uses"])}
-    identity["dataset"] = _by_content(config["dataset"])
+    identity["dataset"] = by_content(config["dataset"])
     if config["model"]["path"] is not None:
         identity["model"] = {**config["model"], "path": _content_of(config["model"]["path"])}
     if "reward" in identity and config["reward"]["_target_"] == HUB:
@@ -228,16 +227,6 @@ def _content_of(path: str) -> Any:
     return model_content(folder)
 
 
-def _by_content(dataset: Mapping[str, Any]) -> dict[str, Any]:
-    """The dataset's settings with local files replaced by the hash of their content."""
-    section = dict(dataset)
-    for key in section:
-        value = section[key]
-        if (key == "path" or key.endswith("_path")) and isinstance(value, str):
-            section[key] = _content_of_data(value)
-    return section
-
-
 def _classifiers_by_content(reward: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of classifiers with each local folder replaced by the hashes of its files, tokenizer included."""
     known: dict[str, Any] = {}  # several objectives may share one
@@ -251,18 +240,6 @@ def _classifiers_by_content(reward: Mapping[str, Any]) -> dict[str, Any]:
     entries = {name: entry if isinstance(entry, Mapping) else {"path": entry} for name, entry in models.items()}
     found = {name: {**entry, "path": content(entry.get("path"))} for name, entry in entries.items()}
     return {**reward, "models": found}
-
-
-def _content_of_data(path: str) -> str:
-    files = sorted(
-        f for p in glob.glob(path) for f in (Path(p).rglob("*") if Path(p).is_dir() else [Path(p)]) if f.is_file()
-    )
-    if not files:
-        return path  # a hub id; the commit that was loaded is recorded in the run
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(sha256(file).encode())
-    return digest.hexdigest()
 
 
 def short_name(section: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from mora.dataset import split
-from mora.dataset.jsonl import JsonLines
+from mora.dataset.source import Source
 from mora.errors import InputError
 from mora.types import Row
 
@@ -22,9 +22,9 @@ def _load(file, objectives=("better",), rows=None, **keys):
     if rows is not None:
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     config = OmegaConf.load(CONF / "jsonl.yaml")
-    config.update({"path": str(file), "test_share": 0.0} | keys)
-    source = instantiate(config)
-    assert isinstance(source, JsonLines)
+    config.update({"path": str(file), "test_share": 0.0, "max_bad_share": 0.5} | keys)
+    source = instantiate(config, _convert_="all")
+    assert isinstance(source, Source)
     return source.load(objectives, seed=0)
 
 
@@ -164,7 +164,7 @@ def test_training_rows_of_test_prompts_are_left_out(tmp_path):
     corpus = _load(tmp_path / "a.jsonl", rows=rows, test_path=str(tmp_path / "test.jsonl"))
     assert [row.prompt for row in corpus.pairs["train"]] == ["q"]
     assert len(corpus.pairs["test"]) == 1
-    assert any(note.startswith("2 training pairs left out") for note in corpus.notes)
+    assert any(note.startswith("2 training rows left out") for note in corpus.notes)
 
 
 @settings(max_examples=40, deadline=None)
@@ -213,7 +213,7 @@ def test_the_fingerprint_follows_the_content_not_the_place(tmp_path):
         ({"on_bad_row": "skip"}, "dataset.on_bad_row=skip: must be error or quarantine"),
         ({"test_share": 1.0}, "dataset.test_share=1.0: must be at least 0 and less than 1"),
         ({"test_share": 1e-6}, "no test prompt among 1 with dataset.test_share"),
-        ({"test_share": 0.999999}, "no training pair is left of 1 prompts"),
+        ({"test_share": 0.999999}, "no training row is left of 1 prompts"),
     ],
 )
 def test_a_bad_key_is_told(tmp_path, keys, message):

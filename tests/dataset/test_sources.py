@@ -6,13 +6,15 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import datasets
 import huggingface_hub
 import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from mora.dataset import hub, hummer
+from mora.dataset import hummer
 from mora.errors import InputError
+from mora.settings.compose import compose
 
 CONF = Path(__file__).parents[2] / "conf"
 PKU = {
@@ -34,9 +36,11 @@ PKU = {
 
 
 def _source(name, **keys):
-    config = OmegaConf.load(CONF / "dataset" / f"{name}.yaml")
-    config.update({"test_share": 0.0} | keys)
-    return instantiate(config)
+    """The source as a command composes it, strict about bad rows unless told otherwise."""
+    given = {"on_bad_row": "error", "max_bad_share": 0.5, "test_share": 0.0} | keys
+    objectives = given.pop("objectives", _names(name))
+    config = compose("train", [f"dataset={name}", f"objectives.names=[{','.join(objectives)}]"])
+    return instantiate(OmegaConf.create(OmegaConf.to_container(config.dataset) | given), _convert_="all")
 
 
 def _names(name):
@@ -66,7 +70,7 @@ def loaded(monkeypatch):
             raise answers["commit"]
         return SimpleNamespace(sha=f"commit-of-{revision}")
 
-    monkeypatch.setattr(hub.datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", dataset_info)
     return SimpleNamespace(calls=calls, answers=answers)
 
@@ -121,10 +125,33 @@ def test_pku_label_that_contradicts_the_safety_marks_is_a_bad_row(tmp_path):
     assert len(_source("pku_saferlhf", path=path).load(("helpful",), 0).pairs["train"]) == 2
 
 
+def test_pku_the_lower_level_of_harm_is_the_better_answer(tmp_path):
+    names = {"mild": "severity", "safe": "safer"}
+    rows = [PKU, PKU | {"response_0_severity_level": 0}, PKU | {"response_0_severity_level": None}]
+    source = _source("pku_saferlhf", path=_write(tmp_path / "a.jsonl", rows), columns=names)
+    found = source.load(("mild",), 0).pairs["train"]
+    assert [row.labels["mild"] for row in found] == [1.0, None]  # levels 1 and 0; 0 and 0, a tie
+    assert found[0].ratings["mild"] == ((-1.0,), (0.0,))
+    assert len(source.load(("mild", "safe"), 0).pairs["train"]) == 3  # without a level, safe is still labelled
+
+
 @pytest.mark.parametrize("name", ["pku_saferlhf", "hummer"])
 def test_an_unknown_objective_is_told_with_the_known_ones(name):
     with pytest.raises(InputError, match=f"objectives.names: kind: {name} has {', '.join(_names(name))}"):
         _source(name).load(("kind",), 0)
+
+
+def test_a_source_says_what_it_has_where_a_column_is_unknown(tmp_path):
+    source = _source("pku_saferlhf", path=_write(tmp_path / "a.jsonl", [PKU]), columns={"safe": "safest"})
+    with pytest.raises(InputError, match=r"dataset.columns: safest: the source has better, safer, severity"):
+        source.load(("safe",), 0)
+
+
+def test_strict_refuses_the_hub_without_a_revision(loaded):
+    loaded.answers |= {(None, "train"): [PKU], (None, "test"): [PKU | {"prompt": "q"}]}
+    with pytest.raises(InputError, match=r"dataset.strict=true and dataset.revision=null: name the commit"):
+        _source("pku_saferlhf", strict=True).load(("safe",), 0)
+    assert _source("pku_saferlhf", strict=True, revision="v2").load(("safe",), 0).commit == "commit-of-v2"
 
 
 def _hummer(chosen, rejected, prompt="Why is the sky blue?"):
@@ -135,20 +162,20 @@ def test_hummer_reads_one_folder_per_objective_and_merges_a_pair_of_two(tmp_path
     _write(tmp_path / "depth" / "train.jsonl", [_hummer("long", "short"), _hummer("long", "other")])
     _write(tmp_path / "tone" / "train.jsonl", [_hummer("short", "long")])
     _write(tmp_path / "empathy" / "train.jsonl", [_hummer("not", "read")])
-    corpus = _source("hummer", path=str(tmp_path)).load(("depth", "tone"), 0)
+    corpus = _source("hummer", path=str(tmp_path), objectives=("depth", "tone")).load(("depth", "tone"), 0)
     rows = {frozenset(row.responses): row for row in corpus.pairs["train"]}
     assert set(rows) == {frozenset(("long", "short")), frozenset(("long", "other"))}
     row = rows[frozenset(("long", "short"))]
     assert row.responses[int(row.labels["depth"])] == "long" and row.responses[int(row.labels["tone"])] == "short"
     row = rows[frozenset(("long", "other"))]
     assert row.responses[int(row.labels["depth"])] == "long" and row.labels["tone"] is None
-    assert "3 labels on 2 pairs: the same pair under several objectives is one row" in corpus.notes
+    assert "3 labels on 2 pairs: the same pair in several subsets is one row" in corpus.notes
 
 
 def test_hummer_second_and_contrary_labels_of_one_objective_stay_rows(tmp_path):
     _write(tmp_path / "tone" / "train.jsonl", [_hummer("x", "y"), _hummer("y", "x"), _hummer("x", "y")])
     _write(tmp_path / "depth" / "train.jsonl", [_hummer("x", "y")])
-    rows = _source("hummer", path=str(tmp_path)).load(("tone", "depth"), 0).pairs["train"]
+    rows = _source("hummer", path=str(tmp_path), objectives=("tone", "depth")).load(("tone", "depth"), 0).pairs["train"]
 
     def preferred(row, name):
         return None if row.labels[name] is None else row.responses[int(row.labels[name])]
@@ -163,17 +190,21 @@ def test_hummer_second_and_contrary_labels_of_one_objective_stay_rows(tmp_path):
 def test_hummer_position_says_nothing_about_the_label():
     # 4000 pairs: 2000 expected at each position, standard deviation sqrt(4000 / 4) = 31.6; 5 of them.  The chosen text
     # sorts last in all of them, so that an order by text would always give label 1.
-    rows = [hummer.row_of(_hummer("z", "a", f"prompt {n}"), "", "tone") for n in range(4000)]
+    def row_of(chosen, rejected, prompt):
+        (row,) = hummer.rows(_hummer(chosen, rejected, prompt) | {"subset": "tone"}, {"tone": "tone"})
+        return row
+
+    rows = [row_of("z", "a", f"prompt {n}") for n in range(4000)]
     assert all(row.responses[int(row.labels["tone"])] == "z" for row in rows)
     assert abs(sum(row.labels["tone"] for row in rows) - 2000) < 159
     # it depends on the two texts, not on which is chosen
-    swapped = [hummer.row_of(_hummer("a", "z", f"prompt {n}"), "", "tone") for n in range(50)]
+    swapped = [row_of("a", "z", f"prompt {n}") for n in range(50)]
     assert [row.responses for row in swapped] == [row.responses for row in rows[:50]]
 
 
 def test_hummer_from_the_hub_reads_each_folder(loaded):
     loaded.answers |= {("depth", "train"): [_hummer("a", "b")], ("tone", "train"): [_hummer("c", "d")]}
-    corpus = _source("hummer").load(("depth", "tone"), 0)
+    corpus = _source("hummer", objectives=("depth", "tone")).load(("depth", "tone"), 0)
     assert [(call["path"], call["data_dir"], call["revision"]) for call in loaded.calls] == [
         ("sarinw-2024/Hummer", "depth", "commit-of-None"),
         ("sarinw-2024/Hummer", "tone", "commit-of-None"),
@@ -184,12 +215,12 @@ def test_hummer_from_the_hub_reads_each_folder(loaded):
 def test_hummer_missing_folder_is_told_with_those_that_exist(tmp_path):
     _write(tmp_path / "tone" / "train.jsonl", [_hummer("a", "b")])
     with pytest.raises(InputError, match=r"no folder 'depth' \(there: tone\)"):
-        _source("hummer", path=str(tmp_path)).load(("tone", "depth"), 0)
+        _source("hummer", path=str(tmp_path), objectives=("tone", "depth")).load(("tone", "depth"), 0)
 
 
 def test_hummer_turns_instead_of_texts_are_told(tmp_path):
     turns = [{"role": "assistant", "content": "a"}]
     _write(tmp_path / "tone" / "train.jsonl", [_hummer("a", "b"), _hummer(turns, "b"), _hummer("a", "a")])
     with pytest.raises(InputError, match="'chosen' must be a text") as caught:
-        _source("hummer", path=str(tmp_path)).load(("tone",), 0)
+        _source("hummer", path=str(tmp_path), objectives=("tone",)).load(("tone",), 0)
     assert "train.jsonl:3: chosen and rejected are identical" in str(caught.value)

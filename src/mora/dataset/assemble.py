@@ -1,14 +1,19 @@
-"""A corpus from the rows of a source: splits, supervised rows, prompts, and what to tell the user."""
+"""A corpus from the rows of a source: splits, pairs of scored answers, supervised rows, prompts, notes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from mora.dataset import derive, split
-from mora.dataset.corpus import SPLITS, Corpus, Rejected, Splits, fingerprint
+from mora.dataset import derive, overlap, split
+from mora.dataset.corpus import SPLITS, Corpus, Splits, fingerprint
 from mora.dataset.encode import Overlong
+from mora.dataset.pairing import Pairing
+from mora.dataset.sieve import Rejected
 from mora.errors import InputError
 from mora.types import Row
+
+KINDS = ("prompts", "supervised", "scored", "pairs")  # of rows
 
 
 def assemble(
@@ -19,64 +24,91 @@ def assemble(
     test: Sequence[Row] | None,
     test_share: float,
     supervised: Sequence[Row] | None,
+    pairing: Pairing | None,
     max_prompt: int,
     max_response: int,
     overlong: Overlong,
     notes: Iterable[str],
     quarantine: Iterable[Rejected],
+    records: Mapping[str, Any],
+    commit: str | None,
 ) -> Corpus:
-    """A corpus from pairs and, where the source has them, supervised rows.
+    """A corpus from prompts, supervised and scored answers and pairs, and further supervised rows where there are some.
 
-    ``test`` is the source's own test set; None: ``test_share`` of the prompts, by their hash.  Pairs without
-    any label give prompts only.  Raises InputError where a split is empty that should not be.
+    ``test`` is the source's own test set; None: ``test_share`` of the prompts, by their hash.  Pairs without any label
+    give prompts only; scored answers give pairs as ``pairing`` says.  A source with pairs and no supervised rows is
+    fine-tuned on the answers that most objectives prefer.  Raises InputError where a split is empty that should not be.
     """
     notes = list(notes)
-    pairs = _split_pairs(train, test, test_share, notes)
-    prompts = {side: _prompts(pairs[side]) for side in SPLITS}
-    side_rows = _supervised(pairs, supervised, test_share, notes)
-    unlabelled = sum(len(rows) for rows in pairs.values())
-    pairs = {side: [row for row in rows if _labelled(row)] for side, rows in pairs.items()}
-    unlabelled -= sum(len(rows) for rows in pairs.values())
+    rows = _sides(train, test, test_share, notes)
+    kinds = {side: _by_kind(rows[side]) for side in SPLITS}
+    asked, answers, scored, pairs = ({side: kinds[side][kind] for side in SPLITS} for kind in KINDS)
+    if pairing is not None:
+        for side in SPLITS:
+            made = list(pairing.pairs(scored[side], objectives))
+            if scored[side]:
+                notes.append(f"{side}: {len(made)} pairs made from {len(scored[side])} scored answers")
+            pairs[side] = [*pairs[side], *made]
+    if supervised is not None:
+        further = split.alongside(supervised, rows, test_share)
+        answers = {side: [*answers[side], *further[side]] for side in SPLITS}
+    prompts = {side: _prompts([*asked[side], *pairs[side], *scored[side]] or answers[side]) for side in SPLITS}
+    if not any(answers.values()) and supervised is None:
+        answers = _derived(pairs, notes)
+    unlabelled = sum(len(of) for of in pairs.values())
+    pairs = {side: [row for row in of if _labelled(row)] for side, of in pairs.items()}
+    unlabelled -= sum(len(of) for of in pairs.values())
     if unlabelled:
         notes.append(f"{unlabelled} pairs have neither label nor rating on any objective: only their prompts are used")
-    return Corpus(
+    corpus = Corpus(
         name=name,
         objectives=objectives,
-        supervised=side_rows,
+        supervised=answers,
         pairs=pairs,
         prompts=prompts,
-        fingerprint=fingerprint(objectives, side_rows, pairs, prompts),
+        scored=scored,
+        fingerprint=fingerprint(objectives, answers, pairs, prompts, scored),
         max_prompt=max_prompt,
         max_response=max_response,
         overlong=overlong,
         notes=notes,
         quarantine=list(quarantine),
+        records=records,
+        commit=commit,
     )
+    corpus.notes += overlap.notes(overlap.within(corpus))
+    return corpus
 
 
-def _split_pairs(train: Sequence[Row], test: Sequence[Row] | None, test_share: float, notes: list[str]) -> Splits:
+def _sides(train: Sequence[Row], test: Sequence[Row] | None, test_share: float, notes: list[str]) -> Splits:
     if not 0 <= test_share < 1:
         raise InputError(f"dataset.test_share={test_share}: must be at least 0 and less than 1")
     if test is None:
-        pairs = split.by_hash(train, test_share)
+        rows = split.by_hash(train, test_share)
     else:
-        pairs, left_out = split.published(train, test)
+        rows, left_out = split.published(train, test)
         if left_out:
-            notes.append(f"{left_out} training pairs left out: their prompts are in the test set")
+            notes.append(f"{left_out} training rows left out: their prompts are in the test set")
     count = len({row.prompt for row in train})
-    if not pairs["train"]:
+    if not rows["train"]:
         raise InputError(
-            f"no training pair is left of {count} prompts: lower dataset.test_share={test_share}, or give more rows"
+            f"no training row is left of {count} prompts: lower dataset.test_share={test_share}, or give more rows"
         )
-    if not pairs["test"] and (test is not None or test_share > 0):
+    if not rows["test"] and (test is not None or test_share > 0):
         advice = "raise it, give dataset.test_path, or set it to 0 to go without a test set"
         raise InputError(f"no test prompt among {count} with dataset.test_share={test_share}: {advice}")
-    return pairs
+    return rows
 
 
-def _supervised(pairs: Splits, rows: Sequence[Row] | None, test_share: float, notes: list[str]) -> Splits:
-    if rows is not None:
-        return split.alongside(rows, pairs, test_share)
+def _by_kind(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    kinds: dict[str, list[Row]] = {kind: [] for kind in KINDS}
+    for row in rows:
+        kind = ("prompts", "scored" if row.ratings else "supervised", "pairs")[len(row.responses)]
+        kinds[kind].append(row)
+    return kinds
+
+
+def _derived(pairs: Splits, notes: list[str]) -> Splits:
     derived: Splits = {}
     for side in SPLITS:
         derived[side], ties, repeats = derive.from_pairs(pairs[side])

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mora.dataset.encode import Encoder, Overlong
+from mora.dataset.sieve import Rejected
 from mora.types import Row, TokenKind
 
 if TYPE_CHECKING:
@@ -20,13 +21,8 @@ SPLITS = ("train", "test")
 Splits = dict[str, list[Row]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rejected:
-    """A row that was set aside: where it stands, why, and what stood there."""
-
-    where: str
-    reason: str
-    raw: Any
+def _none() -> Splits:
+    return {split: [] for split in SPLITS}
 
 
 @dataclass(kw_only=True)
@@ -38,6 +34,7 @@ class Corpus:
     supervised: Splits
     pairs: Splits
     prompts: Splits  # each prompt once
+    scored: Splits = field(default_factory=_none)  # one answer each, with ratings
     fingerprint: str
     max_prompt: int  # tokens, chat template included
     max_response: int  # tokens, end token included
@@ -47,13 +44,15 @@ class Corpus:
     world: World | None = None
     notes: list[str] = field(default_factory=list)  # things that the user should be told
     quarantine: list[Rejected] = field(default_factory=list)
+    records: Mapping[str, Any] = field(default_factory=dict)  # read, used, set aside, by reason
+    commit: str | None = None  # of the hub
 
     def tokenizer_texts(self) -> Iterator[str]:
         """The texts that a tokenizer is made from: train; word-level: test too, so that no word is unknown."""
         yield from self.vocabulary
         seen: set[str] = set()
         for split in SPLITS if self.tokens != "bytes" else ("train",):
-            for row in (*self.prompts[split], *self.supervised[split], *self.pairs[split]):
+            for row in (*self.prompts[split], *self.supervised[split], *self.pairs[split], *self.scored[split]):
                 for text in (row.prompt, *row.responses):
                     if text not in seen:
                         seen.add(text)

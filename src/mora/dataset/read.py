@@ -13,7 +13,7 @@ import io
 import json
 import lzma
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -44,14 +44,18 @@ def records(path: str, key: str) -> Iterator[Record]:
 
     ``key`` is the configuration key that names the path.  Raises InputError where there is no file or no record.
     """
-    found = files(path, key)
+    return records_of(files(path, key), f"{key}={path}")
+
+
+def records_of(found: Sequence[Path], said: str) -> Iterator[Record]:
+    """The records of files; ``said`` is what the user gave.  Raises InputError where there is none."""
     empty = True
     for file in found:
         for record in _of_file(file):
             empty = False
             yield record
     if empty:
-        raise InputError(f"{key}={path}: empty, no record in {', '.join(map(str, found[:5]))}")
+        raise InputError(f"{said}: empty, no record in {', '.join(map(str, found[:5]))}")
 
 
 def files(path: str, key: str) -> list[Path]:

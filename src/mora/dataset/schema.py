@@ -1,38 +1,65 @@
-"""From a record of a source to a canonical row; a record that is not as it should be is refused with its reason."""
+"""The columns of a source as it declares them, and what is wrong with a record that is not so.
+
+A *column* is a function ``(fields, name) -> value``: the value of one field of a record, checked.  A source declares
+its columns by name (``Form``); a record that breaks the declaration is refused with a reason and the kind of it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from mora.dataset.corpus import Rejected
-from mora.dataset.read import Record
-from mora.errors import InputError
-from mora.types import Row
+from mora.dataset.turns import MARK
+from mora.types import Row, content_id
 
-OnBadRow = Literal["error", "quarantine"]
 Fields = Mapping[str, Any]
-SHOWN = 10  # bad rows that one message lists
+Column = Callable[[Fields, str], Any]
 LARGEST = 3.4e38  # number of a rating: beyond it lies infinity in single precision
+
+Kind = Literal[
+    "broken_record",  # no JSON object, bytes that are no UTF-8, a row of a table with too many or too few fields
+    "missing_field",
+    "wrong_type",
+    "empty_text",
+    "broken_text",  # half of a surrogate pair, or the control character that separates turns
+    "out_of_range",
+    "identical_responses",
+    "contradictory_labels",
+    "broken_conversation",  # turns that do not alternate, answers to different prompts
+    "reader_failed",  # a function outside mora raised another error
+]
 
 
 class BadRow(ValueError):
-    """A record that cannot become a row; the message is the reason."""
+    """A record that cannot become a row; the message is the reason, ``kind`` the sort of reason."""
+
+    def __init__(self, kind: Kind, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
 
 
 def text(fields: Fields, column: str) -> str:
     """The text in a column.  Raises BadRow where it is missing, no text, empty, or cannot be written as UTF-8."""
+    value = any_text(fields, column)
+    if not value.strip():
+        raise BadRow("empty_text", f"{column!r} is empty")
+    return value
+
+
+def any_text(fields: Fields, column: str) -> str:
+    """The text in a column, which may be empty.  Raises BadRow where it is missing, no text, or broken."""
     if column not in fields:
-        raise BadRow(f"field {column!r} is missing")
+        raise BadRow("missing_field", f"field {column!r} is missing")
     value = fields[column]
     if not isinstance(value, str):
-        raise BadRow(f"{column!r} must be a text, not {_shown(value)}")
-    if not value.strip():
-        raise BadRow(f"{column!r} is empty")
+        raise BadRow("wrong_type", f"{column!r} must be a text, not {_shown(value)}")
+    if MARK in value:
+        raise BadRow("broken_text", f"{column!r} holds the control character U+001E, which separates turns")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise BadRow(f"{column!r} holds half of a surrogate pair (a broken \\u escape)") from None
+        raise BadRow("broken_text", f"{column!r} holds half of a surrogate pair (a broken \\u escape)") from None
     return value
 
 
@@ -42,7 +69,7 @@ def label(fields: Fields, column: str) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or value not in (0, 1):
-        raise BadRow(f"{column!r} must be 0, 1 or null, not {_shown(value)}")
+        raise BadRow("wrong_type", f"{column!r} must be 0, 1 or null, not {_shown(value)}")
     return float(value)
 
 
@@ -52,7 +79,7 @@ def ratings(fields: Fields, column: str) -> tuple[float, ...]:
     values = value if isinstance(value, list) else [] if value is None else [value]
     for one in values:
         if not _is_number(one):
-            raise BadRow(f"{column!r} must be a number, a list of numbers or null, not {_shown(value)}")
+            raise BadRow("wrong_type", f"{column!r} must be a number, a list of numbers or null, not {_shown(value)}")
     return tuple(float(one) for one in values)
 
 
@@ -62,8 +89,69 @@ def strength(fields: Fields, column: str) -> float | None:
     if value is None:
         return None
     if not _is_number(value) or value < 0:
-        raise BadRow(f"{column!r} must be a number of at least 0 or null, not {_shown(value)}")
+        kind: Kind = "out_of_range" if _is_number(value) else "wrong_type"
+        raise BadRow(kind, f"{column!r} must be a number of at least 0 or null, not {_shown(value)}")
     return float(value)
+
+
+def flag(fields: Fields, column: str) -> bool | None:
+    """A mark that is true, false or null; None where there is none."""
+    value = fields.get(column)
+    if value is None or isinstance(value, bool):
+        return value
+    raise BadRow("wrong_type", f"{column!r} must be true, false or null, not {_shown(value)}")
+
+
+def rating(low: float, high: float) -> Column:
+    """A column of ratings from ``low`` to ``high``: a number, a list of them (an annotator each), or null."""
+
+    def column_of(fields: Fields, column: str) -> tuple[float, ...]:
+        values = ratings(fields, column)
+        for value in values:
+            if not low <= value <= high:
+                raise BadRow("out_of_range", f"{column!r} must lie between {low:g} and {high:g}, not {value:g}")
+        return values
+
+    return column_of
+
+
+def one_of(*known: Any) -> Column:
+    """A column that holds one of the values ``known``; a missing field counts as null."""
+
+    def column_of(fields: Fields, column: str) -> Any:
+        value = fields.get(column)
+        if not any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in known):
+            shown = ", ".join(map(repr, known))
+            raise BadRow("out_of_range", f"{column!r} must be one of {shown}, not {_shown(value)}")
+        return value
+
+    return column_of
+
+
+def texts(fields: Fields, column: str) -> tuple[str, ...]:
+    """A list of texts, none of them empty.  Raises BadRow where it is missing, no list, or holds something else."""
+    values = items(fields, column)
+    return tuple(text({f"{column}[{number}]": value}, f"{column}[{number}]") for number, value in enumerate(values))
+
+
+def items(fields: Fields, column: str) -> list[Any]:
+    """A list.  Raises BadRow where it is missing or no list."""
+    if column not in fields:
+        raise BadRow("missing_field", f"field {column!r} is missing")
+    value = fields[column]
+    if not isinstance(value, list):
+        raise BadRow("wrong_type", f"{column!r} must be a list, not {_shown(value)}")
+    return value
+
+
+def mapping(fields: Fields, column: str) -> Fields:
+    """A mapping.  Raises BadRow where it is missing or none."""
+    if column not in fields:
+        raise BadRow("missing_field", f"field {column!r} is missing")
+    value = fields[column]
+    if not isinstance(value, dict):
+        raise BadRow("wrong_type", f"{column!r} must be an object, not {_shown(value)}")
+    return value
 
 
 def _is_number(value: Any) -> bool:
@@ -71,94 +159,68 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
-def pair(fields: Fields, where: str, columns: Mapping[str, str]) -> Row:
-    """A pair from ``prompt, response_0, response_1`` and a column of ids per objective (``columns[objective]``).
-
-    Where they exist, ``<objective>_rating_0`` and ``_rating_1`` are ratings and ``<objective>_strength`` is a strength.
-    """
-    prompt, responses = text(fields, "prompt"), (text(fields, "response_0"), text(fields, "response_1"))
-    labels = {objective: label(fields, column) for objective, column in columns.items()}
-    if responses[0] == responses[1] and any(value is not None for value in labels.values()):
-        raise BadRow("the two responses are identical, yet one of them is said to be the better one")
-    rated = {o: tuple(ratings(fields, f"{o}_rating_{side}") for side in (0, 1)) for o in columns}
-    strengths = {o: strength(fields, f"{o}_strength") for o in columns}
-    return Row(
-        prompt=prompt,
-        responses=responses,
-        labels=labels,
-        ratings={o: both for o, both in rated.items() if any(both)},
-        strengths={o: value for o, value in strengths.items() if value is not None},
-        where=where,
-    )
-
-
-def supervised(fields: Fields, where: str) -> Row:
-    """A supervised row from ``prompt, response``."""
-    return Row(prompt=text(fields, "prompt"), responses=(text(fields, "response"),), where=where)
-
-
 def _shown(value: Any) -> str:
     shown = repr(value)
     return f"{shown if len(shown) <= 40 else shown[:37] + '...'} ({type(value).__name__})"
 
 
-class Sieve:
-    """Turns records into rows and keeps what could not become one, over all files of a source.
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """How the records of a source become rows: the columns that it declares, and the function that reads them.
 
-    ``on_bad_row``: ``error`` raises one InputError about all of them in ``close``; ``quarantine`` goes on without them.
+    ``read(values, names, **options)`` yields rows from the checked values of the declared columns; ``names`` gives for
+    each objective what the source calls it, and the whole record stands under ``""`` for columns whose own names
+    depend on that.  ``known`` is all that the source labels, None: whatever the user names; ``label`` is the column
+    with the label of a name, for messages.
     """
 
-    def __init__(self, on_bad_row: OnBadRow) -> None:
-        if on_bad_row not in ("error", "quarantine"):
-            raise InputError(f"dataset.on_bad_row={on_bad_row}: must be error or quarantine")
-        self.on_bad_row = on_bad_row
-        self.rejected: list[Rejected] = []
-        self.columns: dict[str, None] = {}  # the columns seen, in order
-        self.records = 0
+    columns: Mapping[str, Column]
+    read: Callable[..., Iterable[Row]]
+    known: tuple[str, ...] | None
+    label: str
 
-    def rows(self, records: Iterable[Record], parse: Callable[[Fields, str], Row]) -> list[Row]:
-        """The rows of ``records``; what cannot be parsed is set aside."""
-        rows = []
-        for record in records:
-            self.records += 1
-            try:
-                if record.fields is None:
-                    raise BadRow(record.problem)
-                self.columns |= dict.fromkeys(record.fields)
-                rows.append(parse(record.fields, record.where))
-            except BadRow as error:
-                self.rejected.append(Rejected(where=record.where, reason=str(error), raw=record.raw))
-        return rows
-
-    def close(self) -> list[str]:
-        """What to tell the user about rows set aside.  Raises InputError about them where ``on_bad_row`` is error."""
-        if not self.rejected:
-            return []
-        lines = [f"  {bad.where}: {bad.reason}" for bad in self.rejected[:SHOWN]]
-        more = len(self.rejected) - len(lines)
-        if more:
-            lines.append(f"  ... and {more} more")
-        count = f"{len(self.rejected)} of {self.records} rows are bad"
-        if self.on_bad_row == "quarantine" and len(self.rejected) < self.records:
-            return ["\n".join([f"{count} and were set aside:", *lines])]
-        advice = "correct them, or go on without them: dataset.on_bad_row=quarantine"
-        if len(self.rejected) == self.records:
-            advice = f"no good row is left; columns that exist: {', '.join(self.columns) or 'none'}"
-        raise InputError("\n".join([f"{count}:", *lines, advice]))
+    def __call__(self, fields: Fields, names: Mapping[str, str], **options: Any) -> Iterable[Row]:
+        """The rows of one record.  Raises BadRow with the reason where the record is not as declared."""
+        values = {name: column(fields, name) for name, column in self.columns.items()}
+        return self.read(values | {"": fields}, names, **options)
 
 
-def require_labels(rows: Iterable[Row], columns: Mapping[str, str], seen: Iterable[str], source: str) -> None:
-    """Raises InputError for an objective that no training row has a label or rating of, with the columns that exist."""
-    rows = list(rows)
-    labelled = {name for row in rows for name, value in row.labels.items() if value is not None}
-    labelled |= {name for row in rows for name, both in row.ratings.items() if any(both)}
-    seen = list(seen)
-    problems = []
-    for objective, column in columns.items():
-        if objective not in labelled:
-            found = "is null in every training row" if column in seen else "does not exist"
-            problems.append(f"objective {objective!r} has no label: column {column!r} {found}")
-    if problems:
-        exist = ", ".join(seen) or "none"
-        advice = f"columns that exist: {exist}; name the objectives to train on: objectives.names=[...]"
-        raise InputError("\n".join([f"{source}:", *(f"  {problem}" for problem in problems), advice]))
+def form(
+    *, known: Sequence[str] | None = None, label: str = "{}", **columns: Column
+) -> Callable[[Callable[..., Any]], Form]:
+    """Declares the columns of the function below it, and makes it a ``Form``."""
+    return lambda read: Form(columns=columns, read=read, known=None if known is None else tuple(known), label=label)
+
+
+def pair(
+    prompt: str,
+    responses: tuple[str, str],
+    labels: Mapping[str, float | None],
+    ratings: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] | None = None,
+    strengths: Mapping[str, float | None] | None = None,
+) -> Row:
+    """A pair.  Raises BadRow where two identical responses are labelled."""
+    if responses[0] == responses[1] and any(value not in (None, 0.5) for value in labels.values()):
+        reason = "the two responses are identical, yet one of them is said to be the better one"
+        raise BadRow("identical_responses", reason)
+    return Row(
+        prompt=prompt,
+        responses=responses,
+        labels=labels,
+        ratings={name: both for name, both in (ratings or {}).items() if any(both)},
+        strengths={name: value for name, value in (strengths or {}).items() if value is not None},
+    )
+
+
+def ranked(prompt: str, chosen: str, rejected: str, objectives: Sequence[str]) -> Row:
+    """A pair of which ``chosen`` is the better one; which comes first is decided by a hash of the texts alone."""
+    if chosen == rejected:
+        raise BadRow("identical_responses", "chosen and rejected are identical")
+    first, second = placed(prompt, chosen, rejected)
+    return Row(prompt=prompt, responses=(first, second), labels=dict.fromkeys(objectives, float(second == chosen)))
+
+
+def placed(prompt: str, one: str, other: str) -> tuple[str, str]:
+    """Two answers in an order that only their texts decide, so that a position says nothing."""
+    first, second = sorted((one, other))
+    return (second, first) if content_id("position", prompt, first, second) & 1 else (first, second)

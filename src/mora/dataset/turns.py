@@ -32,27 +32,28 @@ def joined(turns: Sequence[Turn]) -> str:
     """
     if not turns:
         raise ValueError("there is no turn")
-    roles = [turn["role"] for turn in turns]
     for number, turn in enumerate(turns, start=1):
-        if turn["role"] not in ROLES:
-            raise ValueError(f"turn {number}: the role {turn['role']!r} is none of {', '.join(ROLES)}")
-        if not turn["content"].strip():
-            raise ValueError(f"turn {number} ({turn['role']}) is empty")
-        if MARK in turn["content"]:
-            raise ValueError(f"turn {number} ({turn['role']}) holds the control character U+001E")
-    if "system" in roles[1:]:
-        raise ValueError(f"turn {roles.index('system', 1) + 1}: a system message stands at the start or nowhere")
-    spoken = roles[1:] if roles[0] == "system" else roles
-    expected = ("user", "assistant")
-    for number, role in enumerate(spoken):
-        if role != expected[number % 2]:
-            place = number + 1 + len(roles) - len(spoken)
-            raise ValueError(f"turn {place}: {role} where {expected[number % 2]} is due; turns alternate, user first")
-    if not spoken or spoken[-1] != "user":
+        _check(turn, f"turn {number}")
+    roles = [turn["role"] for turn in turns]
+    start = int(roles[0] == "system")
+    for number, role in enumerate(roles[start:], start=start):
+        due = ("user", "assistant")[(number - start) % 2]
+        if role != due:
+            raise ValueError(f"turn {number + 1}: {role} where {due} is due (turns alternate)")
+    if roles[-1] != "user":
         raise ValueError(f"the last turn is {roles[-1]}: a prompt ends with the user, whom the answer answers")
     if len(turns) == 1:
         return turns[0]["content"]
     return "".join(f"{MARK}{turn['role']}\n{turn['content']}" for turn in turns)
+
+
+def _check(turn: Turn, place: str) -> None:
+    if turn["role"] not in ROLES:
+        raise ValueError(f"{place}: the role {turn['role']!r} is none of {', '.join(ROLES)}")
+    if not turn["content"].strip():
+        raise ValueError(f"{place} ({turn['role']}) is empty")
+    if MARK in turn["content"]:
+        raise ValueError(f"{place} ({turn['role']}) holds the control character U+001E")
 
 
 def turns_of(prompt: str) -> list[Turn]:

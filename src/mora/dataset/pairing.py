@@ -1,0 +1,86 @@
+"""Pairs from scored answers: every two answers to one prompt, wherever they stand in the source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
+
+from mora.dataset.schema import placed
+from mora.errors import InputError
+from mora.types import Row, content_id
+
+Ties = Literal["drop", "keep"]
+
+
+@dataclass(kw_only=True)
+class Pairing:
+    """`dataset.pairing`: which pairs are made of the answers to one prompt.
+
+    ``most``: pairs per prompt at most, chosen by a hash of their texts; None: all.  ``margin``: an objective whose mean
+    ratings differ by less is a tie.  ``ties``: ``drop`` leaves a tied objective unlabelled, ``keep`` labels it .5.
+    """
+
+    most: int | None
+    margin: float
+    ties: Ties
+
+    def __post_init__(self) -> None:
+        """Raises InputError for values without meaning."""
+        if self.most is not None and self.most < 1:
+            raise InputError(f"dataset.pairing.most={self.most}: must be at least 1, or null for all pairs")
+        if not self.margin >= 0:
+            raise InputError(f"dataset.pairing.margin={self.margin}: must be at least 0")
+        if self.ties not in ("drop", "keep"):
+            raise InputError(f"dataset.pairing.ties={self.ties}: must be drop or keep")
+
+    def pairs(self, scored: Iterable[Row], objectives: Sequence[str]) -> Iterator[Row]:
+        """Pairs of scored answers (one response each, with ratings), grouped by prompt over all of ``scored``.
+
+        Ratings of one answer that several rows give are taken together.  A pair that no objective decides is left out,
+        unless ties are kept.  Prompts keep their order; pairs of a prompt are in the order of its answers.
+        """
+        groups: dict[str, dict[str, Row]] = {}
+        for row in scored:
+            answers = groups.setdefault(row.prompt, {})
+            (answer,) = row.responses
+            answers[answer] = _together(answers[answer], row) if answer in answers else row
+        for prompt, answers in groups.items():
+            found = [
+                pair
+                for one, other in combinations(answers.values(), 2)
+                if (pair := self._pair(prompt, one, other, objectives)) is not None
+            ]
+            if self.most is not None and len(found) > self.most:
+                chosen = sorted(found, key=lambda pair: content_id("pairing", prompt, *pair.responses))[: self.most]
+                found = [pair for pair in found if pair in chosen]
+            yield from found
+
+    def _pair(self, prompt: str, one: Row, other: Row, objectives: Sequence[str]) -> Row | None:
+        responses = placed(prompt, one.responses[0], other.responses[0])
+        first, second = (one, other) if responses[0] == one.responses[0] else (other, one)
+        labels: dict[str, float | None] = {}
+        ratings = {}
+        for name in objectives:
+            both = tuple(row.ratings[name][0] if name in row.ratings else () for row in (first, second))
+            labels[name] = None
+            if both[0] and both[1]:
+                lead = sum(both[1]) / len(both[1]) - sum(both[0]) / len(both[0])
+                tie = lead == 0 or abs(lead) < self.margin
+                labels[name] = (0.5 if self.ties == "keep" else None) if tie else float(lead > 0)
+            if any(both):
+                ratings[name] = both
+        if all(label is None for label in labels.values()):
+            return None
+        return Row(prompt=prompt, responses=responses, labels=labels, ratings=ratings, where=first.where)
+
+
+def _together(one: Row, other: Row) -> Row:
+    names = dict.fromkeys((*one.ratings, *other.ratings))
+    return Row(
+        prompt=one.prompt,
+        responses=one.responses,
+        ratings={name: (one.ratings.get(name, ((),))[0] + other.ratings.get(name, ((),))[0],) for name in names},
+        where=one.where,
+    )

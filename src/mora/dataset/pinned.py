@@ -1,0 +1,67 @@
+"""What data a configuration stands for, before any of it is read: contents of files, commits of the hub."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+
+from mora.errors import InputError
+from mora.files import sha256
+
+PLACEHOLDER = "{subset}"  # in a path: where the name of a subset stands
+
+
+def by_content(dataset: Mapping[str, Any]) -> dict[str, Any]:
+    """The dataset's settings with local files replaced by the hash of their content, and a revision by its commit."""
+    section = dict(dataset)
+    if section.get("hub") is not None and section.get("path") is None:
+        section["revision"] = hub_commit(section["hub"], section["revision"])
+    for key in section:
+        value = section[key]
+        if (key == "path" or key.endswith("_path")) and isinstance(value, str):
+            section[key] = _content_of_data(value.replace(PLACEHOLDER, "*"))
+    return section
+
+
+def _content_of_data(path: str) -> str:
+    files = sorted(
+        f for p in glob.glob(path) for f in (Path(p).rglob("*") if Path(p).is_dir() else [Path(p)]) if f.is_file()
+    )
+    if not files:
+        return path  # a hub id; the commit that was loaded is recorded in the run
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(sha256(file).encode())
+    return digest.hexdigest()
+
+
+def hub_commit(hub: str, revision: str | None) -> str | None:
+    """The commit that ``revision`` (None: the newest) stands for.
+
+    Where the hub cannot be asked, the one that the local cache noted for it, else ``revision`` itself.
+    Raises InputError where the hub has no such dataset or revision.
+    """
+    try:
+        return huggingface_hub.HfApi().dataset_info(hub, revision=revision).sha
+    except huggingface_hub.errors.RepositoryNotFoundError as error:
+        raise InputError(no_dataset(hub, "the hub has no such dataset, or it needs a login")) from error
+    except huggingface_hub.errors.RevisionNotFoundError as error:
+        raise InputError(f"dataset.revision={revision}: {hub} has no such revision") from error
+    except OSError:  # no network: a copy in the local cache may do
+        return _cached(hub, revision) or revision
+
+
+def _cached(hub: str, revision: str | None) -> str | None:
+    folder = huggingface_hub.file_download.repo_folder_name(repo_id=hub, repo_type="dataset")
+    note = Path(huggingface_hub.constants.HF_HUB_CACHE) / folder / "refs" / (revision or "main")
+    return note.read_text(encoding="utf-8").strip() if note.is_file() else None
+
+
+def no_dataset(hub: str, reason: str) -> str:
+    """Why a dataset could not be loaded, and the way out."""
+    return f"dataset {hub!r} could not be loaded from the hub: {reason}; with a local copy: dataset.path=FILE_OR_FOLDER"

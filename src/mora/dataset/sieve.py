@@ -1,0 +1,143 @@
+"""From the records of a source to rows; a record that is not as declared is set aside with its reason."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from mora.dataset.read import Record
+from mora.dataset.schema import BadRow, Fields, Kind
+from mora.errors import InputError
+from mora.types import Row
+
+OnBadRow = Literal["error", "quarantine"]
+SHOWN = 10  # bad rows that one message lists
+FAILURES = (KeyError, IndexError, TypeError, ValueError, AttributeError)  # of a function outside mora on a bad record
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rejected:
+    """A record that was set aside: where it stands, the kind of reason, the reason, and what stood there."""
+
+    where: str
+    kind: Kind
+    reason: str
+    raw: Any
+
+
+def quarantine_lines(rejected: Iterable[Rejected]) -> str:
+    """The records that were set aside as JSON lines, in ASCII, since texts may be broken; foreign values as text."""
+    return "".join(json.dumps(asdict(bad), default=str) + "\n" for bad in rejected)
+
+
+class Sieve:
+    """Turns records into rows and keeps what could not become one, over all files of a source.
+
+    ``on_bad_row``: ``error`` raises one InputError about all of them in ``close``; ``quarantine`` goes on without them
+    as long as they are at most ``max_bad_share`` of the records.
+    """
+
+    def __init__(self, on_bad_row: OnBadRow, max_bad_share: float) -> None:
+        if on_bad_row not in ("error", "quarantine"):
+            raise InputError(f"dataset.on_bad_row={on_bad_row}: must be error or quarantine")
+        if not 0 <= max_bad_share <= 1:
+            raise InputError(f"dataset.max_bad_share={max_bad_share}: must lie between 0 and 1")
+        self.on_bad_row, self.max_bad_share = on_bad_row, max_bad_share
+        self.rejected: list[Rejected] = []
+        self.columns: dict[str, None] = {}  # the columns seen, in order
+        self.records = 0
+        self.empty = 0  # good records that gave no row
+
+    def rows(
+        self, records: Iterable[Record], read: Callable[[Fields], Iterable[Row]], *, foreign: bool = False
+    ) -> Iterator[Row]:
+        """The rows of ``records``, each with the place of its record; what cannot be read is set aside.
+
+        ``foreign``: ``read`` is not of mora, so any error that a bad record may cause counts as such.
+        """
+        for record in records:
+            self.records += 1
+            try:
+                if record.fields is None:
+                    raise BadRow("broken_record", record.problem)
+                self.columns |= dict.fromkeys(record.fields)
+                found = self._read(read, record.fields, foreign=foreign)
+            except BadRow as error:
+                self.rejected.append(Rejected(where=record.where, kind=error.kind, reason=str(error), raw=record.raw))
+                continue
+            self.empty += not found
+            for row in found:
+                yield replace(row, where=record.where)
+
+    def _read(self, read: Callable[[Fields], Iterable[Row]], fields: Fields, *, foreign: bool) -> list[Row]:
+        if not foreign:
+            return list(read(fields))
+        try:
+            return list(read(fields))
+        except BadRow:
+            raise
+        except FAILURES as error:
+            raise BadRow("reader_failed", f"{type(error).__name__}: {error}") from error
+
+    def summary(self) -> dict[str, Any]:
+        """Records read, used and set aside, and how many for which kind of reason."""
+        kinds = Counter(bad.kind for bad in self.rejected)
+        return {
+            "read": self.records,
+            "used": self.records - len(self.rejected),
+            "without_row": self.empty,
+            "set_aside": len(self.rejected),
+            "reasons": dict(sorted(kinds.items())),
+        }
+
+    def close(self) -> list[str]:
+        """What to tell the user about records set aside.
+
+        Raises InputError about them where ``on_bad_row`` is error, none is good, or they are too large a share.
+        """
+        if not self.rejected:
+            return []
+        lines = [f"  {bad.where}: {bad.reason}" for bad in self.rejected[:SHOWN]]
+        more = len(self.rejected) - len(lines)
+        if more:
+            lines.append(f"  ... and {more} more")
+        bad, total = len(self.rejected), self.records
+        count = f"{bad} of {total} rows are bad"
+        if bad == total:
+            advice = f"no good row is left; columns that exist: {', '.join(self.columns) or 'none'}"
+        elif self.on_bad_row == "error":
+            advice = "correct them, or go on without them: dataset.on_bad_row=quarantine"
+        elif bad > self.max_bad_share * total:
+            advice = (
+                f"that is {bad / total:.1%}, more than dataset.max_bad_share={self.max_bad_share:g} allows: correct "
+                "them, or raise it if this is the right form"
+            )
+        else:
+            return ["\n".join([f"{count} and were set aside:", *lines])]
+        raise InputError("\n".join([f"{count}:", *lines, advice]))
+
+
+def require_labels(
+    rows: Iterable[Row], objectives: Iterable[str], columns: Mapping[str, str], seen: Iterable[str], source: str
+) -> None:
+    """Raises InputError for an objective that no training row has a label or rating of, with the columns that exist."""
+    missing = dict.fromkeys(objectives)
+    for row in rows:
+        for name in [name for name in missing if row.labels.get(name) is not None or any(row.ratings.get(name, ()))]:
+            del missing[name]
+        if not missing:
+            return
+    seen = list(seen)
+    problems = []
+    for objective in missing:
+        column = columns.get(objective)
+        found = "" if column is None else f": column {column!r} does not exist"
+        if column in seen:
+            found = f": column {column!r} is null in every training row"
+        problems.append(f"  objective {objective!r} has no label{found}")
+    exist = ", ".join(seen) or "none"
+    advice = f"columns that exist: {exist}; name the objectives to train on: objectives.names=[...]"
+    raise InputError("\n".join([f"{source}:", *problems, advice]))

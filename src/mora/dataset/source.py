@@ -1,0 +1,151 @@
+"""A source of rows: records of the hub or of local files, read by one function and held to what it declares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from mora.dataset import jsonl
+from mora.dataset.assemble import assemble
+from mora.dataset.corpus import Corpus
+from mora.dataset.encode import Overlong
+from mora.dataset.hub import hub_note
+from mora.dataset.merging import merged
+from mora.dataset.pairing import Pairing
+from mora.dataset.pinned import hub_commit
+from mora.dataset.place import Place
+from mora.dataset.read import Record, records
+from mora.dataset.schema import Form
+from mora.dataset.sieve import OnBadRow, Sieve, require_labels
+from mora.errors import InputError
+from mora.types import Row
+
+
+@dataclass(kw_only=True)
+class Source:
+    """`dataset=jsonl` and all published sources; the fields are the keys of conf/dataset/jsonl.yaml.
+
+    ``read(fields, names)`` yields the rows of a record: without a response a prompt, with one a supervised answer or,
+    with ratings, a scored one, with two a pair.  ``names`` are the objectives, each with what the source calls it
+    (``columns``).  A ``Form`` also declares its columns; any other function may be named as well, and whatever error
+    it raises on a record makes that a bad row.
+    """
+
+    name: str
+    read: Callable[..., Iterable[Row]]
+    columns: dict[str, str] | None
+    hub: str | None
+    config: str | None
+    subsets: list[str] | None
+    revision: str | None
+    strict: bool
+    train_split: str
+    test_split: str | None
+    test_where: dict[str, Any] | None
+    path: str | None
+    test_path: str | None
+    test_share: float
+    supervised_path: str | None
+    pairing: Pairing | None
+    on_bad_row: OnBadRow
+    max_bad_share: float
+    max_prompt: int
+    max_response: int
+    overlong: Overlong
+
+    def load(self, objectives: tuple[str, ...], seed: int) -> Corpus:
+        """The corpus, whatever ``seed``.
+
+        Raises InputError about unknown objectives, missing files, bad rows, and objectives without a label.
+        """
+        objectives = tuple(objectives)
+        names = self._names(objectives)
+        commit, notes = self._commit()
+        sieve = Sieve(self.on_bad_row, self.max_bad_share)
+        place = self._place(commit)
+        train = list(self._rows(sieve, place.records("train"), names))
+        seen = list(sieve.columns)
+        test = list(self._rows(sieve, place.records("test"), names)) if place.brings_test() else None
+        supervised = None
+        if self.supervised_path is not None:
+            found = records(self.supervised_path, "dataset.supervised_path")
+            supervised = list(sieve.rows(found, lambda fields: jsonl.rows(fields, {})))
+        notes += sieve.close()
+        if self.subsets is not None:
+            count = len(train)
+            train, test = merged(train, objectives), None if test is None else merged(test, objectives)
+            if len(train) < count:
+                notes.append(f"{count} labels on {len(train)} pairs: the same pair in several subsets is one row")
+        if any(len(row.responses) == 2 or row.ratings for row in train):
+            said = str(self.hub) if self.path is None else f"dataset.path={self.path}"
+            form = _form(self.read)
+            columns = {o: form.label.format(name) for o, name in names.items()} if form is not None else {}
+            require_labels(train, objectives, columns, seen, said)
+        return assemble(
+            name=self.name,
+            objectives=objectives,
+            train=train,
+            test=test,
+            test_share=self.test_share,
+            supervised=supervised,
+            pairing=self.pairing,
+            max_prompt=self.max_prompt,
+            max_response=self.max_response,
+            overlong=self.overlong,
+            notes=notes,
+            quarantine=sieve.rejected,
+            records=sieve.summary(),
+            commit=commit,
+        )
+
+    def _names(self, objectives: tuple[str, ...]) -> dict[str, str]:
+        """What the source calls each objective.  Raises InputError about one that it lacks."""
+        if self.path is None and self.hub is None:
+            raise InputError("dataset.path is not set: name a file, a folder or a glob pattern of files")
+        if self.path is None and self.revision is None and self.strict:
+            raise InputError(
+                f"dataset.strict=true and dataset.revision=null: name the commit of {self.hub} to read, or a local "
+                "copy (dataset.path=...)"
+            )
+        form = _form(self.read)
+        known = form.known if form is not None else None
+        strange = [name for name in (self.columns or {}).values() if known is not None and name not in known]
+        if strange:
+            raise InputError(f"dataset.columns: {', '.join(strange)}: the source has {', '.join(known or ())}")
+        if known is None:
+            return {objective: (self.columns or {}).get(objective, objective) for objective in objectives}
+        names = self.columns or dict(zip(known, known, strict=True))
+        unknown = [objective for objective in objectives if objective not in names]
+        if unknown:
+            raise InputError(f"objectives.names: {', '.join(unknown)}: {self.name} has {', '.join(names)}")
+        return {objective: names[objective] for objective in objectives}
+
+    def _commit(self) -> tuple[str | None, list[str]]:
+        if self.path is not None or self.hub is None:
+            return None, []
+        commit = hub_commit(self.hub, self.revision)
+        return commit, [hub_note(self.hub, commit)]
+
+    def _place(self, commit: str | None) -> Place:
+        return Place(
+            hub=self.hub,
+            config=self.config,
+            commit=commit,
+            subsets=None if self.subsets is None else tuple(self.subsets),
+            train_split=self.train_split,
+            test_split=self.test_split,
+            test_where=self.test_where,
+            path=self.path,
+            test_path=self.test_path,
+        )
+
+    def _rows(self, sieve: Sieve, found: Iterable[Record], names: Mapping[str, str]) -> Iterator[Row]:
+        return sieve.rows(found, lambda fields: self.read(fields, names), foreign=_form(self.read) is None)
+
+
+def _form(read: Callable[..., Any]) -> Form | None:
+    """The form behind ``read``; None for a function outside mora."""
+    inner = read.func if isinstance(read, partial) else read
+    return inner if isinstance(inner, Form) else None

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from mora.dataset import overlap
+from mora.dataset.corpus import Corpus
+from mora.types import Row
+
+
+def test_prompts_that_differ_in_case_and_punctuation_are_near():
+    train = ["How are you?", "What is 2 + 2?", "...", "Straße"]
+    assert overlap.shared(["how are you", "What is 22", "What  is: 2 2", "???", "STRASSE"], train) == [
+        "how are you",
+        "What  is: 2 2",
+        "STRASSE",
+    ]
+
+
+def _rows(*prompts, responses=()):
+    return [Row(prompt=prompt, responses=responses) for prompt in prompts]
+
+
+def test_a_corpus_says_what_its_sides_share():
+    corpus = Corpus(
+        name="c",
+        objectives=("x",),
+        supervised={"train": _rows("Only here", responses=("r",)), "test": []},
+        pairs={"train": _rows("Both", responses=("a", "b")), "test": _rows("q", responses=("a", "b"))},
+        prompts={"train": _rows("Both", "Prompt only"), "test": _rows("q", "only here!")},
+        fingerprint="",
+        max_prompt=1,
+        max_response=2,
+    )
+    found = overlap.within(corpus)
+    assert found["test_near_train"] == {"prompts": 1, "of": 2, "examples": ["only here!"]}
+    assert found["policy_in_reward_training"] == {"prompts": 1, "of": 2}
+    (note,) = overlap.notes(found)
+    assert note.startswith("1 of 2 test prompts differ from a training prompt") and "'only here!'" in note
