@@ -165,7 +165,7 @@ def _record_data(folder: RunFolder, corpus: Corpus, runtime: Runtime) -> None:
         "name": corpus.name,
         "objectives": list(corpus.objectives),
         "fingerprint": corpus.fingerprint,
-        "commit": corpus.commit,
+        "commits": dict(corpus.commits),
         "records": dict(corpus.records),
         "rows": counts,
         "overlap": overlap.within(corpus),

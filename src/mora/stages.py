@@ -24,6 +24,7 @@ from mora.errors import InputError
 from mora.files import model_content, read_json
 from mora.settings.compose import compose
 from mora.settings.identity import difference, identity_hash, plain, to_yaml
+from mora.settings.mixture import expanded
 
 SCHEMA = 3  # of what an identity covers; raised when code changes what the same settings give
 PRODUCT = {"policy": "model", "reward": "reward", "trunk": "reward", "teacher": "reward"}  # folder to start from
@@ -79,7 +80,7 @@ def plan(cfg: DictConfig, overrides: Sequence[str]) -> list[Stage]:
 
     Raises InputError when something is missing that ``start.* = never`` forbids to make, or when a named start is none.
     """
-    config = plain(cfg)
+    config = expanded(plain(cfg))
     stages: list[Stage] = []
     _add(config, list(overrides), stages)
     return stages

@@ -38,8 +38,7 @@ PKU = {
 def _source(name, **keys):
     """The source as a command composes it, strict about bad rows unless told otherwise."""
     given = {"on_bad_row": "error", "max_bad_share": 0.5, "test_share": 0.0} | keys
-    objectives = given.pop("objectives", _names(name))
-    config = compose("train", [f"dataset={name}", f"objectives.names=[{','.join(objectives)}]"])
+    config = compose("train", [f"dataset={name}"])
     return instantiate(OmegaConf.create(OmegaConf.to_container(config.dataset) | given), _convert_="all")
 
 
@@ -151,7 +150,10 @@ def test_strict_refuses_the_hub_without_a_revision(loaded):
     loaded.answers |= {(None, "train"): [PKU], (None, "test"): [PKU | {"prompt": "q"}]}
     with pytest.raises(InputError, match=r"dataset.strict=true and dataset.revision=null: name the commit"):
         _source("pku_saferlhf", strict=True).load(("safe",), 0)
-    assert _source("pku_saferlhf", strict=True, revision="v2").load(("safe",), 0).commit == "commit-of-v2"
+    assert (
+        _source("pku_saferlhf", strict=True, revision="v2").load(("safe",), 0).commits["PKU-Alignment/PKU-SafeRLHF"]
+        == "commit-of-v2"
+    )
 
 
 def _hummer(chosen, rejected, prompt="Why is the sky blue?"):
@@ -162,7 +164,7 @@ def test_hummer_reads_one_folder_per_objective_and_merges_a_pair_of_two(tmp_path
     _write(tmp_path / "depth" / "train.jsonl", [_hummer("long", "short"), _hummer("long", "other")])
     _write(tmp_path / "tone" / "train.jsonl", [_hummer("short", "long")])
     _write(tmp_path / "empathy" / "train.jsonl", [_hummer("not", "read")])
-    corpus = _source("hummer", path=str(tmp_path), objectives=("depth", "tone")).load(("depth", "tone"), 0)
+    corpus = _source("hummer", path=str(tmp_path)).load(("depth", "tone"), 0)
     rows = {frozenset(row.responses): row for row in corpus.pairs["train"]}
     assert set(rows) == {frozenset(("long", "short")), frozenset(("long", "other"))}
     row = rows[frozenset(("long", "short"))]
@@ -175,7 +177,7 @@ def test_hummer_reads_one_folder_per_objective_and_merges_a_pair_of_two(tmp_path
 def test_hummer_second_and_contrary_labels_of_one_objective_stay_rows(tmp_path):
     _write(tmp_path / "tone" / "train.jsonl", [_hummer("x", "y"), _hummer("y", "x"), _hummer("x", "y")])
     _write(tmp_path / "depth" / "train.jsonl", [_hummer("x", "y")])
-    rows = _source("hummer", path=str(tmp_path), objectives=("tone", "depth")).load(("tone", "depth"), 0).pairs["train"]
+    rows = _source("hummer", path=str(tmp_path)).load(("tone", "depth"), 0).pairs["train"]
 
     def preferred(row, name):
         return None if row.labels[name] is None else row.responses[int(row.labels[name])]
@@ -204,7 +206,7 @@ def test_hummer_position_says_nothing_about_the_label():
 
 def test_hummer_from_the_hub_reads_each_folder(loaded):
     loaded.answers |= {("depth", "train"): [_hummer("a", "b")], ("tone", "train"): [_hummer("c", "d")]}
-    corpus = _source("hummer", objectives=("depth", "tone")).load(("depth", "tone"), 0)
+    corpus = _source("hummer").load(("depth", "tone"), 0)
     assert [(call["path"], call["data_dir"], call["revision"]) for call in loaded.calls] == [
         ("sarinw-2024/Hummer", "depth", "commit-of-None"),
         ("sarinw-2024/Hummer", "tone", "commit-of-None"),
@@ -215,12 +217,12 @@ def test_hummer_from_the_hub_reads_each_folder(loaded):
 def test_hummer_missing_folder_is_told_with_those_that_exist(tmp_path):
     _write(tmp_path / "tone" / "train.jsonl", [_hummer("a", "b")])
     with pytest.raises(InputError, match=r"no folder 'depth' \(there: tone\)"):
-        _source("hummer", path=str(tmp_path), objectives=("tone", "depth")).load(("tone", "depth"), 0)
+        _source("hummer", path=str(tmp_path)).load(("tone", "depth"), 0)
 
 
 def test_hummer_turns_instead_of_texts_are_told(tmp_path):
     turns = [{"role": "assistant", "content": "a"}]
     _write(tmp_path / "tone" / "train.jsonl", [_hummer("a", "b"), _hummer(turns, "b"), _hummer("a", "a")])
     with pytest.raises(InputError, match="'chosen' must be a text") as caught:
-        _source("hummer", path=str(tmp_path), objectives=("tone",)).load(("tone",), 0)
+        _source("hummer", path=str(tmp_path)).load(("tone",), 0)
     assert "train.jsonl:3: chosen and rejected are identical" in str(caught.value)

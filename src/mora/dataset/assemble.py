@@ -31,7 +31,7 @@ def assemble(
     notes: Iterable[str],
     quarantine: Iterable[Rejected],
     records: Mapping[str, Any],
-    commit: str | None,
+    commits: Mapping[str, str | None],
 ) -> Corpus:
     """A corpus from prompts, supervised and scored answers and pairs, and further supervised rows where there are some.
 
@@ -74,7 +74,7 @@ def assemble(
         notes=notes,
         quarantine=list(quarantine),
         records=records,
-        commit=commit,
+        commits=commits,
     )
     corpus.notes += overlap.notes(overlap.within(corpus))
     return corpus

@@ -45,7 +45,7 @@ class Corpus:
     notes: list[str] = field(default_factory=list)  # things that the user should be told
     quarantine: list[Rejected] = field(default_factory=list)
     records: Mapping[str, Any] = field(default_factory=dict)  # read, used, set aside, by reason
-    commit: str | None = None  # of the hub
+    commits: Mapping[str, str | None] = field(default_factory=dict)  # of datasets of the hub
 
     def tokenizer_texts(self) -> Iterator[str]:
         """The texts that a tokenizer is made from: train; word-level: test too, so that no word is unknown."""

@@ -17,23 +17,31 @@ PLACEHOLDER = "{subset}"  # in a path: where the name of a subset stands
 
 
 def by_content(dataset: Mapping[str, Any]) -> dict[str, Any]:
-    """The dataset's settings with local files replaced by the hash of their content, and a revision by its commit."""
-    section = dict(dataset)
+    """The dataset's settings with local files replaced by the hash of their content, and a revision by its commit.
+
+    Sections below, such as the parts of a mixture, likewise.
+    """
+    section = {key: _pinned(key, value) for key, value in dataset.items()}
     if section.get("hub") is not None and section.get("path") is None:
         section["revision"] = hub_commit(section["hub"], section["revision"])
-    for key in section:
-        value = section[key]
-        if (key == "path" or key.endswith("_path")) and isinstance(value, str):
-            section[key] = _content_of_data(value.replace(PLACEHOLDER, "*"))
     return section
 
 
+def _pinned(key: str, value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return by_content(value)
+    if isinstance(value, list):
+        return [_pinned(key, item) for item in value]
+    if isinstance(value, str) and (key == "path" or key.endswith("_path")):
+        return _content_of_data(value.replace(PLACEHOLDER, "*"))
+    return value
+
+
 def _content_of_data(path: str) -> str:
-    files = sorted(
-        f for p in glob.glob(path) for f in (Path(p).rglob("*") if Path(p).is_dir() else [Path(p)]) if f.is_file()
-    )
+    places = [Path(found) for found in glob.glob(str(Path(path).expanduser()), recursive=True)]
+    files = sorted(f for p in places for f in (p.rglob("*") if p.is_dir() else [p]) if f.is_file())
     if not files:
-        return path  # a hub id; the commit that was loaded is recorded in the run
+        return path  # told when it is read
     digest = hashlib.sha256()
     for file in files:
         digest.update(sha256(file).encode())

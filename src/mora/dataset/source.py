@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from mora.dataset import jsonl
 from mora.dataset.assemble import assemble
@@ -38,7 +38,7 @@ class Source:
     columns: dict[str, str] | None
     hub: str | None
     config: str | None
-    subsets: list[str] | None
+    subsets: list[str] | Literal["objectives"] | None
     revision: str | None
     strict: bool
     train_split: str
@@ -55,16 +55,17 @@ class Source:
     max_response: int
     overlong: Overlong
 
-    def load(self, objectives: tuple[str, ...], seed: int) -> Corpus:
+    def load(self, objectives: tuple[str, ...], seed: int, *, whole: bool = True) -> Corpus:
         """The corpus, whatever ``seed``.
 
-        Raises InputError about unknown objectives, missing files, bad rows, and objectives without a label.
+        Raises InputError about missing files and bad rows and, where it is the ``whole`` data of a run and no part of a
+        mixture, about objectives that are unknown or without a label.
         """
         objectives = tuple(objectives)
-        names = self._names(objectives)
+        names = self._names(objectives, whole=whole)
         commit, notes = self._commit()
         sieve = Sieve(self.on_bad_row, self.max_bad_share)
-        place = self._place(commit)
+        place = self._place(commit, names)
         train = list(self._rows(sieve, place.records("train"), names))
         seen = list(sieve.columns)
         test = list(self._rows(sieve, place.records("test"), names)) if place.brings_test() else None
@@ -78,7 +79,7 @@ class Source:
             train, test = merged(train, objectives), None if test is None else merged(test, objectives)
             if len(train) < count:
                 notes.append(f"{count} labels on {len(train)} pairs: the same pair in several subsets is one row")
-        if any(len(row.responses) == 2 or row.ratings for row in train):
+        if whole and any(len(row.responses) == 2 or row.ratings for row in train):
             said = str(self.hub) if self.path is None else f"dataset.path={self.path}"
             form = _form(self.read)
             columns = {o: form.label.format(name) for o, name in names.items()} if form is not None else {}
@@ -97,11 +98,11 @@ class Source:
             notes=notes,
             quarantine=sieve.rejected,
             records=sieve.summary(),
-            commit=commit,
+            commits={} if self.hub is None or self.path is not None else {self.hub: commit},
         )
 
-    def _names(self, objectives: tuple[str, ...]) -> dict[str, str]:
-        """What the source calls each objective.  Raises InputError about one that it lacks."""
+    def _names(self, objectives: tuple[str, ...], *, whole: bool) -> dict[str, str]:
+        """What the source calls each objective that it has.  Raises InputError about one that it lacks if ``whole``."""
         if self.path is None and self.hub is None:
             raise InputError("dataset.path is not set: name a file, a folder or a glob pattern of files")
         if self.path is None and self.revision is None and self.strict:
@@ -118,9 +119,9 @@ class Source:
             return {objective: (self.columns or {}).get(objective, objective) for objective in objectives}
         names = self.columns or dict(zip(known, known, strict=True))
         unknown = [objective for objective in objectives if objective not in names]
-        if unknown:
+        if unknown and whole:
             raise InputError(f"objectives.names: {', '.join(unknown)}: {self.name} has {', '.join(names)}")
-        return {objective: names[objective] for objective in objectives}
+        return {objective: names[objective] for objective in objectives if objective in names}
 
     def _commit(self) -> tuple[str | None, list[str]]:
         if self.path is not None or self.hub is None:
@@ -128,12 +129,13 @@ class Source:
         commit = hub_commit(self.hub, self.revision)
         return commit, [hub_note(self.hub, commit)]
 
-    def _place(self, commit: str | None) -> Place:
+    def _place(self, commit: str | None, names: Mapping[str, str]) -> Place:
+        subsets = tuple(names.values()) if self.subsets == "objectives" else self.subsets
         return Place(
             hub=self.hub,
             config=self.config,
             commit=commit,
-            subsets=None if self.subsets is None else tuple(self.subsets),
+            subsets=None if subsets is None else tuple(subsets),
             train_split=self.train_split,
             test_split=self.test_split,
             test_where=self.test_where,
