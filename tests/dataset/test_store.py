@@ -229,7 +229,7 @@ def test_a_process_that_reads_holds_no_rows(tmp_path):
 def test_a_column_of_another_length_is_damage(tmp_path):
     np.arange(6, dtype="<i4").tofile(tmp_path / "numbers")
     assert columns.mapped(tmp_path / "numbers", "<i4", 2, 3).tolist() == [[0, 1, 2], [3, 4, 5]]
-    with pytest.raises(InputError, match="damaged, 24 bytes for 7 rows"):
+    with pytest.raises(InputError, match="damaged, 24 bytes for 7 entries"):
         columns.mapped(tmp_path / "numbers", "<i4", 7)
     with pytest.raises(InputError, match="damaged, -1 bytes"):
         columns.mapped(tmp_path / "none", "<i4", 0)

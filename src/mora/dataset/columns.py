@@ -22,7 +22,7 @@ def mapped(path: Path, dtype: str, rows: int, width: int = 1) -> NDArray[Any]:
     """
     size = path.stat().st_size if path.is_file() else -1
     if size != rows * width * np.dtype(dtype).itemsize:
-        raise InputError(f"{path}: damaged, {size} bytes for {rows} rows; delete the folder {path.parent}")
+        raise InputError(f"{path}: damaged, {size} bytes for {rows} entries; delete the folder {path.parent}")
     if size == 0:
         return np.empty((0, width) if width > 1 else 0, dtype)
     flat: NDArray[Any] = np.memmap(path, dtype, mode="r")
@@ -67,7 +67,8 @@ def rows_of(batch: pyarrow.RecordBatch, objectives: Sequence[str]) -> Iterator[R
 
 def texts_of(row: Row) -> bytes:
     """What is hashed of the texts of a row."""
-    return json.dumps([row.prompt, row.responses], ensure_ascii=False).encode()
+    texts = [text.encode() for text in (row.prompt, *row.responses)]
+    return b"".join([" ".join(str(len(text)) for text in texts).encode(), b"\n", *texts])
 
 
 def said_of(row: Row) -> bytes:

@@ -21,6 +21,7 @@ import pyarrow
 from numpy.typing import NDArray
 
 from mora.dataset.columns import mapped, record_batch, rows_of, said_of, schema, texts_of
+from mora.dataset.view import Index, Ints, column, narrowed
 from mora.errors import InputError
 from mora.files import new_folder, read_json, write_json
 from mora.types import Row
@@ -31,7 +32,6 @@ ROWS_AT_ONCE = 512  # rows of a record batch
 SHARD_BYTES = 2**30  # a shard ends with the record batch that reaches it
 OPEN_BATCHES = 256  # record batches whose place is remembered
 COLUMNS = {"prompt_ids": "<i8", "row_ids": "<i8", "response_counts": "i1"}  # read without decoding a row
-Ints = NDArray[np.integer[Any]]
 
 
 def texts_digest(rows: Iterable[Row]) -> str:
@@ -147,7 +147,7 @@ class StoredRows(Sequence[Row]):
     Nothing is read before it is asked for.  A slice and ``select`` are views; a view by indices holds these.
     """
 
-    def __init__(self, files: _Files, index: range | Ints) -> None:
+    def __init__(self, files: _Files, index: Index) -> None:
         self._files, self._index = files, index
 
     @classmethod
@@ -213,14 +213,7 @@ class StoredRows(Sequence[Row]):
 
     def select(self, indices: Sequence[int] | Ints) -> StoredRows:
         """A view of some rows, in the order given."""
-        chosen = np.asarray(indices, dtype=np.int64)
-        if isinstance(self._index, range):
-            if len(chosen) and not -len(self) <= chosen.min() <= chosen.max() < len(self):
-                raise IndexError(f"an index lies outside of {len(self)} rows")
-            start, step = self._index.start, self._index.step
-            chosen = start + step * np.where(chosen < 0, chosen + len(self), chosen)
-            return StoredRows(self._files, chosen)
-        return StoredRows(self._files, self._index[chosen])
+        return StoredRows(self._files, narrowed(self._index, indices))
 
     def batches(self, size: int) -> Iterator[list[Row]]:
         """The rows in order, ``size`` at a time."""
@@ -228,13 +221,7 @@ class StoredRows(Sequence[Row]):
             yield list(self._files.decoded(self._index[start : start + size]))
 
     def _column(self, name: str) -> NDArray[Any]:
-        values = self._files.columns[name]
-        if not isinstance(self._index, range):
-            return values[self._index]
-        if len(self._index) == 0:
-            return values[:0]
-        stop = self._index[-1] + (1 if self._index.step > 0 else -1)
-        return values[self._index[0] : None if stop < 0 else stop : self._index.step]
+        return column(self._files.columns[name], self._index)
 
     def _digest(self, key: str) -> str:
         whole = str(self._files.card[key])
@@ -279,7 +266,7 @@ class _Files:
         number, place = divmod(index, self._at_once)
         return next(rows_of(self._batch(number).slice(place, 1), self.card["objectives"]))
 
-    def decoded(self, indices: range | Ints) -> Iterator[Row]:
+    def decoded(self, indices: Index) -> Iterator[Row]:
         """Rows in the order given; those beside each other of one record batch are decoded together."""
         for number, group in groupby(map(int, indices), lambda index: index // self._at_once):
             places = np.array(list(group)) - number * self._at_once
@@ -289,7 +276,7 @@ class _Files:
             yield from rows_of(part, self.card["objectives"])
 
 
-def _opened(folder: str, index: range | Ints) -> StoredRows:
+def _opened(folder: str, index: Index) -> StoredRows:
     return StoredRows(_files(folder), index)
 
 

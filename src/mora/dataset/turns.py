@@ -8,7 +8,7 @@ U+001E (record separator), the role, a line feed and the content; no source may 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, TypedDict, cast
 
 Role = Literal["system", "user", "assistant"]
@@ -64,6 +64,16 @@ def turns_of(prompt: str) -> list[Turn]:
     return [
         {"role": cast(Role, role), "content": content} for role, content in zip(parts[::2], parts[1::2], strict=True)
     ]
+
+
+def without_oldest(turns: Sequence[Turn]) -> Iterator[list[Turn]]:
+    """The turns without their oldest exchange (a user's and an assistant's turn), without the two oldest, and so on.
+
+    The system message and the last turn stay.
+    """
+    system = 1 if turns[0]["role"] == "system" else 0
+    for first in range(system + 2, len(turns), 2):
+        yield [*turns[:system], *turns[first:]]
 
 
 def readable(prompt: str) -> str:
