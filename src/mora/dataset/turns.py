@@ -57,10 +57,10 @@ def _check(turn: Turn, place: str) -> None:
 
 
 def turns_of(prompt: str) -> list[Turn]:
-    """The turns of a prompt; a text without marks is one user turn."""
-    if not prompt.startswith(MARK):
+    """The turns of a prompt; a text without marks, or with marks that ``joined`` does not make, is one user turn."""
+    before, *parts = _HEADER.split(prompt)
+    if before or parts[-2:-1] != ["user"]:
         return [{"role": "user", "content": prompt}]
-    parts = _HEADER.split(prompt)[1:]
     return [
         {"role": cast(Role, role), "content": content} for role, content in zip(parts[::2], parts[1::2], strict=True)
     ]
