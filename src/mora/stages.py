@@ -26,7 +26,7 @@ from mora.settings.compose import compose
 from mora.settings.identity import difference, identity_hash, plain, to_yaml
 from mora.settings.mixture import expanded
 
-SCHEMA = 3  # of what an identity covers; raised when code changes what the same settings give
+SCHEMA = 4  # of what an identity covers; raised when code changes what the same settings give
 PRODUCT = {"policy": "model", "reward": "reward", "trunk": "reward", "teacher": "reward"}  # folder to start from
 MAKER = {"policy": "sft", "reward": "reward_model", "trunk": "reward_model", "teacher": "reward_model"}  # by algorithm
 GOLD = "mora.reward.gold.Gold"  # rules: nothing to train

@@ -27,7 +27,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
     from torch import Tensor
 
 T = TypeVar("T")
@@ -39,6 +41,17 @@ def content_id(*texts: str) -> int:
     """A 63-bit content hash: the identity of a row or a prompt, whatever its place in a file or a batch."""
     digest = hashlib.blake2b("\x1f".join(texts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """Token ids of a row's texts, made beforehand; whoever reads them checks that they are of its texts and limits."""
+
+    key: str  # of the encoder that made them
+    texts: tuple[str, tuple[str, ...]]  # prompt and responses
+    prompt: NDArray[np.int32]
+    responses: tuple[NDArray[np.int32], ...]  # end token included, cut to the limit
+    longest: int  # tokens of the longest response before it was cut
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +71,7 @@ class Row:
     ratings: Mapping[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
     strengths: Mapping[str, float] = field(default_factory=dict)
     where: str = ""  # file and line, for messages
+    tokens: Tokens | None = field(default=None, compare=False, repr=False)
 
     @property
     def prompt_id(self) -> int:

@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mora.dataset import encode
 from mora.dataset.encode import Encoder
+from mora.dataset.turns import joined, without_oldest
 from mora.errors import InputError
 from mora.types import Row
 
@@ -146,6 +148,94 @@ def test_a_text_is_tokenized_once(make_tokenizer, monkeypatch):
     first[1].append(7)  # what is handed out is the caller's own
     monkeypatch.setattr(encoder, "tokenizer", None)
     assert (encoder.prompt("how"), [*encoder.response("they run"), 7]) == first
+
+
+def test_what_is_remembered_is_bounded(make_tokenizer, monkeypatch):
+    monkeypatch.setattr(encode, "REMEMBERED", 3 * 450)
+    encoder = Encoder(make_tokenizer("words"), 60, 12, "error")
+    texts = ["how", "do they", "run away", "fast", "very fast"]
+    expected = {text: encoder.prompt(text) for text in texts}
+    assert list(encoder._prompts._known) == texts[2:] and encoder._prompts._held <= 3 * 450
+    assert encoder.prompt("run away") == expected["run away"]  # asked for again: now the last to be forgotten
+    encoder.prompt("how")
+    assert list(encoder._prompts._known) == ["very fast", "run away", "how"]
+    assert {text: encoder.prompt(text) for text in texts} == expected
+    encoder.prompt("how " * 2000)  # larger than all that may be held: remembered alone
+    assert len(encoder._prompts._known) == 1
+
+
+TURNS = "{% for m in messages %}{{ m['role'] }} : {{ m['content'] }}\n{% endfor %}assistant : "
+SPOKEN = [("user", "how do"), ("assistant", "they run"), ("user", "run away"), ("assistant", "fast")]
+SPOKEN += [("user", "from danger they run very fast")]
+
+
+def _conversation(*said: tuple[str, str]) -> str:
+    return joined([{"role": role, "content": content} for role, content in said])
+
+
+def _read(make_tokenizer, limit: int, *said: tuple[str, str]) -> tuple[str, int]:
+    """What is left of a prompt, and how many were cut."""
+    encoder = Encoder(make_tokenizer("bytes", template=TURNS), limit, 12, "error")
+    ids = encoder.prompt(_conversation(*said))
+    assert len(ids) <= limit
+    return " ".join(_text(encoder, ids).split()), encoder.counts["prompts_cut"]
+
+
+def _tokens(make_tokenizer, *said: tuple[str, str]) -> int:
+    return len(Encoder(make_tokenizer("bytes", template=TURNS), 10**6, 12, "error").prompt(_conversation(*said)))
+
+
+def test_a_prompt_of_several_turns_is_a_conversation_in_the_template(make_tokenizer):
+    for said in (SPOKEN, [("system", "run !"), *SPOKEN], SPOKEN[:1]):
+        whole = " ".join(f"{role} : {content}" for role, content in said) + " assistant :"
+        assert _read(make_tokenizer, 400, *said) == (whole, 0)
+
+
+@pytest.mark.parametrize("system", [[], [("system", "run !")]])
+def test_a_long_conversation_loses_its_oldest_exchanges_then_the_beginning_of_its_last_turn(make_tokenizer, system):
+    for first in (2, 4):  # as long as what is left, or a token shorter than what would be
+        whole = " ".join(f"{role} : {content}" for role, content in system + SPOKEN[first:]) + " assistant :"
+        fitting = _tokens(make_tokenizer, *system, *SPOKEN[first:])
+        longer = _tokens(make_tokenizer, *system, *SPOKEN[first - 2 :])
+        for limit in (fitting, longer - 1):
+            assert _read(make_tokenizer, limit, *system, *SPOKEN) == (whole, 1)
+    words = make_tokenizer("words", template=TURNS)
+    expected = Encoder(words, 60, 12, "error").prompt(_conversation(*system, ("user", "run very fast")))
+    for said in (SPOKEN, SPOKEN[-1:]):
+        encoder = Encoder(words, len(expected), 12, "error")
+        assert encoder.prompt(_conversation(*system, *said)) == expected and encoder.counts["prompts_cut"] == 1
+
+
+def test_a_system_message_that_leaves_no_room_is_told(make_tokenizer):
+    said = [("system", "run away " * 20), ("user", "how")]
+    with pytest.raises(InputError, match=r"max_prompt=40: one character .* takes \d+ tokens beside the system message"):
+        _read(make_tokenizer, 40, *said)
+
+
+def test_a_template_that_takes_no_such_turns_is_told(make_tokenizer):
+    template = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}" + TURNS
+    encoder = Encoder(make_tokenizer("bytes", template=template), 60, 12, "error")
+    assert encoder.prompt(_conversation(*SPOKEN[:3]))
+    with pytest.raises(InputError, match="the chat template fails on the turns system, user: no system; name another"):
+        encoder.prompt(_conversation(("system", "run"), ("user", "how")))
+    with pytest.raises(InputError, match="the chat template fails on the turns system, user"):
+        encoder.chat.many(["how", _conversation(("system", "run"), ("user", "how"))])
+
+
+def test_without_oldest_drops_whole_exchanges():
+    turns = [{"role": role, "content": content} for role, content in SPOKEN]
+    system = {"role": "system", "content": "run"}
+    assert list(without_oldest(turns)) == [turns[2:], turns[4:]] and list(without_oldest(turns[4:])) == []
+    assert list(without_oldest([system, *turns])) == [[system, *turns[2:]], [system, *turns[4:]]]
+
+
+@settings(max_examples=30, deadline=None)
+@given(texts=st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=30), max_size=6))
+def test_many_texts_at_once_are_encoded_as_one_by_one(make_tokenizer, texts):
+    encoder = Encoder(make_tokenizer("bytes"), 30, 12, "error")
+    prompts = [*texts, *(_conversation(("user", t), ("assistant", t), ("user", t)) for t in texts if t.strip())]
+    assert encoder.chat.many(prompts) == [encoder.chat(prompt) for prompt in prompts]
+    assert encoder.whole(texts) == [ids for text in texts for ids in encoder.whole([text])]
 
 
 @pytest.mark.parametrize(

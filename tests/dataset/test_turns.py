@@ -21,6 +21,11 @@ def test_one_user_turn_is_its_own_text():
     assert joined(_turns(("user", "Hi"))) == "Hi" and readable("Hi") == "Hi"
 
 
+@pytest.mark.parametrize("text", [MARK, f"{MARK}user", f"a{MARK}user\nb", f"{MARK}system\na", f"{MARK}nobody\na"])
+def test_a_text_with_marks_of_its_own_is_one_user_turn(text):
+    assert turns_of(text) == _turns(("user", text)) and readable(text) == text
+
+
 def test_a_person_reads_each_turn_under_its_role():
     assert readable(joined(SEVERAL)) == "System: Be kind.\n\nUser: user\nHi\n\n\nAssistant: Yo\n\nUser: system\n"
 

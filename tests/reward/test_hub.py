@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.reward.classifiers import ENCODERS, SHAPES, classifier, decoder_tokenizer, plain
+from tests.reward.classifiers import ENCODERS, SHAPES, classifier, decoder_tokenizer, encoder_tokenizer, plain
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import mora
+from mora.dataset.turns import joined
 from mora.errors import InputError
 from mora.files import read_json, write_json
 from mora.functional.classification import log_odds
@@ -149,6 +150,65 @@ def test_a_long_text_loses_the_beginning_of_its_prompt_then_of_its_answer() -> N
     assert [note.split(" texts lost ")[0] for note in texts.notes()] == ["model: 1 of 3", "model: 1 of 3"]
     with pytest.raises(InputError, match=r"reward.max_length=4: model takes 5 tokens without any text"):
         Texts(tokenizer, TEXT, 4, "model")("a", "b")
+
+
+CONVERSATION = [("user", "a b"), ("assistant", "c"), ("user", "d"), ("assistant", "e f"), ("user", "g h i")]
+
+
+def spoken(*said: tuple[str, str]) -> str:
+    return joined([{"role": role, "content": content} for role, content in said])  # type: ignore[typeddict-item]
+
+
+def read_as(chat: str, limit: int, prompt: str, response: str) -> tuple[str, dict[str, int]]:
+    tokenizer = decoder_tokenizer()
+    texts = Texts(tokenizer, chat, limit, "model")
+    ids, _ = texts(prompt, response)
+    assert len(ids) <= limit
+    return tokenizer.decode(ids), dict(texts.counts)
+
+
+def test_a_conversation_is_read_whole_in_every_form() -> None:
+    prompt = spoken(*CONVERSATION)
+    for chat in ("template", "answer"):
+        whole = "<bos> a b <answer> c <eos> d <answer> e f <eos> g h i <answer> j <eos>"
+        assert read_as(chat, 60, prompt, "j") == (whole, {"texts": 1})
+    tokenizer = decoder_tokenizer()
+    ids, _ = Texts(tokenizer, TEXT, 60, "model")(spoken(("user", "a"), ("assistant", "b"), ("user", "c")), "d")
+    read = tokenizer("user : User: a\n\nAssistant: b\n\nUser: c answer : d <eos>")["input_ids"]
+    assert ids == read
+    pair = encoder_tokenizer(types=True)
+    assert Texts(pair, "pair", 60, "model")(spoken(("system", "a"), ("user", "c")), "d") == (
+        pair("System: a\n\nUser: c", "d")["input_ids"],
+        pair("System: a\n\nUser: c", "d")["token_type_ids"],
+    )
+
+
+@pytest.mark.parametrize("chat", ["template", "answer"])
+@pytest.mark.parametrize("system", [[], [("system", "j j")]])
+def test_a_long_conversation_loses_exchanges_then_its_last_turn_then_the_answer(chat: str, system: list) -> None:
+    start, room = ("<bos> j j <answer> ", 3) if system else ("<bos> ", 0)
+    prompt = spoken(*system, *CONVERSATION)
+    for limit, read, cut in [
+        (17, "d <answer> e f <eos> g h i <answer> a b <eos>", "prompts_cut"),
+        (13, "d <answer> e f <eos> g h i <answer> a b <eos>", "prompts_cut"),
+        (12, "g h i <answer> a b <eos>", "prompts_cut"),
+        (7, "h i <answer> a b <eos>", "prompts_cut"),
+        (4, "<answer> b <eos>", "answers_cut"),
+    ]:
+        assert read_as(chat, limit + room, prompt, "a b") == (start + read, {"texts": 1, cut: 1})
+    with pytest.raises(InputError, match=r"model takes \d tokens without any text" + (" but its" if system else "$")):
+        read_as(chat, 2 + room, prompt, "a")
+
+
+def test_a_template_that_takes_no_such_turns_is_told() -> None:
+    tokenizer = decoder_tokenizer()
+    refused = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    tokenizer.chat_template = refused + tokenizer.chat_template
+    for chat, also in (("template", " and its answer"), ("answer", "")):
+        texts = Texts(tokenizer, chat, 60, "model")
+        assert texts(spoken(*CONVERSATION), "a")
+        with pytest.raises(InputError, match=f"fails on the turns system, user{also} .no system.; write the text out"):
+            texts(spoken(("system", "a"), ("user", "b")), "c")
 
 
 @pytest.mark.parametrize("chat", ["template", "answer", TEXT])

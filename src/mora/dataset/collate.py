@@ -6,13 +6,17 @@ Masks are made from lengths, never from token ids: padding may share its id with
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mora.dataset.encode import Encoder
 from mora.types import Judgments, Preference, Prompts, Row, Supervised
+
+Ids = NDArray[np.integer[Any]]
 
 
 def supervised(rows: Sequence[Row], encoder: Encoder, *, multiple: int = 1) -> Supervised:
@@ -20,13 +24,14 @@ def supervised(rows: Sequence[Row], encoder: Encoder, *, multiple: int = 1) -> S
 
     Raises InputError where an answer is longer than the encoder allows.
     """
-    parts = [(encoder.prompt(row.prompt), encoder.response(_only(row))) for row in rows]
+    parts = [(encoder.prompt_of(_only(row)), encoder.response_of(row)) for row in rows]
     return _joined(parts, encoder.pad, multiple)
 
 
 def scored(prompts: Sequence[str], responses: Sequence[str], encoder: Encoder, *, multiple: int = 1) -> Supervised:
     """Prompts with answers that are to be scored, such as generated ones; longer answers are cut, never refused."""
-    parts = [(encoder.prompt(prompt), encoder.scored(text)) for prompt, text in zip(prompts, responses, strict=True)]
+    texts = zip(prompts, responses, strict=True)
+    parts = [(np.array(encoder.prompt(prompt)), np.array(encoder.scored(text))) for prompt, text in texts]
     return _joined(parts, encoder.pad, multiple)
 
 
@@ -38,7 +43,8 @@ def preference(rows: Sequence[Row], encoder: Encoder, objectives: Sequence[str],
     for row in rows:
         if len(row.responses) != 2:
             raise ValueError(f"{row.where or row.prompt[:60]!r}: a pair has 2 responses, not {len(row.responses)}")
-    sequences = [encoder.prompt(row.prompt) + encoder.response(row.responses[side]) for side in (0, 1) for row in rows]
+    parts = [(encoder.prompt_of(row), encoder.response_of(row, side)) for side in (0, 1) for row in rows]
+    sequences = [np.concatenate(part) for part in parts]
     ids, mask = _padded(sequences, encoder.pad, multiple, left=False)
     return Preference(ids=ids, mask=mask, judgments=judgments(rows, objectives))
 
@@ -83,26 +89,26 @@ def _strength(row: Row, objective: str) -> float:
 
 def prompts(rows: Sequence[Row], encoder: Encoder, *, multiple: int = 1) -> Prompts:
     """Prompts to be answered, left-padded to a length that ``multiple`` divides; responses of the rows are not used."""
-    ids, mask = _padded([encoder.prompt(row.prompt) for row in rows], encoder.pad, multiple, left=True)
+    ids, mask = _padded([encoder.prompt_of(row) for row in rows], encoder.pad, multiple, left=True)
     row_ids = torch.tensor([row.prompt_id for row in rows], dtype=torch.int64)
     return Prompts(ids=ids, mask=mask, row_ids=row_ids, texts=[row.prompt for row in rows])
 
 
-def _only(row: Row) -> str:
+def _only(row: Row) -> Row:
     if len(row.responses) != 1:
         raise ValueError(f"{row.where or row.prompt[:60]!r}: a supervised row has 1 response, not {len(row.responses)}")
-    return row.responses[0]
+    return row
 
 
-def _joined(parts: Sequence[tuple[list[int], list[int]]], pad: int, multiple: int) -> Supervised:
-    ids, mask = _padded([prompt + answer for prompt, answer in parts], pad, multiple, left=False)
+def _joined(parts: Sequence[tuple[Ids, Ids]], pad: int, multiple: int) -> Supervised:
+    ids, mask = _padded([np.concatenate(part) for part in parts], pad, multiple, left=False)
     response = mask.clone()
     for index, (prompt, _) in enumerate(parts):
         response[index, : len(prompt)] = False
     return Supervised(ids=ids, mask=mask, response=response)
 
 
-def _padded(sequences: Sequence[list[int]], pad: int, multiple: int, *, left: bool) -> tuple[Tensor, Tensor]:
+def _padded(sequences: Sequence[Ids], pad: int, multiple: int, *, left: bool) -> tuple[Tensor, Tensor]:
     """Ids (B, L) int64 and mask (B, L) bool."""
     width = -(-max((len(sequence) for sequence in sequences), default=0) // multiple) * multiple
     ids = np.full((len(sequences), width), pad, dtype=np.int64)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Sequence
+import hashlib
+import json
+from abc import abstractmethod
+from collections import Counter, OrderedDict
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-import jinja2
 import numpy as np
+import tokenizers
+from numpy.typing import NDArray
 
+from mora.dataset.chat import Chat
+from mora.dataset.store import take
 from mora.errors import InputError
-from mora.types import Row
+from mora.types import Row, Tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -19,18 +25,39 @@ if TYPE_CHECKING:
 Overlong = Literal["cut_answer", "drop", "error"]
 OVERLONG = ("cut_answer", "drop", "error")
 SHOWN = 10  # overlong rows that one message lists
-_WORD_START = re.compile(r"(?<=\s)\S")
-_SNAP = 32  # characters within which a cut moves on to the start of a word
+REMEMBERED = 2**27  # bytes of prompts, and as many of answers, that are not tokenized again
+Ids = NDArray[np.int32]
+
+
+class EncodedRows(Sequence[Row]):
+    """Rows that were tokenized beforehand, under the limits of an encoder with this ``key``."""
+
+    key: str
+
+    @property
+    @abstractmethod
+    def lengths(self) -> NDArray[np.int32]:
+        """Tokens of each prompt with its longest answer, both cut to their limits (rows,)."""
+
+    @property
+    @abstractmethod
+    def longest(self) -> NDArray[np.int32]:
+        """Tokens of each row's longest answer before it is cut (rows,)."""
+
+    @abstractmethod
+    def counts(self, overlong: Overlong) -> Mapping[str, int]:
+        """What encoding the rows that ``overlong`` admits adds to ``Encoder.counts``, ``rows_dropped`` aside."""
 
 
 class Encoder:
-    """Encodes prompts and answers; remembers what it encoded, so that an epoch does not tokenize again.
+    """Encodes prompts and answers; remembers what it encoded last, so that small data is not tokenized again.
 
-    A prompt is one user turn in the chat template of the tokenizer, up to where the answer starts.  An answer is
-    tokenized apart, as plain text (no special token can be written in it), and ends with exactly one end token.
-    ``max_prompt`` and ``max_response`` are limits in tokens, template and end token included.  The content of a longer
-    prompt is cut from the left, so that what stands before and after it stays.  A longer answer goes by ``overlong``:
-    ``cut_answer`` cuts it before its end token, ``drop`` leaves its row out (``admit``), ``error`` refuses it.
+    A prompt is one user turn, or several turns (``dataset/turns.py``), in the chat template of the tokenizer, up to
+    where the answer starts.  An answer is tokenized apart, as plain text (no special token can be written in it), and
+    ends with exactly one end token.  ``max_prompt`` and ``max_response`` are limits in tokens, template and end token
+    included.  A longer prompt loses its oldest exchanges and then the beginning of its last turn, so that what stands
+    before and after it stays.  A longer answer goes by ``overlong``: ``cut_answer`` cuts it before its end token,
+    ``drop`` leaves its row out (``admit``), ``error`` refuses it.  Rows that carry their tokens are not encoded again.
     Raises InputError where the tokenizer has no chat template or no end token.
     """
 
@@ -49,52 +76,83 @@ class Encoder:
             raise InputError(f"the tokenizer of {tokenizer.name_or_path or 'the model'} has no end token (eos_token)")
         self.tokenizer = tokenizer
         self.max_prompt, self.max_response, self.overlong = max_prompt, max_response, overlong
+        self.chat = Chat(tokenizer, max_prompt)
         self.eos: int = tokenizer.eos_token_id
         self.pad: int = self.eos if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-        self.counts: Counter[str] = (
-            Counter()
-        )  # distinct texts: prompts, prompts_cut, answers, answers_cut; rows_dropped
+        # prompts, prompts_cut, answers, answers_cut: distinct texts, as long as they are remembered; rows_dropped
+        self.counts: Counter[str] = Counter()
         self._special = {*tokenizer.all_special_ids} - {tokenizer.unk_token_id}
-        self._prompts: dict[str, np.ndarray] = {}
-        self._answers: dict[str, np.ndarray] = {}  # whole, end token included
+        self._prompts = _Memory(REMEMBERED)
+        self._answers = _Memory(REMEMBERED)  # whole, end token included
+
+    @cached_property
+    def key(self) -> str:
+        """SHA-256 of all that token ids depend on beside the texts: the tokenizer, its chat template, the limits."""
+        tokenizer = self.tokenizer
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        known = tokenizer.get_vocab() if backend is None else json.loads(backend.to_str())
+        covered = [
+            {name: value for name, value in known.items() if name not in ("truncation", "padding")},  # set by each call
+            [type(tokenizer).__name__, tokenizers.__version__],
+            tokenizer.chat_template,
+            {name: str(token) for name, token in tokenizer.special_tokens_map.items()},
+            [self.eos, sorted(self._special)],
+            [self.max_prompt, self.max_response],
+        ]
+        return hashlib.sha256(json.dumps(covered, sort_keys=True).encode()).hexdigest()
 
     def prompt(self, text: str) -> list[int]:
         """Token ids of a prompt in the chat template, at most ``max_prompt``.  Raises InputError where nothing fits."""
-        if text not in self._prompts:
-            ids = self._chat(text)
-            self.counts["prompts"] += 1
-            if len(ids) > self.max_prompt:
-                ids = self._cut(text)
-                self.counts["prompts_cut"] += 1
-            self._prompts[text] = np.array(ids, dtype=np.int32)
-        return list(self._prompts[text].tolist())
+        return list(self._prompt(text).tolist())
 
     def response(self, text: str) -> list[int]:
         """Token ids of an answer with its end token; a longer one is cut, or with ``error`` raises InputError."""
-        ids = self._whole(text).tolist()
-        if self.overlong == "error" and len(ids) > self.max_response:
-            raise InputError(f"an answer has {len(ids)} tokens: {text[:60]!r}...; {self._advice()}")
-        return self._within(ids)
+        return list(self._response(text).tolist())
 
     def scored(self, text: str) -> list[int]:
         """Token ids of an answer that is only to be scored: cut to the limit, whatever ``overlong``; not remembered."""
-        return self._within(self._answer(text))
+        (ids,) = self.whole([text])
+        return ids if len(ids) <= self.max_response else [*ids[: self.max_response - 1], self.eos]
 
-    def admit(self, rows: Sequence[Row]) -> list[Row]:
+    def prompt_of(self, row: Row) -> Ids:
+        """Token ids of a row's prompt (P,)."""
+        tokens = self._given(row)
+        return self._prompt(row.prompt) if tokens is None else tokens.prompt
+
+    def response_of(self, row: Row, side: int = 0) -> Ids:
+        """Token ids of one of a row's responses (T,); raises as ``response`` does."""
+        tokens = self._given(row)
+        if tokens is None or self.overlong == "error" and tokens.longest > self.max_response:
+            return self._response(row.responses[side])
+        return tokens.responses[side]
+
+    def length(self, row: Row) -> int:
+        """Tokens of a row's prompt with its longest response, both cut to their limits."""
+        longest = max((len(self.response_of(row, side)) for side in range(len(row.responses))), default=0)
+        return len(self.prompt_of(row)) + longest
+
+    def lengths(self, rows: Sequence[Row]) -> NDArray[np.int32]:
+        """``length`` of each row (rows,); of tokenized rows memory-mapped."""
+        if isinstance(rows, EncodedRows) and rows.key == self.key:
+            return rows.lengths
+        return np.fromiter((self.length(row) for row in rows), np.int32, len(rows))
+
+    def admit(self, rows: Sequence[Row]) -> Sequence[Row]:
         """The rows to train on: all, or with ``drop`` those whose answers fit.
 
         Raises InputError about all rows that do not fit where ``overlong`` is error, and where no row is left.
         """
-        if self.overlong == "cut_answer":
-            return list(rows)
-        kept: list[Row] = []
-        longer: list[Row] = []
-        for row in rows:
-            length = max((len(self._whole(text)) for text in row.responses), default=0)
-            (longer if length > self.max_response else kept).append(row)
-        self.counts["rows_dropped"] += len(longer)
-        if longer and (self.overlong == "error" or not kept):
-            raise InputError(self._too_long(longer, len(rows)))
+        kept = rows
+        if self.overlong != "cut_answer":
+            longest = self._longest(rows)
+            longer = np.flatnonzero(longest > self.max_response)
+            self.counts["rows_dropped"] += len(longer)
+            if len(longer) and (self.overlong == "error" or len(longer) == len(rows)):
+                raise InputError(self._too_long(rows, longer, longest))
+            if len(longer):
+                kept = take(rows, np.flatnonzero(longest <= self.max_response))
+        if isinstance(rows, EncodedRows):
+            self.counts.update(rows.counts(self.overlong))
         return kept
 
     def notes(self) -> list[str]:
@@ -112,66 +170,105 @@ class Encoder:
                 lines.append(f"{self.counts[name]}{total} {text}")
         return lines
 
-    def _whole(self, text: str) -> np.ndarray:
-        if text not in self._answers:
-            ids = self._answer(text)
+    def whole(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of answers with their end tokens, uncut.
+
+        Raises InputError for an answer that the tokenizer cannot write, or only with a special token in it.
+        """
+        found = []
+        for text, ids in zip(texts, self._tokens(texts), strict=True):
+            written = self._special.intersection(ids)
+            if written:  # a tokenizer of whole words knows the name of a special token as a word
+                name = self.tokenizer.convert_ids_to_tokens(min(written))
+                raise InputError(f"an answer holds {name}, which is a special token: {text[:60]!r}; write it otherwise")
+            found.append([*ids, self.eos])
+        return found
+
+    def _prompt(self, text: str) -> Ids:
+        known = self._prompts.get(text)
+        if known is None:
+            ids, cut = self.chat(text)
+            self.counts["prompts"] += 1
+            self.counts["prompts_cut"] += cut
+            known = self._prompts.put(text, ids)
+        return known
+
+    def _response(self, text: str) -> Ids:
+        ids = self._whole(text)
+        if len(ids) <= self.max_response:
+            return ids
+        if self.overlong == "error":
+            raise InputError(f"an answer has {len(ids)} tokens: {text[:60]!r}...; {self._advice()}")
+        return np.append(ids[: self.max_response - 1], np.int32(self.eos))
+
+    def _whole(self, text: str) -> Ids:
+        known = self._answers.get(text)
+        if known is None:
+            (ids,) = self.whole([text])
             self.counts["answers"] += 1
             self.counts["answers_cut"] += self.overlong == "cut_answer" and len(ids) > self.max_response
-            self._answers[text] = np.array(ids, dtype=np.int32)
-        return self._answers[text]
+            known = self._answers.put(text, ids)
+        return known
 
-    def _too_long(self, longer: Sequence[Row], total: int) -> str:
-        lines = [f"{len(longer)} of {total} rows have an answer that is too long:"]
-        for row in longer[:SHOWN]:
-            tokens = max(len(self._whole(text)) for text in row.responses)
-            lines.append(f"  {row.where or repr(row.prompt[:60])}: {tokens} tokens")
+    def _given(self, row: Row) -> Tokens | None:
+        """The tokens that a row carries, where they are those of its texts by this encoder."""
+        tokens = row.tokens
+        if tokens is None or tokens.key != self.key or tokens.texts != (row.prompt, row.responses):
+            return None
+        return tokens
+
+    def _longest(self, rows: Sequence[Row]) -> NDArray[np.int32]:
+        if isinstance(rows, EncodedRows) and rows.key == self.key:
+            return rows.longest
+        longest = (max((len(self._whole(text)) for text in row.responses), default=0) for row in rows)
+        return np.fromiter(longest, np.int32, len(rows))
+
+    def _too_long(self, rows: Sequence[Row], longer: NDArray[np.int64], longest: NDArray[np.int32]) -> str:
+        lines = [f"{len(longer)} of {len(rows)} rows have an answer that is too long:"]
+        for i in longer[:SHOWN].tolist():
+            lines.append(f"  {rows[i].where or repr(rows[i].prompt[:60])}: {longest[i]} tokens")
         return "\n".join([*lines, self._advice()])
 
     def _advice(self) -> str:
         return f"dataset.max_response={self.max_response}: raise it, or set dataset.overlong=cut_answer or drop"
 
-    def _within(self, ids: list[int]) -> list[int]:
-        return ids if len(ids) <= self.max_response else [*ids[: self.max_response - 1], self.eos]
-
-    def _answer(self, text: str) -> list[int]:
-        ids = self._tokens(text)
-        written = self._special.intersection(ids)
-        if written:  # a tokenizer of whole words knows the name of a special token as a word
-            name = self.tokenizer.convert_ids_to_tokens(min(written))
-            raise InputError(f"an answer holds {name}, which is a special token: {text[:60]!r}; write it otherwise")
-        return [*ids, self.eos]
-
-    def _tokens(self, text: str) -> list[int]:
+    def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        if not texts:
+            return []
         try:
-            return list(self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+            found = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]
         except Exception as error:  # the tokenizers library raises nothing more particular
             if "UNK" not in str(error):
                 raise
-            raise InputError(f"the tokenizer knows no token for a word of {text[:60]!r}") from error
+            if len(texts) > 1:  # one by one, so that the one that it is about is named
+                return [ids for text in texts for ids in self._tokens([text])]
+            raise InputError(f"the tokenizer knows no token for a word of {texts[0][:60]!r}") from error
+        return list(found)
 
-    def _chat(self, text: str) -> list[int]:
-        turns = [{"role": "user", "content": text}]
-        try:
-            ids = self.tokenizer.apply_chat_template(
-                turns, tokenize=True, add_generation_prompt=True, return_dict=False
-            )
-        except jinja2.TemplateError as error:
-            advice = "name another: model.chat_template=<model folder, hub id or .jinja file>"
-            raise InputError(f"the chat template fails on a single user turn: {error}; {advice}") from error
-        return list(ids)
 
-    def _cut(self, text: str) -> list[int]:
-        """Ids of the longest end of ``text`` that fits, moved on to the start of a word where one is near."""
-        low, high = 0, len(text)  # text[low:] does not fit; text[high:] is the next candidate that may
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (low, middle) if len(self._chat(text[middle:])) <= self.max_prompt else (middle, high)
-        near = _WORD_START.search(text, high, high + _SNAP)
-        for start in ([near.start()] if near else []) + list(range(high, min(high + _SNAP, len(text)))):
-            ids = self._chat(text[start:])
-            if len(ids) <= self.max_prompt:
-                return ids
-        needed = len(self._chat(text[-1:]))
-        raise InputError(
-            f"dataset.max_prompt={self.max_prompt}: one character in the chat template takes {needed} tokens"
-        )
+class _Memory:
+    """Token ids of the texts that were asked for last, as many as ``capacity`` bytes hold."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity, self._held = capacity, 0
+        self._known: OrderedDict[str, Ids] = OrderedDict()
+
+    def get(self, text: str) -> Ids | None:
+        known = self._known.get(text)
+        if known is not None:
+            self._known.move_to_end(text)
+        return known
+
+    def put(self, text: str, ids: Sequence[int]) -> Ids:
+        """Remember ``ids`` as an array that nobody may write to, and forget what was not asked for longest."""
+        kept = np.array(ids, dtype=np.int32)
+        kept.setflags(write=False)
+        self._known[text] = kept
+        self._held += _bytes(text, kept)
+        while self._held > self._capacity and len(self._known) > 1:
+            self._held -= _bytes(*self._known.popitem(last=False))
+        return kept
+
+
+def _bytes(text: str, ids: Ids) -> int:
+    return len(text) + ids.nbytes + 400  # the objects around them

@@ -8,7 +8,7 @@ U+001E (record separator), the role, a line feed and the content; no source may 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, TypedDict, cast
 
 Role = Literal["system", "user", "assistant"]
@@ -57,13 +57,23 @@ def _check(turn: Turn, place: str) -> None:
 
 
 def turns_of(prompt: str) -> list[Turn]:
-    """The turns of a prompt; a text without marks is one user turn."""
-    if not prompt.startswith(MARK):
+    """The turns of a prompt; a text without marks, or with marks that ``joined`` does not make, is one user turn."""
+    before, *parts = _HEADER.split(prompt)
+    if before or parts[-2:-1] != ["user"]:
         return [{"role": "user", "content": prompt}]
-    parts = _HEADER.split(prompt)[1:]
     return [
         {"role": cast(Role, role), "content": content} for role, content in zip(parts[::2], parts[1::2], strict=True)
     ]
+
+
+def without_oldest(turns: Sequence[Turn]) -> Iterator[list[Turn]]:
+    """The turns without their oldest exchange (a user's and an assistant's turn), without the two oldest, and so on.
+
+    The system message and the last turn stay.
+    """
+    system = 1 if turns[0]["role"] == "system" else 0
+    for first in range(system + 2, len(turns), 2):
+        yield [*turns[:system], *turns[first:]]
 
 
 def readable(prompt: str) -> str:

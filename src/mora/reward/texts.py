@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any, cast
 
 import jinja2
 from transformers import PreTrainedTokenizerBase
 
+from mora.dataset.turns import Turn, readable, turns_of, without_oldest
 from mora.errors import InputError
 
-FORMS = ("template", "answer", "pair")
+TEMPLATED = ("template", "answer")
+FORMS = (*TEMPLATED, "pair")
 _FIELD = re.compile(r"\{(\w*)\}")
 FIELDS = ("prompt", "response", "bos", "eos")
 SNAP = 32  # characters by which a cut may move on until the text fits
@@ -32,13 +35,15 @@ def check_form(chat: str, where: str) -> None:
 class Texts:
     """Tokens of prompts with answers, at most ``limit``; counts what was cut.
 
-    ``chat``: "template" is a user and an assistant turn by the tokenizer's chat template; "answer" the user turn up to
-    where an answer starts, then the answer and one end token, as mora's own reward models read; "pair" prompt and
-    answer as the two texts of an encoder; any other text has the fields prompt, response, bos and eos in braces, and
-    the tokenizer adds the special tokens that it always adds.
+    ``chat``: "template" is the turns of the prompt and an assistant turn by the tokenizer's chat template; "answer" the
+    turns of the prompt up to where an answer starts, then the answer and one end token, as mora's own reward models
+    read; "pair" prompt and answer as the two texts of an encoder; any other text has the fields prompt, response, bos
+    and eos in braces, and the tokenizer adds the special tokens that it always adds.  In the last two forms a prompt of
+    several turns is written as a person reads it.
 
-    A longer text loses the beginning of its prompt, and when that is gone, of its answer.  What reads like a special
-    token in a prompt or an answer is broken by a character without width.
+    A longer text loses the oldest exchanges of its prompt (in templates; the system message stays), then the beginning
+    of its prompt, and when that is gone, of its answer.  What reads like a special token in a prompt or an answer is
+    broken by a character without width.
     Raises InputError where the form asks of the tokenizer what it lacks.
     """
 
@@ -51,7 +56,7 @@ class Texts:
             for token in tokenizer.added_tokens_decoder.values()
             if token.special and len(token.content) > 1
         ]
-        if chat in ("template", "answer") and not tokenizer.chat_template:
+        if chat in TEMPLATED and not tokenizer.chat_template:
             raise InputError(
                 f"{name}: its tokenizer has no chat template; say how prompt and answer become one text, as in "
                 'reward.chat="USER: {prompt} ASSISTANT: {response}{eos}"'
@@ -69,23 +74,39 @@ class Texts:
         """Token ids and, of pairs, token types.  Raises InputError where not even an empty text fits."""
         self.counts["texts"] += 1
         prompt, response = self._broken(prompt, response)
-        whole = self._encoded(prompt, response)
+        turns = turns_of(prompt)
+        if self.chat not in TEMPLATED:
+            turns = [{"role": "user", "content": readable(prompt)}]
+        whole = self._encoded(turns, response)
         if len(whole[0]) <= self.limit:
             return whole
+        for shorter in without_oldest(turns):
+            turns = shorter
+            kept = self._encoded(turns, response)
+            if len(kept[0]) <= self.limit:
+                self.counts["prompts_cut"] += 1
+                return kept
+        return self._cut(turns[:-1], turns[-1]["content"], response)
+
+    def _cut(self, before: list[Turn], prompt: str, response: str) -> tuple[list[int], list[int] | None]:
+        """Without the beginning of the last turn, and when that is gone, of the answer."""
+
+        def dropped(count: int) -> tuple[list[int], list[int] | None]:
+            last: Turn = {"role": "user", "content": prompt[count:]}
+            return self._encoded([*before, last], response[max(count - len(prompt), 0) :])
+
         total = len(prompt) + len(response)
         low, high = 0, total  # characters dropped from the left: low does not fit, high is the next that may
         while high - low > 1:
             middle = (low + high) // 2
-            fits = len(self._dropped(prompt, response, middle)[0]) <= self.limit
-            low, high = (low, middle) if fits else (middle, high)
+            low, high = (low, middle) if len(dropped(middle)[0]) <= self.limit else (middle, high)
         for drop in range(high, min(high + SNAP, total) + 1):
-            kept = self._dropped(prompt, response, drop)
+            kept = dropped(drop)
             if len(kept[0]) <= self.limit:
                 self.counts["answers_cut" if drop > len(prompt) else "prompts_cut"] += 1
                 return kept
-        raise InputError(
-            f"reward.max_length={self.limit}: {self.name} takes {len(self._encoded('', '')[0])} tokens without any text"
-        )
+        needed = f"{len(dropped(total)[0])} tokens without any text{' but its system message' if before else ''}"
+        raise InputError(f"reward.max_length={self.limit}: {self.name} takes {needed}")
 
     def notes(self) -> list[str]:
         """What to tell the user about texts that were changed."""
@@ -106,20 +127,18 @@ class Texts:
             texts = tuple(text.replace(token, token[0] + UNSEEN + token[1:]) for text in texts)
         return texts
 
-    def _dropped(self, prompt: str, response: str, drop: int) -> tuple[list[int], list[int] | None]:
-        return self._encoded(prompt[drop:], response[max(drop - len(prompt), 0) :])
-
-    def _encoded(self, prompt: str, response: str) -> tuple[list[int], list[int] | None]:
+    def _encoded(self, turns: list[Turn], response: str) -> tuple[list[int], list[int] | None]:
+        if self.chat == "answer":
+            asked = self._templated(turns, generate=True)
+            return self._tokens(asked) + self._tokens(response) + [self.tokenizer.eos_token_id], None
+        if self.chat == "template":
+            answered: list[Turn] = [*turns, {"role": "assistant", "content": response}]
+            return self._tokens(self._templated(answered, generate=False)), None
+        prompt = turns[-1]["content"]
         if self.chat == "pair":
             found = self.tokenizer(prompt, response)
             types = found.get("token_type_ids")  # where the tokenizer gives them, the model was trained with them
             return list(found["input_ids"]), None if types is None else list(types)
-        if self.chat == "answer":
-            asked = self._templated([{"role": "user", "content": prompt}], generate=True)
-            return self._tokens(asked) + self._tokens(response) + [self.tokenizer.eos_token_id], None
-        if self.chat == "template":
-            turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
-            return self._tokens(self._templated(turns, generate=False)), None
         values = {
             "prompt": prompt, "response": response, "bos": self.tokenizer.bos_token, "eos": self.tokenizer.eos_token
         }  # fmt: skip
@@ -139,11 +158,14 @@ class Texts:
         ids = ids[1:] if bos is not None and ids[:2] == [bos, bos] else ids
         return ids[:-1] if eos is not None and ids[-2:] == [eos, eos] else ids
 
-    def _templated(self, turns: list[dict[str, str]], *, generate: bool) -> str:
+    def _templated(self, turns: list[Turn], *, generate: bool) -> str:
         try:
-            return str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=generate))
+            found = self.tokenizer.apply_chat_template(cast(Any, turns), tokenize=False, add_generation_prompt=generate)
+            return str(found)
         except jinja2.TemplateError as error:
+            asked = [turn["role"] for turn in (turns if generate else turns[:-1])]
+            on = "one user turn" if asked == ["user"] else f"the turns {', '.join(asked)}"
             raise InputError(
-                f"{self.name}: its chat template fails on one user turn{'' if generate else ' and its answer'} "
-                f"({error}); write the text out in reward.chat"
+                f"{self.name}: its chat template fails on {on}{'' if generate else ' and its answer'} ({error}); write "
+                "the text out in reward.chat"
             ) from error

@@ -67,9 +67,17 @@ FAULTS = (
     Fault(
         name="long_texts_lose_their_end",
         file=TEXTS,
-        old="return self._encoded(prompt[drop:], response[max(drop - len(prompt), 0) :])",
-        new="return self._encoded(prompt, response[: len(response) - drop])",
+        old="return self._encoded([*before, last], response[max(count - len(prompt), 0) :])",
+        new='return self._encoded([*before, {**last, "content": prompt}], response[: len(response) - count])',
         why="The answer is cut where it is read.",
         caught_by=(f"{HERE}::test_a_long_text_loses_the_beginning_of_its_prompt_then_of_its_answer",),
+    ),
+    Fault(
+        name="judges_read_the_last_turn_only",
+        file=TEXTS,
+        old="turns = turns_of(prompt)",
+        new="turns = turns_of(prompt)[-1:]",
+        why="An answer is judged without the conversation that it stands in.",
+        caught_by=(f"{HERE}::test_a_conversation_is_read_whole_in_every_form",),
     ),
 )
