@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from hydra.errors import InstantiationException
@@ -11,8 +13,11 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from mora.dataset.corpus import Corpus
+from mora.dataset.shelf import Cache
 from mora.errors import InputError
 from mora.settings.identity import canonical_json
+
+ROWS = ".rows"  # below the folder of all runs: rows of datasets in files, found by content
 
 
 def build(section: Any, **more: Any) -> Any:
@@ -29,11 +34,13 @@ def build(section: Any, **more: Any) -> Any:
 
 
 @lru_cache(maxsize=2)
-def _corpus(dataset: str, objectives: tuple[str, ...], seed: int) -> Corpus:
-    corpus: Corpus = build(dataset).load(objectives, seed)
+def _corpus(dataset: str, objectives: tuple[str, ...], seed: int, root: str) -> Corpus:
+    section = json.loads(dataset)
+    corpus: Corpus = build(section).load(objectives, seed, Cache(Path(root) / ROWS, section))
     return corpus
 
 
 def load_corpus(config: Mapping[str, Any]) -> Corpus:
-    """The data of a run; the stages of one command share it."""
-    return _corpus(canonical_json(config["dataset"]), tuple(config["objectives"]["names"]), config["seed"])
+    """The data of a run; the stages of one command share it, and its rows are kept in files beside the runs."""
+    objectives, root = tuple(config["objectives"]["names"]), config["paths"]["runs"]
+    return _corpus(canonical_json(config["dataset"]), objectives, config["seed"], root)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import hashlib
 import io
 import json
@@ -165,6 +166,18 @@ def new_folder(path: Path | str) -> Iterator[Path]:
         raise
     sync_folder(path.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def alone(path: Path | str) -> Iterator[None]:
+    """While this lasts no other process makes ``path``; what a killed one left of it is removed."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (path.parent / f".{path.name}.lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        for left in path.parent.glob(f"{TEMPORARY}{path.name}-*"):
+            shutil.rmtree(left)
+        yield
 
 
 def sync_tree(folder: Path) -> None:

@@ -9,8 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mora.building import build, load_corpus
-from mora.dataset import overlap
-from mora.dataset.corpus import Corpus
+from mora.dataset.corpus import KINDS, Corpus
 from mora.dataset.sieve import quarantine_lines
 from mora.errors import InputError
 from mora.files import read_json, write_json, write_text
@@ -160,7 +159,7 @@ def _record_data(folder: RunFolder, corpus: Corpus, runtime: Runtime) -> None:
     """Keep what the data was; a continued run refuses other data."""
     for note in corpus.notes:
         say(f"dataset {corpus.name}: {note}")
-    counts = {kind: {s: len(rows) for s, rows in getattr(corpus, kind).items()} for kind in overlap.KINDS}
+    counts = {kind: {s: len(rows) for s, rows in getattr(corpus, kind).items()} for kind in KINDS}
     now: dict[str, Any] = {
         "name": corpus.name,
         "objectives": list(corpus.objectives),
@@ -168,7 +167,7 @@ def _record_data(folder: RunFolder, corpus: Corpus, runtime: Runtime) -> None:
         "commits": dict(corpus.commits),
         "records": dict(corpus.records),
         "rows": counts,
-        "overlap": overlap.within(corpus),
+        "overlap": dict(corpus.overlap),
         "max_prompt": corpus.max_prompt,
         "max_response": corpus.max_response,
     }

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from mora.dataset import split
+from mora.dataset.assemble import Sorting
+from mora.dataset.shelf import Memory, place_of
 from mora.dataset.source import Source
 from mora.errors import InputError
 from mora.types import Row
@@ -169,16 +171,21 @@ def test_training_rows_of_test_prompts_are_left_out(tmp_path):
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.lists(st.text(min_size=1, max_size=5), min_size=1, max_size=30), st.floats(0, 1), st.text(min_size=1, max_size=5)
+    st.lists(st.text(min_size=1, max_size=5), min_size=1, max_size=30),
+    st.floats(0, 1, exclude_max=True),
+    st.text(min_size=1, max_size=5),
 )
 def test_adding_rows_moves_no_prompt(prompts, share, added):
-    rows = [Row(prompt=prompt) for prompt in prompts]
-    before, after = split.by_hash(rows, share), split.by_hash([Row(prompt=added), *rows], share)
+    def sides(texts):
+        with Sorting(Memory(), (), share, own_test=False) as sorting:
+            for text in texts:
+                sorting.train(Row(prompt=text))
+        return {s: [row.prompt for row in sorting.shelf.rows(place_of(s, "prompts"))] for s in ("train", "test")}
+
+    before, after = sides(prompts), sides([added, *prompts])
     for side in ("train", "test"):
-        assert [row for row in after[side] if row.prompt != added] == [
-            row for row in before[side] if row.prompt != added
-        ]
-    assert not {row.prompt for row in after["train"]} & {row.prompt for row in after["test"]}
+        assert [text for text in after[side] if text != added] == [text for text in before[side] if text != added]
+    assert not {*after["train"]} & {*after["test"]} and sum(map(len, after.values())) == len(prompts) + 1
 
 
 def test_the_test_share_is_the_share_of_the_prompts():

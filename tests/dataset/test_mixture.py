@@ -126,7 +126,7 @@ def test_the_identity_follows_the_content_of_each_part(files):
         (("nosuch:1",), r"(?s)dataset.parts\[0\]: .*dataset=nosuch: no such choice"),
         (("garden:1",), "dataset=garden makes its own rows and cannot be mixed"),
         (({"path": "x"},), "name the source"),
-        (({"dataset": "jsonl", "pathh": "x", "fraction": 1},), "dataset.paht"),
+        (({"dataset": "jsonl", "pathh": "x", "fraction": 1},), "dataset.pathh: unknown key"),
         (({"dataset": "jsonl", "path": "x"},), "give one of fraction=None, count=None and weight=None"),
         (({"dataset": "jsonl", "path": "x", "fraction": 1, "count": 3},), "give one of"),
         (("jsonl:-1:x",), "give one of fraction=-1.0"),

@@ -87,7 +87,7 @@ def test_pku_from_the_hub_at_one_commit(loaded):
     loaded.answers |= {(None, "train"): [PKU, held_out], (None, "test"): [held_out]}
     corpus = _source("pku_saferlhf", config="alpaca-7b", revision="v2").load(("safe",), 0)
     same = {"path": "PKU-Alignment/PKU-SafeRLHF", "name": "alpaca-7b", "data_dir": None, "revision": "commit-of-v2"}
-    assert loaded.calls == [same | {"split": "train"}, same | {"split": "test"}]
+    assert loaded.calls == [same | {"split": "test"}, same | {"split": "train"}]
     assert [len(corpus.pairs[side]) for side in ("train", "test")] == [1, 1]
     assert "read from the hub: PKU-Alignment/PKU-SafeRLHF at commit commit-of-v2" in corpus.notes
     assert corpus.pairs["train"][0].where == "PKU-Alignment/PKU-SafeRLHF/alpaca-7b/train: row 0"
@@ -95,7 +95,7 @@ def test_pku_from_the_hub_at_one_commit(loaded):
 
 @pytest.mark.parametrize("failure", [ConnectionError("no network"), ValueError("BuilderConfig 'x' not found.\nmore")])
 def test_a_hub_that_cannot_be_read_is_told_with_the_way_out(loaded, failure):
-    loaded.answers |= {(None, "train"): failure, "commit": ConnectionError("no network")}
+    loaded.answers |= {(None, "test"): [PKU], (None, "train"): failure, "commit": ConnectionError("no network")}
     with pytest.raises(InputError, match=r"PKU-SafeRLHF' could not be loaded from the hub: .*dataset.path=") as caught:
         _source("pku_saferlhf").load(("safe",), 0)
     assert str(failure).splitlines()[0] in str(caught.value) and "more" not in str(caught.value)
@@ -171,7 +171,7 @@ def test_hummer_reads_one_folder_per_objective_and_merges_a_pair_of_two(tmp_path
     assert row.responses[int(row.labels["depth"])] == "long" and row.responses[int(row.labels["tone"])] == "short"
     row = rows[frozenset(("long", "other"))]
     assert row.responses[int(row.labels["depth"])] == "long" and row.labels["tone"] is None
-    assert "3 labels on 2 pairs: the same pair in several subsets is one row" in corpus.notes
+    assert "train: 3 labels on 2 pairs: the same pair in several subsets is one row" in corpus.notes
 
 
 def test_hummer_second_and_contrary_labels_of_one_objective_stay_rows(tmp_path):

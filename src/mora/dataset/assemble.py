@@ -1,131 +1,209 @@
-"""A corpus from the rows of a source: splits, pairs of scored answers, supervised rows, prompts, notes."""
+"""A corpus from rows that come one by one: splits, kinds, pairs of scored answers, supervised rows, prompts, notes.
+
+Rows go straight to a shelf; what is held of them meanwhile are numbers, 8 bytes for each prompt at most a few times.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from types import TracebackType
 from typing import Any
 
+import numpy as np
+
 from mora.dataset import derive, overlap, split
-from mora.dataset.corpus import SPLITS, Corpus, Splits, fingerprint
-from mora.dataset.encode import Overlong
+from mora.dataset.corpus import KINDS, SPLITS, Corpus, Splits, fingerprint
+from mora.dataset.merging import merged
 from mora.dataset.pairing import Pairing
-from mora.dataset.sieve import Rejected
+from mora.dataset.shelf import Shelf, place_of, written
+from mora.dataset.store import prompt_ids, take
 from mora.errors import InputError
 from mora.types import Row
 
-KINDS = ("prompts", "supervised", "scored", "pairs")  # of rows
+
+class Sorting:
+    """Puts rows on a shelf by side and kind::
+
+        with Sorting(shelf, objectives, test_share, own_test=True) as sorting:
+            sorting.test(row); sorting.train(row); sorting.supervised(row)
+
+    ``own_test``: the source brings a test set, whose rows come first, and training rows of its prompts are left out;
+    else ``test_share`` of the prompts are the test set, by their hash.  Of pairs without any word the prompt is left.
+    Raises InputError for a share without meaning.
+    """
+
+    def __init__(self, shelf: Shelf, objectives: tuple[str, ...], test_share: float, *, own_test: bool) -> None:
+        if not 0 <= test_share < 1:
+            raise InputError(f"dataset.test_share={test_share}: must be at least 0 and less than 1")
+        self.shelf, self.objectives, self.test_share, self.own_test = shelf, objectives, test_share, own_test
+        self.counts = {side: dict.fromkeys(KINDS, 0) for side in SPLITS}
+        self.labelled: set[str] = set()  # objectives with a label or rating on a training row
+        self.left_out = self.unlabelled = 0
+        self.further = False  # whether supervised rows were given apart
+        self._prompts: dict[str, set[int]] = {side: set() for side in SPLITS}
+
+    def __enter__(self) -> Sorting:
+        with ExitStack() as stack:
+            self._writers = {
+                (side, kind): stack.enter_context(self.shelf.writer(place_of(side, kind)))
+                for side in SPLITS
+                for kind in KINDS
+            }
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return self._stack.__exit__(kind, error, trace)
+
+    def test(self, row: Row) -> None:
+        """A row of the source's own test set."""
+        self._add(row, "test")
+
+    def train(self, row: Row) -> None:
+        """A row of the source's training set."""
+        if not self.own_test:
+            self._add(row, "test" if split.in_test(row.prompt, self.test_share) else "train")
+        elif row.prompt_id in self._prompts["test"]:
+            self.left_out += 1
+        else:
+            self._add(row, "train")
+
+    def supervised(self, row: Row) -> None:
+        """A supervised row given apart, after all others: it goes where its prompt is, else by its hash."""
+        self.further = True
+        known = next((side for side in ("test", "train") if row.prompt_id in self._prompts[side]), None)
+        hashed = "test" if split.in_test(row.prompt, self.test_share) else "train"
+        self._write(row, known or hashed, "supervised")
+
+    def check(self) -> None:
+        """Raises InputError where a split is empty that should not be."""
+        count = len(self._prompts["train"] | self._prompts["test"])
+        if not self._prompts["train"]:
+            raise InputError(
+                f"no training row is left of {count} prompts: lower dataset.test_share={self.test_share}, or give more "
+                "rows"
+            )
+        if not self._prompts["test"] and (self.own_test or self.test_share > 0):
+            advice = "raise it, give dataset.test_path, or set it to 0 to go without a test set"
+            raise InputError(f"no test prompt among {count} with dataset.test_share={self.test_share}: {advice}")
+
+    def _add(self, row: Row, side: str) -> None:
+        self._prompts[side].add(row.prompt_id)
+        kind = ("prompts", "scored" if row.ratings else "supervised", "pairs")[len(row.responses)]
+        if kind == "pairs":
+            row = replace(row, labels={name: row.labels.get(name) for name in self.objectives})
+        said = {name for name, value in row.labels.items() if value is not None} | {
+            name for name, rated in row.ratings.items() if any(rated)
+        }
+        if side == "train":
+            self.labelled |= said
+        if kind == "pairs" and not said:
+            self.unlabelled += 1
+            row, kind = Row(prompt=row.prompt, where=row.where), "prompts"
+        self._write(row, side, kind)
+
+    def _write(self, row: Row, side: str, kind: str) -> None:
+        self.counts[side][kind] += 1
+        self._writers[side, kind].add(row)
 
 
-def assemble(
-    *,
-    name: str,
-    objectives: tuple[str, ...],
-    train: Sequence[Row],
-    test: Sequence[Row] | None,
-    test_share: float,
-    supervised: Sequence[Row] | None,
-    pairing: Pairing | None,
-    max_prompt: int,
-    max_response: int,
-    overlong: Overlong,
-    notes: Iterable[str],
-    quarantine: Iterable[Rejected],
-    records: Mapping[str, Any],
-    commits: Mapping[str, str | None],
+def finished(
+    sorting: Sorting, *, name: str, merge: bool, pairing: Pairing | None, notes: Iterable[str], **more: Any
 ) -> Corpus:
-    """A corpus from prompts, supervised and scored answers and pairs, and further supervised rows where there are some.
+    """The corpus of what was sorted: pairs merged and made, supervised rows and prompts derived.
 
-    ``test`` is the source's own test set; None: ``test_share`` of the prompts, by their hash.  Pairs without any label
-    give prompts only; scored answers give pairs as ``pairing`` says.  A source with pairs and no supervised rows is
-    fine-tuned on the answers that most objectives prefer.  Raises InputError where a split is empty that should not be.
+    Scored answers give pairs as ``pairing`` says.  A source with pairs and without supervised rows is fine-tuned on the
+    answers that most objectives prefer.
     """
     notes = list(notes)
-    rows = _sides(train, test, test_share, notes)
-    kinds = {side: _by_kind(rows[side]) for side in SPLITS}
-    asked, answers, scored, pairs = ({side: kinds[side][kind] for side in SPLITS} for kind in KINDS)
-    if pairing is not None:
-        for side in SPLITS:
-            made = list(pairing.pairs(scored[side], objectives))
-            if scored[side]:
-                notes.append(f"{side}: {len(made)} pairs made from {len(scored[side])} scored answers")
-            pairs[side] = [*pairs[side], *made]
-    if supervised is not None:
-        further = split.alongside(supervised, rows, test_share)
-        answers = {side: [*answers[side], *further[side]] for side in SPLITS}
-    prompts = {side: _prompts([*asked[side], *pairs[side], *scored[side]] or answers[side]) for side in SPLITS}
-    if not any(answers.values()) and supervised is None:
-        answers = _derived(pairs, notes)
-    unlabelled = sum(len(of) for of in pairs.values())
-    pairs = {side: [row for row in of if _labelled(row)] for side, of in pairs.items()}
-    unlabelled -= sum(len(of) for of in pairs.values())
-    if unlabelled:
-        notes.append(f"{unlabelled} pairs have neither label nor rating on any objective: only their prompts are used")
+    if sorting.left_out:
+        notes.append(f"{sorting.left_out} training rows left out: their prompts are in the test set")
+    pairs = {side: _pairs(sorting, side, merge, pairing, notes) for side in SPLITS}
+    answers = {side: sorting.shelf.rows(place_of(side, "supervised")) for side in SPLITS}
+    prompts = {side: _prompts(sorting, side, pairs[side], answers[side]) for side in SPLITS}
+    if not any(map(len, answers.values())) and not sorting.further:
+        answers = {side: _derived(sorting.shelf, side, pairs[side], notes) for side in SPLITS}
+    if sorting.unlabelled:
+        notes.append(
+            f"{sorting.unlabelled} pairs have neither label nor rating on any objective: only their prompts are used"
+        )
+    scored: Splits = {side: sorting.shelf.rows(place_of(side, "scored")) for side in SPLITS}
     corpus = Corpus(
         name=name,
-        objectives=objectives,
+        objectives=sorting.objectives,
         supervised=answers,
         pairs=pairs,
         prompts=prompts,
         scored=scored,
-        fingerprint=fingerprint(objectives, answers, pairs, prompts, scored),
-        max_prompt=max_prompt,
-        max_response=max_response,
-        overlong=overlong,
+        fingerprint=fingerprint(sorting.objectives, answers, pairs, prompts, scored),
         notes=notes,
-        quarantine=list(quarantine),
-        records=records,
-        commits=commits,
+        **more,
     )
-    corpus.notes += overlap.notes(overlap.within(corpus))
+    corpus.overlap = overlap.within(corpus)
+    corpus.notes += overlap.notes(corpus.overlap)
     return corpus
 
 
-def _sides(train: Sequence[Row], test: Sequence[Row] | None, test_share: float, notes: list[str]) -> Splits:
-    if not 0 <= test_share < 1:
-        raise InputError(f"dataset.test_share={test_share}: must be at least 0 and less than 1")
-    if test is None:
-        rows = split.by_hash(train, test_share)
-    else:
-        rows, left_out = split.published(train, test)
-        if left_out:
-            notes.append(f"{left_out} training rows left out: their prompts are in the test set")
-    count = len({row.prompt for row in train})
-    if not rows["train"]:
-        raise InputError(
-            f"no training row is left of {count} prompts: lower dataset.test_share={test_share}, or give more rows"
-        )
-    if not rows["test"] and (test is not None or test_share > 0):
-        advice = "raise it, give dataset.test_path, or set it to 0 to go without a test set"
-        raise InputError(f"no test prompt among {count} with dataset.test_share={test_share}: {advice}")
-    return rows
+def _pairs(sorting: Sorting, side: str, merge: bool, pairing: Pairing | None, notes: list[str]) -> Sequence[Row]:
+    """The pairs of a side, after those of its scored answers were added and equal ones merged."""
+    shelf, name = sorting.shelf, place_of(side, "pairs")
+    found, scored = shelf.rows(name), shelf.rows(place_of(side, "scored"))
+    if merge:
+        count = len(found)
+        found = written(shelf, name, merged(found))
+        if len(found) < count:
+            notes.append(f"{side}: {count} labels on {len(found)} pairs: the same pair in several subsets is one row")
+    if pairing is not None and len(scored):
+        count = len(found)
+        found = written(shelf, name, _both(found, _made(scored, pairing, sorting.objectives)))
+        notes.append(f"{side}: {len(found) - count} pairs made from {len(scored)} scored answers")
+    return found
 
 
-def _by_kind(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    kinds: dict[str, list[Row]] = {kind: [] for kind in KINDS}
-    for row in rows:
-        kind = ("prompts", "scored" if row.ratings else "supervised", "pairs")[len(row.responses)]
-        kinds[kind].append(row)
-    return kinds
+def _both(rows: Sequence[Row], more: Iterator[Row]) -> Iterator[Row]:
+    yield from rows
+    yield from more
 
 
-def _derived(pairs: Splits, notes: list[str]) -> Splits:
-    derived: Splits = {}
-    for side in SPLITS:
-        derived[side], ties, repeats = derive.from_pairs(pairs[side])
-        if pairs[side]:
-            left_out = f"{ties} pairs without one left out, {repeats} repeats"
-            made = f"{len(derived[side])} supervised rows made from {len(pairs[side])} pairs"
-            notes.append(f"{side}: {made}: the answer that most objectives prefer ({left_out})")
-    return derived
+def _made(scored: Sequence[Row], pairing: Pairing, objectives: Sequence[str]) -> Iterator[Row]:
+    """Pairs of the answers to each prompt, prompts in the order in which they first appear."""
+    ids = prompt_ids(scored)
+    order = np.argsort(ids, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(ids[order])) + 1)
+    for group in sorted(groups, key=lambda group: int(group[0])):
+        yield from pairing.pairs(take(scored, group), objectives)
 
 
-def _prompts(rows: Iterable[Row]) -> list[Row]:
+def _prompts(sorting: Sorting, side: str, pairs: Sequence[Row], answers: Sequence[Row]) -> Sequence[Row]:
+    """Each prompt of pairs, scored answers and prompts once; those of supervised rows where there are no others."""
+    name = place_of(side, "prompts")
+    found = [pairs, sorting.shelf.rows(place_of(side, "scored")), sorting.shelf.rows(name)]
+    if not any(map(len, found)):
+        found = [answers]
+    return written(sorting.shelf, name, _once(found))
+
+
+def _once(sequences: Sequence[Sequence[Row]]) -> Iterator[Row]:
     """Each prompt once, in order of first appearance."""
-    first: dict[str, Row] = {}
-    for row in rows:
-        first.setdefault(row.prompt, Row(prompt=row.prompt, where=row.where))
-    return list(first.values())
+    ids = np.concatenate([prompt_ids(rows) for rows in sequences])
+    first = np.sort(np.unique(ids, return_index=True)[1])
+    start = 0
+    for rows in sequences:
+        mine = first[(first >= start) & (first < start + len(rows))] - start
+        start += len(rows)
+        for row in take(rows, mine):
+            yield Row(prompt=row.prompt, where=row.where)
 
 
-def _labelled(row: Row) -> bool:
-    return any(value is not None for value in row.labels.values()) or any(map(any, row.ratings.values()))
+def _derived(shelf: Shelf, side: str, pairs: Sequence[Row], notes: list[str]) -> Sequence[Row]:
+    rows, ties, repeats = derive.from_pairs(pairs)
+    found = written(shelf, place_of(side, "supervised"), rows)
+    if len(pairs):
+        left_out = f"{ties} pairs without one left out, {repeats} repeats"
+        made = f"{len(found)} supervised rows made from {len(pairs)} pairs"
+        notes.append(f"{side}: {made}: the answer that most objectives prefer ({left_out})")
+    return found

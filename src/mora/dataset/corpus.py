@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mora.dataset.encode import Encoder, Overlong
 from mora.dataset.sieve import Rejected
+from mora.dataset.store import content
 from mora.types import Row, TokenKind
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from mora.dataset.worlds import World
 
 SPLITS = ("train", "test")
-Splits = dict[str, list[Row]]
+KINDS = ("supervised", "pairs", "scored", "prompts")
+Splits = Mapping[str, Sequence[Row]]
 
 
 def _none() -> Splits:
@@ -45,6 +47,7 @@ class Corpus:
     notes: list[str] = field(default_factory=list)  # things that the user should be told
     quarantine: list[Rejected] = field(default_factory=list)
     records: Mapping[str, Any] = field(default_factory=dict)  # read, used, set aside, by reason
+    overlap: Mapping[str, Any] = field(default_factory=dict)  # prompts that its sides share (dataset/overlap.py)
     commits: Mapping[str, str | None] = field(default_factory=dict)  # of datasets of the hub
 
     def tokenizer_texts(self) -> Iterator[str]:
@@ -63,14 +66,10 @@ class Corpus:
         return Encoder(tokenizer, self.max_prompt, self.max_response, self.overlong)
 
 
-def fingerprint(objectives: Sequence[str], *kinds: Mapping[str, Iterable[Row]]) -> str:
+def fingerprint(objectives: Sequence[str], *kinds: Mapping[str, Sequence[Row]]) -> str:
     """SHA-256 of what the rows say and of their order; file names and places do not count."""
     digest = hashlib.sha256(json.dumps(list(objectives)).encode())
     for kind in kinds:
         for split in SPLITS:
-            digest.update(b"\x00")
-            for row in kind[split]:
-                labels = [row.labels.get(objective) for objective in objectives]
-                rated = [[row.ratings.get(objective), row.strengths.get(objective)] for objective in objectives]
-                digest.update(json.dumps([row.prompt, row.responses, labels, rated]).encode())
+            digest.update(content(kind[split]).encode())
     return digest.hexdigest()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 
-from mora.types import Row
+import numpy as np
+
+from mora.dataset.store import take
+from mora.types import Row, content_id
 
 
 def preferred(row: Row) -> str | None:
@@ -14,16 +17,20 @@ def preferred(row: Row) -> str | None:
     return None if votes == 0 else row.responses[votes > 0]
 
 
-def from_pairs(pairs: Iterable[Row]) -> tuple[list[Row], int, int]:
+def from_pairs(pairs: Sequence[Row]) -> tuple[Iterator[Row], int, int]:
     """Supervised rows, each (prompt, answer) once; how many pairs gave none (a tie), and how many repeated one."""
-    rows: dict[tuple[str, str], Row] = {}
-    ties = repeats = 0
-    for row in pairs:
-        answer = preferred(row)
-        if answer is None:
-            ties += 1
-        elif (row.prompt, answer) in rows:
-            repeats += 1
-        else:
-            rows[row.prompt, answer] = Row(prompt=row.prompt, responses=(answer,), where=row.where)
-    return list(rows.values()), ties, repeats
+    answers = np.fromiter(map(_answer_id, pairs), np.int64, len(pairs))
+    decided = np.flatnonzero(answers >= 0)
+    first = decided[np.sort(np.unique(answers[decided], return_index=True)[1])]
+    return map(_supervised, take(pairs, first)), len(pairs) - len(decided), len(decided) - len(first)
+
+
+def _answer_id(row: Row) -> int:
+    answer = preferred(row)
+    return -1 if answer is None else content_id(row.prompt, answer)
+
+
+def _supervised(row: Row) -> Row:
+    answer = preferred(row)
+    assert answer is not None
+    return Row(prompt=row.prompt, responses=(answer,), where=row.where)

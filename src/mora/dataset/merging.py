@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
+from mora.dataset.store import row_ids, take
 from mora.types import Row
 
 
-def merged(rows: Iterable[Row], objectives: tuple[str, ...]) -> list[Row]:
-    """Rows of the same prompt and responses made one, with what each says of its objectives; the others None.
+def merged(rows: Sequence[Row]) -> Iterator[Row]:
+    """Pairs of the same prompt and responses made one, with what each says, at the place of the first.
 
-    A second word on an objective, equal or contrary, stays a row of its own.  Rows that are no pairs are left as they
-    are.
+    A second word on an objective, equal or contrary, stays a row of its own.
     """
-    found: dict[tuple[str, ...], list[Row]] = {}
-    alone: list[Row] = []
+    if not len(rows):
+        return
+    ids = row_ids(rows)
+    order = np.argsort(ids, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(ids[order]) != 0])
+    groups = {int(order[a]): order[a:b] for a, b in zip(starts, [*starts[1:], len(ids)], strict=True) if b - a > 1}
+    again = np.ones(len(ids), dtype=bool)
+    again[order[starts]] = False
+    for number, row in enumerate(rows):
+        if number in groups:
+            yield from _one(take(rows, groups[number]))
+        elif not again[number]:
+            yield row
+
+
+def _one(rows: Iterable[Row]) -> list[Row]:
+    copies: list[Row] = []
     for row in rows:
-        if len(row.responses) != 2:
-            alone.append(row)
-            continue
-        copies = found.setdefault((row.prompt, *row.responses), [])
         free = next((number for number, other in enumerate(copies) if not _says(other) & _says(row)), None)
         if free is None:
-            copies.append(replace(row, labels={**dict.fromkeys(objectives), **_given(row.labels)}))
+            copies.append(row)
         else:
             copies[free] = _with(copies[free], row)
-    return [row for copies in found.values() for row in copies] + alone
+    return copies
 
 
 def _says(row: Row) -> set[str]:

@@ -8,14 +8,19 @@ Shares hold for training; test sets are whole.  An epoch is one pass over everyt
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mora.dataset import overlap
-from mora.dataset.corpus import Corpus, Splits, fingerprint
+from mora.dataset.corpus import KINDS, Corpus, Splits, fingerprint
 from mora.dataset.encode import Overlong
+from mora.dataset.shelf import Cache, Shelf, make, place_of, written
 from mora.dataset.sieve import require_labels
 from mora.dataset.source import Source
+from mora.dataset.store import prompt_ids, take
 from mora.errors import InputError
 from mora.types import Row, content_id
 
@@ -56,31 +61,36 @@ class Mixture:
     max_response: int
     overlong: Overlong
 
-    def load(self, objectives: tuple[str, ...], seed: int) -> Corpus:
+    def load(self, objectives: tuple[str, ...], seed: int, cache: Cache | None = None) -> Corpus:
         """The corpus: rows of a part are unlabelled for the objectives that it lacks.
 
         Raises InputError as the sources do, for a count above what there is, and for an objective that no part labels.
         """
         if not self.parts:
-            raise InputError(
-                "dataset.parts is empty: name sources, as in dataset.parts=[pku_saferlhf:0.5,hummer:1:PATH]"
-            )
-        loaded = [part.source.load(objectives, seed, whole=False) for part in self.parts]
-        held_out = {row.prompt for corpus in loaded for kind in overlap.KINDS for row in getattr(corpus, kind)["test"]}
-        prompts = [_prompts(corpus, held_out) for corpus in loaded]
-        copies = [
-            _copies(of, part, share, seed)
-            for of, part, share in zip(prompts, self.parts, self._shares(prompts), strict=True)
+            advice = "name sources, as in dataset.parts=[pku_saferlhf:0.5,hummer:1:PATH]"
+            raise InputError(f"dataset.parts is empty: {advice}")
+        objectives = tuple(objectives)
+        return make(cache, objectives, lambda shelf: self._corpus(shelf, objectives, seed, cache), seed)
+
+    def _corpus(self, shelf: Shelf, objectives: tuple[str, ...], seed: int, cache: Cache | None) -> Corpus:
+        caches = [cache and cache.part("parts", number, "source") for number in range(len(self.parts))]
+        loaded = [
+            part.source.load(objectives, seed, its, whole=False) for part, its in zip(self.parts, caches, strict=True)
         ]
+        held_out = np.concatenate([prompt_ids(corpus.prompts["test"]) for corpus in loaded])
+        drawn = [Drawn.of(corpus, part, held_out, seed) for corpus, part in zip(loaded, self.parts, strict=True)]
+        for of, share in zip(drawn, self._shares(drawn), strict=True):
+            of.draw(share)
         kinds: dict[str, Splits] = {
             kind: {
-                "train": [row for corpus, of in zip(loaded, copies, strict=True) for row in _chosen(corpus, kind, of)],
-                "test": [row for corpus in loaded for row in getattr(corpus, kind)["test"]],
+                "train": written(shelf, place_of("train", kind), _chosen(loaded, drawn, kind)),
+                "test": written(
+                    shelf, place_of("test", kind), (row for c in loaded for row in getattr(c, kind)["test"])
+                ),
             }
-            for kind in overlap.KINDS
+            for kind in KINDS
         }
-        labelled = (row for kind in ("pairs", "scored") for row in kinds[kind]["train"])
-        require_labels(labelled, objectives, {}, (), "dataset.parts")
+        require_labels(_labelled(kinds), objectives, {}, (), "dataset.parts")
         corpus = Corpus(
             name=self.name,
             objectives=objectives,
@@ -92,17 +102,18 @@ class Mixture:
             max_prompt=self.max_prompt,
             max_response=self.max_response,
             overlong=self.overlong,
-            notes=self._notes(loaded, prompts, copies, held_out),
+            notes=[note for n, (c, of) in enumerate(zip(loaded, drawn, strict=True), 1) for note in _notes(n, c, of)],
             quarantine=[bad for corpus in loaded for bad in corpus.quarantine],
             records={f"{n}. {corpus.name}": dict(corpus.records) for n, corpus in enumerate(loaded, 1)},
             commits={hub: commit for corpus in loaded for hub, commit in corpus.commits.items()},
         )
-        corpus.notes += overlap.notes(overlap.within(corpus))
+        corpus.overlap = overlap.within(corpus)
+        corpus.notes += overlap.notes(corpus.overlap)
         return corpus
 
-    def _shares(self, prompts: Sequence[Sequence[str]]) -> list[float | int]:
+    def _shares(self, drawn: Sequence[Drawn]) -> list[float | int]:
         """Per part a fraction (float) or a number of prompts (int).  Raises InputError for too large a count."""
-        sizes = [len(of) for of in prompts]
+        sizes = [len(of.ids) for of in drawn]
         weighted = [size / part.weight for size, part in zip(sizes, self.parts, strict=True) if part.weight is not None]
         unit = min(weighted, default=0.0)
         shares: list[float | int] = []
@@ -112,48 +123,65 @@ class Mixture:
                 continue
             count = part.count if part.count is not None else round((part.weight or 0.0) * unit)
             if count > size:
-                raise InputError(
-                    f"dataset.parts: {part.source.name}: count={count}, and there are {size} prompts to train on"
-                )
+                there = f"there are {size} prompts to train on"
+                raise InputError(f"dataset.parts: {part.source.name}: count={count}, and {there}")
             shares.append(count)
         return shares
 
-    def _notes(
-        self,
-        loaded: Sequence[Corpus],
-        prompts: Sequence[Sequence[str]],
-        copies: Sequence[Mapping[str, int]],
-        held_out: set[str],
-    ) -> list[str]:
-        notes = []
-        for number, (corpus, of, chosen) in enumerate(zip(loaded, prompts, copies, strict=True), 1):
-            total, taken = sum(chosen.values()), sum(count > 0 for count in chosen.values())
-            again = f", {total} with copies" if total > taken else ""
-            said = f"{taken} of {len(of)} prompts to train on{again}"
-            leaked = len(_prompts(corpus, set())) - len(of)
-            if leaked:
-                said += f" ({leaked} left out: they are in a test set)"
-            notes += [f"part {number}, {corpus.name}: {said}", *(f"part {number}: {note}" for note in corpus.notes)]
-        return notes
+
+@dataclass
+class Drawn:
+    """The training prompts of a part: their ids in order, where a hash puts each, and how often it is taken."""
+
+    ids: NDArray[np.int64]
+    places: NDArray[np.int64]  # uniform on 0 to 2 ** 63 - 1
+    left_out: int  # prompts that are in the test set of some part
+    copies: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, corpus: Corpus, part: Part, held_out: NDArray[np.int64], seed: int) -> Drawn:
+        """Those of ``corpus``, none taken yet."""
+        name = f"mixture {seed if part.seed is None else part.seed}"
+        every = [corpus.prompts["train"], corpus.supervised["train"]]  # a prompt of any kind of row is in one of them
+        ids, first = np.unique(np.concatenate([prompt_ids(rows) for rows in every]), return_index=True)
+        places = np.fromiter((content_id(name, row.prompt) for rows in every for row in rows), np.int64)[first]
+        free = ~np.isin(ids, held_out)
+        return cls(ids[free], places[free], int((~free).sum()), np.zeros(int(free.sum()), np.int64))
+
+    def draw(self, share: float | int) -> None:
+        """Take a fraction of the prompts, above 1 with copies, or a number of them."""
+        if isinstance(share, int):
+            self.copies[np.argsort(self.places, kind="stable")[:share]] = 1
+            return
+        whole, rest = divmod(share, 1.0)
+        self.copies[:] = int(whole) + (self.places / _SPAN < rest)
+
+    def rows(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """The rows of the prompts that were taken, those with copies one after another."""
+        if not len(self.ids):
+            return []
+        ids = prompt_ids(rows)
+        place = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
+        times = np.where(self.ids[place] == ids, self.copies[place], 0)
+        return take(rows, np.repeat(np.arange(len(ids)), times))
 
 
-def _prompts(corpus: Corpus, held_out: set[str]) -> list[str]:
-    """Prompts of any kind of training row, each once, without those of a test set."""
-    found = dict.fromkeys(row.prompt for kind in overlap.KINDS for row in getattr(corpus, kind)["train"])
-    return [prompt for prompt in found if prompt not in held_out]
+def _chosen(loaded: Sequence[Corpus], drawn: Sequence[Drawn], kind: str) -> Iterator[Row]:
+    for corpus, of in zip(loaded, drawn, strict=True):
+        yield from of.rows(getattr(corpus, kind)["train"])
 
 
-def _copies(prompts: Iterable[str], part: Part, share: float | int, seed: int) -> dict[str, int]:
-    """How often each prompt is in the mixture."""
-    name = f"mixture {seed if part.seed is None else part.seed}"
-    places = {prompt: content_id(name, prompt) for prompt in prompts}
-    if isinstance(share, int):
-        taken = set(sorted(places, key=lambda prompt: places[prompt])[:share])
-        return {prompt: int(prompt in taken) for prompt in places}
-    whole, rest = divmod(share, 1.0)
-    return {prompt: int(whole) + (place / _SPAN < rest) for prompt, place in places.items()}
+def _labelled(kinds: Mapping[str, Splits]) -> set[str]:
+    found: set[str] = set()
+    for kind in ("pairs", "scored"):
+        for row in kinds[kind]["train"]:
+            found |= {name for name, value in row.labels.items() if value is not None} | set(row.ratings)
+    return found
 
 
-def _chosen(corpus: Corpus, kind: str, copies: Mapping[str, int]) -> list[Row]:
-    """The training rows of a kind, those of a prompt with copies one after another."""
-    return [row for row in getattr(corpus, kind)["train"] for _ in range(copies.get(row.prompt, 0))]
+def _notes(number: int, corpus: Corpus, drawn: Drawn) -> list[str]:
+    taken, total = int((drawn.copies > 0).sum()), int(drawn.copies.sum())
+    said = f"{taken} of {len(drawn.ids)} prompts to train on"
+    said += f", {total} with copies" if total > taken else ""
+    said += f" ({drawn.left_out} left out: they are in a test set)" if drawn.left_out else ""
+    return [f"part {number}, {corpus.name}: {said}", *(f"part {number}: {note}" for note in corpus.notes)]

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mora.types import content_id
+import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from mora.dataset.corpus import Corpus
+from mora.dataset.corpus import SPLITS, Corpus
+from mora.dataset.store import prompt_ids
+from mora.types import Row, content_id
 
 SHOWN = 3  # prompts that a note quotes
-KINDS = ("supervised", "pairs", "scored", "prompts")
 _NO_WORD = re.compile(r"[\W_]+")
 
 
@@ -37,14 +38,23 @@ def shared(prompts: Iterable[str], others: Iterable[str]) -> list[str]:
 
 def within(corpus: Corpus) -> dict[str, Any]:
     """What a corpus' own sets share: test prompts near a training prompt, and policy prompts that rewards train on."""
-    sets = {side: _prompts(corpus, side) for side in ("train", "test")}
-    leaked = shared(sets["test"], sets["train"])
-    policy = dict.fromkeys(row.prompt for row in corpus.prompts["train"])
-    judged = {row.prompt for kind in (corpus.pairs, corpus.scored) for row in kind["train"]}
+    asked = {side: [corpus.prompts[side], corpus.supervised[side]] for side in SPLITS}  # every prompt is in one
+    near = {side: np.concatenate([_near_ids(rows) for rows in asked[side]]) for side in SPLITS}
+    test = np.concatenate([prompt_ids(rows) for rows in asked["test"]])
+    _, first = np.unique(test, return_index=True)
+    leaked = np.sort(first)[np.isin(near["test"][np.sort(first)], near["train"])]
+    judged = np.concatenate([prompt_ids(corpus.pairs["train"]), prompt_ids(corpus.scored["train"])])
+    policy = prompt_ids(corpus.prompts["train"])
+    own = len(asked["test"][0])
+    examples = [asked["test"][int(i >= own)][int(i - own * (i >= own))].prompt for i in leaked[:SHOWN]]
     return {
-        "test_near_train": {"prompts": len(leaked), "of": len(sets["test"]), "examples": leaked[:SHOWN]},
-        "policy_in_reward_training": {"prompts": sum(prompt in judged for prompt in policy), "of": len(policy)},
+        "test_near_train": {"prompts": len(leaked), "of": len(first), "examples": examples},
+        "policy_in_reward_training": {"prompts": int(np.isin(policy, judged).sum()), "of": len(policy)},
     }
+
+
+def _near_ids(rows: Sequence[Row]) -> NDArray[np.int64]:
+    return np.fromiter((near_id(row.prompt) for row in rows), np.int64, len(rows))
 
 
 def notes(found: Mapping[str, Any]) -> list[str]:
@@ -57,8 +67,3 @@ def notes(found: Mapping[str, Any]) -> list[str]:
         f"{leaked['prompts']} of {leaked['of']} test prompts differ from a training prompt in nothing but case, spaces "
         f"and punctuation: {shown}"
     ]
-
-
-def _prompts(corpus: Corpus, side: str) -> dict[str, None]:
-    kinds: Sequence[Mapping[str, Sequence[Any]]] = [getattr(corpus, kind) for kind in KINDS]
-    return dict.fromkeys(row.prompt for kind in kinds for row in kind[side])

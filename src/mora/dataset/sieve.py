@@ -121,23 +121,20 @@ class Sieve:
 
 
 def require_labels(
-    rows: Iterable[Row], objectives: Iterable[str], columns: Mapping[str, str], seen: Iterable[str], source: str
+    labelled: set[str], objectives: Iterable[str], columns: Mapping[str, str], seen: Iterable[str], source: str
 ) -> None:
     """Raises InputError for an objective that no training row has a label or rating of, with the columns that exist."""
-    missing = dict.fromkeys(objectives)
-    for row in rows:
-        for name in [name for name in missing if row.labels.get(name) is not None or any(row.ratings.get(name, ()))]:
-            del missing[name]
-        if not missing:
-            return
     seen = list(seen)
     problems = []
-    for objective in missing:
+    for objective in objectives:
+        if objective in labelled:
+            continue
         column = columns.get(objective)
         found = "" if column is None else f": column {column!r} does not exist"
         if column in seen:
             found = f": column {column!r} is null in every training row"
         problems.append(f"  objective {objective!r} has no label{found}")
-    exist = ", ".join(seen) or "none"
-    advice = f"columns that exist: {exist}; name the objectives to train on: objectives.names=[...]"
-    raise InputError("\n".join([f"{source}:", *problems, advice]))
+    if problems:
+        exist = f"columns that exist: {', '.join(seen)}; " if seen else ""
+        advice = f"{exist}name the objectives to train on: objectives.names=[...]"
+        raise InputError("\n".join([f"{source}:", *problems, advice]))

@@ -8,16 +8,16 @@ from functools import partial
 from typing import Any, Literal
 
 from mora.dataset import jsonl
-from mora.dataset.assemble import assemble
+from mora.dataset.assemble import Sorting, finished
 from mora.dataset.corpus import Corpus
 from mora.dataset.encode import Overlong
 from mora.dataset.hub import hub_note
-from mora.dataset.merging import merged
 from mora.dataset.pairing import Pairing
 from mora.dataset.pinned import hub_commit
 from mora.dataset.place import Place
 from mora.dataset.read import Record, records
 from mora.dataset.schema import Form
+from mora.dataset.shelf import Cache, Shelf, make
 from mora.dataset.sieve import OnBadRow, Sieve, require_labels
 from mora.errors import InputError
 from mora.types import Row
@@ -55,51 +55,53 @@ class Source:
     max_response: int
     overlong: Overlong
 
-    def load(self, objectives: tuple[str, ...], seed: int, *, whole: bool = True) -> Corpus:
-        """The corpus, whatever ``seed``.
+    def load(self, objectives: tuple[str, ...], seed: int, cache: Cache | None = None, *, whole: bool = True) -> Corpus:
+        """The corpus, whatever ``seed``, in files of the ``cache``, or without one in memory.
 
         Raises InputError about missing files and bad rows and, where it is the ``whole`` data of a run and no part of a
         mixture, about objectives that are unknown or without a label.
         """
         objectives = tuple(objectives)
         names = self._names(objectives, whole=whole)
+        return make(cache, objectives, lambda shelf: self._corpus(shelf, objectives, names, whole=whole), whole)
+
+    def _corpus(self, shelf: Shelf, objectives: tuple[str, ...], names: Mapping[str, str], *, whole: bool) -> Corpus:
         commit, notes = self._commit()
         sieve = Sieve(self.on_bad_row, self.max_bad_share)
         place = self._place(commit, names)
-        train = list(self._rows(sieve, place.records("train"), names))
-        seen = list(sieve.columns)
-        test = list(self._rows(sieve, place.records("test"), names)) if place.brings_test() else None
-        supervised = None
-        if self.supervised_path is not None:
-            found = records(self.supervised_path, "dataset.supervised_path")
-            supervised = list(sieve.rows(found, lambda fields: jsonl.rows(fields, {})))
+        with Sorting(shelf, objectives, self.test_share, own_test=place.brings_test()) as sorting:
+            if sorting.own_test:
+                for row in self._rows(sieve, place.records("test"), names):
+                    sorting.test(row)
+            for row in self._rows(sieve, place.records("train"), names):
+                sorting.train(row)
+            if self.supervised_path is not None:
+                found = records(self.supervised_path, "dataset.supervised_path")
+                for row in sieve.rows(found, lambda fields: jsonl.rows(fields, {})):
+                    sorting.supervised(row)
         notes += sieve.close()
-        if self.subsets is not None:
-            count = len(train)
-            train, test = merged(train, objectives), None if test is None else merged(test, objectives)
-            if len(train) < count:
-                notes.append(f"{count} labels on {len(train)} pairs: the same pair in several subsets is one row")
-        if whole and any(len(row.responses) == 2 or row.ratings for row in train):
-            said = str(self.hub) if self.path is None else f"dataset.path={self.path}"
-            form = _form(self.read)
-            columns = {o: form.label.format(name) for o, name in names.items()} if form is not None else {}
-            require_labels(train, objectives, columns, seen, said)
-        return assemble(
+        sorting.check()
+        if whole and (sorting.unlabelled or any(sorting.counts["train"][kind] for kind in ("pairs", "scored"))):
+            self._require_labels(sorting.labelled, names, sieve.columns)
+        return finished(
+            sorting,
             name=self.name,
-            objectives=objectives,
-            train=train,
-            test=test,
-            test_share=self.test_share,
-            supervised=supervised,
+            merge=self.subsets is not None,
             pairing=self.pairing,
+            notes=notes,
             max_prompt=self.max_prompt,
             max_response=self.max_response,
             overlong=self.overlong,
-            notes=notes,
             quarantine=sieve.rejected,
             records=sieve.summary(),
             commits={} if self.hub is None or self.path is not None else {self.hub: commit},
         )
+
+    def _require_labels(self, labelled: set[str], names: Mapping[str, str], seen: Iterable[str]) -> None:
+        said = str(self.hub) if self.path is None else f"dataset.path={self.path}"
+        form = _form(self.read)
+        columns = {o: form.label.format(name) for o, name in names.items()} if form is not None else {}
+        require_labels(labelled, names, columns, seen, said)
 
     def _names(self, objectives: tuple[str, ...], *, whole: bool) -> dict[str, str]:
         """What the source calls each objective that it has.  Raises InputError about one that it lacks if ``whole``."""

@@ -49,6 +49,28 @@ def take(rows: Sequence[Row], indices: Sequence[int] | Ints) -> Sequence[Row]:
     return chosen
 
 
+def prompt_ids(rows: Sequence[Row]) -> NDArray[np.int64]:
+    """``Row.prompt_id`` of each row (rows,)."""
+    if isinstance(rows, StoredRows):
+        return rows.prompt_ids
+    return np.fromiter((row.prompt_id for row in rows), np.int64, len(rows))
+
+
+def row_ids(rows: Sequence[Row]) -> NDArray[np.int64]:
+    """``Row.id`` of each row (rows,)."""
+    return rows.row_ids if isinstance(rows, StoredRows) else np.fromiter((row.id for row in rows), np.int64, len(rows))
+
+
+def content(rows: Sequence[Row]) -> str:
+    """A hash of all that rows say, ``where`` aside, and of their order; the same in memory and in files."""
+    if isinstance(rows, StoredRows):
+        return rows.content
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(texts_of(row) + said_of(row))
+    return digest.hexdigest()
+
+
 class RowWriter:
     """Writes rows of some objectives into ``folder``, which is whole or absent::
 

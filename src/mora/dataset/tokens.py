@@ -6,12 +6,9 @@ A folder of tokens is ``tokens.json``, the ids of all texts one after the other,
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
@@ -25,7 +22,7 @@ from mora.dataset.store import ROWS_AT_ONCE, StoredRows, take, texts_digest
 from mora.dataset.tokenizing import SHOWN, Chunk, chunks
 from mora.dataset.view import Index, Ints, column, narrowed
 from mora.errors import InputError
-from mora.files import TEMPORARY, new_folder, read_json, write_json
+from mora.files import alone, new_folder, read_json, write_json
 from mora.types import Row, Tokens
 
 SCHEMA = 1  # of the folder
@@ -46,7 +43,7 @@ def tokenized(rows: Sequence[Row], encoder: Encoder, root: Path | str, *, worker
     name = hashlib.sha256(json.dumps([SCHEMA, texts, encoder.key]).encode()).hexdigest()[:32]
     folder = Path(root) / f"tokens-{name}"
     if not (folder / CARD).is_file():
-        with _alone(folder):
+        with alone(folder):
             if not (folder / CARD).is_file():
                 _write(folder, rows, encoder, workers)
     return TokenizedRows.open(folder, rows)
@@ -144,17 +141,6 @@ class _Files:
         self.columns = {name: np.asarray(values) for name, values in of.items()}  # still mapped, and quicker to slice
         self.offsets = np.asarray(mapped(folder / "offsets.bin", "<i8", self.rows))
         self.ids = np.asarray(mapped(folder / "ids.bin", "<i4", int(self.card["tokens"])))
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Within it this process is the only one that makes ``folder``; what a killed one left of it is removed."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f".{folder.name}.lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        for left in folder.parent.glob(f"{TEMPORARY}{folder.name}-*"):
-            shutil.rmtree(left)
-        yield
 
 
 def _write(folder: Path, rows: Sequence[Row], encoder: Encoder, workers: int) -> None:

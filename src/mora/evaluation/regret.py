@@ -98,7 +98,7 @@ class Regret:
         if world is None:
             raise InputError(f"evaluation=regret needs a world with gold scores; dataset {corpus.name} has none")
         device = next(policy.parameters()).device
-        rows = corpus.prompts["train"] + corpus.prompts["test"]
+        rows = [*corpus.prompts["train"], *corpus.prompts["test"]]
         everything = Enumeration(rows, encoder, device, limit=self.max_responses)
 
         def logps(preference: Floats | None) -> Floats:

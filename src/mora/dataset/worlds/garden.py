@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mora.dataset.corpus import Corpus, fingerprint
 from mora.dataset.encode import Overlong
+from mora.dataset.shelf import Cache
 from mora.dataset.worlds import grammar, scores, writers
 from mora.dataset.worlds.draws import Draws
 from mora.dataset.worlds.grammar import SIZE, Codes
@@ -106,8 +107,8 @@ class Garden:
             if not 0 <= value <= 1:
                 raise InputError(f"dataset.{key}={value}: must be between 0 and 1")
 
-    def load(self, objectives: tuple[str, ...], seed: int) -> Corpus:
-        """All rows, written and judged from ``seed``; the held-out prompts are the same for every seed.
+    def load(self, objectives: tuple[str, ...], seed: int, cache: Cache | None = None) -> Corpus:
+        """All rows, written and judged from ``seed``, at once and in memory; held-out prompts are those of every seed.
 
         Raises InputError on an objective that the world does not score.
         """

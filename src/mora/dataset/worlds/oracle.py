@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaincinv
 
 from mora.dataset.corpus import Corpus, fingerprint
+from mora.dataset.shelf import Cache
 from mora.dataset.worlds.draws import Draws
 from mora.dataset.worlds.judged import Judged
 from mora.errors import InputError
@@ -169,8 +170,8 @@ class Oracle:
         if self.max_response < 2:
             raise InputError(f"dataset.max_response={self.max_response}: must be at least 2, a word and the end")
 
-    def load(self, objectives: tuple[str, ...], seed: int) -> Corpus:
-        """All rows, drawn from ``seed``.  Raises InputError on an objective that the world does not score."""
+    def load(self, objectives: tuple[str, ...], seed: int, cache: Cache | None = None) -> Corpus:
+        """All rows, drawn from ``seed`` in memory.  Raises InputError on an objective that the world does not score."""
         world = OracleWorld(
             name=self.name,
             objectives=tuple(objectives),
