@@ -31,6 +31,7 @@ from mora.runtime.track import NoTracker
 SETTINGS = {
     "device_type": "cpu",
     "precision": "fp32",
+    "workers": 1,
     "micro_batch": None,
     "save_every": 4,
     "keep_checkpoints": 2,

@@ -8,13 +8,14 @@ from functools import partial
 from itertools import combinations
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mora.dataset import collate
 from mora.dataset.encode import Encoder
-from mora.dataset.order import batch
+from mora.dataset.store import take
 from mora.errors import InputError
 from mora.functional.conflict import cosines
 from mora.functional.masking import divergent_span, last_true
@@ -33,11 +34,15 @@ from mora.runtime.closed_form import Solver
 from mora.runtime.conversion import compared_heads
 from mora.runtime.engine import Engine
 from mora.runtime.measuring import measure
-from mora.runtime.parts import Parts, check_length, total_steps
+from mora.runtime.padding import by_length
+from mora.runtime.parts import Parts, check_length, check_window, total_steps
 from mora.runtime.quality_log import QualityLog
 from mora.runtime.schedule import Schedule
 from mora.runtime.teaching import taught
 from mora.types import Preference, Row
+
+JUDGED_AT_ONCE = 4096  # pairs that are asked whether they teach anything
+SEQUENCES_AT_ONCE = 8  # that are alike in length and padded to one, where batches are grouped by length
 
 
 @dataclass(kw_only=True)
@@ -55,6 +60,7 @@ class RewardModel:
     steps: int | None
     epochs: float | None
     batch_size: int
+    length_window: int
     lr: float
     lora_lr: float
     head_lr: float
@@ -72,6 +78,7 @@ class RewardModel:
 
     def __post_init__(self) -> None:
         check_length(self.steps, self.epochs)
+        check_window(self.length_window)
         least = {"batch_size": 1, "warmup": 0, "cosine_every": 0, "quality_every": 0, "quality_pairs": 1}
         least |= {"reference_prompts": 1, "reference_samples": 1, "lr": 0, "lora_lr": 0, "head_lr": 0}
         for key, value in least.items():
@@ -124,21 +131,22 @@ class RewardModel:
             )
         return self.parts.encoder(load_tokenizer(folder))
 
-    def _rows(self, encoder: Encoder) -> list[Row]:
+    def _rows(self, encoder: Encoder) -> Sequence[Row]:
         """The training pairs that teach at least one objective.  Raises InputError where an objective has none."""
         parts, kind = self.parts, self.parts.reward
         assert kind is not None
         objectives = parts.corpus.objectives
-        rows = encoder.admit(parts.corpus.pairs["train"])
+        rows = parts.admitted(parts.corpus.pairs["train"], encoder)
         if not rows:
             raise InputError(f"dataset {parts.corpus.name}: there is no training pair")
         if parts.teacher_folder is not None:
             rows = taught(parts, rows)
         kind.check_rows(rows, objectives)
-        covered = kind.covered(collate.judgments(rows, objectives)).any(1).tolist()
-        rows = [row for row, kept in zip(rows, covered, strict=True) if kept]
+        some = (list(rows[start : start + JUDGED_AT_ONCE]) for start in range(0, len(rows), JUDGED_AT_ONCE))
+        covered = torch.cat([kind.covered(collate.judgments(of, objectives)).any(1) for of in some]).numpy()
+        rows = rows if covered.all() else take(rows, np.flatnonzero(covered))
         for row in rows if self.token_wise else ():
-            if encoder.response(row.responses[0]) == encoder.response(row.responses[1]):
+            if np.array_equal(encoder.response_of(row, 0), encoder.response_of(row, 1)):
                 raise InputError(
                     f"{row.where or repr(row.prompt[:60])}: the two answers are the same within dataset.max_response="
                     f"{encoder.max_response} tokens, and algo.token_wise=true finds none to compare; raise it or leave "
@@ -146,7 +154,7 @@ class RewardModel:
                 )
         return rows
 
-    def _descend(self, panel: ModelPanel, rows: list[Row], standardized: Callable[[], None]) -> None:
+    def _descend(self, panel: ModelPanel, rows: Sequence[Row], standardized: Callable[[], None]) -> None:
         """Train towers and head by the loss of the kind."""
         parts, runtime = self.parts, self.parts.runtime
         model, encoder = panel.model, panel.encoder
@@ -155,15 +163,16 @@ class RewardModel:
         towers = {"params": model.towers.trained(), "lr": lr, "weight_decay": self.weight_decay}
         engine = self._engine(model.train(), [towers], total)
         loop = parts.loop(engine, total)
+        batches = parts.batches(rows, encoder, self.batch_size, self.length_window)
         watched = QualityLog(parts.folder, runtime, done=loop.done)
         measured = False
         for step in loop.steps():
-            chosen = batch(step, len(rows), self.batch_size, parts.seed)
+            chosen = batches(step)
             counts = self._counts([rows[i] for i in chosen])
             tally = torch.zeros(2, len(parts.corpus.objectives), device=runtime.device)
-            pairs = [
-                partial(self._collated, rows, index, encoder) for index in parts.micro_batches(runtime.share(chosen))
-            ]
+            mine = runtime.share(chosen)
+            micro = parts.micro_batches(mine, encoder.lengths(take(rows, mine)))
+            pairs = [partial(self._collated, rows, index, encoder) for index in micro]
             metrics: dict[str, Any] = self._cosines(engine.unwrapped, step, pairs, counts)
             closures = [partial(self.loss, engine.module, made(), counts, tally) for made in pairs]
             metrics |= engine.descend(closures) | self._metrics(runtime.sum(tally), counts)
@@ -220,7 +229,8 @@ class RewardModel:
         trunks, adapters = self._layout.counts(len(self.parts.corpus.objectives), reward.members)
         self.parts.spent.trained(pairs.mask, passes=trunks * adapters)
         if not self.token_wise:
-            raw = module(pairs.ids, pairs.mask)
+            size = SEQUENCES_AT_ONCE if self.length_window > 1 else 2 * half
+            raw = by_length(module, pairs.ids, pairs.mask, size)
             return reward.loss(raw[:half], raw[half:], pairs.judgments), raw
         every = module(pairs.ids, pairs.mask, every_token=True)
         span = divergent_span(pairs.ids[:half], pairs.ids[half:], pairs.mask[:half], pairs.mask[half:])
@@ -302,6 +312,6 @@ class RewardModel:
             f"accuracy/{n}": v for n, v in zip(names, means[1], strict=True)
         }
 
-    def _collated(self, rows: list[Row], index: list[int], encoder: Encoder) -> Preference:
+    def _collated(self, rows: Sequence[Row], index: list[int], encoder: Encoder) -> Preference:
         chosen = [rows[i] for i in index]
         return collate.preference(chosen, encoder, self.parts.corpus.objectives).to(self.parts.runtime.device)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mora.dataset import collate
 from mora.dataset.encode import Encoder
-from mora.dataset.order import batch
+from mora.dataset.store import take
 from mora.files import new_folder
 from mora.model.policy import token_logps
 from mora.runtime.engine import Engine
-from mora.runtime.parts import Parts, total_steps
+from mora.runtime.parts import Parts, check_window, total_steps
 from mora.runtime.schedule import Schedule
 from mora.types import Row, Supervised
 
@@ -31,6 +33,7 @@ class SFT:
     steps: int | None
     epochs: float | None
     batch_size: int
+    length_window: int
     lr: float
     betas: tuple[float, float]
     eps: float
@@ -40,6 +43,9 @@ class SFT:
     max_grad_norm: float
     test_rows: int
 
+    def __post_init__(self) -> None:
+        check_window(self.length_window)
+
     def fit(self) -> dict[str, float]:
         """Train, write ``model/`` and return the summary."""
         parts, runtime = self.parts, self.parts.runtime
@@ -47,7 +53,8 @@ class SFT:
         encoder = parts.encoder(tokenizer)
         if parts.model.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        rows = encoder.admit(parts.corpus.supervised["train"])
+        rows = parts.admitted(parts.corpus.supervised["train"], encoder)
+        batches = parts.batches(rows, encoder, self.batch_size, self.length_window)
         total = total_steps(steps=self.steps, epochs=self.epochs, rows=len(rows), batch_size=self.batch_size)
         engine = Engine(
             runtime,
@@ -62,9 +69,9 @@ class SFT:
         )
         loop = parts.loop(engine, total)
         for step in loop.steps():
-            chosen = batch(step, len(rows), self.batch_size, parts.seed)
-            tokens = sum(len(encoder.response(rows[i].responses[0])) for i in chosen)
-            mine = [self._collated(rows, index, encoder) for index in parts.micro_batches(runtime.share(chosen))]
+            chosen = batches(step)
+            tokens = sum(len(encoder.response_of(rows[i])) for i in chosen)
+            mine = [self._collated(rows, index, encoder) for index in self._micro(rows, runtime.share(chosen), encoder)]
             for some in mine:
                 parts.spent.trained(some.mask)
             metrics = engine.descend([partial(self.loss, engine.module, some, tokens) for some in mine])
@@ -90,13 +97,17 @@ class SFT:
         return -torch.where(rows.response[:, 1:], logps, 0.0).sum() / tokens
 
     @torch.no_grad()
-    def test_loss(self, module: nn.Module, rows: list[Row], encoder: Encoder) -> float:
+    def test_loss(self, module: nn.Module, rows: Sequence[Row], encoder: Encoder) -> float:
         """Nats per answer token on rows that were never trained on; NaN when there are none."""
         if not rows:
             return float("nan")
-        tokens = sum(len(encoder.response(row.responses[0])) for row in rows)
-        chunks = self.parts.micro_batches(range(len(rows)))
+        rows = list(rows)
+        tokens = sum(len(encoder.response_of(row)) for row in rows)
+        chunks = self._micro(rows, range(len(rows)), encoder)
         return sum(float(self.loss(module, self._collated(rows, index, encoder), tokens)) for index in chunks)
 
-    def _collated(self, rows: list[Row], index: list[int], encoder: Encoder) -> Supervised:
+    def _micro(self, rows: Sequence[Row], chosen: Sequence[int] | np.ndarray, encoder: Encoder) -> list[list[int]]:
+        return self.parts.micro_batches(chosen, encoder.lengths(take(rows, chosen)))
+
+    def _collated(self, rows: Sequence[Row], index: list[int], encoder: Encoder) -> Supervised:
         return collate.supervised([rows[i] for i in index], encoder).to(self.parts.runtime.device)

@@ -15,6 +15,7 @@ from mora.dataset import collate
 from mora.dataset.encode import Encoder
 from mora.dataset.order import batch
 from mora.dataset.split import in_calibration
+from mora.dataset.store import take
 from mora.errors import InputError
 from mora.functional.temperature import at_a_bound, fit_temperature
 from mora.model.score_model import ScoreModel
@@ -32,8 +33,8 @@ class Solver:
         self, parts: Parts, kind: Discriminant, model: ScoreModel, encoder: Encoder, rows: Sequence[Row]
     ) -> None:
         self.parts, self.kind, self.model, self.encoder = parts, kind, model, encoder
-        self.held = [row for row in rows if in_calibration(row.prompt, kind.calibration_share)]
-        self.kept = [row for row in rows if not in_calibration(row.prompt, kind.calibration_share)]
+        held = np.fromiter((in_calibration(row.prompt, kind.calibration_share) for row in rows), bool, len(rows))
+        self.held, self.kept = take(rows, np.flatnonzero(held)), take(rows, np.flatnonzero(~held))
         for name in parts.corpus.objectives:
             if all(row.labels.get(name) is None for row in self.held):
                 raise InputError(f"objective {name}: no pair was kept for calibration; raise reward.calibration_share")
@@ -70,7 +71,8 @@ class Solver:
         """The sums of a batch, over all processes."""
         parts = self.parts
         own = Statistics(statistics.objectives, statistics.hidden, statistics.form)
-        for index in parts.micro_batches(parts.runtime.share(chosen)):
+        mine = parts.runtime.share(chosen)
+        for index in parts.micro_batches(mine, self.encoder.lengths(take(self.kept, mine))):
             pairs = self._collated(self.kept, index)
             parts.spent.read(len(pairs.ids))
             own.add(*self._features(pairs), pairs.judgments.labels, pairs.judgments.labelled)
@@ -92,7 +94,7 @@ class Solver:
     def _temperatures(self) -> tuple[Tensor, list[str | None]]:
         """The temperature (M,) of each objective on pairs that the head was not solved from, and warnings about it."""
         parts, found = self.parts, []
-        for index in parts.micro_batches(range(len(self.held))):
+        for index in parts.micro_batches(range(len(self.held)), self.encoder.lengths(self.held)):
             pairs = self._collated(self.held, index)
             if parts.runtime.main:  # every process reads the same pairs: they count once
                 parts.spent.read(len(pairs.ids))

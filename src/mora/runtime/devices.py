@@ -35,6 +35,7 @@ class Runtime:
     device_type: Literal["auto", "cpu", "cuda"]
     precision: Literal["fp32", "bf16"]
     micro_batch: int | None
+    workers: int | None
     save_every: int
     keep_checkpoints: int
     deterministic: bool
@@ -85,6 +86,8 @@ class Runtime:
             raise InputError(
                 f"runtime.micro_batch is {self.micro_batch}; set a number of rows, or null for all at once"
             )
+        if self.workers is not None and self.workers < 1:
+            raise InputError(f"runtime.workers is {self.workers}; set a number of processes, or null for one per core")
         if self.device_type not in ("auto", "cpu", "cuda"):
             raise InputError(f"runtime.device_type is {self.device_type!r}; set auto, cpu or cuda")
         if self.device_type == "cuda" and not torch.cuda.is_available():

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mora.dataset.corpus import Corpus
 from mora.dataset.encode import Encoder
+from mora.dataset.order import batch, grouped_batch
+from mora.dataset.store import StoredRows
+from mora.dataset.tokens import tokenized
 from mora.errors import InputError
 from mora.functional.preference import Sampler
 from mora.model.load import ModelSpec, load_causal, load_tokenizer
@@ -25,7 +31,7 @@ from mora.runtime.loop import Loop
 from mora.runtime.memory import PeakMemory
 from mora.runtime.spending import Spent
 from mora.runtime.track import Tracker
-from mora.types import RewardBelief
+from mora.types import RewardBelief, Row
 
 
 @dataclass(kw_only=True)
@@ -99,9 +105,32 @@ class Parts:
             self.spent.clear()
         return loop
 
-    def micro_batches(self, rows: Sequence[int] | np.ndarray) -> list[list[int]]:
-        """This rank's rows, cut to ``runtime.micro_batch`` at most."""
+    def admitted(self, rows: Sequence[Row], encoder: Encoder) -> Sequence[Row]:
+        """The rows to train on; rows that lie in files are tokenized first, once, into a folder beside theirs.
+
+        Raises InputError as ``Encoder.admit`` and ``tokenized`` do.
+        """
+        if isinstance(rows, StoredRows):
+            workers = self.runtime.workers or len(os.sched_getaffinity(0))
+            rows = tokenized(rows, encoder, rows.folder.parent, workers=workers)
+        return encoder.admit(rows)
+
+    def batches(
+        self, rows: Sequence[Row], encoder: Encoder, batch_size: int, window: int
+    ) -> Callable[[int], NDArray[np.int64]]:
+        """The rows of the global batch of a step; with a ``window`` above 1, grouped by length in so many batches."""
+        if window == 1:
+            return partial(batch, rows=len(rows), batch_size=batch_size, seed=self.seed)
+        lengths = encoder.lengths(rows)
+        return partial(grouped_batch, lengths=lengths, batch_size=batch_size, seed=self.seed, window=window)
+
+    def micro_batches(
+        self, rows: Sequence[int] | np.ndarray, lengths: NDArray[np.integer[Any]] | None = None
+    ) -> list[list[int]]:
+        """This rank's rows, cut to ``runtime.micro_batch`` at most; with their ``lengths``, like ones together."""
         size = self.runtime.micro_batch or max(len(rows), 1)
+        if lengths is not None and len(rows) > size:
+            rows = [rows[i] for i in np.argsort(lengths, kind="stable")]
         return [list(rows[i : i + size]) for i in range(0, len(rows), size)]
 
 
@@ -111,6 +140,12 @@ def check_length(steps: int | None, epochs: float | None) -> None:
         raise InputError("algo.steps and algo.epochs: give one of the two and set the other to null")
     if steps is not None and steps < 1 or epochs is not None and epochs <= 0:
         raise InputError(f"algo.steps={steps}, algo.epochs={epochs}: must be above 0")
+
+
+def check_window(window: int) -> None:
+    """Raises InputError unless batches are grouped by length within at least one of them."""
+    if window < 1:
+        raise InputError(f"algo.length_window={window}: must be at least 1 (batches; 1: no grouping)")
 
 
 def total_steps(*, steps: int | None, epochs: float | None, rows: int, batch_size: int) -> int:

@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from mora.dataset import collate
 from mora.dataset.encode import Encoder
 from mora.dataset.order import batch
+from mora.dataset.store import take
 from mora.errors import InputError
 from mora.runtime.parts import Parts
 from mora.types import Row
@@ -22,7 +23,7 @@ class Pretraining:
 
     def __init__(self, parts: Parts, encoder: Encoder, *, coef: float, batch_size: int) -> None:
         self.parts, self.encoder, self.coef, self.batch_size = parts, encoder, coef, batch_size
-        self.rows = encoder.admit(parts.corpus.supervised["train"]) if coef > 0 else []
+        self.rows = parts.admitted(parts.corpus.supervised["train"], encoder) if coef > 0 else []
         if coef > 0 and not self.rows:
             raise InputError("algo.ptx_coef is positive but the dataset has no supervised rows; set algo.ptx_coef=0")
 
@@ -31,18 +32,18 @@ class Pretraining:
         if self.coef == 0:
             return []
         chosen = batch(update, len(self.rows), self.batch_size, self.parts.seed)
-        tokens = sum(len(self.encoder.response(self.rows[i].responses[0])) for i in chosen)
+        tokens = sum(len(self.encoder.response_of(self.rows[i])) for i in chosen)
         mine = self.parts.runtime.share(chosen)
         return [
             partial(self.loss, module, [self.rows[i] for i in index], tokens, update)
-            for index in self.parts.micro_batches(mine)
+            for index in self.parts.micro_batches(mine, self.encoder.lengths(take(self.rows, mine)))
         ]
 
     def loss(self, module: nn.Module, rows: Sequence[Row], tokens: float, update: int) -> Tensor:
         """``-coef * sum log pi(answer token) / tokens``; ``tokens`` counts the global batch."""
         device, encoder = self.parts.runtime.device, self.encoder
         prompts = collate.prompts(rows, encoder).to(device)
-        answers = [torch.tensor(encoder.response(row.responses[0])) for row in rows]
+        answers = [torch.tensor(encoder.response_of(row), dtype=torch.int64) for row in rows]
         tokens_ = pad_sequence(answers, batch_first=True, padding_value=encoder.pad).to(device)
         lengths = torch.tensor([len(a) for a in answers], device=device)
         response = torch.arange(tokens_.shape[1], device=device) < lengths[:, None]

@@ -182,8 +182,8 @@ FAULTS = (
     Fault(
         name="discriminant_calibrated_on_its_own_pairs",
         file="runtime/closed_form.py",
-        old="self.kept = [row for row in rows if not in_calibration(row.prompt, kind.calibration_share)]",
-        new="self.kept = list(rows)",
+        old="take(rows, np.flatnonzero(~held))",
+        new="rows",
         why="The temperature is fitted where the head was solved, and scores are too sure.",
         caught_by=(
             "tests/algo/test_reward_model.py::"

@@ -227,8 +227,8 @@ FAULTS = (
     Fault(
         name="fine_tuning_mean_of_each_process",
         file="algo/sft.py",
-        old="tokens = sum(len(encoder.response(rows[i].responses[0])) for i in chosen)",
-        new="tokens = sum(len(encoder.response(rows[i].responses[0])) for i in runtime.share(chosen))",
+        old="tokens = sum(len(encoder.response_of(rows[i])) for i in chosen)",
+        new="tokens = sum(len(encoder.response_of(rows[i])) for i in runtime.share(chosen))",
         why="The step grows with the number of processes.",
         caught_by=("tests/algo/test_known_faults.py::test_the_losses_of_all_processes_add_up_to_that_of_one",),
     ),

@@ -1,0 +1,25 @@
+"""Reading sequences of different lengths with little padding."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def by_length(module: nn.Module, ids: Tensor, mask: Tensor, size: int) -> Tensor:
+    """Outputs (B, ...) of ``module`` for right-padded sequences (B, L), in their order.
+
+    The sequences are read from short to long, ``size`` at a time, each part padded to its own longest; in one part they
+    are read as they are.
+    """
+    if len(ids) <= size:
+        outputs: Tensor = module(ids, mask)
+        return outputs
+    lengths = mask.sum(1)
+    order = lengths.argsort(stable=True)
+    widths = lengths[order].tolist()
+    parts = [
+        module(ids[some, :width], mask[some, :width])
+        for some, width in zip(order.split(size), widths[size - 1 :: size] + widths[-1:], strict=False)
+    ]
+    return torch.cat(parts)[order.argsort()]
