@@ -145,6 +145,8 @@ def _run(stage: Stage, folder: RunFolder, runtime: Runtime) -> dict[str, Any]:
     parts = parts_of(stage, folder, runtime)
     _record_data(folder, parts.corpus, runtime)
     summary = build(config["algo"], _partial_=True)(parts=parts).fit()
+    for note in parts.notes():
+        say(f"{stage.id}: {note}")
     if stage.algo != MAKER["policy"]:  # a fine-tuned model is measured by what is trained on it
         runtime.on_main(lambda: measure(folder, config, config["evaluation"], seed=0))
     runtime.on_main(lambda: report(folder))

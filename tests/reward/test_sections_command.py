@@ -58,7 +58,7 @@ def test_a_benchmark_of_the_newest_reward_run(runs: Path, capsys: pytest.Capture
     assert table["run"] == folder.name and table["judge"] == {"objective": "many_b"}
     assert table["left_out"] == ["Chat", "Chat Hard", "Reasoning"] and table["unmapped"] == ["mine"]
     assert {key: table["cut"][key] for key in ("prompts", "answers")} == {"prompts": 1, "answers": 1}
-    assert "1 answers are longer than the 12 tokens" in " ".join(table["notes"])
+    assert "1 of 5 answers are longer than the 12 tokens" in " ".join(table["notes"])
     printed = capsys.readouterr()
     assert "judged by many_b" in printed.out and f"latest:reward_model is {folder}" in printed.err
     page = (folder / "report" / "index.html").read_text(encoding="utf-8")

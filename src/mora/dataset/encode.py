@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import jinja2
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Overlong = Literal["cut_answer", "drop", "error"]
 OVERLONG = ("cut_answer", "drop", "error")
+ANY_LENGTH = 1 << 30  # tokens
 SHOWN = 10  # overlong rows that one message lists
 _WORD_START = re.compile(r"(?<=\s)\S")
 _SNAP = 32  # characters within which a cut moves on to the start of a word
@@ -175,3 +176,25 @@ class Encoder:
         raise InputError(
             f"dataset.max_prompt={self.max_prompt}: one character in the chat template takes {needed} tokens"
         )
+
+
+def beyond(encoder: Encoder, prompts: Iterable[str], answers: Iterable[str]) -> tuple[dict[str, int], list[str]]:
+    """How many distinct ``prompts`` and ``answers`` are longer than ``encoder`` takes, with its limits; and in words.
+
+    Scores of such texts are those of what is left of them.
+    """
+    whole = Encoder(encoder.tokenizer, ANY_LENGTH, ANY_LENGTH, "cut_answer")
+    lengths = {
+        "prompts": [len(whole.prompt(text)) for text in set(prompts)],
+        "answers": [len(whole.scored(text)) for text in set(answers)],
+    }
+    limits = {"prompts": encoder.max_prompt, "answers": encoder.max_response}
+    kept = {"prompts": "end", "answers": "beginning"}
+    found = {name: sum(length > limits[name] for length in own) for name, own in lengths.items()}
+    said = [
+        f"{count} of {len(lengths[name])} {name} are longer than the {limits[name]} tokens that the model takes, and "
+        f"were scored by their {kept[name]}"
+        for name, count in found.items()
+        if count
+    ]
+    return found | {"max_prompt": encoder.max_prompt, "max_response": encoder.max_response}, said
