@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from transformers import AutoModelForCausalLM
 
 import mora
 from mora.errors import InputError
 from mora.files import read_json, read_lines, write_json, write_lines
 from mora.settings.tree import conf_dir
-from mora.stages import Stage, describe, plan
+from mora.stages import Stage, describe, plan, texts
 from tests.chain import ask, last
 
 LABELS = ("objectives.names=[helpful,safe]",)
@@ -115,6 +116,29 @@ def test_a_stage_is_the_run_that_its_own_command_makes():
     assert identity("algo=sft", "seed=2", "algo.lr=0.5") == stages[0].id
     assert identity("algo=sft") == default()[0].id
     assert identity("algo=reward_model") == default()[1].id
+
+
+def test_a_run_bears_the_name_of_the_reward_that_was_chosen():
+    """Not that of its class, which several choices share; what is made for it bears its own."""
+    assert [stage.slug for stage in planned("reward=hk9", "start.reward_model=['algo.lr=0.1']")] == [
+        "sft-tiny-garden",
+        "reward_model-tiny-garden-hk9",
+        "panacea-tiny-garden-hk9",
+    ]
+    teacher, student = planned("algo=reward_model", "reward=pseudo")[1:]
+    assert (teacher.slug, student.slug) == ("reward_model-tiny-garden-ensemble", "reward_model-tiny-garden-pseudo")
+    assert planned("experiment=oracle")[-1].slug == "panacea-micro-oracle-gold"  # chosen by the experiment
+    nested = planned("algo=reward_model", "reward=ensemble", "reward@reward.member=qr")[-1]
+    assert nested.slug == "reward_model-tiny-garden-ensemble"
+
+
+def test_what_departs_from_the_defaults_is_told_of_the_algorithm_of_the_run():
+    for stage in planned("seed=3", "start.reward_model=['algo.lr=0.1']", "start.sft=[]"):
+        found = OmegaConf.to_container(OmegaConf.create(texts(stage)["diff"]))
+        own = {"algo.lr": {"default": 7.0e-4, "value": 0.1}} if stage.algo == "reward_model" else {}
+        assert found.pop("start.reward_model")["value"] == ["algo.lr=0.1"]
+        seed = {"default": 0, "value": 3}
+        assert found == {"seed": seed, "runtime.seed": seed, **own}
 
 
 def test_the_data_counts_by_content_not_by_place(tmp_path):
