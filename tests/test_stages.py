@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM
 import mora
 from mora.errors import InputError
 from mora.files import read_json, read_lines, write_json, write_lines
+from mora.model.score_model import SCHEMA
 from mora.settings.tree import conf_dir
 from mora.stages import Stage, describe, plan, texts
 from tests.chain import ask, last
@@ -221,6 +222,28 @@ def test_a_teacher_is_an_ensemble_that_is_trained_as_its_student():
     assert student.identity["upstream"] == {"policy": stages[0].id, "teacher": teacher.id}
     for stage in stages[1:3]:
         assert identity(*stage.overrides) == stage.id
+
+
+def test_a_teacher_with_one_score_per_answer_is_told_before_any_stage(tmp_path):
+    """Named or made here; members, or quantiles, are several."""
+    from mora.reward.card import section_of
+    from mora.reward.scalar import Scalar
+    from mora.running import _teacher_warnings
+
+    command = (f"paths.runs={tmp_path}", "algo=reward_model", "reward=pseudo")
+
+    def told(*settings: str) -> list[str]:
+        stages = planned(*command, *settings)
+        return [warning for stage in stages for warning in _teacher_warnings(stage, stages)]
+
+    teacher = planned(command[0], "algo=reward_model", "reward=scalar")[-1]
+    _run_of(teacher, "reward")
+    reward = section_of(Scalar(margin=0.0, strength="ignore", centering=0.0, l2=0.0))
+    write_json(teacher.path / "reward" / "reward.json", {"schema": SCHEMA, "kind": "scalar", "reward": reward})
+    (warning,) = told(f"start.teacher={teacher.id}")
+    assert f"start.teacher={teacher.id}: a scalar reward gives an answer one score" in warning
+    assert len(told("start.ensemble=[reward.members=1]")) == 1
+    assert told() == told("start.ensemble=[reward.members=1,reward@reward.member=qr]") == []
 
 
 def test_settings_of_a_reward_model_without_meaning_are_refused_before_any_stage():

@@ -11,11 +11,12 @@ import pytest
 import mora
 from mora.errors import InputError
 from mora.evaluate import evaluate
-from mora.files import read_json
+from mora.files import read_json, write_json
 from mora.reward.panel import ModelPanel
 from mora.reward.scalar import Scalar
 from mora.runtime.folder import RunFolder
 from mora.settings.compose import compose
+from mora.summary import conclude
 
 SCALAR = Scalar(margin=0.0, strength="ignore", centering=0.0, l2=0.0)
 ROWS = [
@@ -63,6 +64,22 @@ def test_a_benchmark_of_the_newest_reward_run(runs: Path, capsys: pytest.Capture
     assert "judged by many_b" in printed.out and f"latest:reward_model is {folder}" in printed.err
     page = (folder / "report" / "index.html").read_text(encoding="utf-8")
     assert '<section id="benchmark">' in page and (folder / "report" / "figures" / "benchmark.png").is_file()
+
+
+def test_only_the_evaluation_that_was_asked_for_is_shown(
+    runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mora.running.report", lambda folder: None)
+    (folder,) = runs.glob("reward-*")
+    known = {"accuracy": {"value": None}, "temperature": None, "log_loss": 0.5, "calibration": {"ece": 0.25}}
+    quality = {key: {"many_a": entry} for key, entry in known.items()}
+    write_json(folder / "tables" / "reward.json", {"objectives": ["many_a"], "conflicts": [], **quality})
+    evaluate(settings(runs, "evaluation.objective=many_b"), [])
+    said = capsys.readouterr().out
+    assert "judged by many_b" in said and "ECE" not in said
+    conclude(folder)  # of a run as a whole, everything
+    said = capsys.readouterr().out
+    assert "judged by many_b" in said and "ECE 0.250" in said
 
 
 def test_a_utility_of_all_objectives_judges(runs: Path) -> None:
