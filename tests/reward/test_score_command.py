@@ -66,7 +66,9 @@ def test_what_the_model_does_not_read_is_counted(
     said = capsys.readouterr().out
     assert said.count("longer than") == 2
     assert "1 of 3 prompts are longer than the 16 tokens that the model takes, and were scored by their end" in said
-    assert "1 of 4 answers are longer than the 12 tokens that the model takes, and were scored by their beginning" in said
+    assert (
+        "1 of 4 answers are longer than the 12 tokens that the model takes, and were scored by their beginning" in said
+    )
 
 
 def test_without_input_and_output_it_says_what_the_model_is(
