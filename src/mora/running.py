@@ -134,8 +134,8 @@ def _teacher_warnings(stage: Stage, stages: Sequence[Stage]) -> list[str]:
     if kind.atoms > 1:
         return []
     return [
-        f"start.teacher={stage.runs.get('teacher', folder)}: a {kind.name} reward gives an answer one score, and that is "
-        "all that reward=pseudo learns: the spread of its quantiles will be how far it misses that score, and no "
+        f"start.teacher={stage.runs.get('teacher', folder)}: a {kind.name} reward gives an answer one score, and that "
+        "is all that reward=pseudo learns: the spread of its quantiles will be how far it misses that score, and no "
         "disagreement of members; name a run of reward=ensemble to learn one"
     ]
 
