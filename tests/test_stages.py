@@ -151,6 +151,31 @@ def test_the_data_counts_by_content_not_by_place(tmp_path):
     assert identity("dataset=jsonl", f"dataset.path={one}", *LABELS) == ids[2]
 
 
+def test_training_says_what_it_cut(tmp_path, capsys, monkeypatch):
+    from mora.train import train
+
+    monkeypatch.setattr("mora.running.report", lambda folder: None)
+    rows = [
+        {
+            "prompt": f"question {i % 4} " * (20 if i % 4 == 0 else 1),
+            "response_0": f"{i} " * 40,
+            "response_1": "no",
+            "helpful_response_id": 0,
+        }
+        for i in range(8)
+    ]
+    write_lines(tmp_path / "pairs.jsonl", rows)
+    given = ["algo=sft", "algo.epochs=null", "algo.steps=2", "algo.batch_size=8", "algo.test_rows=1", "dataset=jsonl",
+             f"dataset.path={tmp_path / 'pairs.jsonl'}", "dataset.test_share=0", "dataset.max_prompt=40",
+             "dataset.max_response=12", "objectives.names=[helpful]", f"paths.runs={tmp_path / 'runs'}",
+             "model.config.hidden_size=32", "model.config.intermediate_size=48"]  # fmt: skip
+    train(mora.compose(*given), given)
+    said = [line for line in capsys.readouterr().err.splitlines() if " cut " in line]
+    assert len(said) == 2 and all(line.startswith("mora: sft-tiny-jsonl-") for line in said)
+    assert said[0].endswith("prompts cut from the left to dataset.max_prompt=40 tokens")
+    assert said[1].endswith("answers cut to dataset.max_response=12 tokens, end token kept")
+
+
 def test_every_file_of_the_data_counts(tmp_path):
     pairs, rows = pairs_file(tmp_path / "pairs.jsonl"), tmp_path / "supervised.jsonl"
     command = ["dataset=jsonl", f"dataset.path={pairs}", f"dataset.supervised_path={rows}", *LABELS]
