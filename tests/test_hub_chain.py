@@ -10,7 +10,7 @@ import pytest
 import mora
 from mora.errors import InputError
 from mora.evaluate import evaluate
-from mora.files import read_json, read_lines, write_lines
+from mora.files import read_json, read_lines, write_json, write_lines
 from mora.score import score
 from mora.stages import Stage, plan
 from mora.train import train
@@ -91,8 +91,12 @@ def test_answers_are_scored_and_reward_quality_is_measured_again(hub_chain, tmp_
     said = capsys.readouterr().out
     assert "1 of 3 texts lost their prompt and the beginning of their answer to fit into 48 tokens" in said
     before = read_json(reward.path / "tables" / "reward.json")
+    other = reward.path / "tables" / "sections.json"
+    write_json(other, {})  # of another evaluation: it is not shown
     ask("evaluate", (None, [reward]), "evaluation=reward_model")
+    other.unlink()
     assert read_json(reward.path / "tables" / "reward.json") == before
+    assert "accuracy" in capsys.readouterr().out
 
 
 def test_classifiers_judge_runs_that_they_did_not_train(hub_chain, monkeypatch) -> None:

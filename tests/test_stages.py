@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from transformers import AutoModelForCausalLM
 
 import mora
 from mora.errors import InputError
 from mora.files import read_json, read_lines, write_json, write_lines
+from mora.model.score_model import SCHEMA
 from mora.settings.tree import conf_dir
-from mora.stages import Stage, describe, plan
+from mora.stages import Stage, describe, plan, texts
 from tests.chain import ask, last
 
 LABELS = ("objectives.names=[helpful,safe]",)
@@ -117,6 +119,29 @@ def test_a_stage_is_the_run_that_its_own_command_makes():
     assert identity("algo=reward_model") == default()[1].id
 
 
+def test_a_run_bears_the_name_of_the_reward_that_was_chosen():
+    """Not that of its class, which several choices share; what is made for it bears its own."""
+    assert [stage.slug for stage in planned("reward=hk9", "start.reward_model=['algo.lr=0.1']")] == [
+        "sft-tiny-garden",
+        "reward_model-tiny-garden-hk9",
+        "panacea-tiny-garden-hk9",
+    ]
+    teacher, student = planned("algo=reward_model", "reward=pseudo")[1:]
+    assert (teacher.slug, student.slug) == ("reward_model-tiny-garden-ensemble", "reward_model-tiny-garden-pseudo")
+    assert planned("experiment=oracle")[-1].slug == "panacea-micro-oracle-gold"  # chosen by the experiment
+    nested = planned("algo=reward_model", "reward=ensemble", "reward@reward.member=qr")[-1]
+    assert nested.slug == "reward_model-tiny-garden-ensemble"
+
+
+def test_what_departs_from_the_defaults_is_told_of_the_algorithm_of_the_run():
+    for stage in planned("seed=3", "start.reward_model=['algo.lr=0.1']", "start.sft=[]"):
+        found = OmegaConf.to_container(OmegaConf.create(texts(stage)["diff"]))
+        own = {"algo.lr": {"default": 7.0e-4, "value": 0.1}} if stage.algo == "reward_model" else {}
+        assert found.pop("start.reward_model")["value"] == ["algo.lr=0.1"]
+        seed = {"default": 0, "value": 3}
+        assert found == {"seed": seed, "runtime.seed": seed, **own}
+
+
 def test_the_data_counts_by_content_not_by_place(tmp_path):
     one, copy = pairs_file(tmp_path / "a.jsonl"), pairs_file(tmp_path / "sub" / "b.jsonl")
     other = pairs_file(tmp_path / "c.jsonl", last="perhaps")
@@ -124,6 +149,31 @@ def test_the_data_counts_by_content_not_by_place(tmp_path):
     assert ids[0] == ids[1] != ids[2]
     shutil.copy(other, one)
     assert identity("dataset=jsonl", f"dataset.path={one}", *LABELS) == ids[2]
+
+
+def test_training_says_what_it_cut(tmp_path, capsys, monkeypatch):
+    from mora.train import train
+
+    monkeypatch.setattr("mora.running.report", lambda folder: None)
+    rows = [
+        {
+            "prompt": f"question {i % 4} " * (20 if i % 4 == 0 else 1),
+            "response_0": f"{i} " * 40,
+            "response_1": "no",
+            "helpful_response_id": 0,
+        }
+        for i in range(8)
+    ]
+    write_lines(tmp_path / "pairs.jsonl", rows)
+    given = ["algo=sft", "algo.epochs=null", "algo.steps=2", "algo.batch_size=8", "algo.test_rows=1", "dataset=jsonl",
+             f"dataset.path={tmp_path / 'pairs.jsonl'}", "dataset.test_share=0", "dataset.max_prompt=40",
+             "dataset.max_response=12", "objectives.names=[helpful]", f"paths.runs={tmp_path / 'runs'}",
+             "model.config.hidden_size=32", "model.config.intermediate_size=48"]  # fmt: skip
+    train(mora.compose(*given), given)
+    said = [line for line in capsys.readouterr().err.splitlines() if " cut " in line]
+    assert len(said) == 2 and all(line.startswith("mora: sft-tiny-jsonl-") for line in said)
+    assert said[0].endswith("prompts cut from the left to dataset.max_prompt=40 tokens")
+    assert said[1].endswith("answers cut to dataset.max_response=12 tokens, end token kept")
 
 
 def test_every_file_of_the_data_counts(tmp_path):
@@ -197,6 +247,28 @@ def test_a_teacher_is_an_ensemble_that_is_trained_as_its_student():
     assert student.identity["upstream"] == {"policy": stages[0].id, "teacher": teacher.id}
     for stage in stages[1:3]:
         assert identity(*stage.overrides) == stage.id
+
+
+def test_a_teacher_with_one_score_per_answer_is_told_before_any_stage(tmp_path):
+    """Named or made here; members, or quantiles, are several."""
+    from mora.reward.card import section_of
+    from mora.reward.scalar import Scalar
+    from mora.running import _teacher_warnings
+
+    command = (f"paths.runs={tmp_path}", "algo=reward_model", "reward=pseudo")
+
+    def told(*settings: str) -> list[str]:
+        stages = planned(*command, *settings)
+        return [warning for stage in stages for warning in _teacher_warnings(stage, stages)]
+
+    teacher = planned(command[0], "algo=reward_model", "reward=scalar")[-1]
+    _run_of(teacher, "reward")
+    reward = section_of(Scalar(margin=0.0, strength="ignore", centering=0.0, l2=0.0))
+    write_json(teacher.path / "reward" / "reward.json", {"schema": SCHEMA, "kind": "scalar", "reward": reward})
+    (warning,) = told(f"start.teacher={teacher.id}")
+    assert f"start.teacher={teacher.id}: a scalar reward gives an answer one score" in warning
+    assert len(told("start.ensemble=[reward.members=1]")) == 1
+    assert told() == told("start.ensemble=[reward.members=1,reward@reward.member=qr]") == []
 
 
 def test_settings_of_a_reward_model_without_meaning_are_refused_before_any_stage():

@@ -15,8 +15,8 @@ from mora.files import read_json
 from mora.measurement import reward_folder
 from mora.runs import open_run
 from mora.runtime.folder import IDENTITY, RunFolder
-from mora.settings.compose import compose
-from mora.settings.identity import canonical_json, difference, plain, to_yaml
+from mora.settings.compose import choices, diff_from_defaults
+from mora.settings.identity import canonical_json, plain, to_yaml
 from mora.settings.methods import differing, labels, same_but_for_seed
 from mora.stages import GOLD, PRODUCT, short_name
 
@@ -106,14 +106,14 @@ def open_comparison(
         "evaluation": settings,
         **more,
     }
-    first = groups[next(iter(groups))][0]
+    first, chosen = groups[next(iter(groups))][0], choices("evaluate", overrides)["evaluation"]
     return RunFolder.open(
         Path(cfg.paths.runs),
         f"{kind}-{short_name(first.config['dataset'])}",
         identity,
         config=to_yaml(cfg),
         overrides=to_yaml({"command": "python -m mora.evaluate", "overrides": list(overrides)}),
-        diff=to_yaml(difference(plain(compose("evaluate", [])), plain(cfg))),
+        diff=to_yaml(diff_from_defaults(cfg, "evaluate", overrides=[f"evaluation={chosen}"])),
     )
 
 

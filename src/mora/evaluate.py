@@ -18,7 +18,10 @@ def evaluate(cfg: DictConfig, overrides: list[str]) -> None:
     _check_named(cfg)
     from mora.summary import conclude
 
-    conclude(_compare(cfg, overrides) if cfg.evaluation._target_ in SEVERAL else _measure(cfg, overrides))
+    if cfg.evaluation._target_ in SEVERAL:
+        conclude(_compare(cfg, overrides))
+    else:
+        conclude(*_measure(cfg, overrides))
 
 
 def _check_named(cfg: DictConfig) -> None:
@@ -34,7 +37,8 @@ def _check_named(cfg: DictConfig) -> None:
         raise InputError(f"runs={cfg.runs}: write a list, as in {example}")
 
 
-def _measure(cfg: DictConfig, overrides: list[str]) -> Path:
+def _measure(cfg: DictConfig, overrides: list[str]) -> tuple[Path, str]:
+    """The folder of the run, and the name of the table that was asked for."""
     from mora.measurement import measure
     from mora.running import report
     from mora.runs import open_run
@@ -45,9 +49,9 @@ def _measure(cfg: DictConfig, overrides: list[str]) -> Path:
     if named and (folder.path / "reward").is_dir() and cfg.evaluation._target_ not in (QUALITY, SECTIONS):
         raise InputError(f"{folder.path} is a reward model; use evaluation=reward_model or evaluation=sections")
     with folder.lock():
-        measure(folder, config, plain(cfg.evaluation), seed=cfg.seed)
+        table = measure(folder, config, plain(cfg.evaluation), seed=cfg.seed)
         report(folder)
-    return folder.path
+    return folder.path, table
 
 
 def _compare(cfg: DictConfig, overrides: list[str]) -> Path:

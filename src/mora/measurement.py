@@ -29,10 +29,11 @@ from mora.settings.identity import plain
 from mora.stages import GOLD, PRODUCT, QUALITY, SECTIONS
 
 
-def measure(folder: RunFolder, config: Mapping[str, Any], evaluation: Mapping[str, Any], *, seed: int) -> None:
+def measure(folder: RunFolder, config: Mapping[str, Any], evaluation: Mapping[str, Any], *, seed: int) -> str:
     """Write the tables of a run: what ``evaluation`` names for a policy, the quality of a reward model.
 
-    Raises InputError where the evaluation does not fit the run.
+    Returns the name of the table that sums it up, without ``.json``.  Raises InputError where the evaluation does not
+    fit the run.
     """
     if (folder.path / "policy").is_dir() or (folder.path / "model").is_dir():
         evaluator = build(evaluation)
@@ -40,17 +41,18 @@ def measure(folder: RunFolder, config: Mapping[str, Any], evaluation: Mapping[st
             raise InputError(f"{folder.path} is no reward model; use evaluation=front")
         if isinstance(evaluator, Regret):
             _measure_regret(folder, config, evaluator)
-        elif isinstance(evaluator, Optimum):
+            return "regret"
+        if isinstance(evaluator, Optimum):
             _measure_optimum(folder, config, evaluator, seed=seed)
-        else:
-            _measure_front(folder, config, evaluator, seed=seed)
-    elif (folder.path / "reward").is_dir():
-        _measure_reward(folder, config, evaluation)
-    else:
-        raise InputError(f"{folder.path} holds no model; name a run of mora.train")
+            return "optimum"
+        _measure_front(folder, config, evaluator, seed=seed)
+        return "front"
+    if (folder.path / "reward").is_dir():
+        return _measure_reward(folder, config, evaluation)
+    raise InputError(f"{folder.path} holds no model; name a run of mora.train")
 
 
-def _measure_reward(folder: RunFolder, config: Mapping[str, Any], evaluation: Mapping[str, Any]) -> None:
+def _measure_reward(folder: RunFolder, config: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:
     """A reward model on a benchmark where ``evaluation`` says so, else on the held-out pairs of its own data."""
     if evaluation["_target_"] not in (QUALITY, SECTIONS):  # the default of a policy
         evaluation = plain(compose("evaluate", ["evaluation=reward_model"]))["evaluation"]
@@ -59,11 +61,12 @@ def _measure_reward(folder: RunFolder, config: Mapping[str, Any], evaluation: Ma
     if isinstance(evaluator, sections.Sections):
         table, subsets, rows = evaluator.measure(panel)
         sections.write(folder.tables, {"run": folder.id} | table, subsets, rows)
-    else:
-        corpus = load_corpus(config)
-        table, lines, examples = evaluator.measure(panel, corpus.pairs["test"], corpus.world, kind=panel.kind.name)
-        head = {"model": config["model"]["name"], "smoke": config["model"]["smoke"]}
-        write(folder.tables, head | table, lines, examples)
+        return "sections"
+    corpus = load_corpus(config)
+    table, lines, examples = evaluator.measure(panel, corpus.pairs["test"], corpus.world, kind=panel.kind.name)
+    head = {"model": config["model"]["name"], "smoke": config["model"]["smoke"]}
+    write(folder.tables, head | table, lines, examples)
+    return "reward"
 
 
 def _policy(folder: RunFolder, config: Mapping[str, Any]) -> tuple[Policy, PreTrainedTokenizerBase, bool]:

@@ -16,7 +16,9 @@ from mora.files import read_json, write_json, write_text
 from mora.functional import risk as risks
 from mora.functional import scalarize as scalarizers
 from mora.measurement import measure
+from mora.model.score_model import CARD, read_card
 from mora.report.chain import redraw
+from mora.reward.card import kind_of
 from mora.reward.cost import Cost
 from mora.reward.ensemble import Ensemble
 from mora.reward.gold import Gold
@@ -35,6 +37,8 @@ def execute(stages: Sequence[Stage], cfg: DictConfig) -> None:
     quiet_libraries()
     for stage in stages:
         _refuse_stage_without_meaning(stage)
+        for warning in _teacher_warnings(stage, stages):
+            say(warning)
     _refuse_without_meaning(stages[-1])
     runtime: Runtime = build(OmegaConf.to_container(cfg.runtime))
     for stage in stages:
@@ -118,6 +122,25 @@ def _refuse_stage_without_meaning(stage: Stage) -> None:
         )
 
 
+def _teacher_warnings(stage: Stage, stages: Sequence[Stage]) -> list[str]:
+    """What to tell before a reward model is trained on the scores of a teacher, made here or named."""
+    folder = _folder(stage, "teacher")
+    if folder is None:
+        return []
+    made = next((other for other in stages if other.id == stage.runs.get("teacher")), None)
+    if made is not None:
+        kind = build(made.config["reward"])
+    else:
+        kind = kind_of(read_card(folder, ("reward",))["reward"], folder / CARD)
+    if kind.atoms > 1:
+        return []
+    return [
+        f"start.teacher={stage.runs.get('teacher', folder)}: a {kind.name} reward gives an answer one score, and that "
+        "is all that reward=pseudo learns: the spread of its quantiles will be how far it misses that score, and no "
+        "disagreement of members; name a run of reward=ensemble to learn one"
+    ]
+
+
 def parts_of(stage: Stage, folder: RunFolder, runtime: Runtime) -> Parts:
     """What the algorithm of a stage is handed: an object per group of the configuration."""
     config = stage.config
@@ -146,6 +169,8 @@ def _run(stage: Stage, folder: RunFolder, runtime: Runtime) -> dict[str, Any]:
     parts = parts_of(stage, folder, runtime)
     _record_data(folder, parts.corpus, runtime)
     summary = build(config["algo"], _partial_=True)(parts=parts).fit()
+    for note in parts.notes():
+        say(f"{stage.id}: {note}")
     if stage.algo != MAKER["policy"]:  # a fine-tuned model is measured by what is trained on it
         runtime.on_main(lambda: measure(folder, config, config["evaluation"], seed=0))
     runtime.on_main(lambda: report(folder))

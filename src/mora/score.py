@@ -57,15 +57,14 @@ def _score_file(cfg: DictConfig, folder: RunFolder) -> None:
     import torch
 
     from mora.files import write_lines
-    from mora.reward.hub_panel import HubPanel
-    from mora.reward.scoring import read_answers, score_answers
+    from mora.reward.scoring import cut_texts, read_answers, score_answers
     from mora.reward.stored import load_panel
 
     rows = read_answers(cfg.input)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     panel = load_panel(folder.path / "reward", device, batch_size=cfg.batch_size)
     write_lines(Path(cfg.output), score_answers(panel, rows))
-    for note in panel.notes() if isinstance(panel, HubPanel) else ():
+    for note in cut_texts(panel, rows):
         print(note)
     print(f"{cfg.output}: {len(rows)} rows, scored on {', '.join(panel.objectives)} by {folder.id}")
 

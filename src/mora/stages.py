@@ -21,9 +21,10 @@ from omegaconf import DictConfig
 
 from mora.dataset.pinned import by_content
 from mora.errors import InputError
-from mora.files import model_content, read_json
-from mora.settings.compose import compose
-from mora.settings.identity import difference, identity_hash, plain, to_yaml
+from mora.files import read_json
+from mora.settings.compose import choices, compose, diff_from_defaults
+from mora.settings.content import classifiers_by_content, content_of
+from mora.settings.identity import identity_hash, plain, to_yaml
 from mora.settings.mixture import expanded
 
 SCHEMA = 4  # of what an identity covers; raised when code changes what the same settings give
@@ -47,6 +48,7 @@ class Stage:
     config: dict[str, Any]  # resolved
     overrides: list[str]
     identity: dict[str, Any]
+    choices: dict[str, str]  # the file of each group of the configuration
     upstream: dict[str, str] = field(default_factory=dict)  # role -> folder or hub id
     runs: dict[str, str] = field(default_factory=dict)  # role -> id of the run that made it
 
@@ -55,7 +57,7 @@ class Stage:
         """Readable part of the run's name."""
         names = [self.algo, self.config["model"]["name"], short_name(self.config["dataset"])]
         if "reward" in self.identity:
-            names.append(short_name(self.config["reward"]))
+            names.append(self.choices["reward"].rpartition("/")[-1])
         return "-".join(names)
 
     @property
@@ -82,32 +84,33 @@ def plan(cfg: DictConfig, overrides: Sequence[str]) -> list[Stage]:
     """
     config = expanded(plain(cfg))
     stages: list[Stage] = []
-    _add(config, list(overrides), stages)
+    _add(config, list(overrides), choices("train", overrides), stages)
     return stages
 
 
-def _add(config: dict[str, Any], overrides: list[str], stages: list[Stage]) -> Stage:
+def _add(config: dict[str, Any], overrides: list[str], chosen: dict[str, str], stages: list[Stage]) -> Stage:
     """Append the stages below ``config`` and its own; returns its own."""
     target = config["algo"]["_target_"]
     declared = _declared(target)
     upstream: dict[str, str] = {}
     runs: dict[str, str] = {}
     for role in (*declared["needs"], *_further(config)):
-        _resolve(role, config, overrides, stages, upstream, runs)
+        _resolve(role, config, overrides, chosen, stages, upstream, runs)
     identity = {"schema": SCHEMA, "seed": config["seed"], "precision": config["runtime"]["precision"]}
     identity |= {name: config[name] for name in ("algo", *declared["uses"])}
     identity["dataset"] = by_content(config["dataset"])
     if config["model"]["path"] is not None:
-        identity["model"] = {**config["model"], "path": _content_of(config["model"]["path"])}
+        identity["model"] = {**config["model"], "path": content_of(config["model"]["path"])}
     if "reward" in identity and config["reward"]["_target_"] == HUB:
-        identity["reward"] = _classifiers_by_content(config["reward"])
+        identity["reward"] = classifiers_by_content(config["reward"])
     if upstream:
-        identity["upstream"] = {role: runs.get(role) or _content_of(path) for role, path in upstream.items()}
+        identity["upstream"] = {role: runs.get(role) or content_of(path) for role, path in upstream.items()}
     stage = Stage(
         algo=target.split(".")[-2],
         config=config,
         overrides=overrides,
         identity=identity,
+        choices=chosen,
         upstream=upstream,
         runs=runs,
     )
@@ -120,6 +123,7 @@ def _resolve(
     role: str,
     config: dict[str, Any],
     overrides: list[str],
+    chosen: dict[str, str],
     stages: list[Stage],
     upstream: dict[str, str],
     runs: dict[str, str],
@@ -139,7 +143,8 @@ def _resolve(
         if run is not None:
             runs[role] = run
         return
-    stage = _add(*_upstream(role, config, overrides), stages)
+    made = {"algo": MAKER[role]} | ({"reward": "ensemble"} if role == "teacher" else {})
+    stage = _add(*_upstream(role, config, overrides), chosen | made, stages)
     if start == "never" and not stage.finished:
         command = shlex.join(["python", "-m", "mora.train", *stage.overrides])
         raise InputError(f"start.{role}=never, and there is no finished run for it; make it with\n  {command}")
@@ -220,29 +225,6 @@ def _named(role: str, start: str, root: str) -> tuple[str, str | None]:
     raise InputError(f"start.{role}={start}: no such run or folder; name one, or use auto")
 
 
-def _content_of(path: str) -> Any:
-    """Identity of a model that no run of ours made: its files' content, or the hub id."""
-    folder = Path(path)
-    if not folder.is_dir():
-        return path
-    return model_content(folder)
-
-
-def _classifiers_by_content(reward: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of classifiers with each local folder replaced by the hashes of its files, tokenizer included."""
-    known: dict[str, Any] = {}  # several objectives may share one
-
-    def content(path: Any) -> Any:
-        if isinstance(path, str) and path not in known:
-            known[path] = model_content(path) if Path(path).is_dir() else path
-        return known[path] if isinstance(path, str) else path
-
-    models = reward["models"] if isinstance(reward["models"], Mapping) else {}
-    entries = {name: entry if isinstance(entry, Mapping) else {"path": entry} for name, entry in models.items()}
-    found = {name: {**entry, "path": content(entry.get("path"))} for name, entry in entries.items()}
-    return {**reward, "models": found}
-
-
 def short_name(section: Mapping[str, Any]) -> str:
     """What a section of the configuration is called in the names of runs."""
     name = section.get("name")
@@ -275,9 +257,9 @@ def describe(stages: Sequence[Stage]) -> list[str]:
 
 def texts(stage: Stage) -> dict[str, str]:
     """The files that say what a run was made with."""
-    defaults = plain(compose("train", []))
+    algorithm = [f"algo={stage.choices['algo']}"]
     return {
         "config": to_yaml(stage.config),
         "overrides": to_yaml({"command": "python -m mora.train", "overrides": stage.overrides}),
-        "diff": to_yaml({key: sides for key, sides in difference(defaults, stage.config).items()}),
+        "diff": to_yaml(diff_from_defaults(stage.config, overrides=algorithm)),
     }

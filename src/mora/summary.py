@@ -22,13 +22,14 @@ def announce(stages: Sequence[Stage], *, fresh: bool) -> None:
     print("\n".join(describe(stages)), flush=True)
 
 
-def conclude(folder: Path) -> None:
-    """Print the result of a finished run; only the first process speaks."""
+def conclude(folder: Path, only: str | None = None) -> None:
+    """Print the result of a finished run, or of its tables ``only`` one; only the first process speaks."""
     if not is_main_process():
         return
     shown = {
         "front": front_lines,
         "regret": regret_lines,
+        "optimum": optimum_lines,
         "reward": reward_lines,
         "sections": section_lines,
         "compare": compare_lines,
@@ -36,7 +37,7 @@ def conclude(folder: Path) -> None:
     }
     for name, lines in shown.items():
         table = folder / "tables" / f"{name}.json"
-        if table.is_file():
+        if table.is_file() and only in (None, name):
             print("\n" + "\n".join(lines(read_json(table))))
     page = folder / "report" / "index.html"
     print(f"\n{'report' if page.is_file() else 'run'}: {page if page.is_file() else folder}")
@@ -102,6 +103,19 @@ def _regret_summary(name: str, judged: dict[str, Any]) -> str:
 
     limit = f" (class limit: {share(judged['limit']['summary'])})" if "limit" in judged else ""
     return f"regret by {name}: {share(judged['summary'])}{limit}"
+
+
+def optimum_lines(table: dict[str, Any]) -> list[str]:
+    """How much of the KL-regularized optimum was reached, as text."""
+    found = table["summary"]
+    volumes = found["hypervolume"]
+    return [
+        f"of the KL-regularized optimum by gold, kl_coef {table['kl_coef']:g}; {table['prompts']} prompts x "
+        f"{table['samples']:,} answers of the reference policy",
+        f"gain in utility  mean {found['utility_share_mean']:z.1%}, worst {found['utility_share_worst']:z.1%}",
+        f"hypervolume      {volumes['reached']:.3f} of {volumes['optimum']:.3f}, {found['hypervolume_share']:.1%}",
+        f"KL               {found['kl_mean']:.2f} of {found['optimum_kl_mean']:.2f} nats",
+    ]
 
 
 def reward_lines(table: dict[str, Any]) -> list[str]:

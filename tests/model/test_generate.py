@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -232,6 +233,29 @@ def test_a_plain_model_is_sampled_without_adapter(make_prompts, make_policy, tmp
     tokens, mask = generate(stock, prompts, sampling=PLAIN, seed=3, step=5, max_new_tokens=10, eos=EOS, pad=PAD)
     expected, expected_mask = _sample(policy, prompts, None)
     assert torch.equal(tokens, expected) and torch.equal(mask, expected_mask)
+
+
+class Older(torch.nn.Module):
+    """A causal model whose forward has the name for a cache that transformers had before 5.24, and swallows others."""
+
+    def __init__(self, model) -> None:
+        super().__init__()
+        self.model, self.config = model, model.config
+
+    def forward(self, input_ids, past_key_values=None, **others):
+        assert past_key_values is not None and "cache" not in others
+        name = module._cache_name(self.model)
+        return self.model(input_ids=input_ids, **others, **{name: past_key_values})
+
+
+def test_the_cache_goes_by_the_name_that_the_model_has_for_it(make_prompts, make_policy, tmp_path):
+    make_policy(base=tmp_path)
+    stock, prompts = AutoModelForCausalLM.from_pretrained(tmp_path).eval(), make_prompts(6)
+    how = {"sampling": PLAIN, "seed": 3, "step": 5, "max_new_tokens": 10, "eos": EOS, "pad": PAD}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        tokens, _ = generate(stock, prompts, **how)
+    assert torch.equal(generate(Older(stock), prompts, **how)[0], tokens)
 
 
 def test_a_model_with_absolute_positions_says_the_same_under_padding(make_prompts):

@@ -104,6 +104,17 @@ def test_metrics_of_all_objectives_share_a_panel(make, tmp_path):
     assert "time/step" not in panels and list(panels["kl"]) == [""]
 
 
+def test_a_metric_of_all_objectives_is_named_and_costs_are_no_curves(tmp_path):
+    rows = [
+        {"step": i, "loss": 1.4, "loss/cure": 0.6, "loss/care": 0.8, "kl": 0.1, "spent/trained_tokens": 9.0}
+        for i in (1, 2)
+    ]
+    write_lines(tmp_path / "metrics.jsonl", rows)
+    panels = dict(grouped(read_stage("reward_model", tmp_path), ["cure", "care"]))
+    assert set(panels) == {"loss", "kl"} and list(panels["kl"]) == [""]
+    assert set(panels["loss"]) == {"sum", "cure", "care"} and panels["loss"]["sum"][1][1].tolist() == [1.4, 1.4]
+
+
 def test_a_step_logged_twice_counts_once(tmp_path):
     write_lines(tmp_path / "metrics.jsonl", [{"step": 1, "kl": 1.0}, {"step": 2, "kl": 5.0}, {"step": 2, "kl": 2.0}])
     steps, values = read_stage("x", tmp_path).metrics["kl"]

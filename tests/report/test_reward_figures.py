@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy.stats import binomtest
 
 from mora.errors import InputError
 from mora.files import read_json, write_json, write_lines
 from mora.report.benchmark import benchmark_plates
+from mora.report.bins import pooled, wilson
 from mora.report.hard_cases import conflict_plate, conflict_table, hard_case_plate
 from mora.report.page import write_report
+from mora.report.rewards import reward_plates
 from mora.report.style import objective_color
 from mora.report.tables import read_stage
 from mora.report.training import quality_plate
@@ -51,6 +54,55 @@ def test_hard_cases_go_from_sure_to_doubtful_by_margin_and_by_spread(table):
         assert curve(ece, color, ":").tolist() == [row["ece"] for row in entry["bins"]]
         assert curve(spreads, color, ":").tolist() == [row["true_spread"] for row in entry["bins"]]
     assert "0.25" in spreads.get_legend().get_texts()[0].get_text()
+
+
+def test_bins_of_few_pairs_are_joined_and_no_more():
+    rows = [{"count": 10, "accuracy": i / 10, "ece": 0.1, "spread": None if i == 3 else float(i)} for i in range(10)]
+    found = pooled(rows, ("accuracy", "spread"))
+    assert [row["count"] for row in found] == [20] * 5
+    assert [row["accuracy"] for row in found] == pytest.approx([0.05, 0.25, 0.45, 0.65, 0.85])
+    assert [row["spread"] for row in found] == [0.5, None, 4.5, 6.5, 8.5] and "ece" not in found[0]
+    odd = [{"count": 9 if i < 5 else 8, "accuracy": 0.5} for i in range(10)]
+    assert [row["count"] for row in pooled(odd, ("accuracy",))] == [36, 25, 24]
+    uneven = pooled([{"count": 1, "accuracy": 1.0}, {"count": 3, "accuracy": 0.0}], ("accuracy",))
+    assert uneven == [{"count": 4, "accuracy": 0.25}] and pooled([], ("accuracy",)) == []
+    assert pooled([{"count": 20, "accuracy": 0.5}] * 3, ("accuracy",)) == [{"count": 20, "accuracy": 0.5}] * 3
+
+
+@pytest.mark.parametrize(("right", "count"), [(0, 20), (13, 20), (20, 20), (700, 1000)])
+def test_intervals_of_shares_are_wilsons(right, count):
+    expected = binomtest(right, count).proportion_ci(0.95, method="wilson")
+    assert wilson(right / count, count) == pytest.approx((expected.low, expected.high), abs=1e-6)
+
+
+def bars(axes: Axes) -> list[np.ndarray]:
+    return [segment for group in axes.collections for segment in group.get_segments()]
+
+
+def test_few_pairs_have_few_marks_with_intervals_and_no_calibration_error(table):
+    for entry in table["spread"].values():
+        for rows in (entry["bins"], entry["margin_bins"]):
+            for row in rows:
+                row["count"] = 10
+    plate = hard_case_plate(table, NAMES)
+    assert [panel.alt.partition(" ")[0] for panel in plate.panels] == ["Accuracy", "Annotators'"]
+    accuracy, _ = drawn(plate)
+    by_margin = [row["accuracy"] for row in table["spread"]["cure"]["margin_bins"]][::-1]
+    marks = curve(accuracy, objective_color(0), "-")
+    assert marks == pytest.approx([sum(by_margin[i : i + 2]) / 2 for i in range(0, 10, 2)])
+    assert len(bars(accuracy)) == 6 * 5
+    for low, mark in zip(bars(accuracy)[:5], marks, strict=True):
+        assert tuple(low[:, 1]) == pytest.approx(wilson(mark, 20))
+    places = [line.get_xdata()[0] for line in accuracy.lines if len(line.get_xdata()) == 5]
+    assert len({round(float(place), 6) for place in places}) == 6  # beside each other
+
+
+def test_a_calibration_curve_of_few_pairs(table):
+    for entry in table["calibration"].values():
+        entry["bins"] = [row | {"count": 7, "confidence": 0.5 + row["confidence"] / 100} for row in entry["bins"]]
+    _, calibration = drawn(reward_plates(table | {"conflicts": {}, "spread": {}, "agreement": {}}, None, [])[0])
+    assert len(curve(calibration, objective_color(0), "-")) == 2 and len(bars(calibration)) == 3 * 2
+    assert calibration.get_xlim()[1] < 0.7  # what is stated fills the axes
 
 
 def test_a_point_has_its_margin_alone(table):
@@ -129,3 +181,21 @@ def test_subsets_stand_below_their_sections():
     assert labels == ["Chat", "easy (4)", "hard (4)", "odd"]  # a subset that is its section stands once
     marks = {round(c[0].get_ydata()[0]): c[0].get_xdata()[0] for c in axes.containers}
     assert marks == {0: 0.75, 1: 0.9, 2: 0.6, 3: 0.25}
+    ends = [container[2][0].get_segments()[0][:, 0] for container in axes.containers]
+    assert ends[0] == pytest.approx([0.75 - 0.196, 0.75 + 0.196], abs=1e-3)
+    assert ends[1] == pytest.approx([0.9 - 0.196, 1.0], abs=1e-3)  # no accuracy is above 1
+
+
+def test_a_mark_at_the_end_of_the_scale_is_seen_whole():
+    entry = {"strict": 1.0, "strict_stderr": None, "shared_stderr": 0.0, "n": 4, "weight": 4}
+    ends = [entry | {"section": name, "subset": name, "shared": value} for name, value in (("all", 1.0), ("none", 0.0))]
+    plate = benchmark_plates({"sections": ends, "subsets": ends})[0]
+    figure = Figure(figsize=plate.panels[0].size)
+    axes = figure.add_axes((0.2, 0.2, 0.7, 0.7))
+    plate.panels[0].draw(axes)
+    frame = axes.get_window_extent()
+    for container in axes.containers:
+        mark = container[0]
+        place = axes.transData.transform((mark.get_xdata()[0], 0))[0]
+        half = mark.get_markersize() / 2 * np.sqrt(2) * figure.dpi / 72  # a diamond is a square on its corner
+        assert frame.x0 <= place - half and place + half <= frame.x1

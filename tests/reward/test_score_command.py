@@ -54,6 +54,23 @@ def test_every_row_comes_back_scored(tmp_path: Path, reward_run: RunFolder) -> N
     assert set(scored[1]) - set(ROWS[1]) == {"scores_0", "scores_1"}
 
 
+def test_what_the_model_does_not_read_is_counted(
+    tmp_path: Path, reward_run: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The model takes 16 tokens of a prompt and 12 of an answer; a text that stands in two rows is one."""
+    score(settings(tmp_path, reward_run), [])
+    assert "longer than" not in capsys.readouterr().out
+    rows = [*ROWS, {"prompt": "a " * 30, "response": "b " * 20}, {"prompt": "a", "response": "b " * 20}]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    score(settings(tmp_path, reward_run), [])
+    said = capsys.readouterr().out
+    assert said.count("longer than") == 2
+    assert "1 of 3 prompts are longer than the 16 tokens that the model takes, and were scored by their end" in said
+    assert (
+        "1 of 4 answers are longer than the 12 tokens that the model takes, and were scored by their beginning" in said
+    )
+
+
 def test_without_input_and_output_it_says_what_the_model_is(
     tmp_path: Path, reward_run: RunFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:

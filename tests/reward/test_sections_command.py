@@ -11,11 +11,12 @@ import pytest
 import mora
 from mora.errors import InputError
 from mora.evaluate import evaluate
-from mora.files import read_json
+from mora.files import read_json, write_json
 from mora.reward.panel import ModelPanel
 from mora.reward.scalar import Scalar
 from mora.runtime.folder import RunFolder
 from mora.settings.compose import compose
+from mora.summary import conclude
 
 SCALAR = Scalar(margin=0.0, strength="ignore", centering=0.0, l2=0.0)
 ROWS = [
@@ -58,11 +59,27 @@ def test_a_benchmark_of_the_newest_reward_run(runs: Path, capsys: pytest.Capture
     assert table["run"] == folder.name and table["judge"] == {"objective": "many_b"}
     assert table["left_out"] == ["Chat", "Chat Hard", "Reasoning"] and table["unmapped"] == ["mine"]
     assert {key: table["cut"][key] for key in ("prompts", "answers")} == {"prompts": 1, "answers": 1}
-    assert "1 answers are longer than the 12 tokens" in " ".join(table["notes"])
+    assert "1 of 5 answers are longer than the 12 tokens" in " ".join(table["notes"])
     printed = capsys.readouterr()
     assert "judged by many_b" in printed.out and f"latest:reward_model is {folder}" in printed.err
     page = (folder / "report" / "index.html").read_text(encoding="utf-8")
     assert '<section id="benchmark">' in page and (folder / "report" / "figures" / "benchmark.png").is_file()
+
+
+def test_only_the_evaluation_that_was_asked_for_is_shown(
+    runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mora.running.report", lambda folder: None)
+    (folder,) = runs.glob("reward-*")
+    known = {"accuracy": {"value": None}, "temperature": None, "log_loss": 0.5, "calibration": {"ece": 0.25}}
+    quality = {key: {"many_a": entry} for key, entry in known.items()}
+    write_json(folder / "tables" / "reward.json", {"objectives": ["many_a"], "conflicts": [], **quality})
+    evaluate(settings(runs, "evaluation.objective=many_b"), [])
+    said = capsys.readouterr().out
+    assert "judged by many_b" in said and "ECE" not in said
+    conclude(folder)  # of a run as a whole, everything
+    said = capsys.readouterr().out
+    assert "judged by many_b" in said and "ECE 0.250" in said
 
 
 def test_a_utility_of_all_objectives_judges(runs: Path) -> None:

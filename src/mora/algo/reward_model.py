@@ -22,7 +22,7 @@ from mora.functional.masking import divergent_span, last_true
 from mora.functional.risk import mean
 from mora.model.load import load_backbone, load_tokenizer
 from mora.model.lora import LoRASettings
-from mora.model.score_model import ScoreModel, read_card
+from mora.model.score_model import ScoreModel
 from mora.model.towers import Layout, Sharing
 from mora.reward.discriminant import Discriminant
 from mora.reward.ensemble import Ensemble
@@ -31,7 +31,7 @@ from mora.reward.panel import ModelPanel
 from mora.reward.quality import held_out, quick_quality
 from mora.runtime.actor import standardize
 from mora.runtime.closed_form import Solver
-from mora.runtime.conversion import compared_heads
+from mora.runtime.conversion import check_convertible, compared_heads
 from mora.runtime.engine import Engine
 from mora.runtime.measuring import measure
 from mora.runtime.padding import by_length
@@ -111,24 +111,11 @@ class RewardModel:
         return facts
 
     def _reader(self, tokenizer: PreTrainedTokenizerBase) -> Encoder:
-        """How the reward model reads texts: by the tokenizer of its trunk.
-
-        Raises InputError for a reward model of several trunks, members or adapters.
-        """
+        """How the reward model reads texts: by the tokenizer of its trunk.  Raises InputError for one of several."""
         folder = self.parts.trunk_folder
         if folder is None:
             return self.parts.encoder(tokenizer)
-        card = read_card(folder)
-        if "layout" not in card:
-            raise InputError(f"start.trunk={folder}: holds no model that was trained here (kind {card['kind']})")
-        layout = Layout.read(card["layout"])
-        trunks, _ = layout.counts(len(card["objectives"]), card["members"])
-        if layout.adapted or trunks > 1 or card["members"] > 1:
-            raise InputError(
-                f"start.trunk={folder}: that reward model has several models, members or adapters, and "
-                "algo.trunk=reward converts one trunk with one head; name a run with algo.sharing=trunk that is no "
-                "ensemble"
-            )
+        check_convertible(folder)
         return self.parts.encoder(load_tokenizer(folder))
 
     def _rows(self, encoder: Encoder) -> Sequence[Row]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from abc import abstractmethod
 from collections import Counter, OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Overlong = Literal["cut_answer", "drop", "error"]
 OVERLONG = ("cut_answer", "drop", "error")
+ANY_LENGTH = 1 << 30  # tokens
 SHOWN = 10  # overlong rows that one message lists
 REMEMBERED = 2**27  # bytes of prompts, and as many of answers, that are not tokenized again
 Ids = NDArray[np.int32]
@@ -272,3 +273,25 @@ class _Memory:
 
 def _bytes(text: str, ids: Ids) -> int:
     return len(text) + ids.nbytes + 400  # the objects around them
+
+
+def beyond(encoder: Encoder, prompts: Iterable[str], answers: Iterable[str]) -> tuple[dict[str, int], list[str]]:
+    """How many distinct ``prompts`` and ``answers`` are longer than ``encoder`` takes, with its limits; and in words.
+
+    Scores of such texts are those of what is left of them.
+    """
+    whole = Encoder(encoder.tokenizer, ANY_LENGTH, ANY_LENGTH, "cut_answer")
+    lengths = {
+        "prompts": [len(whole.prompt(text)) for text in set(prompts)],
+        "answers": [len(whole.scored(text)) for text in set(answers)],
+    }
+    limits = {"prompts": encoder.max_prompt, "answers": encoder.max_response}
+    kept = {"prompts": "end", "answers": "beginning"}
+    found = {name: sum(length > limits[name] for length in own) for name, own in lengths.items()}
+    said = [
+        f"{count} of {len(lengths[name])} {name} are longer than the {limits[name]} tokens that the model takes, and "
+        f"were scored by their {kept[name]}"
+        for name, count in found.items()
+        if count
+    ]
+    return found | {"max_prompt": encoder.max_prompt, "max_response": encoder.max_response}, said

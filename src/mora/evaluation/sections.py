@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mora.dataset.encode import Encoder
+from mora.dataset.encode import beyond
 from mora.errors import InputError
 from mora.evaluation.contests import Contest, read_contests
 from mora.files import write_csv, write_json
@@ -25,7 +25,6 @@ from mora.types import content_id
 Floats = NDArray[np.float64]
 Scorer = Callable[[Sequence[str], Sequence[str]], Floats]  # prompts and answers (B) to scores (B,)
 TABLE, SUBSETS, ROWS = "sections.json", "sections.csv", "section_rows.csv"
-ANY_LENGTH = 1 << 30  # tokens
 
 
 @dataclass(kw_only=True)
@@ -74,7 +73,7 @@ class Sections:
             }
             return values | errors | {"n": int((coefficient > 0).sum())}
 
-        cut = _cut(panel, contests)
+        cut, said = _cut(panel, contests)
         table: dict[str, Any] = {
             "path": str(self.path),
             "judge": judge,
@@ -83,7 +82,7 @@ class Sections:
             "final": entry(np.mean(list(of_section.values()), axis=0)),
             **odd,
             "cut": cut,
-            "notes": notes + _cut_notes(cut),
+            "notes": notes + said,
         }
         counts = Counter(subsets)
         lines = [
@@ -169,27 +168,12 @@ def _numbers(values: Tensor) -> Floats:
     return numbers
 
 
-def _cut(panel: Panel, contests: Sequence[Contest]) -> dict[str, int] | None:
-    """How many distinct prompts and answers were longer than the model takes, and so judged in part; None for rules."""
+def _cut(panel: Panel, contests: Sequence[Contest]) -> tuple[dict[str, int] | None, list[str]]:
+    """How many texts were longer than the model takes, and so judged in part, and in words; None for rules."""
     if not isinstance(panel, ModelPanel):
-        return None
-    limits, prompts = panel.encoder, {one.prompt for one in contests}
-    answers = {text for one in contests for text in (*one.chosen, *one.rejected)}
-    whole = Encoder(limits.tokenizer, ANY_LENGTH, ANY_LENGTH, "cut_answer")
-    return {
-        "prompts": sum(len(whole.prompt(text)) > limits.max_prompt for text in prompts),
-        "answers": sum(len(whole.scored(text)) > limits.max_response for text in answers),
-        "max_prompt": limits.max_prompt,
-        "max_response": limits.max_response,
-    }
-
-
-def _cut_notes(cut: Mapping[str, int] | None) -> list[str]:
-    return [
-        f"{cut[name]} {name} are longer than the {cut[limit]} tokens that the model takes and were judged cut"
-        for name, limit in (("prompts", "max_prompt"), ("answers", "max_response"))
-        if cut and cut[name]
-    ]
+        return None, []
+    answers = [text for one in contests for text in (*one.chosen, *one.rejected)]
+    return beyond(panel.encoder, [one.prompt for one in contests], answers)
 
 
 def _line(contest: Contest, scores: tuple[list[float], list[float]], credit: Sequence[float]) -> dict[str, Any]:

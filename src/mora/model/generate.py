@@ -6,6 +6,7 @@ number of processes, up to the rounding of its logits.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -52,6 +53,11 @@ def draw(logits: Tensor, sampling: Sampling, noise: Tensor) -> Tensor:
     return torch.minimum(index, last)
 
 
+def _cache_name(model: PreTrainedModel) -> str:
+    """What the model's forward calls its cache; transformers before 5.24 would swallow the new name without a word."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+
+
 @torch.no_grad()
 def generate(
     model: PreTrainedModel,
@@ -77,18 +83,18 @@ def generate(
     alive = torch.arange(rows, device=device)
     ended = torch.zeros(rows, dtype=torch.bool, device=device)
     cache = DynamicCache(config=model.config)
-    positions = (mask.cumsum(-1) - 1).clamp_min(0)
+    remembered = {_cache_name(model): cache}
     attention = torch.cat([mask, torch.ones(rows, max_new_tokens, dtype=torch.bool, device=device)], dim=1)
-    feed, at = ids, positions
+    feed, at = ids, (mask.cumsum(-1) - 1).clamp_min(0)
     for t in range(max_new_tokens):
         seen = attention[:, : ids.shape[1] + t].long()
         output = model(
             input_ids=feed,
             attention_mask=seen,
             position_ids=at,
-            past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
+            **remembered,
         )
         noise = uniform(seed, Stream.GENERATION, step, prompts.row_ids[alive], t)
         token = draw(output.logits[:, -1].float(), sampling, noise)

@@ -12,6 +12,8 @@ from mora.report import markup
 from mora.report.markup import text
 from mora.report.style import INK, MUTED, Z95, Panel, Plate, number, objective_color, short
 
+EDGE = 0.015  # beyond 0 and 1: a mark there is seen whole
+
 
 def benchmark_plates(table: Mapping[str, Any] | None) -> list[Plate]:
     """Every subset with its interval, colored by section."""
@@ -80,14 +82,15 @@ def _draw(axes: Axes, *, table: Mapping[str, Any]) -> None:
         own = [entry for entry in table["subsets"] if entry["section"] == section["section"]]
         alone = [entry["subset"] for entry in own] == [section["section"]]
         for entry, marker in [(section, "D"), *((one, "o") for one in ([] if alone else own))]:
-            place, error = len(labels), Z95 * (entry["shared_stderr"] or 0.0)
-            axes.errorbar(entry["shared"], place, xerr=error, color=color, marker=marker, elinewidth=1.2,
+            place, value, error = len(labels), entry["shared"], Z95 * (entry["shared_stderr"] or 0.0)
+            within = [[max(min(error, value), 0.0)], [max(min(error, 1 - value), 0.0)]]  # an accuracy is 0 to 1
+            axes.errorbar(value, place, xerr=within, color=color, marker=marker, elinewidth=1.2,
                           markersize=7 if marker == "D" else 5)  # fmt: skip
-            axes.annotate(number(entry["shared"], 2), (1.01, place), xycoords=("axes fraction", "data"), va="center",
+            axes.annotate(number(value, 2), (1.01, place), xycoords=("axes fraction", "data"), va="center",
                           fontsize=8, color=INK if marker == "D" else MUTED)  # fmt: skip
             labels.append(short(entry["section"] if marker == "D" else f"{entry['subset']} ({entry['n']})"))
             if marker == "D":
                 axes.axhline(place - 0.5, color=MUTED, linewidth=0.6)
     axes.set_yticks(range(len(labels)), labels)
-    axes.set(xlim=(0, 1), ylim=(len(labels) - 0.5, -0.5), xlabel="accuracy")
+    axes.set(xlim=(-EDGE, 1 + EDGE), ylim=(len(labels) - 0.5, -0.5), xlabel="accuracy")
     axes.grid(axis="y", visible=False)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from mora.report import markup
 from mora.report.compare_tables import JUDGED, Comparison, Pair, Verdict
 from mora.report.markup import text
+from mora.report.reward_comparison_tables import RewardPair
 from mora.report.style import number
 
 TITLES = {"hypervolume": "hypervolume", "inner_product": "realized utility"}
@@ -35,10 +36,22 @@ def p_value(p: float) -> str:
     return "&lt; 0.001" if p < 0.001 else number(p)
 
 
-def named(pair: Pair, verdict: str) -> str:
+def named(pair: Pair | RewardPair, verdict: str) -> str:
     """A verdict with the names of the methods."""
     winner, other = (pair.a, pair.b) if verdict == "A > B" else (pair.b, pair.a)
     return verdict if verdict == "undecided" else f"{winner} > {other}"
+
+
+def cells(pair: Pair | RewardPair, verdict: Verdict) -> str:
+    """Two cells of a row of verdicts: the difference with its interval, and what is said of it with its p."""
+    values = (verdict.difference, *verdict.interval)
+    difference, low, high = (written(value, decimals(values)) for value in values)
+    sign = "+" if verdict.difference > 0 else ""
+    undecided = verdict.verdict == "undecided"
+    said = text(named(pair, verdict.verdict)).replace(" &gt; ", " <wbr>&gt; ")
+    decided = f'<span class="undecided">{said}</span>' if undecided else f"<b>{said}</b>"
+    p = f"<small>p {p_value(verdict.p_holm)}, raw {p_value(verdict.p)}</small>"
+    return f'<td class="number first">{sign}{difference} <small>[{low}, {high}]</small></td><td>{decided}{p}</td>'
 
 
 def favored(pair: Pair) -> str:
@@ -128,24 +141,11 @@ def _rows(comparison: Comparison, pair: Pair, matched: bool) -> str:
     both = "<br>− ".join(markup.method(name, i) for name, i in zip((pair.a, pair.b), places, strict=True))
     rows = []
     for place, name in enumerate(JUDGED):
-        cells = f'<th scope="rowgroup" rowspan="{len(JUDGED)}">{both}</th>' if place == 0 else ""
-        cells += f'<th scope="row">{TITLES[name]}</th>{_cells(pair, pair.verdicts[name])}'
+        row = f'<th scope="rowgroup" rowspan="{len(JUDGED)}">{both}</th>' if place == 0 else ""
+        row += f'<th scope="row">{TITLES[name]}</th>{cells(pair, pair.verdicts[name])}'
         if matched:
-            cells += (
-                _cells(pair, pair.at_matched_kl[name]) if pair.at_matched_kl else '<td class="first">–</td><td>–</td>'
-            )
+            row += cells(pair, pair.at_matched_kl[name]) if pair.at_matched_kl else '<td class="first">–</td><td>–</td>'
         if place == 0:
-            cells += f'<td class="first favored" rowspan="{len(JUDGED)}">{text(favored(pair))}</td>'
-        rows.append(f"<tr>{cells}</tr>")
+            row += f'<td class="first favored" rowspan="{len(JUDGED)}">{text(favored(pair))}</td>'
+        rows.append(f"<tr>{row}</tr>")
     return f"<tbody>{''.join(rows)}</tbody>"
-
-
-def _cells(pair: Pair, verdict: Verdict) -> str:
-    values = (verdict.difference, *verdict.interval)
-    difference, low, high = (written(value, decimals(values)) for value in values)
-    sign = "+" if verdict.difference > 0 else ""
-    undecided = verdict.verdict == "undecided"
-    said = text(named(pair, verdict.verdict)).replace(" &gt; ", " <wbr>&gt; ")
-    decided = f'<span class="undecided">{said}</span>' if undecided else f"<b>{said}</b>"
-    p = f"<small>p {p_value(verdict.p_holm)}, raw {p_value(verdict.p)}</small>"
-    return f'<td class="number first">{sign}{difference} <small>[{low}, {high}]</small></td><td>{decided}{p}</td>'

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from mora.report import markup
+from mora.report.bins import JOINED, LEAST_PAIRS, intervals, pooled
 from mora.report.markup import text
 from mora.report.style import (
     INK,
@@ -27,7 +28,9 @@ from mora.report.style import (
 )
 
 Bins = Mapping[str, Sequence[Mapping[str, Any]]]
+ASIDE = 0.08  # of the width of a bin, between the marks of two lines: intervals must not hide each other
 ORDERS = {"margin_bins": ("by margin", "-"), "bins": ("by spread", ":")}
+MEANS = ("accuracy", "spread", "true_spread")
 MATRICES = {
     "conflict_rate": "Labels disagree",
     "predicted_rate": "The model says they do",
@@ -39,16 +42,18 @@ MATRICES = {
 def hard_case_plate(table: Mapping[str, Any], objectives: Sequence[str]) -> Plate | None:
     """Accuracy and calibration from the surest to the most doubtful pairs; None for tables without them."""
     entries = {o: (table.get("spread") or {}).get(o) or {} for o in objectives}
-    orders = {order: _full({o: e.get(order) or [] for o, e in entries.items()}) for order in ORDERS}
-    orders = {order: bins for order, bins in orders.items() if bins}
+    given = {order: _full({o: e.get(order) or [] for o, e in entries.items()}) for order in ORDERS}
+    orders = {order: {o: pooled(rows, MEANS) for o, rows in bins.items()} for order, bins in given.items() if bins}
     if not orders:
         return None
+    whole = {order: _whole(bins) for order, bins in given.items() if _whole(bins)}
     panels = [
         Panel(
-            draw=partial(_draw_doubt, orders=orders, key=key, title=title, objectives=objectives),
-            alt=f"{title} from the surest to the most doubtful pairs: {_ends(orders, key)}.",
+            draw=partial(_draw_doubt, orders=shown, key=key, title=title, objectives=objectives),
+            alt=f"{title} from the surest to the most doubtful pairs: {_ends(shown, key)}.",
         )
-        for key, title in (("accuracy", "Accuracy"), ("ece", "Calibration error"))
+        for shown, key, title in ((orders, "accuracy", "Accuracy"), (whole, "ece", "Calibration error"))
+        if shown
     ]
     known = {o: bins for o, bins in orders.get("bins", {}).items() if bins[0].get("true_spread") is not None}
     if known:
@@ -66,8 +71,8 @@ def hard_case_plate(table: Mapping[str, Any], objectives: Sequence[str]) -> Plat
         name="hard-cases",
         title="Does it know where it errs?",
         caption="Equal shares of the held-out pairs, surest on the left: by the margin, which costs nothing, and by "
-        "the spread of the belief, which finds errors if its line falls to the right. A calibration error of few "
-        "pairs is above 0 by chance.",
+        f"the spread of the belief, which finds errors if its line falls to the right. {JOINED} The calibration error "
+        "of few pairs is above 0 by chance, and is left out where bins would have to be joined.",
         panels=panels,
         key=[Key(label=label, color=INK, line="-" if line == "-" else ":") for label, line in shown],
     )
@@ -77,6 +82,11 @@ def _full(bins: Bins) -> dict[str, Sequence[Mapping[str, Any]]]:
     """Objectives with bins that say how right they are."""
     kept = {o: [b for b in rows if b.get("accuracy") is not None] for o, rows in bins.items()}
     return {o: rows for o, rows in kept.items() if rows}
+
+
+def _whole(bins: Bins) -> Bins:
+    """Objectives none of whose bins has so few pairs that it is joined with others."""
+    return {o: rows for o, rows in bins.items() if min(row["count"] for row in rows) >= LEAST_PAIRS}
 
 
 def _from_surest(order: str, rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
@@ -95,12 +105,16 @@ def _ends(orders: Mapping[str, Bins], key: str) -> str:
 
 
 def _draw_doubt(axes: Axes, *, orders: Mapping[str, Bins], key: str, title: str, objectives: Sequence[str]) -> None:
-    for order, bins in orders.items():
-        for objective, rows in bins.items():
-            values = [float("nan") if row[key] is None else row[key] for row in _from_surest(order, rows)]
-            places = (np.arange(len(values)) + 0.5) / len(values)
-            color, solid = objective_color(list(objectives).index(objective)), order == "margin_bins"
-            axes.plot(places, values, color=color, linestyle=ORDERS[order][1], marker="o" if solid else "s",
+    lines = [(order, objective, rows) for order, bins in orders.items() for objective, rows in bins.items()]
+    for place, (order, objective, rows) in enumerate(lines):
+        rows = _from_surest(order, rows)
+        values = [float("nan") if row[key] is None else row[key] for row in rows]
+        aside = min(ASIDE, 1 / len(lines)) * (place - (len(lines) - 1) / 2) if key == "accuracy" else 0.0
+        places = (np.arange(len(values)) + 0.5 + aside) / len(values)
+        color, solid = objective_color(list(objectives).index(objective)), order == "margin_bins"
+        if key == "accuracy":
+            intervals(axes, places, rows, color)
+        axes.plot(places, values, color=color, linestyle=ORDERS[order][1], marker="o" if solid else "s",
                       markersize=3.5, label=objective if solid or len(orders) == 1 else None)  # fmt: skip
     if key == "accuracy":
         axes.axhline(0.5, color=MUTED, linewidth=1.0, linestyle=(0, (2, 2)))

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from mora.report import markup
-from mora.report.compare_tables import Verdict
-from mora.report.compare_verdicts import decimals, p_value, written
+from mora.report.compare_verdicts import cells, decimals, written
 from mora.report.markup import text
 from mora.report.reward_comparison_tables import COMPARED, RewardComparison, RewardPair, Value
 from mora.report.style import number
@@ -79,21 +78,10 @@ def _rows(comparison: RewardComparison, pair: RewardPair) -> str:
     both = "<br>− ".join(markup.method(name, i) for name, i in zip((pair.a, pair.b), places, strict=True))
     rows = []
     for place, (objective, entries) in enumerate(pair.verdicts.items()):
-        cells = f'<th scope="rowgroup" rowspan="{len(pair.verdicts)}">{both}</th>' if place == 0 else ""
-        cells += f'<th scope="row">{markup.objective(objective, comparison.objectives.index(objective))}</th>'
-        rows.append(f"<tr>{cells}{''.join(_cells(pair, entries[name]) for name in COMPARED)}</tr>")
+        row = f'<th scope="rowgroup" rowspan="{len(pair.verdicts)}">{both}</th>' if place == 0 else ""
+        row += f'<th scope="row">{markup.objective(objective, comparison.objectives.index(objective))}</th>'
+        rows.append(f"<tr>{row}{''.join(cells(pair, entries[name]) for name in COMPARED)}</tr>")
     return f"<tbody>{''.join(rows)}</tbody>"
-
-
-def _cells(pair: RewardPair, found: Verdict) -> str:
-    values = (found.difference, *found.interval)
-    difference, low, high = (written(value, decimals(values)) for value in values)
-    sign = "+" if found.difference > 0 else ""
-    winner, other = (pair.a, pair.b) if found.verdict == "A > B" else (pair.b, pair.a)
-    undecided = found.verdict == "undecided"
-    said = '<span class="undecided">undecided</span>' if undecided else f"<b>{text(winner)} &gt; {text(other)}</b>"
-    p = f"<small>p {p_value(found.p_holm)}, raw {p_value(found.p)}</small>"
-    return f'<td class="number first">{sign}{difference} <small>[{low}, {high}]</small></td><td>{said}{p}</td>'
 
 
 # --- numbers ---------------------------------------------------------------------------------------------------------

@@ -10,10 +10,12 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from mora.functional.thinning import evenly
+from mora.report.bins import JOINED, intervals, pooled
 from mora.report.hard_cases import conflict_plate, hard_case_plate
 from mora.report.style import INK, MUTED, PAPER, Z95, Floats, Panel, Plate, legend_above, objective_color
 from mora.report.tables import Front
 
+LEAST_REACH = 0.6  # confidence up to which the axis goes at least
 MOST_POINTS = 600  # of one scatter; a longer list is thinned evenly
 
 Bins = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -31,7 +33,7 @@ def reward_plates(table: Mapping[str, Any] | None, front: Front | None, samples:
                     name="reward-model",
                     title="Is the reward model right?",
                     caption="Held-out pairs. Accuracy: share of pairs ordered as labelled, 95 % intervals; the mark is "
-                    "the best any model could do. Calibration: on the diagonal, stated confidence is met.",
+                    f"the best any model could do. Calibration: on the diagonal, stated confidence is met. {JOINED}",
                     panels=panels,
                 )
             )
@@ -80,13 +82,13 @@ def _ece(table: Mapping[str, Any], objective: str) -> str:
 
 
 def _bins(table: Mapping[str, Any], part: str, objectives: Sequence[str], needed: tuple[str, str]) -> dict[str, Any]:
-    """The bins of one part of the table per objective, without bins that hold no pair."""
+    """The bins of one part of the table per objective, without those that hold no pair, those of few pairs joined."""
     found = {}
     for objective in objectives:
         bins = ((table.get(part) or {}).get(objective) or {}).get("bins") or []
         full = [b for b in bins if all(b.get(key) is not None for key in needed)]
         if full:
-            found[objective] = full
+            found[objective] = pooled(full, needed)
     return found
 
 
@@ -112,11 +114,13 @@ def _draw_accuracy(axes: Axes, *, accuracy: Mapping[str, Mapping[str, Any] | Non
 
 
 def _draw_calibration(axes: Axes, *, bins: Bins, objectives: Sequence[str]) -> None:
-    lowest = min(b["confidence"] for rows in bins.values() for b in rows)
-    axes.plot([min(lowest, 0.5), 1], [min(lowest, 0.5), 1], color=MUTED, linewidth=1.0, linestyle=(0, (2, 2)))
+    stated = [b["confidence"] for rows in bins.values() for b in rows]
+    low, high = min(*stated, 0.5), max(*stated, LEAST_REACH)  # a model that is never sure has its curve in full width
+    axes.plot([low, high], [low, high], color=MUTED, linewidth=1.0, linestyle=(0, (2, 2)))
     for name, rows in bins.items():
-        axes.plot([b["confidence"] for b in rows], [b["accuracy"] for b in rows], marker="o", markersize=4,
-                  color=objective_color(list(objectives).index(name)), label=name)  # fmt: skip
+        places, color = [b["confidence"] for b in rows], objective_color(list(objectives).index(name))
+        intervals(axes, places, rows, color)
+        axes.plot(places, [b["accuracy"] for b in rows], marker="o", markersize=4, color=color, label=name)
     axes.set_title("Calibration")
     axes.set_xlabel("stated confidence")
     axes.set_ylabel("share right")

@@ -286,5 +286,8 @@ def settings(stages: Sequence[Stage]) -> str:
     ]
     if not blocks:
         return ""
-    note = "The diff names what departs from the defaults; the rest is the whole resolved configuration."
+    note = (
+        "The diff names what departs from the defaults of the run’s own algorithm; the rest is the whole resolved "
+        "configuration."
+    )
     return f'<section id="settings"><h2>Settings</h2><p class="note">{note}</p>{"".join(blocks)}</section>'

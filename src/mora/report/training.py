@@ -17,7 +17,8 @@ FIRST = (
     "gold", "reward", "gain", "utility", "kl", "steering", "loss", "accuracy", "entropy", "explained", "length",
     "tokens", "clip",
 )  # fmt: skip
-HIDDEN = ("time", "second", "memory", "epoch", "rate/", "per_second", "elapsed")
+HIDDEN = ("time", "second", "memory", "epoch", "rate/", "per_second", "elapsed", "spent/")  # what a run costs
+SUM = "sum"  # of a metric that is logged for each objective, too
 MOST_PANELS = 15
 SMOOTHED_FROM = 40  # points of a curve from which on a running mean is drawn over the raw values
 QUALITY = {"accuracy": "Accuracy", "log_loss": "Log-loss, nats", "ece": "Calibration error"}
@@ -72,6 +73,10 @@ def grouped(stage: Stage, objectives: Sequence[str]) -> list[tuple[str, dict[str
             panels.setdefault(stem, {})[last] = (objective_color(list(objectives).index(last)), series)
         else:
             panels.setdefault(name, {})[""] = (INK, series)
+    panels = {
+        title: {SUM if not name and len(own) > 1 else name: line for name, line in own.items()}
+        for title, own in panels.items()
+    }
     return sorted(panels.items(), key=lambda item: (_place(item[0], item[1]), item[0]))
 
 

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mora.dataset.encode import beyond
 from mora.errors import InputError
 from mora.functional import risk
-from mora.reward.panel import Panel
+from mora.reward.hub_panel import HubPanel
+from mora.reward.panel import ModelPanel, Panel
 
 FORMS = {("response",): ("scores",), ("response_0", "response_1"): ("scores_0", "scores_1")}
 
@@ -51,6 +53,14 @@ def score_answers(panel: Panel, rows: Sequence[dict[str, Any]]) -> list[dict[str
             for m, name in enumerate(panel.objectives)
         }
     return [scored[id(row)] for row in rows]
+
+
+def cut_texts(panel: ModelPanel | HubPanel, rows: Sequence[dict[str, Any]]) -> list[str]:
+    """What to tell the user about texts of scored rows that the panel did not read as they stand."""
+    if isinstance(panel, HubPanel):
+        return panel.notes()
+    answers = [row[text] for row in rows for text in _form(row)[0]]
+    return beyond(panel.encoder, [row["prompt"] for row in rows], answers)[1]
 
 
 def _form(row: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""What a new head on the trunk of a trained reward model changes: the old head and the new one on held-out pairs."""
+"""A new head on the trunk of a trained reward model: which trunks take one, and what it changes on held-out pairs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,28 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
+from mora.errors import InputError
 from mora.functional import risk
+from mora.model.score_model import read_card
+from mora.model.towers import Layout
 from mora.reward.panel import ModelPanel
 from mora.reward.stored import load_trained
 from mora.runtime.parts import Parts
 from mora.types import RewardBelief
+
+
+def check_convertible(folder: Path) -> None:
+    """Raises InputError for classifiers of others, and for a reward model of several trunks, members or adapters."""
+    card = read_card(folder)
+    if "layout" not in card:
+        raise InputError(f"start.trunk={folder}: holds no model that was trained here (kind {card['kind']})")
+    layout = Layout.read(card["layout"])
+    trunks, _ = layout.counts(len(card["objectives"]), card["members"])
+    if layout.adapted or trunks > 1 or card["members"] > 1:
+        raise InputError(
+            f"start.trunk={folder}: that reward model has several models, members or adapters, and algo.trunk=reward "
+            "converts one trunk with one head; name a run with algo.sharing=trunk that is no ensemble"
+        )
 
 
 def compared_heads(parts: Parts, folder: Path, converted: ModelPanel) -> dict[str, dict[str, Any]]:

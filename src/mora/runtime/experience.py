@@ -15,7 +15,6 @@ from mora.dataset.encode import Encoder
 from mora.errors import InputError
 from mora.functional.advantages import token_rewards
 from mora.functional.centering import PAIRED
-from mora.functional.kl import sequence_kl
 from mora.model.generate import Sampling
 from mora.model.policy import Policy
 from mora.reward.panel import Panel
@@ -23,6 +22,7 @@ from mora.reward.tracking import Tracking
 from mora.runtime.parts import Parts
 from mora.runtime.rewards import Rewards
 from mora.runtime.rollout import decode, sample_rows
+from mora.runtime.rollout_metrics import rollout_metrics
 from mora.types import BeliefKind, Prompts, Row
 
 ON_POLICY = Sampling(temperature=1.0, top_p=1.0, top_k=0)
@@ -272,41 +272,6 @@ class Roller:
 
     def metrics(self, experience: Experience) -> dict[str, float]:
         """Means over the global batch of what was sampled."""
-        response = experience.response
-        kl = sequence_kl(experience.old_logps, experience.ref_logps, response)
-        columns = {
-            "gain": experience.gains,
-            "kl": kl,
-            "length": response.sum(-1).float(),
-            "entropy": (experience.entropy * response).sum(-1) / response.sum(-1),
-            "ended": ((experience.ids[:, -response.shape[1] :] == self.encoder.eos) & response).any(-1).float(),
-        }
-        names = self.panel.objectives
-        columns |= {f"reward/{name}": experience.rewards[:, i] for i, name in enumerate(names)}
-        if self.parts.corpus.world is not None:
-            gold = self.parts.corpus.world.gold(experience.prompts, experience.texts)
-            columns |= {f"gold/{n}": torch.from_numpy(gold[:, i]).to(kl) for i, n in enumerate(names)}
-        table = self.parts.runtime.gather(torch.stack(list(columns.values()), dim=1).float())
-        metrics = dict(zip(columns, table.double().mean(0).tolist(), strict=True))
-        metrics |= self._explained(experience) | self._steering(experience, names)
-        tracking = self.rewards.tracking
+        names, tracking = self.panel.objectives, self.rewards.tracking
+        metrics = rollout_metrics(self.parts, experience, names, eos=self.encoder.eos)
         return metrics if tracking is None else metrics | tracking.metrics(names)
-
-    def _explained(self, experience: Experience) -> dict[str, float]:
-        """Share of the variance of returns that the critic explains, over all streams."""
-        keep = experience.response[..., None].expand_as(experience.returns).double()
-        returns, errors = experience.returns.double(), (experience.returns - experience.values).double()
-        sums = torch.stack([keep.sum(), *(((x**p) * keep).sum() for x in (returns, errors) for p in (1, 2))])
-        n, r1, r2, e1, e2 = self.parts.runtime.sum(sums).tolist()
-        variance, residual = r2 / n - (r1 / n) ** 2, e2 / n - (e1 / n) ** 2
-        return {"value/explained_variance": 1 - residual / variance if variance > 0 else 0.0}
-
-    def _steering(self, experience: Experience, names: Sequence[str]) -> dict[str, float]:
-        """Correlation over rows between the weight of an objective and its reward."""
-        pairs = self.parts.runtime.gather(torch.cat([experience.preference, experience.rewards], dim=1)).double()
-        pairs = pairs - pairs.mean(0)
-        half = len(names)
-        weights, rewards = pairs[:, :half], pairs[:, half:]
-        scale = (weights.square().sum(0) * rewards.square().sum(0)).sqrt().clamp_min(1e-12)
-        steering = ((weights * rewards).sum(0) / scale).tolist()
-        return {f"steering/{name}": value for name, value in zip(names, steering, strict=True)}

@@ -54,6 +54,7 @@ class Parts:
     preference: Sampler | None
     provenance: Mapping[str, str]  # ids of the runs that this one stands on
     spent: Spent = field(default_factory=Spent, init=False)
+    encoders: list[Encoder] = field(default_factory=list, init=False, repr=False)  # all that read texts for this run
     memory: PeakMemory = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -77,8 +78,16 @@ class Parts:
         return model, tokenizer
 
     def encoder(self, tokenizer: PreTrainedTokenizerBase) -> Encoder:
-        """The encoder of this corpus' limits for one tokenizer."""
-        return self.corpus.encoder(tokenizer)
+        """The encoder of this corpus' limits for one tokenizer, always the same."""
+        for encoder in self.encoders:
+            if encoder.tokenizer is tokenizer:
+                return encoder
+        self.encoders.append(self.corpus.encoder(tokenizer))
+        return self.encoders[-1]
+
+    def notes(self) -> list[str]:
+        """What to tell the user about texts that were cut or left out; of several processes, about this one's."""
+        return list(dict.fromkeys(note for encoder in self.encoders for note in encoder.notes()))
 
     def panel(self) -> Panel:
         """The reward of this run: rules of the world, or the model of the reward run."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,14 @@ def compose(
         check(tree, ready, complete=complete).refuse(command)
         composed = tree.compose(ready)
     return finish(composed, complete=complete)
+
+
+def choices(command: str, overrides: Sequence[str] = (), conf_dir: Path | str | None = None) -> dict[str, str]:
+    """Which file of each group makes up a command: ``{"reward": "qr", ..}``; groups without a choice are left out."""
+    ready = prepare(overrides)
+    with opened(command, conf_dir) as tree:
+        chosen = tree.compose(ready).hydra.runtime.choices
+        return {name: str(chosen[name]) for name in tree.groups if chosen.get(name) is not None}
 
 
 def finish(composed: DictConfig, *, complete: bool = True) -> DictConfig:
@@ -70,12 +78,15 @@ def _literal(value: Any) -> Any:
 
 
 def diff_from_defaults(
-    cfg: DictConfig, command: str = "train", conf_dir: Path | str | None = None
+    cfg: Mapping[str, Any] | DictConfig,
+    command: str = "train",
+    conf_dir: Path | str | None = None,
+    overrides: Sequence[str] = (),
 ) -> dict[str, dict[str, Any]]:
-    """Keys of ``cfg`` that differ from the command without overrides: ``{key: {"default": .., "value": ..}}``.
+    """Keys of ``cfg`` that differ from the command with nothing but ``overrides``, such as the choice of an algorithm.
 
-    A side is absent where only the other has the key.
+    ``{key: {"default": .., "value": ..}}``; a side is absent where only the other has the key.
     """
     names = {"left": "default", "right": "value"}
-    found = difference(plain(compose(command, (), conf_dir, complete=False)), plain(cfg))
+    found = difference(plain(compose(command, overrides, conf_dir, complete=False)), plain(cfg))
     return {key: {names[side]: value for side, value in sides.items()} for key, sides in found.items()}

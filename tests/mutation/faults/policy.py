@@ -74,8 +74,8 @@ FAULTS = (
     Fault(
         name="generation_positions_count_padding",
         file="model/generate.py",
-        old="positions = (mask.cumsum(-1) - 1).clamp_min(0)",
-        new="positions = torch.arange(ids.shape[1], device=device).expand_as(ids)",
+        old="feed, at = ids, (mask.cumsum(-1) - 1).clamp_min(0)",
+        new="feed, at = ids, torch.arange(ids.shape[1], device=device).expand_as(ids)",
         why="A prompt is answered differently beside a longer one.",
         caught_by=("tests/model/test_generate.py::test_a_model_with_absolute_positions_says_the_same_under_padding",),
     ),

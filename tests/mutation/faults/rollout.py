@@ -224,7 +224,7 @@ FAULTS = (
     ),
     Fault(
         name="rollout_kl_with_its_sign_reversed",
-        file="runtime/experience.py",
+        file="runtime/rollout_metrics.py",
         old="kl = sequence_kl(experience.old_logps, experience.ref_logps, response)",
         new="kl = sequence_kl(experience.ref_logps, experience.old_logps, response)",
         why="Curves show a negative KL.",
@@ -232,15 +232,15 @@ FAULTS = (
     ),
     Fault(
         name="steering_against_raw_products",
-        file="runtime/experience.py",
-        old="        pairs = pairs - pairs.mean(0)\n",
+        file="runtime/rollout_metrics.py",
+        old="    pairs = pairs - pairs.mean(0)\n",
         new="",
         why="Any policy with good rewards looks steerable.",
         caught_by=("tests/algo/test_panacea.py::test_metrics_say_what_the_rollout_was",),
     ),
     Fault(
         name="explained_variance_upside_down",
-        file="runtime/experience.py",
+        file="runtime/rollout_metrics.py",
         old="1 - residual / variance if",
         new="residual / variance if",
         why="A good critic looks useless.",
@@ -248,8 +248,8 @@ FAULTS = (
     ),
     Fault(
         name="metrics_of_one_process",
-        file="runtime/experience.py",
-        old="table = self.parts.runtime.gather(torch.stack(list(columns.values()), dim=1).float())",
+        file="runtime/rollout_metrics.py",
+        old="table = runtime.gather(torch.stack(list(columns.values()), dim=1).float())",
         new="table = torch.stack(list(columns.values()), dim=1).float()",
         why="Curves show the rows of the first process only.",
         caught_by=(
