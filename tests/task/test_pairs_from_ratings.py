@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mora.dataset.pairing import Pairing
 from mora.errors import InputError
+from mora.task import forms
 from mora.task.comparing import by_annotators, by_means
+from mora.types import Row
 
 
 def scored(prompts=6, answers=4, seed=0, raters=1):
@@ -74,6 +77,22 @@ def test_a_shuffled_file_gives_the_same_pairs(run, most):
     assert sorted(map(repr, first)) == sorted(map(repr, second))
 
 
+@pytest.mark.parametrize("most", [None, 2])
+@pytest.mark.parametrize(("ties", "margin"), [("drop", 0.0), ("keep", 2.0)])
+def test_the_pairs_are_those_of_a_source_of_scored_answers(run, most, ties, margin):
+    rows = scored(prompts=10, raters=2)
+    found, _ = run("ratings_to_pairs", rows, most=most, ties=ties, margin=margin)
+    answers = [
+        Row(prompt=r["prompt"], responses=(r["response"],), ratings={n: (tuple(r[n]),) for n in ("kind", "brief")})
+        for r in rows
+    ]
+    expected = Pairing(most=most, margin=margin, ties=ties).pairs(answers, ("kind", "brief"))
+    made = [forms.pair(row, None) for row in found]
+    assert sorted((p.prompt, p.responses, repr(p.labels)) for p in made) == sorted(
+        (row.prompt, row.responses, repr(row.labels)) for row in expected
+    )
+
+
 def test_at_most_so_many_pairs_of_a_prompt_whatever_else_is_in_the_file(run):
     rows = scored(prompts=8)
     every, _ = run("ratings_to_pairs", rows)
@@ -98,6 +117,7 @@ def test_equal_ratings_are_dropped_or_kept(run):
     rows = [{"prompt": "p", "response": text, "kind": 2} for text in "ab"]
     found, tally = run("ratings_to_pairs", rows)
     assert found == [] and tally.not_made == {"pairs that no objective tells apart": 1}
+    assert run("ratings_to_pairs", [rows[0], rows[1] | {"kind": 2.5}], margin=1.0)[0] == []
     (row,), _ = run("ratings_to_pairs", rows, ties="keep", margin=1.0)
     assert row["kind_response_id"] is None and row["kind_label"] == 0.5 and row["kind_strength"] == 0
 

@@ -65,7 +65,7 @@ def test_a_bad_row_stops_the_task_and_leaves_nothing_or_is_set_aside(folder, cap
     assert call("task=ratings_to_pairs", "input=rows.jsonl", "output=out.jsonl", "task.objectives=[kind]",
                 "on_bad_row=quarantine") == 0  # fmt: skip
     bad = read_lines(folder / "out.quarantine.jsonl")
-    assert [set(row) for row in bad] == [{"row", "where", "reason"}] * 2
+    assert [set(row) for row in bad] == [{"row", "where", "kind", "reason"}] * 2
     assert bad[0]["row"] == "{broken" and bad[1]["row"]["kind"] == [None] and bad[1]["where"] == "rows.jsonl:30"
     assert "rows in 30 = 28 used + 2 bad" in capsys.readouterr().out
 

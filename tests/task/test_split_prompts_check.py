@@ -125,3 +125,10 @@ def test_every_row_goes_through_the_form_and_none_stops_the_check(run, form):
     ]
     assert [bad.row for bad in tally.bad] == rows[1:-1]
     assert "1 good rows repeat an earlier one word for word" in tally.notes
+
+
+def test_a_prompt_of_several_turns_stays_a_conversation(run):
+    turns = [USER, ANSWER, USER | {"content": "v"}]
+    rows = [{"messages": [*turns, ANSWER]}, {"chosen": [*turns, ANSWER], "rejected": [*turns, ANSWER]}]
+    found, tally = run("prompts", [*rows, {"messages": [USER]}, {"prompt": "u"}])
+    assert found == [{"messages": turns}, {"prompt": "u"}] and tally.left_out == {"repeats a prompt": 2}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from mora.dataset.read import Record
 from mora.dataset.schema import BadRow, text
-from mora.dataset.turns import Turn, turns_of
+from mora.dataset.turns import Turn
 from mora.errors import InputError
 from mora.task import conversations, forms
 from mora.task.base import Part, Task
@@ -58,7 +58,7 @@ class Chat(Task):
             return None, []
         preference, other, lost = read
         if preference.chosen == preference.rejected:
-            raise BadRow("chosen and rejected are the same")
+            raise BadRow("identical_responses", "chosen and rejected are the same")
         chosen, rejected = _said(preference.chosen), _said(preference.rejected)
         if self.to == "explicit":
             return {"messages": list(preference.turns), "chosen": [chosen], "rejected": [rejected], **other}, lost
@@ -66,7 +66,7 @@ class Chat(Task):
             turns = preference.turns
             return {"chosen": [*turns, chosen], "rejected": [*turns, rejected], **other}, lost
         pair = forms.Pair(
-            prompt=conversations.checked(preference.turns),
+            prompt=self._prompt(preference.turns),
             responses=(preference.rejected, preference.chosen),
             labels={self.objective: 1.0},
             other=other,
@@ -79,8 +79,9 @@ class Chat(Task):
             return self._of_pair(fields)
         if "chosen" not in fields or "rejected" not in fields:
             raise BadRow(
+                "missing_field",
                 "no preference: it needs chosen and rejected, or prompt, response_0 and response_1; it has "
-                f"{', '.join(fields)}"
+                f"{', '.join(fields)}",
             )
         whole = "messages" not in fields and not isinstance(fields.get("prompt"), list)
         if whole and isinstance(fields.get("prompt"), str):
@@ -121,9 +122,21 @@ class Chat(Task):
         return preference, other, lost + ([f"{self.objective}{forms.LABEL}"] if soft else [])
 
     def _turns(self, prompt: str) -> list[Turn]:
-        turns = conversations.dialogue(prompt) if self.dialogues else turns_of(prompt)
+        turns = conversations.dialogue(prompt) if self.dialogues else [Turn(role="user", content=prompt)]
         conversations.checked(turns)
         return turns
+
+    def _prompt(self, turns: Sequence[Turn]) -> str:
+        """The turns in one column of text."""
+        if self.dialogues:
+            return conversations.spoken(turns)
+        if len(turns) > 1:
+            raise BadRow(
+                "wrong_type",
+                f"a prompt of {len(turns)} turns is no single text; task.dialogues=true writes it as 'Human: ... "
+                "Assistant: ...', and task.to=explicit or messages keeps its turns",
+            )
+        return turns[0]["content"]
 
     # --- answers ------------------------------------------------------------------------------------------------------
 
@@ -137,7 +150,7 @@ class Chat(Task):
         other = {name: value for name, value in fields.items() if name not in taken}
         if self.to == "messages":
             return {"messages": [*turns, _said(answer)], **other}, []
-        return {"prompt": conversations.checked(turns), "response": answer, **other}, []
+        return {"prompt": self._prompt(turns), "response": answer, **other}, []
 
 
 def _said(content: str) -> Turn:

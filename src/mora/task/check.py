@@ -70,12 +70,15 @@ def readers(objectives: list[str] | None) -> dict[str, Callable[[Fields], Any]]:
 def _pair(fields: Fields, objectives: list[str] | None) -> forms.Pair:
     pair = forms.pair(fields, objectives)
     if not pair.labels:
-        raise BadRow(f"no column of labels, <objective>{forms.ID}, and none of ratings; it has {', '.join(fields)}")
+        raise BadRow(
+            "missing_field",
+            f"no column of labels, <objective>{forms.ID}, and none of ratings; it has {', '.join(fields)}",
+        )
     return pair
 
 
 def _scored(fields: Fields, objectives: list[str] | None) -> forms.Answer:
     answer = forms.answer(fields, objectives)
     if not answer.ratings:
-        raise BadRow(f"no column of numbers rates the response; it has {', '.join(fields)}")
+        raise BadRow("missing_field", f"no column of numbers rates the response; it has {', '.join(fields)}")
     return answer

@@ -23,8 +23,8 @@ class Choice:
     """Which comparisons become labels, and how many pairs of a prompt are kept."""
 
     most: int | None  # pairs of a prompt; None: all
-    margin: float  # least difference of mean ratings; below it an objective says nothing of a pair
-    ties: Ties  # neither answer is the likelier one: nothing is said (drop), or a label of 0.5 (keep)
+    margin: float  # mean ratings that differ by less are a tie, as are two answers of which neither is the likelier one
+    ties: Ties  # an objective says nothing of the pair (drop), or has a label of 0.5 (keep)
 
     def __post_init__(self) -> None:
         if self.most is not None and self.most < 1:
@@ -95,12 +95,12 @@ def compared(prompt: str, group: Group, choice: Choice, label: Label, tally: Tal
         if pair is None:
             tally.not_made["pairs that no objective tells apart"] += 1
         else:
-            made.append(pair)
-    made.sort(key=lambda pair: content_id("pair", prompt, *pair.responses))
+            made.append(placed(pair))
+    made.sort(key=lambda pair: content_id("pairing", prompt, *pair.responses))
     kept = made[: choice.most]
     if len(made) > len(kept):
         tally.not_made[f"pairs beyond task.most={choice.most} of a prompt"] += len(made) - len(kept)
-    yield from map(placed, kept)
+    yield from kept
 
 
 def _compared(prompt: str, group: Group, texts: tuple[str, str], choice: Choice, label: Label) -> Pair | None:
@@ -113,8 +113,9 @@ def _compared(prompt: str, group: Group, texts: tuple[str, str], choice: Choice,
             pair.ratings[name] = both
         if all(both):
             gap, value = abs(difference(*both)), label(*both)
-            if choice.ties == "keep" if value == 0.5 else gap >= choice.margin:
-                pair.labels[name], pair.strengths[name] = value, gap
+            tie = value == 0.5 or gap < choice.margin
+            if not tie or choice.ties == "keep":
+                pair.labels[name], pair.strengths[name] = 0.5 if tie else value, gap
     return pair if any(value is not None for value in pair.labels.values()) else None
 
 

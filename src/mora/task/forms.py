@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mora.dataset import schema
 from mora.dataset.schema import BadRow, label, ratings, strength, text
-from mora.types import content_id
 
 Fields = Mapping[str, Any]
 Numbers = tuple[float, ...]
@@ -115,9 +115,10 @@ def probability(fields: Fields, objective: str) -> float | None:
     if value is None:
         return by_id
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise BadRow(f"{column!r} must be a number from 0 to 1 or null, not {value!r}")
+        raise BadRow("out_of_range", f"{column!r} must be a number from 0 to 1 or null, not {value!r}")
     if by_id is not None and hard(value) != by_id:
-        raise BadRow(f"{column!r} says {value}, and {objective + ID!r} says {fields[objective + ID]}")
+        said = f"{column!r} says {value}, and {objective + ID!r} says {fields[objective + ID]}"
+        raise BadRow("contradictory_labels", said)
     return float(value)
 
 
@@ -130,7 +131,8 @@ def pair(fields: Fields, objectives: Sequence[str] | None) -> Pair:
     names = pair_objectives(fields) if objectives is None else list(objectives)
     labels = {name: probability(fields, name) for name in names}
     if responses[0] == responses[1] and any(value not in (None, 0.5) for value in labels.values()):
-        raise BadRow("the two responses are identical, yet one of them is said to be the better one")
+        reason = "the two responses are identical, yet one of them is said to be the better one"
+        raise BadRow("identical_responses", reason)
     rated = {name: (numbers(fields, f"{name}_rating_0"), numbers(fields, f"{name}_rating_1")) for name in names}
     strengths = {name: strength(fields, f"{name}{STRENGTH}") for name in names}
     ends = (ID, LABEL, STRENGTH, "_rating_0", "_rating_1")
@@ -161,7 +163,4 @@ def answer(fields: Fields, objectives: Sequence[str] | None) -> Answer:
 
 def placed(pair: Pair) -> Pair:
     """The pair in an order that a hash of its texts decides: place says nothing of which answer is better."""
-    first, second = sorted(pair.responses)
-    if content_id("position", pair.prompt, first, second) & 1:
-        first, second = second, first
-    return pair if pair.responses == (first, second) else pair.swapped()
+    return pair if pair.responses == schema.placed(pair.prompt, *pair.responses) else pair.swapped()

@@ -20,4 +20,4 @@ def prompt(fields: Mapping[str, Any]) -> str:
         return prompt_of(fields)
     if "prompt" in fields:
         return text(fields, "prompt")
-    raise BadRow("field 'prompt' is missing, and there are no messages")
+    raise BadRow("missing_field", "field 'prompt' is missing, and there are no messages")

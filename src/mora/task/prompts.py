@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mora.dataset.read import Record, records
+from mora.dataset.turns import turns_of
 from mora.errors import InputError
 from mora.task.base import Part, Task
 from mora.task.prompt import prompt
@@ -36,7 +37,7 @@ class Prompts(Task):
         return [("task.exclude", path) for path in paths]
 
     def rows(self, records: Iterator[Record], tally: Tally) -> Iterator[Part]:
-        """Each prompt once, in the order of first appearance."""
+        """Each prompt once, in the order of first appearance; one of several turns as ``messages``."""
         held_out = self._held_out()
         seen: set[str] = set()
         for text in tally.parsed(records, prompt):
@@ -50,7 +51,8 @@ class Prompts(Task):
                 tally.left_out[reason] += 1
                 continue
             seen.add(key)
-            yield "", {"prompt": text}
+            turns = turns_of(text)
+            yield "", {"prompt": text} if len(turns) == 1 else {"messages": turns}
 
     def _held_out(self) -> dict[str, str]:
         """The keys of excluded prompts, each with its file.  A row without a prompt raises InputError."""

@@ -175,7 +175,7 @@ def _scored(fields: Mapping[str, Any]) -> tuple[Pair, dict[str, float]]:
     )
     sides = [fields.get(f"scores_{side}") for side in (0, 1)]
     if not all(isinstance(side, Mapping) for side in sides):
-        raise BadRow("it needs scores_0 and scores_1")
+        raise BadRow("missing_field", "it needs scores_0 and scores_1")
     means = [{name: _mean(score, name) for name, score in dict(side or {}).items()} for side in sides]
     return pair, {name: means[1][name] - means[0][name] for name in means[0] if name in means[1]}
 
@@ -183,5 +183,7 @@ def _scored(fields: Mapping[str, Any]) -> tuple[Pair, dict[str, float]]:
 def _mean(score: Any, name: str) -> float:
     value = score.get("mean") if isinstance(score, Mapping) else score
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise BadRow(f"the score of {name!r} must be a number, or an object with a number as mean, not {value!r}")
+        raise BadRow(
+            "wrong_type", f"the score of {name!r} must be a number, or an object with a number as mean, not {value!r}"
+        )
     return float(value)

@@ -86,4 +86,4 @@ def _form(fields: Mapping[str, Any]) -> Form:
         return "pairs"
     if "response" in fields:
         return "scored"
-    raise BadRow(f"neither response_0 and response_1 nor response; it has {', '.join(fields)}")
+    raise BadRow("missing_field", f"neither response_0 and response_1 nor response; it has {', '.join(fields)}")

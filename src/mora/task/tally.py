@@ -18,10 +18,11 @@ SHOWN = 10  # bad rows that one message lists
 
 @dataclass(frozen=True, kw_only=True)
 class Bad:
-    """A row that a task cannot read: where it stands, why, and what stands there."""
+    """A row that a task cannot read: what stands there, where it stands, the sort of reason, and the reason."""
 
     row: Any
     where: str
+    kind: str
     reason: str
 
 
@@ -48,12 +49,12 @@ class Tally:
             self.rows_in += 1
             try:
                 if record.fields is None:
-                    raise BadRow(record.problem)
+                    raise BadRow("broken_record", record.problem)
                 self.columns |= dict.fromkeys(record.fields)
                 value = parse(record.fields)
             except BadRow as error:
                 row = record.raw if record.fields is None else record.fields
-                self.bad.append(Bad(row=row, where=record.where, reason=str(error)))
+                self.bad.append(Bad(row=row, where=record.where, kind=error.kind, reason=str(error)))
                 continue
             yield value
 
@@ -85,10 +86,9 @@ class Tally:
         found = [f"rows in {self.rows_in} = {' + '.join(parts)}{out}"]
         found += [f"  left out {count}: {reason}" for reason, count in self.left_out.most_common()]
         found += [f"  not made {count}: {reason}" for reason, count in self.not_made.most_common()]
-        reasons = Counter(bad.reason for bad in self.bad)
-        found += [f"  bad {count}: {reason}" for reason, count in reasons.most_common(SHOWN)]
-        if len(reasons) > SHOWN:
-            found.append(f"  bad {sum(count for _, count in reasons.most_common()[SHOWN:])}: other reasons")
+        first = {bad.kind: bad for bad in reversed(self.bad)}
+        for kind, count in Counter(bad.kind for bad in self.bad).most_common():
+            found.append(f"  bad {count}: {kind.replace('_', ' ')}, first {first[kind].where}: {first[kind].reason}")
         return found + [f"  {note}" for note in self.notes]
 
     def as_json(self) -> dict[str, Any]:
@@ -97,7 +97,7 @@ class Tally:
             "rows_in": self.rows_in,
             "used": self.used,
             "left_out": dict(self.left_out),
-            "bad": dict(Counter(bad.reason for bad in self.bad)),
+            "bad": dict(Counter(bad.kind for bad in self.bad)),
             "rows_out": dict(self.rows_out),
             "not_made": dict(self.not_made),
             "notes": self.notes,

@@ -21,9 +21,9 @@ FAULTS = (
     ),
     Fault(
         name="pairs_in_the_order_of_their_texts",
-        file="task/forms.py",
-        old='    if content_id("position", pair.prompt, first, second) & 1:\n        first, second = second, first\n',
-        new="",
+        file="task/comparing.py",
+        old="made.append(placed(pair))",
+        new="made.append(pair)",
         why="Place follows from the texts, and with scores in them it tells the label.",
         caught_by=(f"{PAIRS}::test_position_says_nothing_about_the_label",),
     ),
