@@ -132,3 +132,10 @@ def test_a_prompt_of_several_turns_stays_a_conversation(run):
     rows = [{"messages": [*turns, ANSWER]}, {"chosen": [*turns, ANSWER], "rejected": [*turns, ANSWER]}]
     found, tally = run("prompts", [*rows, {"messages": [USER]}, {"prompt": "u"}])
     assert found == [{"messages": turns}, {"prompt": "u"}] and tally.left_out == {"repeats a prompt": 2}
+
+
+def test_a_held_out_dialogue_is_found_however_its_turns_are_written(run, tmp_path):
+    (tmp_path / "test.jsonl").write_text('{"prompt": "Human: u\\n\\nAssistant: a\\n\\nHuman: V!\\n\\nAssistant:"}\n')
+    rows = [{"messages": [USER, ANSWER, USER | {"content": "v"}]}, {"messages": [USER]}]
+    found, _ = run("prompts", rows, exclude=str(tmp_path / "test.jsonl"), match="normalized")
+    assert found == [{"prompt": "u"}]

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mora.dataset.read import Record, records
+from mora.dataset.schema import BadRow
 from mora.dataset.turns import turns_of
 from mora.errors import InputError
 from mora.task.base import Part, Task
+from mora.task.conversations import dialogue
 from mora.task.prompt import prompt
 from mora.task.tally import Tally
 
@@ -70,7 +72,7 @@ class Prompts(Task):
         return found
 
     def _key(self, text: str) -> str:
-        return text if self.match == "exact" else normalized(text)
+        return text if self.match == "exact" else normalized("\n".join(said(text)))
 
     def _too_long(self, text: str) -> str | None:
         if self.max_characters is not None and len(text) > self.max_characters:
@@ -78,6 +80,17 @@ class Prompts(Task):
         if self.max_words is not None and len(text.split()) > self.max_words:
             return f"longer than {self.max_words} words"
         return None
+
+
+def said(text: str) -> list[str]:
+    """What the turns of a prompt say, whether they are marked or written as ``Human: ... Assistant: ...``."""
+    turns = turns_of(text)
+    if len(turns) == 1:
+        try:
+            turns = dialogue(text)
+        except BadRow:  # no dialogue: one turn
+            pass
+    return [turn["content"] for turn in turns]
 
 
 def normalized(text: str) -> str:
