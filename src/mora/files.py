@@ -41,21 +41,26 @@ def sync_file(path: Path) -> None:
         os.fsync(stream.fileno())
 
 
-def write_bytes(path: Path | str, content: bytes) -> None:
-    """Write ``content`` to ``path`` atomically; parent folders are made."""
+@contextmanager
+def new_file(path: Path | str) -> Iterator[Path]:
+    """Fill a temporary file that becomes ``path`` when the block ends well, and disappears when it does not."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
     try:
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
+        yield temporary
+        sync_file(temporary)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def write_bytes(path: Path | str, content: bytes) -> None:
+    """Write ``content`` to ``path`` atomically; parent folders are made."""
+    with new_file(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_text(path: Path | str, text: str) -> None:

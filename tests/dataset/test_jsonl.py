@@ -234,3 +234,17 @@ def test_tokenizer_texts_leave_the_test_set_out(tmp_path):
     assert len(texts) == len(set(texts)) and held_out and not held_out & set(texts)
     corpus.tokens = "words"
     assert held_out < set(corpus.tokenizer_texts())
+
+
+def test_a_soft_label_is_read_before_the_id_and_must_agree_with_it(tmp_path):
+    soft = [
+        BASE | {"better_label": 0.75},
+        BASE | {"better_response_id": None, "better_label": 0.5},
+        BASE | {"better_response_id": 0, "better_label": 0.0},
+        BASE | {"better_response_id": 1, "better_label": None},
+    ]
+    corpus = _load(tmp_path / "a.jsonl", rows=soft)
+    assert [row.labels["better"] for row in corpus.pairs["train"]] == [0.75, 0.5, 0.0, 1.0]
+    for change, kind in (({"better_label": 1.5}, "out_of_range"), ({"better_label": 0.25}, "contradictory_labels")):
+        bad = _load(tmp_path / "a.jsonl", rows=[BASE, BASE | change], on_bad_row="quarantine")
+        assert [one.kind for one in bad.quarantine] == [kind]

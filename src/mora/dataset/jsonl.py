@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from mora.dataset import schema
-from mora.dataset.schema import Fields, form
+from mora.dataset.schema import ID, LABEL, STRENGTH, Fields, form
 from mora.types import Row
 
 
@@ -13,12 +13,14 @@ from mora.types import Row
 def rows(values: Fields, names: Mapping[str, str]) -> Iterator[Row]:
     """A pair, a scored or supervised answer, or a prompt, by the fields that a record has.
 
-    ``prompt, response_0, response_1`` with a ``<name>_response_id`` (0, 1 or null) per objective, and where they are
-    known ``<name>_rating_0``, ``_rating_1`` (a number or a list each) and ``<name>_strength``; or ``prompt, response``
-    with ratings under the names of the objectives; or ``prompt``.  An absent id or rating is null.
+    ``prompt, response_0, response_1`` with a ``<name>_response_id`` (0, 1 or null) per objective or, for soft labels, a
+    ``<name>_label`` (the probability that response 1 is better), and where they are known ``<name>_rating_0``,
+    ``_rating_1`` (a number or a list each) and ``<name>_strength``; or ``prompt, response`` with ratings under names
+    of objectives; or ``prompt``.  What is absent is null.
     """
     fields = values[""]
-    if any(column in fields for column in ("response_0", "response_1", *map(_id, names.values()))):
+    labels = (name + end for name in names.values() for end in (ID, LABEL))
+    if any(column in fields for column in ("response_0", "response_1", *labels)):
         yield pair(fields, names)
     elif "response" in fields:
         rated = {objective: schema.ratings(fields, name) for objective, name in names.items()}
@@ -36,14 +38,10 @@ def pair(fields: Fields, names: Mapping[str, str]) -> Row:
     return schema.pair(
         schema.text(fields, "prompt"),
         (schema.text(fields, "response_0"), schema.text(fields, "response_1")),
-        {objective: schema.label(fields, _id(name)) for objective, name in names.items()},
+        {objective: schema.probability(fields, name) for objective, name in names.items()},
         {
             objective: (schema.ratings(fields, f"{name}_rating_0"), schema.ratings(fields, f"{name}_rating_1"))
             for objective, name in names.items()
         },
-        {objective: schema.strength(fields, f"{name}_strength") for objective, name in names.items()},
+        {objective: schema.strength(fields, name + STRENGTH) for objective, name in names.items()},
     )
-
-
-def _id(name: str) -> str:
-    return f"{name}_response_id"

@@ -15,6 +15,7 @@ from mora.types import Row, content_id
 
 Fields = Mapping[str, Any]
 Column = Callable[[Fields, str], Any]
+ID, LABEL, STRENGTH = "_response_id", "_label", "_strength"  # of columns of a pair, after what they are about
 LARGEST = 3.4e38  # number of a rating: beyond it lies infinity in single precision
 
 Kind = Literal[
@@ -70,6 +71,28 @@ def label(fields: Fields, column: str) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or value not in (0, 1):
         raise BadRow("wrong_type", f"{column!r} must be 0, 1 or null, not {_shown(value)}")
+    return float(value)
+
+
+def hard(value: float | None) -> int | None:
+    """The id of the likelier answer; None where neither is or nothing is known."""
+    return None if value is None or value == 0.5 else int(value > 0.5)
+
+
+def probability(fields: Fields, objective: str) -> float | None:
+    """That the second answer is better: ``<objective>_label`` where it is given, else by ``<objective>_response_id``.
+
+    Raises BadRow where the two contradict each other.
+    """
+    by_id, column = label(fields, f"{objective}{ID}"), f"{objective}{LABEL}"
+    value = fields.get(column)
+    if value is None:
+        return by_id
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise BadRow("out_of_range", f"{column!r} must be a number from 0 to 1 or null, not {_shown(value)}")
+    if by_id is not None and hard(value) != by_id:
+        said = f"{column!r} says {value}, and {objective + ID!r} says {fields[objective + ID]}"
+        raise BadRow("contradictory_labels", said)
     return float(value)
 
 

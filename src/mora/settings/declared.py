@@ -16,6 +16,7 @@ OPEN: Mapping[str, str] = {
     "dataset.mixture": "parts of a mixture under names that the user chooses",
     "evaluation.sections": "sections of a benchmark under names that the user chooses",
     "evaluation.weights": "weights of a benchmark's subsets, by name",
+    "task.shares": "shares of parts under names that the user chooses",
 }
 """Sections below which keys are not checked, each with the reason."""
 
@@ -26,6 +27,10 @@ PATHS: tuple[str, ...] = (
     "run",
     "input",
     "output",
+    "quarantine",
+    "summary",
+    "task.exclude",
+    "task.scores",
     "out",
     "paths.*",
     "dataset.path",
@@ -54,6 +59,7 @@ SUPPLIED: tuple[str, ...] = ("parts",)
 
 REQUIRED: Mapping[str, tuple[str, str]] = {
     "run": ("a run folder or its name", "run=runs/NAME"),
+    "input": ("the file with the rows", "input=rows.jsonl"),
     "out": ("the folder to write", "out=exported"),
     "preference": ("one weight per objective", "preference=[0.5,0.5]"),
     "dataset.path": ("the file with the training rows", "dataset=jsonl dataset.path=pairs.jsonl"),

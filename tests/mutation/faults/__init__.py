@@ -16,6 +16,7 @@ from tests.mutation.faults import (
     losses,
     policy,
     preferences,
+    preparation,
     quality,
     reward_comparison,
     rewards,
@@ -49,4 +50,5 @@ FAULTS: tuple[Fault, ...] = (
     *known.FAULTS,
     *units.FAULTS,
     *hub.FAULTS,
+    *preparation.FAULTS,
 )

@@ -1,0 +1,157 @@
+"""`task=chat`: preferences and answers between the forms of chat data and mora's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mora.dataset.read import Record
+from mora.dataset.schema import BadRow, text
+from mora.dataset.turns import Turn
+from mora.errors import InputError
+from mora.task import conversations, forms
+from mora.task.base import Part, Task
+from mora.task.conversations import Preference
+from mora.task.tally import Tally
+
+Target = Literal["explicit", "implicit", "pairs", "messages", "supervised"]
+PREFERENCES, CONVERSATIONS = ("explicit", "implicit", "pairs"), ("messages", "supervised")
+SIDED = ("_rating_0", "_rating_1", forms.ID, forms.LABEL)  # columns that speak of the answers by their numbers
+
+
+@dataclass(kw_only=True)
+class Chat(Task):
+    """Each row in another form; what form it has is seen from its columns, and may differ from row to row.
+
+    Raises InputError for an unknown form.
+    """
+
+    to: Target
+    objective: str
+    dialogues: bool
+
+    def __post_init__(self) -> None:
+        if self.to not in (*PREFERENCES, *CONVERSATIONS):
+            raise InputError(f"task.to={self.to}: must be one of {', '.join((*PREFERENCES, *CONVERSATIONS))}")
+
+    def rows(self, records: Iterator[Record], tally: Tally) -> Iterator[Part]:
+        """Every row in the form asked for; pairs without a preference on the objective are left out."""
+        lost: dict[str, None] = {}
+        convert = self._preference if self.to in PREFERENCES else self._conversation
+        for row, dropped in tally.parsed(records, convert):
+            if row is None:
+                tally.left_out[f"no preference on {self.objective}"] += 1
+                continue
+            lost |= dict.fromkeys(dropped)
+            yield "", row
+        if self.to in PREFERENCES and tally.left_out.total() == tally.rows_in - len(tally.bad) > 0:
+            tally.notes.append(f"task.objective={self.objective}; columns that exist: {', '.join(tally.columns)}")
+        if lost:
+            tally.notes.append(f"columns not kept, since they speak of response_0 and response_1: {', '.join(lost)}")
+
+    # --- preferences --------------------------------------------------------------------------------------------------
+
+    def _preference(self, fields: Mapping[str, Any]) -> tuple[dict[str, Any] | None, list[str]]:
+        read = self._read_preference(fields)
+        if read is None:
+            return None, []
+        preference, other, lost = read
+        if preference.chosen == preference.rejected:
+            raise BadRow("identical_responses", "chosen and rejected are the same")
+        chosen, rejected = _said(preference.chosen), _said(preference.rejected)
+        if self.to == "explicit":
+            return {"messages": list(preference.turns), "chosen": [chosen], "rejected": [rejected], **other}, lost
+        if self.to == "implicit":
+            turns = preference.turns
+            return {"chosen": [*turns, chosen], "rejected": [*turns, rejected], **other}, lost
+        pair = forms.Pair(
+            prompt=self._prompt(preference.turns),
+            responses=(preference.rejected, preference.chosen),
+            labels={self.objective: 1.0},
+            other=other,
+        )
+        return forms.placed(pair).fields(soft=False), lost
+
+    def _read_preference(self, fields: Mapping[str, Any]) -> tuple[Preference, dict[str, Any], list[str]] | None:
+        """The preference, the other columns, and the names of those that have no meaning in the new form."""
+        if "response_0" in fields:
+            return self._of_pair(fields)
+        if "chosen" not in fields or "rejected" not in fields:
+            raise BadRow(
+                "missing_field",
+                "no preference: it needs chosen and rejected, or prompt, response_0 and response_1; it has "
+                f"{', '.join(fields)}",
+            )
+        whole = "messages" not in fields and not isinstance(fields.get("prompt"), list)
+        if whole and isinstance(fields.get("prompt"), str):
+            preference = self._of_texts(fields)
+        else:
+            preference = conversations.implicit(fields, self.dialogues) if whole else conversations.explicit(fields)
+        taken = ("messages", "prompt", "chosen", "rejected")
+        return preference, {name: value for name, value in fields.items() if name not in taken}, []
+
+    def _of_texts(self, fields: Mapping[str, Any]) -> Preference:
+        """``prompt``, ``chosen`` and ``rejected`` as three texts, or the prompt beside two whole conversations."""
+        if isinstance(fields["chosen"], list):
+            return conversations.implicit(fields, self.dialogues)
+        return Preference(
+            turns=tuple(self._turns(text(fields, "prompt"))),
+            chosen=text(fields, "chosen"),
+            rejected=text(fields, "rejected"),
+        )
+
+    def _of_pair(self, fields: Mapping[str, Any]) -> tuple[Preference, dict[str, Any], list[str]] | None:
+        pair = forms.pair(fields, [self.objective])
+        better = forms.hard(pair.labels[self.objective])
+        if better is None:
+            return None
+        preference = Preference(
+            turns=tuple(self._turns(pair.prompt)),
+            chosen=pair.responses[better],
+            rejected=pair.responses[1 - better],
+        )
+        lost = [name for name in pair.other if name.endswith(SIDED) or "response_0" in name or "response_1" in name]
+        other = {name: value for name, value in pair.other.items() if name not in lost}
+        kept = pair.strengths.get(self.objective)
+        if kept is not None:
+            other[f"{self.objective}{forms.STRENGTH}"] = kept
+        if any(pair.ratings.values()):
+            lost += [f"{self.objective}_rating_0", f"{self.objective}_rating_1"]
+        soft = pair.labels[self.objective] not in (0.0, 1.0)
+        return preference, other, lost + ([f"{self.objective}{forms.LABEL}"] if soft else [])
+
+    def _turns(self, prompt: str) -> list[Turn]:
+        turns = conversations.dialogue(prompt) if self.dialogues else [Turn(role="user", content=prompt)]
+        conversations.checked(turns)
+        return turns
+
+    def _prompt(self, turns: Sequence[Turn]) -> str:
+        """The turns in one column of text."""
+        if self.dialogues:
+            return conversations.spoken(turns)
+        if len(turns) > 1:
+            raise BadRow(
+                "wrong_type",
+                f"a prompt of {len(turns)} turns is no single text; task.dialogues=true writes it as 'Human: ... "
+                "Assistant: ...', and task.to=explicit or messages keeps its turns",
+            )
+        return turns[0]["content"]
+
+    # --- answers ------------------------------------------------------------------------------------------------------
+
+    def _conversation(self, fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        if "messages" in fields:
+            turns, answer = conversations.answered(conversations.messages(fields, "messages"), "messages")
+            taken: tuple[str, ...] = ("messages",)
+        else:
+            answer = text(fields, "response")
+            turns, taken = self._turns(text(fields, "prompt")), ("prompt", "response")
+        other = {name: value for name, value in fields.items() if name not in taken}
+        if self.to == "messages":
+            return {"messages": [*turns, _said(answer)], **other}, []
+        return {"prompt": self._prompt(turns), "response": answer, **other}, []
+
+
+def _said(content: str) -> Turn:
+    return {"role": "assistant", "content": content}

@@ -1,0 +1,84 @@
+"""`task=check`: every row of a file through the form that it should have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, Literal
+
+from mora.dataset.read import Record
+from mora.dataset.schema import BadRow, text
+from mora.errors import InputError
+from mora.task import conversations, forms
+from mora.task.base import Part, Task
+from mora.task.tally import Tally
+from mora.types import content_id
+
+Form = Literal["pairs", "scored", "supervised", "prompts", "messages", "explicit", "implicit"]
+Fields = Mapping[str, Any]
+
+
+@dataclass(kw_only=True)
+class Check(Task):
+    """Rows that have the form, unchanged; the others go to the quarantine file with place and reason.
+
+    Raises InputError for an unknown form.
+    """
+
+    form: Form
+    objectives: list[str] | None
+    goes_on: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        known = readers(None)
+        if self.form not in known:
+            raise InputError(f"task.form={self.form}: must be one of {', '.join(known)}")
+
+    def rows(self, records: Iterator[Record], tally: Tally) -> Iterator[Part]:
+        """The good rows; repeats and contradictions are good, and noted."""
+        read = readers(self.objectives)[self.form]
+        seen: set[int] = set()
+        repeats = 0
+
+        def parse(fields: Fields) -> tuple[int, dict[str, Any]]:
+            return content_id(repr(read(fields))), dict(fields)
+
+        for content, fields in tally.parsed(records, parse):
+            repeats += content in seen
+            seen.add(content)
+            yield "", fields
+        if repeats:
+            tally.notes.append(f"{repeats} good rows repeat an earlier one word for word")
+        if self.form in ("pairs", "scored"):
+            tally.require(self.objectives, forms.pair_columns if self.form == "pairs" else lambda name: (name,))
+
+
+def readers(objectives: list[str] | None) -> dict[str, Callable[[Fields], Any]]:
+    """What reads a row of each form; it raises BadRow for a row that does not have the form."""
+    return {
+        "pairs": partial(_pair, objectives=objectives),
+        "scored": partial(_scored, objectives=objectives),
+        "supervised": lambda fields: (text(fields, "prompt"), text(fields, "response")),
+        "prompts": lambda fields: text(fields, "prompt"),
+        "messages": lambda fields: conversations.answered(conversations.messages(fields, "messages"), "messages"),
+        "explicit": conversations.explicit,
+        "implicit": partial(conversations.implicit, text=False),
+    }
+
+
+def _pair(fields: Fields, objectives: list[str] | None) -> forms.Pair:
+    pair = forms.pair(fields, objectives)
+    if not pair.labels:
+        raise BadRow(
+            "missing_field",
+            f"no column of labels, <objective>{forms.ID}, and none of ratings; it has {', '.join(fields)}",
+        )
+    return pair
+
+
+def _scored(fields: Fields, objectives: list[str] | None) -> forms.Answer:
+    answer = forms.answer(fields, objectives)
+    if not answer.ratings:
+        raise BadRow("missing_field", f"no column of numbers rates the response; it has {', '.join(fields)}")
+    return answer

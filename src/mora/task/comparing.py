@@ -1,0 +1,126 @@
+"""Answers that were rated one by one, grouped by prompt over a whole file and compared with each other."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Literal
+
+from mora.errors import InputError
+from mora.task.forms import Answer, Numbers, Pair, placed
+from mora.task.tally import Tally
+from mora.types import content_id
+
+Label = Callable[[Numbers, Numbers], float]  # from the ratings of both answers: that the second one is better
+Ties = Literal["drop", "keep"]
+Group = dict[str, dict[str, Numbers]]  # of one prompt: answer -> objective -> ratings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Which comparisons become labels, and how many pairs of a prompt are kept."""
+
+    most: int | None  # pairs of a prompt; None: all
+    margin: float  # mean ratings that differ by less are a tie, as are two answers of which neither is the likelier one
+    ties: Ties  # an objective says nothing of the pair (drop), or has a label of 0.5 (keep)
+
+    def __post_init__(self) -> None:
+        if self.most is not None and self.most < 1:
+            raise InputError(f"task.most={self.most}: must be at least 1, or null for all pairs of a prompt")
+        if not self.margin >= 0:
+            raise InputError(f"task.margin={self.margin}: must be at least 0")
+        if self.ties not in ("drop", "keep"):
+            raise InputError(f"task.ties={self.ties}: must be drop or keep")
+
+
+def difference(first: Numbers, second: Numbers) -> float:
+    """The mean rating of the second answer less that of the first, in units of the ratings."""
+    return fmean(second) - fmean(first)
+
+
+def by_means(first: Numbers, second: Numbers) -> float:
+    """1, 0 or 0.5: whether the second answer has the higher, the lower or the same mean rating."""
+    gap = difference(first, second)
+    return 0.5 if gap == 0 else float(gap > 0)
+
+
+def by_annotators(first: Numbers, second: Numbers) -> float:
+    """The share of comparisons that the second answer wins, a tie counting half: each rating against each."""
+    wins = sum((b > a) + 0.5 * (b == a) for a in first for b in second)
+    return wins / (len(first) * len(second))
+
+
+def by_annotator(first: Numbers, second: Numbers) -> float:
+    """The same, but the i-th rating of one answer against the i-th of the other: annotators who rated both."""
+    return fmean((b > a) + 0.5 * (b == a) for a, b in zip(first, second, strict=True))
+
+
+def grouped(answers: Iterable[Answer], tally: Tally) -> dict[str, Group]:
+    """The answers of each prompt, wherever in the file they stand; the ratings of a repeated answer are put together.
+
+    An answer without any rating, and the only answer to its prompt, are left out.
+    """
+    groups: dict[str, Group] = {}
+    rows: dict[str, int] = {}
+    repeats = 0
+    for answer in answers:
+        if not any(answer.ratings.values()):
+            tally.left_out["not rated on any objective"] += 1
+            continue
+        group = groups.setdefault(answer.prompt, {})
+        rows[answer.prompt] = rows.get(answer.prompt, 0) + 1
+        repeats += answer.response in group
+        known = group.setdefault(answer.response, {})
+        for name, values in answer.ratings.items():
+            known[name] = known.get(name, ()) + values
+    alone = [prompt for prompt, group in groups.items() if len(group) < 2]
+    tally.left_out.update({"the only answer to its prompt": sum(rows[prompt] for prompt in alone)} if alone else {})
+    if repeats:
+        tally.notes.append(
+            f"{repeats} rows repeat an answer to their prompt: ratings of equal answers were put together"
+        )
+    return {prompt: group for prompt, group in groups.items() if len(group) >= 2}
+
+
+def compared(prompt: str, group: Group, choice: Choice, label: Label, tally: Tally) -> Iterator[Pair]:
+    """The pairs of a prompt's answers that at least one objective has something to say of, at most ``most``.
+
+    Which ones are kept, their order and the places of the answers follow from a hash of the texts.
+    """
+    made = []
+    for first, second in itertools.combinations(sorted(group), 2):
+        pair = _compared(prompt, group, (first, second), choice, label)
+        if pair is None:
+            tally.not_made["pairs that no objective tells apart"] += 1
+        else:
+            made.append(placed(pair))
+    made.sort(key=lambda pair: content_id("pairing", prompt, *pair.responses))
+    kept = made[: choice.most]
+    if len(made) > len(kept):
+        tally.not_made[f"pairs beyond task.most={choice.most} of a prompt"] += len(made) - len(kept)
+    yield from kept
+
+
+def _compared(prompt: str, group: Group, texts: tuple[str, str], choice: Choice, label: Label) -> Pair | None:
+    first, second = (group[text] for text in texts)
+    pair = Pair(prompt=prompt, responses=texts, labels={})
+    for name in dict.fromkeys([*first, *second]):
+        both = (first.get(name, ()), second.get(name, ()))
+        pair.labels[name] = None
+        if any(both):
+            pair.ratings[name] = both
+        if all(both):
+            gap, value = abs(difference(*both)), label(*both)
+            tie = value == 0.5 or gap < choice.margin
+            if not tie or choice.ties == "keep":
+                pair.labels[name], pair.strengths[name] = 0.5 if tie else value, gap
+    return pair if any(value is not None for value in pair.labels.values()) else None
+
+
+def ordered(pairs: Iterable[Pair], objectives: Sequence[str]) -> Iterator[Pair]:
+    """The pairs with all ``objectives``, always in the same order; one that was not rated has no label."""
+    for pair in pairs:
+        pair.labels = {name: pair.labels.get(name) for name in objectives}
+        yield pair

@@ -1,0 +1,157 @@
+"""Conversations in the forms of chat data: messages, explicit and implicit preferences, dialogues in one text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from mora.dataset.schema import BadRow
+from mora.dataset.turns import ROLES, Turn, joined
+
+Fields = Mapping[str, Any]
+_SPEAKER = re.compile(r"\A\s*(?:System|Human|Assistant):|\n\n(?:Human|Assistant):")
+_ROLE = {"System": "system", "Human": "user", "Assistant": "assistant"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preference:
+    """A prompt of one or several turns, the answer that was preferred and the one that was not."""
+
+    turns: tuple[Turn, ...]
+    chosen: str
+    rejected: str
+
+
+def messages(fields: Fields, column: str) -> list[Turn]:
+    """The turns in a column.  Raises BadRow unless it is a list of objects with a role and a text."""
+    value = fields.get(column)
+    if not isinstance(value, list) or not value:
+        hint = "; task.dialogues=true reads texts of the form 'Human: ... Assistant: ...'" if value else ""
+        raise BadRow("wrong_type", f"{column!r} must be a list of messages, not {type(value).__name__}{hint}")
+    turns: list[Turn] = []
+    for number, one in enumerate(value, start=1):
+        if not isinstance(one, Mapping) or not isinstance(one.get("content"), str) or one.get("role") not in ROLES:
+            raise BadRow(
+                "wrong_type",
+                f"{column!r}, message {number}: must have a text as content and one of {', '.join(ROLES)} as role, "
+                f"not {_shown(one)}",
+            )
+        turns.append(cast(Turn, {"role": one["role"], "content": one["content"]}))
+    return turns
+
+
+def dialogue(text: str) -> list[Turn]:
+    """The turns of a text written as ``Human: ... Assistant: ...`` with blank lines between; an open end is no turn.
+
+    The text may begin with ``System:``.  Raises BadRow for one that begins with no speaker.
+    """
+    marks = list(_SPEAKER.finditer(text))
+    if not marks or text[: marks[0].start()].strip():
+        raise BadRow("broken_conversation", f"the dialogue does not begin with 'Human:', but with {_shown(text)}")
+    ends = [*(mark.start() for mark in marks[1:]), len(text)]
+    turns = [
+        cast(Turn, {"role": _ROLE[mark.group().strip(" \n\t\r:")], "content": text[mark.end() : end].strip()})
+        for mark, end in zip(marks, ends, strict=True)
+    ]
+    if turns[-1] == {"role": "assistant", "content": ""}:
+        turns.pop()
+    return turns
+
+
+def spoken(turns: Sequence[Turn]) -> str:
+    """The turns as such a text, which ends with ``Assistant:``.
+
+    Raises BadRow where the text would be read as other turns, since one of them holds what looks like a speaker.
+    """
+    names = {role: name for name, role in _ROLE.items()}
+    text = "\n\n".join([*(f"{names[turn['role']]}: {turn['content'].strip()}" for turn in turns), "Assistant:"])
+    if dialogue(text) != [{"role": turn["role"], "content": turn["content"].strip()} for turn in turns]:
+        raise BadRow("broken_conversation", "a turn holds a paragraph that begins like a turn of its own")
+    return text
+
+
+def checked(turns: Sequence[Turn]) -> str:
+    """The prompt of the turns, in one text.  Raises BadRow where they are none."""
+    try:
+        return joined(turns)
+    except ValueError as error:
+        raise BadRow("broken_conversation", str(error)) from None
+
+
+def answered(turns: Sequence[Turn], column: str) -> tuple[list[Turn], str]:
+    """The turns before the final answer, and the answer.
+
+    Raises BadRow where the last turn is not the assistant's or is empty, or what comes before it is no prompt.
+    """
+    if turns[-1]["role"] != "assistant":
+        raise BadRow(
+            "broken_conversation",
+            f"{column!r} ends with a message of {turns[-1]['role']}; the last one must be the answer",
+        )
+    if not turns[-1]["content"].strip():
+        raise BadRow("empty_text", f"{column!r}: the answer is empty")
+    before = list(turns[:-1])
+    try:
+        joined(before)
+    except ValueError as error:
+        raise BadRow("broken_conversation", f"{column!r}: {error}") from None
+    return before, turns[-1]["content"]
+
+
+def explicit(fields: Fields) -> Preference:
+    """A preference with its prompt in ``messages`` (or ``prompt``) and the final answers in ``chosen``, ``rejected``.
+
+    Raises BadRow where the prompt is none, or an answer is more than one message of the assistant.
+    """
+    turns = messages(fields, "messages" if "messages" in fields else "prompt")
+    checked(turns)
+    answers = []
+    for column in ("chosen", "rejected"):
+        found = messages(fields, column)
+        if len(found) != 1 or found[0]["role"] != "assistant" or not found[0]["content"].strip():
+            roles = ", ".join(turn["role"] for turn in found)
+            raise BadRow(
+                "wrong_type", f"{column!r} must be one message of the assistant with a text, not {len(found)}: {roles}"
+            )
+        answers.append(found[0]["content"])
+    return Preference(turns=tuple(turns), chosen=answers[0], rejected=answers[1])
+
+
+def implicit(fields: Fields, text: bool) -> Preference:
+    """A preference of two whole conversations that differ in their final answers alone; ``text``: written in one text.
+
+    Raises BadRow where they differ before, with the place of the first difference.
+    """
+    both = []
+    for column in ("chosen", "rejected"):
+        value = fields.get(column)
+        turns = dialogue(value) if text and isinstance(value, str) else messages(fields, column)
+        both.append(answered(turns, column))
+    (first, chosen), (second, rejected) = both
+    for number, (one, other) in enumerate(zip(first, second, strict=False), start=1):
+        if one != other:
+            raise BadRow(
+                "broken_conversation",
+                f"chosen and rejected differ before the final answer, in message {number}: {one['role']} "
+                f"{_shown(one['content'])} and {other['role']} {_shown(other['content'])}",
+            )
+    if len(first) != len(second):
+        reason = f"chosen has {len(first)} messages before the final answer, rejected {len(second)}"
+        raise BadRow("broken_conversation", reason)
+    return Preference(turns=tuple(first), chosen=chosen, rejected=rejected)
+
+
+def prompt_of(fields: Fields) -> str:
+    """The prompt of a record with messages, in one text.  Raises BadRow where there is none."""
+    for column in ("messages", "prompt"):
+        if column in fields:
+            turns = messages(fields, column)
+            return checked(turns[:-1] if turns[-1]["role"] == "assistant" else turns)
+    return checked(implicit(fields, text=False).turns)
+
+
+def _shown(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 60 else shown[:57] + "..."

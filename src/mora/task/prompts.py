@@ -1,0 +1,99 @@
+"""`task=prompts`: prompts for training by reinforcement learning, each once, without those held out elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from mora.dataset.read import Record, records
+from mora.dataset.schema import BadRow
+from mora.dataset.turns import turns_of
+from mora.errors import InputError
+from mora.task.base import Part, Task
+from mora.task.conversations import dialogue
+from mora.task.prompt import prompt
+from mora.task.tally import Tally
+
+
+@dataclass(kw_only=True)
+class Prompts(Task):
+    """The prompts of rows of any form.  Raises InputError for limits below 1 and an unknown way to match."""
+
+    exclude: str | list[str] | None
+    match: Literal["exact", "normalized"]
+    max_characters: int | None
+    max_words: int | None
+
+    def __post_init__(self) -> None:
+        for name in ("max_characters", "max_words"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"task.{name}={value}: must be at least 1, or null for no limit")
+        if self.match not in ("exact", "normalized"):
+            raise InputError(f"task.match={self.match}: must be exact or normalized")
+
+    def read(self) -> Sequence[tuple[str, str]]:
+        """The files whose prompts are excluded."""
+        paths = [self.exclude] if isinstance(self.exclude, str) else self.exclude or []
+        return [("task.exclude", path) for path in paths]
+
+    def rows(self, records: Iterator[Record], tally: Tally) -> Iterator[Part]:
+        """Each prompt once, in the order of first appearance; one of several turns as ``messages``."""
+        held_out = self._held_out()
+        seen: set[str] = set()
+        for text in tally.parsed(records, prompt):
+            key = self._key(text)
+            reason = self._too_long(text)
+            if key in held_out:
+                reason = f"in {held_out[key]}"
+            elif reason is None and key in seen:
+                reason = "repeats a prompt"
+            if reason is not None:
+                tally.left_out[reason] += 1
+                continue
+            seen.add(key)
+            turns = turns_of(text)
+            yield "", {"prompt": text} if len(turns) == 1 else {"messages": turns}
+
+    def _held_out(self) -> dict[str, str]:
+        """The keys of excluded prompts, each with its file.  A row without a prompt raises InputError."""
+        found: dict[str, str] = {}
+        for key, path in self.read():
+            tally = Tally()
+            for text in tally.parsed(records(path, key), prompt):
+                found.setdefault(self._key(text), path)
+            if tally.bad:
+                first = tally.bad[0]
+                raise InputError(
+                    f"{key}: {len(tally.bad)} rows hold no prompt, the first is {first.where}: {first.reason}; correct "
+                    "the file, or name another"
+                )
+        return found
+
+    def _key(self, text: str) -> str:
+        return text if self.match == "exact" else normalized("\n".join(said(text)))
+
+    def _too_long(self, text: str) -> str | None:
+        if self.max_characters is not None and len(text) > self.max_characters:
+            return f"longer than {self.max_characters} characters"
+        if self.max_words is not None and len(text.split()) > self.max_words:
+            return f"longer than {self.max_words} words"
+        return None
+
+
+def said(text: str) -> list[str]:
+    """What the turns of a prompt say, whether they are marked or written as ``Human: ... Assistant: ...``."""
+    turns = turns_of(text)
+    if len(turns) == 1:
+        try:
+            turns = dialogue(text)
+        except BadRow:  # no dialogue: one turn
+            pass
+    return [turn["content"] for turn in turns]
+
+
+def normalized(text: str) -> str:
+    """The text in lower case, its letters and digits only, one space between words; as it is where it has none."""
+    kept = "".join(letter if letter.isalnum() else " " for letter in text.casefold())
+    return " ".join(kept.split()) or text

@@ -1,0 +1,98 @@
+"""`task=ratings_to_pairs` and `task=disagreement`: rated answers to pairs, with hard or with soft labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+from mora.dataset.read import Record
+from mora.errors import InputError
+from mora.task import comparing, forms
+from mora.task.base import Part, Task
+from mora.task.comparing import Choice, Label, Ties
+from mora.task.forms import Numbers
+from mora.task.tally import Tally
+
+
+@dataclass(kw_only=True)
+class RatingsToPairs(Task):
+    """Every two answers to a prompt as a pair: on each objective the one with the higher mean rating is better.
+
+    Raises InputError for options out of range.
+    """
+
+    objectives: list[str] | None
+    most: int | None
+    margin: float
+    ties: Ties
+
+    def __post_init__(self) -> None:
+        self._choice = Choice(most=self.most, margin=self.margin, ties=self.ties)
+
+    def rows(self, records: Iterator[Record], tally: Tally) -> Iterator[Part]:
+        """The pairs, prompt by prompt in the order in which prompts first appear."""
+        return _pairs(records, tally, self.objectives, self._choice, comparing.by_means, soft=self.ties == "keep")
+
+
+@dataclass(kw_only=True)
+class Disagreement(Task):
+    """Answers that several annotators rated, to pairs whose labels are the shares of annotators' comparisons won.
+
+    Raises InputError for options out of range.
+    """
+
+    objectives: list[str] | None
+    annotators: Literal["all", "same"]
+    most: int | None
+    margin: float
+    ties: Ties
+
+    def __post_init__(self) -> None:
+        self._choice = Choice(most=self.most, margin=self.margin, ties=self.ties)
+        if self.annotators not in ("all", "same"):
+            raise InputError(f"task.annotators={self.annotators}: must be all or same")
+
+    def rows(self, records: Iterator[Record], tally: Tally) -> Iterator[Part]:
+        """The pairs with soft labels and with the ratings of all annotators."""
+        label = comparing.by_annotators if self.annotators == "all" else _same_annotators
+        return _pairs(records, tally, self.objectives, self._choice, label, soft=True)
+
+
+def _same_annotators(first: Numbers, second: Numbers) -> float:
+    if len(first) != len(second):
+        raise InputError(
+            f"task.annotators=same: two answers to a prompt have {len(first)} and {len(second)} ratings, so it is not "
+            "known who rated both; use task.annotators=all"
+        )
+    return comparing.by_annotator(first, second)
+
+
+def _pairs(
+    records: Iterator[Record],
+    tally: Tally,
+    objectives: Sequence[str] | None,
+    choice: Choice,
+    label: Label,
+    soft: bool,
+) -> Iterator[Part]:
+    names: dict[str, None] = dict.fromkeys(objectives or ())
+    other: dict[str, None] = {}
+
+    def parse(fields: Mapping[str, Any]) -> forms.Answer:
+        answer = forms.answer(fields, objectives)
+        names.update(dict.fromkeys(answer.ratings))
+        other.update(dict.fromkeys(answer.other))
+        return answer
+
+    groups = comparing.grouped(tally.parsed(records, parse), tally)
+    tally.require(objectives, lambda name: (name,))
+    compare = partial(comparing.compared, choice=choice, label=label, tally=tally)
+    pairs = (pair for prompt, group in groups.items() for pair in compare(prompt, group))
+    for pair in comparing.ordered(pairs, list(names)):
+        yield "", pair.fields(soft)
+    tally.notes.append(f"objectives: {', '.join(names) or 'none'}")
+    lost = [name for name in other if name not in names]
+    if lost:
+        tally.notes.append(f"columns of single answers, not kept: {', '.join(lost)}")

@@ -1,0 +1,89 @@
+"""`task=statistics`: what is in a file of pairs, of rated answers or of supervised rows, as JSON, text and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from mora.dataset.read import Record
+from mora.dataset.schema import BadRow
+from mora.errors import InputError
+from mora.files import write_json, write_text
+from mora.report.style import save_plate
+from mora.task import describing, forms
+from mora.task.base import Part, Task
+from mora.task.statistics_figures import plates
+from mora.task.statistics_text import page
+from mora.task.tally import Tally
+
+Form = Literal["pairs", "scored", "supervised"]
+
+
+@dataclass(kw_only=True)
+class Statistics(Task):
+    """Counts, balance, lengths, agreement, repeats and examples of one file.
+
+    Raises InputError for an unknown form and for numbers out of range.
+    """
+
+    form: Form | None
+    objectives: list[str] | None
+    examples: int
+    bins: int
+    figures: bool
+
+    def __post_init__(self) -> None:
+        if self.form not in (None, "pairs", "scored", "supervised"):
+            raise InputError(f"task.form={self.form}: must be pairs, scored, supervised, or null to see it in the rows")
+        for name, least in (("examples", 0), ("bins", 1)):
+            if getattr(self, name) < least:
+                raise InputError(f"task.{name}={getattr(self, name)}: must be at least {least}")
+
+    def rows(self, records: Iterator[Record], tally: Tally) -> Iterator[Part]:
+        """The one table of statistics."""
+        pairs: list[forms.Pair] = []
+        answers: list[forms.Answer] = []
+        for row in tally.parsed(records, self._reader()):
+            if isinstance(row, forms.Pair):
+                pairs.append(row)
+            else:
+                answers.append(row)
+        tally.require(self.objectives, forms.pair_columns if pairs else lambda name: (name,))
+        if pairs:
+            yield "", describing.of_pairs(pairs, self.examples, self.bins)
+        elif answers:
+            yield "", describing.of_answers(answers, self.examples, self.bins)
+
+    def _reader(self) -> Callable[[Mapping[str, Any]], forms.Pair | forms.Answer]:
+        """Reads rows of the form that is declared, else of that of the first good row."""
+        form = self.form
+
+        def read(fields: Mapping[str, Any]) -> forms.Pair | forms.Answer:
+            nonlocal form
+            found = form or _form(fields)
+            if found == "pairs":
+                row: forms.Pair | forms.Answer = forms.pair(fields, self.objectives)
+            else:
+                row = forms.answer(fields, [] if found == "supervised" else self.objectives)
+            form = found
+            return row
+
+        return read
+
+    def write(self, records: Iterator[Record], tally: Tally, folder: Path) -> None:
+        """Write statistics.json, statistics.txt and the figures into ``folder``."""
+        for _, table in self.rows(records, tally):
+            write_json(folder / "statistics.json", table)
+            write_text(folder / "statistics.txt", page(table))
+            for plate in plates(table) if self.figures else ():
+                save_plate(plate, folder / "figures")
+
+
+def _form(fields: Mapping[str, Any]) -> Form:
+    if "response_0" in fields and "response_1" in fields:
+        return "pairs"
+    if "response" in fields:
+        return "scored"
+    raise BadRow("missing_field", f"neither response_0 and response_1 nor response; it has {', '.join(fields)}")

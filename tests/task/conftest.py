@@ -1,0 +1,40 @@
+"""Tasks as conf/task makes them, run on rows that stand in no file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from mora.building import build
+from mora.dataset.read import Record
+from mora.task.tally import Tally
+
+CONF = Path(__file__).parents[2] / "conf" / "task"
+
+
+@pytest.fixture
+def make_task():
+    """The task of a name with some of its keys changed."""
+
+    def make(name, **keys):
+        config = OmegaConf.load(CONF / f"{name}.yaml")
+        config.update(keys)
+        return build(OmegaConf.to_container(config))
+
+    return make
+
+
+@pytest.fixture
+def run(make_task):
+    """The rows that a task gives, and where its rows went; the counts must add up."""
+
+    def carry_out(name, rows, **keys):
+        tally = Tally()
+        records = (Record(where=f"row {n}", fields=row, raw=row) for n, row in enumerate(rows, 1))
+        found = list(make_task(name, **keys).rows(records, tally))
+        assert tally.rows_in == len(rows) == tally.used + tally.left_out.total() + len(tally.bad)
+        return [row for _, row in found], tally
+
+    return carry_out
