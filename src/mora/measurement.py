@@ -12,6 +12,7 @@ from mora.building import build, load_corpus
 from mora.dataset.corpus import Corpus
 from mora.errors import InputError
 from mora.evaluation import sections
+from mora.evaluation.contests import read_contests
 from mora.evaluation.front import Front, write_front
 from mora.evaluation.optimum import Optimum
 from mora.evaluation.regret import Regret, with_limit
@@ -19,6 +20,7 @@ from mora.evaluation.reward_model import Quality, write
 from mora.files import read_json, write_json
 from mora.model.policy import Policy
 from mora.model.stored import STANDARDIZATION, load_policy, load_unconditioned
+from mora.recording import with_training
 from mora.reward.panel import GoldPanel, Panel
 from mora.reward.standardization import Standardization
 from mora.reward.stored import load_panel
@@ -60,6 +62,8 @@ def _measure_reward(folder: RunFolder, config: Mapping[str, Any], evaluation: Ma
     panel = load_panel(folder.path / "reward", compute_device())
     if isinstance(evaluator, sections.Sections):
         table, subsets, rows = evaluator.measure(panel)
+        near, said = with_training(config, [contest.prompt for contest in read_contests(evaluator.path)])
+        table |= {"near_training": near, "notes": [*table["notes"], *said]}
         sections.write(folder.tables, {"run": folder.id} | table, subsets, rows)
         return "sections"
     corpus = load_corpus(config)

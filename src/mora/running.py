@@ -9,14 +9,12 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mora.building import build, load_corpus
-from mora.dataset.corpus import KINDS, Corpus
-from mora.dataset.sieve import quarantine_lines
 from mora.errors import InputError
-from mora.files import read_json, write_json, write_text
 from mora.functional import risk as risks
 from mora.functional import scalarize as scalarizers
 from mora.measurement import measure
 from mora.model.score_model import CARD, read_card
+from mora.recording import record_data
 from mora.report.chain import redraw
 from mora.reward.card import kind_of
 from mora.reward.cost import Cost
@@ -167,7 +165,7 @@ def _folder(stage: Stage, role: str) -> Path | None:
 def _run(stage: Stage, folder: RunFolder, runtime: Runtime) -> dict[str, Any]:
     config = stage.config
     parts = parts_of(stage, folder, runtime)
-    _record_data(folder, parts.corpus, runtime)
+    record_data(folder, parts.corpus, stage.runs, runtime)
     summary = build(config["algo"], _partial_=True)(parts=parts).fit()
     for note in parts.notes():
         say(f"{stage.id}: {note}")
@@ -178,36 +176,6 @@ def _run(stage: Stage, folder: RunFolder, runtime: Runtime) -> dict[str, Any]:
 
 
 _COMPOSED = ("reward", "risk", "scalarize", "preference")
-
-
-def _record_data(folder: RunFolder, corpus: Corpus, runtime: Runtime) -> None:
-    """Keep what the data was; a continued run refuses other data."""
-    for note in corpus.notes:
-        say(f"dataset {corpus.name}: {note}")
-    counts = {kind: {s: len(rows) for s, rows in getattr(corpus, kind).items()} for kind in KINDS}
-    now: dict[str, Any] = {
-        "name": corpus.name,
-        "objectives": list(corpus.objectives),
-        "fingerprint": corpus.fingerprint,
-        "commits": dict(corpus.commits),
-        "records": dict(corpus.records),
-        "rows": counts,
-        "overlap": dict(corpus.overlap),
-        "max_prompt": corpus.max_prompt,
-        "max_response": corpus.max_response,
-    }
-    path = folder.path / "dataset.json"
-
-    def record() -> None:
-        if path.is_file():
-            if read_json(path)["fingerprint"] != corpus.fingerprint:
-                raise InputError(f"{path}: the data changed since this run began; use runtime.fresh=true to begin anew")
-        else:
-            if corpus.quarantine:
-                write_text(folder.path / "quarantine.jsonl", quarantine_lines(corpus.quarantine))
-            write_json(path, now | {"notes": corpus.notes})
-
-    runtime.on_main(record)
 
 
 def report(folder: RunFolder) -> None:

@@ -34,3 +34,26 @@ def test_a_corpus_says_what_its_sides_share():
     assert found["policy_in_reward_training"] == {"prompts": 1, "of": 2}
     (note,) = overlap.notes(found)
     assert note.startswith("1 of 2 test prompts differ from a training prompt") and "'only here!'" in note
+
+
+def _corpus(train, test):
+    empty = {"train": [], "test": []}
+    prompts = {"train": _rows(*train), "test": _rows(*test)}
+    return Corpus(
+        name="c", objectives=("x",), supervised=empty, pairs=empty, prompts=prompts, fingerprint="", max_prompt=1,
+        max_response=2,
+    )  # fmt: skip
+
+
+def test_a_run_says_what_it_shares_with_the_data_of_its_reward_model():
+    found = overlap.between(_corpus(["a b", "c", "d"], ["e", "f"]), _corpus(["A  b!", "D", "F?"], ["c", "e"]))
+    assert found["policy_near_reward_training"] == {"prompts": 2, "of": 3, "examples": ["a b", "d"]}
+    assert found["test_near_reward_training"] == {"prompts": 1, "of": 2, "examples": ["f"]}
+    policy, test = overlap.notes_between(found, "RUN")
+    assert policy == "2 of 3 training prompts are near one that RUN was trained on"
+    assert test.startswith("1 of 2 test prompts are near one that RUN was trained on: its scores") and "'f'" in test
+
+
+def test_prompts_of_a_benchmark_are_held_against_training_prompts():
+    found = overlap.against(_corpus(["One two"], ["three"]), ["one, two", "one, two", "three"])
+    assert found == {"prompts": 1, "of": 2, "examples": ["one, two"]}

@@ -57,13 +57,45 @@ def _near_ids(rows: Sequence[Row]) -> NDArray[np.int64]:
     return np.fromiter((near_id(row.prompt) for row in rows), np.int64, len(rows))
 
 
+def against(corpus: Corpus, prompts: Sequence[str]) -> dict[str, Any]:
+    """The ``prompts`` near a training prompt of a corpus: how many, of how many, and examples."""
+    trained = np.concatenate([_near_ids(rows["train"]) for rows in (corpus.prompts, corpus.supervised)])
+    distinct = list(dict.fromkeys(prompts))
+    known = np.isin(np.fromiter(map(near_id, distinct), np.int64, len(distinct)), trained)
+    examples = [distinct[i] for i in np.flatnonzero(known)[:SHOWN]]
+    return {"prompts": int(known.sum()), "of": len(distinct), "examples": examples}
+
+
+def between(corpus: Corpus, reward: Corpus) -> dict[str, Any]:
+    """The prompts of a run near one that its reward model was trained on: those of the policy, and held-out ones."""
+    return {
+        "policy_near_reward_training": against(reward, [row.prompt for row in corpus.prompts["train"]]),
+        "test_near_reward_training": against(reward, [row.prompt for row in corpus.prompts["test"]]),
+    }
+
+
+def notes_between(found: Mapping[str, Any], run: str) -> list[str]:
+    """What to tell the user about prompts shared with the data of a reward run."""
+    policy, test = found["policy_near_reward_training"], found["test_near_reward_training"]
+    lines = [f"{policy['prompts']} of {policy['of']} training prompts are near one that {run} was trained on"]
+    if test["prompts"]:
+        lines.append(
+            f"{test['prompts']} of {test['of']} test prompts are near one that {run} was trained on: its scores of "
+            f"answers to them are not held out ({_quoted(test['examples'])})"
+        )
+    return lines
+
+
 def notes(found: Mapping[str, Any]) -> list[str]:
     """What to tell the user about leakage from test to training."""
     leaked = found["test_near_train"]
     if not leaked["prompts"]:
         return []
-    shown = ", ".join(repr(prompt if len(prompt) <= 60 else prompt[:57] + "...") for prompt in leaked["examples"])
     return [
         f"{leaked['prompts']} of {leaked['of']} test prompts differ from a training prompt in nothing but case, spaces "
-        f"and punctuation: {shown}"
+        f"and punctuation: {_quoted(leaked['examples'])}"
     ]
+
+
+def _quoted(prompts: Sequence[str]) -> str:
+    return ", ".join(repr(prompt if len(prompt) <= 60 else prompt[:57] + "...") for prompt in prompts)

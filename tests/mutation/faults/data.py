@@ -84,8 +84,8 @@ FAULTS = (
     Fault(
         name="better_answer_id_reversed",
         file="dataset/schema.py",
-        old='or null, not {_shown(value)}")\n    return float(value)\n\n\ndef ratings',
-        new='or null, not {_shown(value)}")\n    return 1.0 - float(value)\n\n\ndef ratings',
+        old='or null, not {_shown(value)}")\n    return float(value)\n\n\ndef hard',
+        new='or null, not {_shown(value)}")\n    return 1.0 - float(value)\n\n\ndef hard',
         why="Everything learned from a user's own files is upside down.",
         caught_by=("tests/dataset/test_jsonl.py::test_columns_become_labels",),
     ),
