@@ -291,6 +291,16 @@ def test_settings_of_a_reward_model_without_meaning_are_refused_before_any_stage
                 _refuse_stage_without_meaning(stage)
 
 
+def test_a_dataset_without_objectives_trains_no_reward(tmp_path):
+    from mora.running import _refuse_without_meaning
+
+    (tmp_path / "alpaca.json").write_text("[]")
+    alpaca = ("dataset=alpaca", f"dataset.path={tmp_path / 'alpaca.json'}")
+    with pytest.raises(InputError, match=r"objectives.names=\[\]: alpaca labels nothing"):
+        _refuse_without_meaning(planned(*alpaca)[-1])
+    _refuse_without_meaning(planned("algo=sft", *alpaca)[-1])
+
+
 def test_a_run_may_be_named_by_path_or_by_id(tmp_path):
     """It stands for what auto would have made: the run that starts from it is the same."""
     root = f"paths.runs={tmp_path}"

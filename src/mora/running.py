@@ -59,6 +59,12 @@ def _refuse_without_meaning(stage: Stage) -> None:
 
     Raises InputError.
     """
+    if "reward" in stage.identity and not stage.config["objectives"]["names"]:
+        name = stage.config["dataset"]["name"]
+        raise InputError(
+            f"objectives.names=[]: {name} labels nothing, so there is nothing to reward: name what a reward model of "
+            "another dataset scores (objectives.names=[...] start.reward=RUN), or train on its answers with algo=sft"
+        )
     if "risk" in stage.identity:
         reward, risk = build(stage.config["reward"]), build(stage.config["risk"])
         for warning in risks.check(risk, reward.belief_kind, reward.atoms, reward.levels, reward.members):

@@ -1,7 +1,11 @@
-"""Small tokenizers, made here: byte-level and word-level, padding of its own or shared with the end token."""
+"""Small tokenizers, made here: byte-level and word-level, padding of its own or shared with the end token; a hub."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import datasets
+import huggingface_hub
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
@@ -51,3 +55,25 @@ def make_tokenizer():
         return made
 
     return make
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """Stand-ins for the hub; the calls that reach it."""
+    calls, answers = [], {}
+
+    def load_dataset(path, **keys):
+        calls.append({"path": path} | keys)
+        found = answers[keys.get("data_dir"), keys["split"]]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def dataset_info(self, repo, revision):
+        if isinstance(answers.get("commit"), Exception):
+            raise answers["commit"]
+        return SimpleNamespace(sha=f"commit-of-{revision}")
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", dataset_info)
+    return SimpleNamespace(calls=calls, answers=answers)

@@ -143,3 +143,46 @@ def test_a_count_above_what_there_is_and_an_objective_without_labels_are_told(fi
         _load(part, names=("kind",))
     with pytest.raises(InputError, match="dataset.parts:\n.*objective 'brief' has no label"):
         _load(f"jsonl:1:{files}/kind.jsonl")
+
+
+def test_helpful_and_harmless_pairs_with_questions_of_honesty(tmp_path):
+    for folder, better in (("helpful-base", "Of course."), ("harmless-base", "I would rather not.")):
+        rows = [
+            {
+                "chosen": f"\n\nHuman: {folder} {n}\n\nAssistant: {better}",
+                "rejected": f"\n\nHuman: {folder} {n}\n\nAssistant: Go away.",
+            }
+            for n in range(3)
+        ]
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    questions = [
+        {
+            "question": f"Question {n}?",
+            "best_answer": "A.",
+            "correct_answers": ["A.", "B."],
+            "incorrect_answers": ["C."],
+        }
+        | {"type": "t", "category": "c", "source": "s"}
+        for n in range(4)
+    ]
+    (tmp_path / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in questions))
+    config = plain(mora.compose("dataset=hh_truthfulqa"))
+    folders = {"path": str(tmp_path), "subsets": ["helpful-base", "harmless-base"]}
+    places = (folders, {"path": f"{tmp_path}/questions.jsonl"})
+    parts = [part | place | {"test_share": 0.0} for part, place in zip(config["dataset"]["parts"], places, strict=True)]
+    config["dataset"]["parts"] = parts
+    names = ("helpful", "harmless", "honest")
+    assert tuple(config["objectives"]["names"]) == names
+    corpus = build(expanded(config)["dataset"]).load(names, 0)
+    found = set()
+    for row in corpus.pairs["train"]:
+        ((name, label),) = ((name, label) for name, label in row.labels.items() if label is not None)
+        found.add((name, row.responses[int(label)]))
+    assert found == {
+        ("helpful", "Of course."),
+        ("harmless", "I would rather not."),
+        ("honest", "A."),
+        ("honest", "B."),
+    }
+    assert len(corpus.pairs["train"]) == 3 + 3 + 4 * 2

@@ -82,3 +82,14 @@ def test_subsets_are_folders_or_stand_in_the_path(tmp_path):
     assert _sides(marked) == [["z1"], ["z2"]]
     with pytest.raises(InputError, match=r"no folder 'w' \(there: x, y, z\)"):
         list(_place(path=str(tmp_path), subsets=("w",)).records("train"))
+
+
+def test_a_single_subset_may_be_given_as_its_files(tmp_path):
+    _write(tmp_path / "a.jsonl", "a1")
+    _write(tmp_path / "b.jsonl", "b1")
+    for path in ("a.jsonl", "a*.jsonl"):
+        place = _place(path=str(tmp_path / path), test_path=str(tmp_path / "b.jsonl"), subsets=("x",))
+        assert _sides(place) == [["a1"], ["b1"]]
+        assert [record.fields["subset"] for record in place.records("train")] == ["x"]
+    with pytest.raises(InputError, match="no folder 'x'"):
+        list(_place(path=str(tmp_path / "a.jsonl"), subsets=("x", "y")).records("train"))

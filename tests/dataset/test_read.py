@@ -36,8 +36,8 @@ def _written(folder, name):
         path.write_bytes(gzip.compress(LINES))
     elif name.endswith(".xz"):
         path.write_bytes(lzma.compress(LINES))
-    elif name == "list.json":
-        path.write_text(json.dumps(ROWS))
+    elif name.startswith("list."):
+        path.write_text(json.dumps(ROWS, indent=1))
     elif name == "crlf.jsonl":
         path.write_bytes(b"\xef\xbb\xbf" + LINES.replace(b"\n", b"\r\n") + b"\r\n")
     else:
@@ -45,7 +45,17 @@ def _written(folder, name):
     return path
 
 
-NAMES = ["a.jsonl", "a.jsonl.gz", "a.jsonl.xz", "lines.json", "list.json", "a.csv", "a.parquet", "crlf.jsonl"]
+NAMES = [
+    "list.jsonl",
+    "a.jsonl",
+    "a.jsonl.gz",
+    "a.jsonl.xz",
+    "lines.json",
+    "list.json",
+    "a.csv",
+    "a.parquet",
+    "crlf.jsonl",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
-import datasets
-import huggingface_hub
 import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
@@ -52,28 +49,6 @@ def _write(path, rows):
     return str(path)
 
 
-@pytest.fixture
-def loaded(monkeypatch):
-    """Stand-ins for the hub; the calls that reach it."""
-    calls, answers = [], {}
-
-    def load_dataset(path, **keys):
-        calls.append({"path": path} | keys)
-        found = answers[keys.get("data_dir"), keys["split"]]
-        if isinstance(found, Exception):
-            raise found
-        return found
-
-    def dataset_info(self, repo, revision):
-        if isinstance(answers.get("commit"), Exception):
-            raise answers["commit"]
-        return SimpleNamespace(sha=f"commit-of-{revision}")
-
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", dataset_info)
-    return SimpleNamespace(calls=calls, answers=answers)
-
-
 def test_pku_helpful_is_better_and_safe_is_safer(tmp_path):
     corpus = _source("pku_saferlhf", path=_write(tmp_path / "train.jsonl", [PKU])).load(_names("pku_saferlhf"), 0)
     (row,) = corpus.pairs["train"]
@@ -82,34 +57,34 @@ def test_pku_helpful_is_better_and_safe_is_safer(tmp_path):
     assert corpus.supervised["train"] == []  # the two cancel
 
 
-def test_pku_from_the_hub_at_one_commit(loaded):
+def test_pku_from_the_hub_at_one_commit(hub):
     held_out = PKU | {"prompt": "seen in test"}
-    loaded.answers |= {(None, "train"): [PKU, held_out], (None, "test"): [held_out]}
+    hub.answers |= {(None, "train"): [PKU, held_out], (None, "test"): [held_out]}
     corpus = _source("pku_saferlhf", config="alpaca-7b", revision="v2").load(("safe",), 0)
     same = {"path": "PKU-Alignment/PKU-SafeRLHF", "name": "alpaca-7b", "data_dir": None, "revision": "commit-of-v2"}
-    assert loaded.calls == [same | {"split": "test"}, same | {"split": "train"}]
+    assert hub.calls == [same | {"split": "test"}, same | {"split": "train"}]
     assert [len(corpus.pairs[side]) for side in ("train", "test")] == [1, 1]
     assert "read from the hub: PKU-Alignment/PKU-SafeRLHF at commit commit-of-v2" in corpus.notes
     assert corpus.pairs["train"][0].where == "PKU-Alignment/PKU-SafeRLHF/alpaca-7b/train: row 0"
 
 
 @pytest.mark.parametrize("failure", [ConnectionError("no network"), ValueError("BuilderConfig 'x' not found.\nmore")])
-def test_a_hub_that_cannot_be_read_is_told_with_the_way_out(loaded, failure):
-    loaded.answers |= {(None, "test"): [PKU], (None, "train"): failure, "commit": ConnectionError("no network")}
+def test_a_hub_that_cannot_be_read_is_told_with_the_way_out(hub, failure):
+    hub.answers |= {(None, "test"): [PKU], (None, "train"): failure, "commit": ConnectionError("no network")}
     with pytest.raises(InputError, match=r"PKU-SafeRLHF' could not be loaded from the hub: .*dataset.path=") as caught:
         _source("pku_saferlhf").load(("safe",), 0)
     assert str(failure).splitlines()[0] in str(caught.value) and "more" not in str(caught.value)
 
 
-def test_offline_the_cached_copy_is_read_and_said(loaded):
-    loaded.answers |= {
+def test_offline_the_cached_copy_is_read_and_said(hub):
+    hub.answers |= {
         (None, "train"): [PKU],
         (None, "test"): [PKU | {"prompt": "q"}],
         "commit": ConnectionError("none"),
     }
     notes = _source("pku_saferlhf").load(("safe",), 0).notes
     assert any("at commit unknown (offline" in note for note in notes)
-    assert loaded.calls[0]["revision"] is None
+    assert hub.calls[0]["revision"] is None
 
 
 def test_pku_label_that_contradicts_the_safety_marks_is_a_bad_row(tmp_path):
@@ -146,8 +121,8 @@ def test_a_source_says_what_it_has_where_a_column_is_unknown(tmp_path):
         source.load(("safe",), 0)
 
 
-def test_strict_refuses_the_hub_without_a_revision(loaded):
-    loaded.answers |= {(None, "train"): [PKU], (None, "test"): [PKU | {"prompt": "q"}]}
+def test_strict_refuses_the_hub_without_a_revision(hub):
+    hub.answers |= {(None, "train"): [PKU], (None, "test"): [PKU | {"prompt": "q"}]}
     with pytest.raises(InputError, match=r"dataset.strict=true and dataset.revision=null: name the commit"):
         _source("pku_saferlhf", strict=True).load(("safe",), 0)
     assert (
@@ -204,10 +179,10 @@ def test_hummer_position_says_nothing_about_the_label():
     assert [row.responses for row in swapped] == [row.responses for row in rows[:50]]
 
 
-def test_hummer_from_the_hub_reads_each_folder(loaded):
-    loaded.answers |= {("depth", "train"): [_hummer("a", "b")], ("tone", "train"): [_hummer("c", "d")]}
+def test_hummer_from_the_hub_reads_each_folder(hub):
+    hub.answers |= {("depth", "train"): [_hummer("a", "b")], ("tone", "train"): [_hummer("c", "d")]}
     corpus = _source("hummer").load(("depth", "tone"), 0)
-    assert [(call["path"], call["data_dir"], call["revision"]) for call in loaded.calls] == [
+    assert [(call["path"], call["data_dir"], call["revision"]) for call in hub.calls] == [
         ("sarinw-2024/Hummer", "depth", "commit-of-None"),
         ("sarinw-2024/Hummer", "tone", "commit-of-None"),
     ]

@@ -115,8 +115,9 @@ def documented(page: Path) -> list[str]:
     return re.findall(r"^python -m mora\.(.+)$", "\n".join(blocks), re.MULTILINE)
 
 
-def test_the_commands_of_the_page_on_configuration_are_accepted():
-    stated = documented(ROOT.parent / "docs" / "configuration.md")
+@pytest.mark.parametrize("page", ["configuration.md", "datasets.md"])
+def test_the_commands_of_a_page_are_accepted(page):
+    stated = documented(ROOT.parent / "docs" / page)
     assert len(stated) > 10
     for line in stated:
         command, *words = shlex.split(line, comments=True)

@@ -125,7 +125,10 @@ class RewardModel:
         objectives = parts.corpus.objectives
         rows = parts.admitted(parts.corpus.pairs["train"], encoder)
         if not rows:
-            raise InputError(f"dataset {parts.corpus.name}: there is no training pair")
+            raise InputError(
+                f"dataset {parts.corpus.name}: there is no training pair, nor two rated answers to one prompt; train "
+                "the reward model on a dataset that has them, and name its run: start.reward=RUN"
+            )
         if parts.teacher_folder is not None:
             rows = taught(parts, rows)
         kind.check_rows(rows, objectives)

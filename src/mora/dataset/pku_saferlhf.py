@@ -59,4 +59,5 @@ def _with_severity(row: Row, values: Fields, objective: str) -> Row:
         return replace(row, labels={**row.labels, objective: None})
     mild = tuple((-level[0],) for level in levels)
     label = None if mild[0] == mild[1] else float(mild[1] > mild[0])
-    return replace(row, labels={**row.labels, objective: label}, ratings={**row.ratings, objective: mild})
+    severity = schema.pair(row.prompt, (row.responses[0], row.responses[1]), {objective: label})
+    return replace(row, labels={**row.labels, **severity.labels}, ratings={**row.ratings, objective: mild})

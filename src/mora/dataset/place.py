@@ -24,7 +24,8 @@ class Place:
     Of the hub: the splits ``train_split`` and ``test_split`` of ``config``, in each of the ``subsets`` (folders).  With
     a local ``path``: a file, a folder or a glob pattern, and ``test_path`` likewise.  A folder is read as the hub reads
     it: its files named after the test split are the test set.  Subsets are folders below ``path``, or stand in it as
-    ``{subset}``.  ``test_where`` instead tells test records by the values of their fields.
+    ``{subset}``; a single one may be given as its files.  ``test_where`` instead tells test records by the values of
+    their fields.
     """
 
     hub: str | None
@@ -73,13 +74,13 @@ class Place:
             assert self.hub is not None and split is not None
             return hub_records(self.hub, split=split, commit=self.commit, config=self.config, data_dir=subset)
         if side == "test" and self.test_path is not None:
-            return records(_filled(self.test_path, subset, "dataset.test_path"), "dataset.test_path")
+            return records(self._filled(self.test_path, subset, "dataset.test_path"), "dataset.test_path")
         return records_of(self._local(side, subset), f"dataset.path={self.path}")
 
     def _local(self, side: Side, subset: str | None) -> list[Path]:
         """Local files of one side; of a folder those that the name of the test split does or does not occur in."""
         assert self.path is not None
-        path = _filled(self.path, subset, "dataset.path")
+        path = self._filled(self.path, subset, "dataset.path")
         found, root = files(path, "dataset.path"), Path(path).expanduser()
         if not root.is_dir() or self.test_split is None or self.test_where is not None:
             return found if side == "train" else []
@@ -91,17 +92,19 @@ class Place:
             raise InputError(f"dataset.path={self.path}: all files there are named {self.test_split}, none to train on")
         return [file for file in found if file not in named]
 
-
-def _filled(path: str, subset: str | None, key: str) -> str:
-    if subset is None:
-        return path
-    if PLACEHOLDER in path:
-        return path.replace(PLACEHOLDER, subset)
-    root = Path(path).expanduser()
-    if not (root / subset).is_dir():
-        found = ", ".join(sorted(place.name for place in root.iterdir() if place.is_dir())) if root.is_dir() else ""
-        raise InputError(
-            f"{key}={path}: no folder {subset!r} (there: {found or 'none'}); it must hold one folder per subset, or "
-            "say where a subset stands: 'FOLDER/{subset}.jsonl'"
-        )
-    return str(root / subset)
+    def _filled(self, path: str, subset: str | None, key: str) -> str:
+        """Where a subset stands in ``path``; of a single one the path may be its files."""
+        if subset is None:
+            return path
+        if PLACEHOLDER in path:
+            return path.replace(PLACEHOLDER, subset)
+        root = Path(path).expanduser()
+        if self.subsets == (subset,) and not root.is_dir():
+            return path
+        if not (root / subset).is_dir():
+            found = ", ".join(sorted(place.name for place in root.iterdir() if place.is_dir())) if root.is_dir() else ""
+            raise InputError(
+                f"{key}={path}: no folder {subset!r} (there: {found or 'none'}); it must hold one folder per subset, "
+                "or say where a subset stands: 'FOLDER/{subset}.jsonl'"
+            )
+        return str(root / subset)

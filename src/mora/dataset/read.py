@@ -1,5 +1,7 @@
 """Records from files: JSON Lines, JSON, CSV and Parquet, plain or compressed (gz, xz), with the place of each record.
 
+A file named ``.jsonl`` may be one JSON list of objects, and one named ``.json`` may hold lines.
+
 A record that cannot be read (broken JSON, bytes that are no UTF-8) comes with its problem; a file that cannot be read
 raises InputError.
 """
@@ -12,6 +14,7 @@ import gzip
 import io
 import json
 import lzma
+import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +30,7 @@ FORMS = (".jsonl", ".json", ".csv", ".parquet")
 PACKED = (".gz", ".xz")
 _BOM = b"\xef\xbb\xbf"
 _WIDE_BOMS = (b"\xff\xfe", b"\xfe\xff")
+_LIST = re.compile(rb"\s*\[\s*\{")  # of objects
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,12 +96,13 @@ def _of_file(file: Path) -> Iterator[Record]:
             yield from _of_parquet(file)
             return
         with _opened(file) as stream:
-            start = stream.read(3)
+            start = stream.read(64)
         if start[:2] in _WIDE_BOMS:
             raise InputError(f"{file}: written as UTF-16; write it as UTF-8")
         with _opened(file) as stream:
-            stream.read(3 if start == _BOM else 0)
-            yield from {".jsonl": _of_lines, ".json": _of_json, ".csv": _of_csv}[form](file, stream)
+            stream.read(len(_BOM) if start.startswith(_BOM) else 0)
+            lines = _of_json if _LIST.match(start.removeprefix(_BOM)) else _of_lines
+            yield from {".jsonl": lines, ".json": _of_json, ".csv": _of_csv}[form](file, stream)
     except (OSError, EOFError, zlib.error, lzma.LZMAError, pyarrow.ArrowException) as error:
         raise InputError(f"{file}: cannot be read, damaged or not what its name says: {error}") from error
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mora.dataset.turns import MARK
+from mora.dataset.turns import MARK, Turn, joined
 from mora.types import Row, content_id
 
 Fields = Mapping[str, Any]
@@ -70,7 +70,8 @@ def label(fields: Fields, column: str) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or value not in (0, 1):
-        raise BadRow("wrong_type", f"{column!r} must be 0, 1 or null, not {_shown(value)}")
+        kind: Kind = "out_of_range" if _is_number(value) else "wrong_type"
+        raise BadRow(kind, f"{column!r} must be 0, 1 or null, not {_shown(value)}")
     return float(value)
 
 
@@ -151,6 +152,38 @@ def one_of(*known: Any) -> Column:
     return column_of
 
 
+def given(fields: Fields, *columns: str) -> bool:
+    """Whether a record has one of these fields; null counts as absent."""
+    return any(fields.get(column) is not None for column in columns)
+
+
+def whole(low: int, high: int) -> Column:
+    """A column of whole numbers from ``low`` to ``high``, never null."""
+
+    def column_of(fields: Fields, column: str) -> int:
+        if column not in fields:
+            raise BadRow("missing_field", f"field {column!r} is missing")
+        value = fields[column]
+        if not _is_number(value) or value != int(value):
+            raise BadRow("wrong_type", f"{column!r} must be a whole number, not {_shown(value)}")
+        if not low <= value <= high:
+            raise BadRow("out_of_range", f"{column!r} must lie between {low} and {high}, not {value:g}")
+        return int(value)
+
+    return column_of
+
+
+def present(column: Column) -> Column:
+    """``column`` where the field must be there, even if it is null."""
+
+    def column_of(fields: Fields, name: str) -> Any:
+        if name not in fields:
+            raise BadRow("missing_field", f"field {name!r} is missing")
+        return column(fields, name)
+
+    return column_of
+
+
 def texts(fields: Fields, column: str) -> tuple[str, ...]:
     """A list of texts, none of them empty.  Raises BadRow where it is missing, no list, or holds something else."""
     values = items(fields, column)
@@ -213,6 +246,14 @@ def form(
 ) -> Callable[[Callable[..., Any]], Form]:
     """Declares the columns of the function below it, and makes it a ``Form``."""
     return lambda read: Form(columns=columns, read=read, known=None if known is None else tuple(known), label=label)
+
+
+def conversation(turns: Sequence[Turn]) -> str:
+    """The prompt of these turns.  Raises BadRow where they are none."""
+    try:
+        return joined(turns)
+    except ValueError as error:
+        raise BadRow("broken_conversation", str(error)) from None
 
 
 def pair(

@@ -146,7 +146,14 @@ class Source:
         )
 
     def _rows(self, sieve: Sieve, found: Iterable[Record], names: Mapping[str, str]) -> Iterator[Row]:
-        return sieve.rows(found, lambda fields: self.read(fields, names), foreign=_form(self.read) is None)
+        read = _plain(self.read)
+        return sieve.rows(found, lambda fields: read(fields, names), foreign=_form(read) is None)
+
+
+def _plain(read: Callable[..., Any]) -> Callable[..., Any]:
+    """``read`` without the check that Hydra's partial makes at every call, for a form of mora."""
+    form = _form(read)
+    return partial(form, **read.keywords) if form is not None and isinstance(read, partial) else read
 
 
 def _form(read: Callable[..., Any]) -> Form | None:

@@ -42,7 +42,7 @@ def _part(part: Any, number: int, plugins: list[str]) -> dict[str, Any]:
     if "dataset" not in part:
         raise InputError(f"{where}: name the source, as in {{dataset: pku_saferlhf, fraction: 0.5}}")
     own = {key: value for key, value in part.items() if key not in ("dataset", "seed", *SHARES)}
-    overrides = [f"dataset.{key}={json.dumps(value)}" for key, value in own.items()]
+    overrides = [f"dataset.{key}={_written(value)}" for key, value in own.items()]
     try:
         composed = compose("train", [f"dataset={part['dataset']}", f"plugins={json.dumps(plugins)}", *overrides])
     except InputError as error:
@@ -51,6 +51,15 @@ def _part(part: Any, number: int, plugins: list[str]) -> dict[str, Any]:
     if source["_target_"] != SOURCE:
         raise InputError(f"{where}: dataset={part['dataset']} makes its own rows and cannot be mixed")
     return {"_target_": PART, "source": source, "seed": part.get("seed"), **{key: part.get(key) for key in SHARES}}
+
+
+def _written(value: Any) -> str:
+    """A value as an override has it: keys of mappings stand without quotes."""
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{_written(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_written, value)) + "]"
+    return json.dumps(value)
 
 
 def _parsed(text: str, where: str) -> dict[str, Any]:
