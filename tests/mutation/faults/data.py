@@ -76,7 +76,7 @@ FAULTS = (
     Fault(
         name="prompt_cut_on_the_right",
         file="dataset/chat.py",
-        old='return self._cut(turns[:-1], turns[-1]["content"]), True',
+        old='return self._cut(turns[:-1], turns[-1]["content"], len(ids) - self.limit), True',
         new="return ids[: self.limit], True",
         why="A long prompt loses the mark after which the answer starts.",
         caught_by=("tests/dataset/test_encode.py::test_p8_a_prompt_cut_on_the_right_loses_where_the_answer_starts",),
