@@ -175,8 +175,9 @@ class Stopped(Exception):
     """The first update was about to begin."""
 
 
+@pytest.mark.parametrize("window", [1, 3])
 @pytest.mark.parametrize("name", ["sft", "reward_model"])
-def test_the_losses_of_all_processes_add_up_to_that_of_one(make, monkeypatch, name):
+def test_the_losses_of_all_processes_add_up_to_that_of_one(make, monkeypatch, name, window):
     """They are divided by what the global batch holds: rows of a process may be longer, or have more labels."""
 
     def stop(self, losses):
@@ -187,7 +188,8 @@ def test_the_losses_of_all_processes_add_up_to_that_of_one(make, monkeypatch, na
     found = []
     for process in (None, 0, 1):
         with pytest.raises(Stopped) as first:
-            make(name, "algo.steps=1", "algo.epochs=null", "algo.batch_size=8", process=process).fit()
+            options = ("algo.steps=1", "algo.epochs=null", "algo.batch_size=8", f"algo.length_window={window}")
+            make(name, *options, process=process).fit()
         found.append(first.value.args[0])
     assert found[0] > 0 and found[1] + found[2] == pytest.approx(found[0], rel=1e-5)
 

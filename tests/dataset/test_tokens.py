@@ -135,6 +135,10 @@ def test_several_processes_write_what_one_writes(make_tokenizer, tmp_path, monke
     assert names == sorted(path.name for path in together.folder.iterdir()) and "ids.bin" in names
     for name in names:
         assert (alone.folder / name).read_bytes() == (together.folder / name).read_bytes(), name
+    own = _encoder(make_tokenizer)
+    for row in (alone[0], alone[15], alone[16], alone[149]):  # of the first chunk and of later ones
+        assert row.tokens.prompt.tolist() == own.prompt(row.prompt)
+        assert [ids.tolist() for ids in row.tokens.responses] == [own.response(text) for text in row.responses]
     # what another process reads is the file: a list of the same rows finds the same folder
     again = tokenized(list(rows), _encoder(make_tokenizer), tmp_path / "one", workers=2)
     assert again.folder == alone.folder and list(again) == list(rows)

@@ -51,7 +51,7 @@ class Chat:
             ids = self._ids(turns)
             if len(ids) <= self.limit:
                 return ids, True
-        return self._cut(turns[:-1], turns[-1]["content"]), True
+        return self._cut(turns[:-1], turns[-1]["content"], len(ids) - self.limit), True
 
     def _ids(self, turns: list[Turn]) -> list[int]:
         try:
@@ -69,16 +69,20 @@ class Chat:
         )
         return list(found)
 
-    def _cut(self, before: list[Turn], text: str) -> list[int]:
+    def _cut(self, before: list[Turn], text: str, excess: int) -> list[int]:
         """Ids with the longest end of the last turn that fits, moved on to the start of a word where one is near."""
 
         def ids(start: int) -> list[int]:
             return self._ids([*before, {"role": "user", "content": text[start:]}])
 
         low, high = 0, len(text)  # text[low:] does not fit; text[high:] is the next candidate that may
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (low, middle) if len(ids(middle)) <= self.limit else (middle, high)
+        tried, step = self._after(text, excess), 1
+        while high - low > 1:  # from a good guess in steps that double, then by halves
+            fits = len(ids(tried)) <= self.limit
+            low, high = (low, tried) if fits else (tried, high)
+            step *= 2
+            ahead = high - step if fits else low + step
+            tried = ahead if low < ahead < high else (low + high) // 2
         near = _WORD_START.search(text, high, high + _SNAP)
         for start in ([near.start()] if near else []) + list(range(high, min(high + _SNAP, len(text)))):
             found = ids(start)
@@ -89,3 +93,11 @@ class Chat:
         raise InputError(
             f"dataset.max_prompt={self.limit}: one character in the chat template takes {needed} tokens{beside}"
         )
+
+    def _after(self, text: str, tokens: int) -> int:
+        """Where the text goes on after so many tokens, or its middle, where the tokenizer does not say."""
+        if not self.tokenizer.is_fast or len(text) < 2:
+            return len(text) // 2
+        places: Any = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        start = places[tokens][0] if tokens < len(places) else len(text) - 1
+        return min(max(int(start), 1), len(text) - 1)
