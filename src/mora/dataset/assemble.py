@@ -1,10 +1,11 @@
 """A corpus from rows that come one by one: splits, kinds, pairs of scored answers, supervised rows, prompts, notes.
 
-Rows go straight to a shelf; what is held of them meanwhile are numbers, 8 bytes for each prompt at most a few times.
+Rows go straight to a shelf; what is held of them meanwhile are numbers, 8 bytes for each row a few times.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -12,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mora.dataset import derive, overlap, split
 from mora.dataset.corpus import KINDS, SPLITS, Corpus, Splits, fingerprint
@@ -42,7 +44,7 @@ class Sorting:
         self.labelled: set[str] = set()  # objectives with a label or rating on a training row
         self.left_out = self.unlabelled = 0
         self.further = False  # whether supervised rows were given apart
-        self._prompts: dict[str, set[int]] = {side: set() for side in SPLITS}
+        self._prompts = {side: _Ids() for side in SPLITS}
 
     def __enter__(self) -> Sorting:
         with ExitStack() as stack:
@@ -81,13 +83,14 @@ class Sorting:
 
     def check(self) -> None:
         """Raises InputError where a split is empty that should not be."""
-        count = len(self._prompts["train"] | self._prompts["test"])
-        if not self._prompts["train"]:
+        train, test = (self._prompts[side].sorted() for side in SPLITS)
+        count = len(np.union1d(train, test))
+        if not len(train):
             raise InputError(
                 f"no training row is left of {count} prompts: lower dataset.test_share={self.test_share}, or give more "
                 "rows"
             )
-        if not self._prompts["test"] and (self.own_test or self.test_share > 0):
+        if not len(test) and (self.own_test or self.test_share > 0):
             advice = "raise it, give dataset.test_path, or set it to 0 to go without a test set"
             raise InputError(f"no test prompt among {count} with dataset.test_share={self.test_share}: {advice}")
 
@@ -109,6 +112,27 @@ class Sorting:
     def _write(self, row: Row, side: str, kind: str) -> None:
         self.counts[side][kind] += 1
         self._writers[side, kind].add(row)
+
+
+class _Ids:
+    """A set of 64-bit numbers, 8 bytes each; cheap as long as those that are asked for are not added in between."""
+
+    def __init__(self) -> None:
+        self._new, self._known = array("q"), np.empty(0, np.int64)
+
+    def add(self, number: int) -> None:
+        self._new.append(number)
+
+    def sorted(self) -> NDArray[np.int64]:
+        if self._new:
+            self._known = np.union1d(self._known, np.frombuffer(self._new, np.int64))
+            self._new = array("q")
+        return self._known
+
+    def __contains__(self, number: int) -> bool:
+        known = self.sorted()
+        place = int(np.searchsorted(known, number))
+        return place < len(known) and int(known[place]) == number
 
 
 def finished(

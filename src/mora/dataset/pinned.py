@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,15 @@ def _content_of_data(path: str) -> str:
         return path  # told when it is read
     digest = hashlib.sha256()
     for file in files:
-        digest.update(sha256(file).encode())
+        stat = file.stat()
+        digest.update(_sha256(str(file), stat.st_mtime_ns, stat.st_size).encode())
     return digest.hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def _sha256(path: str, modified: int, size: int) -> str:
+    """The hash of a file, computed once by a process as long as the file does not change."""
+    return sha256(path)
 
 
 def hub_commit(hub: str, revision: str | None) -> str | None:
