@@ -175,7 +175,9 @@ def _run(stage: Stage, folder: RunFolder, runtime: Runtime) -> dict[str, Any]:
     summary = build(config["algo"], _partial_=True)(parts=parts).fit()
     for note in parts.notes():
         say(f"{stage.id}: {note}")
-    if stage.algo != MAKER["policy"]:  # a fine-tuned model is measured by what is trained on it
+    if stage.algo == MAKER["reward"] and not len(parts.corpus.pairs["test"]):
+        say(f"{stage.id}: not measured, since the dataset has no held-out pair (dataset.test_share, dataset.test_path)")
+    elif stage.algo != MAKER["policy"]:  # a fine-tuned model is measured by what is trained on it
         runtime.on_main(lambda: measure(folder, config, config["evaluation"], seed=0))
     runtime.on_main(lambda: report(folder))
     return dict(summary)

@@ -124,6 +124,7 @@ def test_all_rows_would_be_left_out(make_tokenizer, tmp_path):
 
 def test_several_processes_write_what_one_writes(make_tokenizer, tmp_path, monkeypatch):
     monkeypatch.setattr(tokenizing, "ROWS_AT_ONCE", 16)
+    monkeypatch.setattr(tokenizing, "FEW", 2)
     with RowWriter(tmp_path / "rows", OBJECTIVES) as writer:
         for row in _rows(150, 2):
             writer.add(row)
@@ -224,7 +225,7 @@ def slowly(rows, encoder, workers, made=tokens.chunks):
 if __name__ == "__main__":
     tokens.chunks = slowly
     encoder = Encoder(PreTrainedTokenizerFast.from_pretrained(sys.argv[1]), 26, 9, "cut_answer")
-    rows = [Row(prompt=f"how {i}", responses=("they run",)) for i in range(5000)]
+    rows = [Row(prompt=f"how {i}", responses=("they run",)) for i in range(9000)]
     made = tokens.tokenized(rows, encoder, sys.argv[2], workers=int(sys.argv[3]))
     print(made.folder.name, made[4999].tokens.prompt.tolist())
 """
@@ -240,6 +241,7 @@ def test_a_killed_writer_leaves_nothing_that_looks_complete(make_tokenizer, tmp_
     process = subprocess.Popen(command, **pipes)
     assert process.stdout.readline() == "half\n"
     children = _children(process.pid)
+    assert bool(children) == (workers > 1)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not [path for path in cache.iterdir() if path.name.startswith("tokens-")]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 ROWS_AT_ONCE = 1024  # rows of a chunk
+FEW = 8  # chunks: a process takes seconds to start, and so does one to tokenize these
 SHOWN = 10  # refused rows that one message lists
 SIDES = 2  # responses of a row, at most
 _ENCODER: list[Encoder] = []  # of a worker
@@ -40,9 +41,12 @@ class Chunk:
 
 
 def chunks(rows: Sequence[Row], encoder: Encoder, workers: int) -> Iterator[Chunk]:
-    """The chunks of ``rows`` in order.  As many as two for each worker are under way."""
+    """The chunks of ``rows`` in order, by this process where it is done before others have started.
+
+    As many chunks as two for each worker are under way.
+    """
     starts = range(0, len(rows), ROWS_AT_ONCE)
-    if workers == 1:
+    if workers == 1 or len(starts) < FEW:
         for start in starts:
             yield encoded(encoder, rows[start : start + ROWS_AT_ONCE])
         return
