@@ -18,6 +18,7 @@ from mora.runtime.devices import Runtime
 from mora.runtime.folder import RunFolder
 from mora.settings.identity import plain
 
+WORLDS = "mora.dataset.worlds."
 DATA, QUARANTINE = "dataset.json", "quarantine.jsonl"
 
 
@@ -76,7 +77,12 @@ def _with_runs(folder: RunFolder, corpus: Corpus, upstream: Mapping[str, str]) -
 
 
 def with_training(config: Mapping[str, Any], prompts: list[str]) -> tuple[dict[str, Any] | None, list[str]]:
-    """How many prompts of a benchmark are near one that a run was trained on, and in words; None: cannot be known."""
+    """How many prompts of a benchmark are near one that a run was trained on, and in words; None: cannot be known.
+
+    A world's prompts are its own, and are not made again for this.
+    """
+    if config["dataset"]["_target_"].startswith(WORLDS):
+        return None, []
     try:
         corpus = load_corpus(config)
     except InputError as error:

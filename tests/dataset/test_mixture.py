@@ -28,10 +28,10 @@ def files(tmp_path):
 
 def _config(*parts, names=("kind", "brief"), seed=0):
     given = json.dumps(list(parts)) if all(isinstance(part, str) for part in parts) else None
-    words = [f"dataset.parts={given}"] if given else []
+    words = [f"dataset.sources={given}"] if given else []
     config = plain(mora.compose("dataset=mixture", f"objectives.names=[{','.join(names)}]", f"seed={seed}", *words))
     if not given:
-        config["dataset"]["parts"] = list(parts)
+        config["dataset"]["sources"] = list(parts)
     return expanded(config)
 
 
@@ -120,10 +120,10 @@ def test_the_identity_follows_the_content_of_each_part(files):
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        ((), "dataset.parts is empty"),
-        (("jsonl:many:x",), r"dataset.parts\[0\]=jsonl:many:x: 'many' is no proportion"),
+        ((), "dataset.sources is empty"),
+        (("jsonl:many:x",), r"dataset.sources\[0\]=jsonl:many:x: 'many' is no proportion"),
         (("jsonl:1/0:x",), "'1/0' is no proportion"),
-        (("nosuch:1",), r"(?s)dataset.parts\[0\]: .*dataset=nosuch: no such choice"),
+        (("nosuch:1",), r"(?s)dataset.sources\[0\]: .*dataset=nosuch: no such choice"),
         (("garden:1",), "dataset=garden makes its own rows and cannot be mixed"),
         (({"path": "x"},), "name the source"),
         (({"dataset": "jsonl", "pathh": "x", "fraction": 1},), "dataset.pathh: unknown key"),
@@ -141,7 +141,7 @@ def test_a_count_above_what_there_is_and_an_objective_without_labels_are_told(fi
     part = {"dataset": "jsonl", "path": f"{files}/kind.jsonl", "test_share": 0.0, "count": 201}
     with pytest.raises(InputError, match="jsonl: count=201, and there are 200 prompts to train on"):
         _load(part, names=("kind",))
-    with pytest.raises(InputError, match="dataset.parts:\n.*objective 'brief' has no label"):
+    with pytest.raises(InputError, match="dataset.sources:\n.*objective 'brief' has no label"):
         _load(f"jsonl:1:{files}/kind.jsonl")
 
 
@@ -170,8 +170,10 @@ def test_helpful_and_harmless_pairs_with_questions_of_honesty(tmp_path):
     config = plain(mora.compose("dataset=hh_truthfulqa"))
     folders = {"path": str(tmp_path), "subsets": ["helpful-base", "harmless-base"]}
     places = (folders, {"path": f"{tmp_path}/questions.jsonl"})
-    parts = [part | place | {"test_share": 0.0} for part, place in zip(config["dataset"]["parts"], places, strict=True)]
-    config["dataset"]["parts"] = parts
+    parts = [
+        part | place | {"test_share": 0.0} for part, place in zip(config["dataset"]["sources"], places, strict=True)
+    ]
+    config["dataset"]["sources"] = parts
     names = ("helpful", "harmless", "honest")
     assert tuple(config["objectives"]["names"]) == names
     corpus = build(expanded(config)["dataset"]).load(names, 0)

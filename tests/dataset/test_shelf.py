@@ -96,7 +96,7 @@ def test_other_data_settings_and_objectives_are_other_corpora(file, tmp_path):
 def test_a_mixture_in_files_is_the_mixture_in_memory(file, tmp_path):
     config = plain(mora.compose("dataset=mixture", f"objectives.names=[{','.join(NAMES)}]"))
     part = {"dataset": "jsonl", "path": str(file), "on_bad_row": "quarantine"}
-    config["dataset"]["parts"] = [part | {"fraction": 1.5}, part | {"count": 5, "seed": 3, "test_share": 0.4}]
+    config["dataset"]["sources"] = [part | {"fraction": 1.5}, part | {"count": 5, "seed": 3, "test_share": 0.4}]
     section = expanded(config)["dataset"]
     memory, files = _load(section), _load(section, tmp_path / "cache")
     _same(memory, files)

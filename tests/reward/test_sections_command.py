@@ -16,6 +16,7 @@ from mora.reward.panel import ModelPanel
 from mora.reward.scalar import Scalar
 from mora.runtime.folder import RunFolder
 from mora.settings.compose import compose
+from mora.settings.identity import to_yaml
 from mora.summary import conclude
 
 SCALAR = Scalar(margin=0.0, strength="ignore", centering=0.0, l2=0.0)
@@ -29,7 +30,11 @@ ROWS = [
 @pytest.fixture
 def runs(tmp_path: Path, make_panel: Callable[..., ModelPanel], texts: tuple[list[str], list[str]]) -> Path:
     identity = {"algo": {"_target_": "mora.algo.reward_model.RewardModel"}}
-    config = "algo:\n  _target_: mora.algo.reward_model.RewardModel\n"
+    pair = {"response_0": "c", "response_1": "d", "many_b_response_id": 1}
+    data = [pair | {"prompt": "A b!"}, pair | {"prompt": "other"}]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in data), encoding="utf-8")
+    keys = [f"dataset.path={tmp_path / 'pairs.jsonl'}", "dataset.test_share=0", f"paths.runs={tmp_path / 'runs'}"]
+    config = to_yaml(compose("train", ["algo=reward_model", "dataset=jsonl", "objectives.names=[many_b]", *keys]))
     folder = RunFolder.open(tmp_path / "runs", "reward", identity, config=config, overrides="[]", diff="{}")
     with folder.lock():
         panel = make_panel(SCALAR)
@@ -58,6 +63,8 @@ def test_a_benchmark_of_the_newest_reward_run(runs: Path, capsys: pytest.Capture
     assert shared["mine"] in (first / 2, (first + 1) / 2)
     assert table["run"] == folder.name and table["judge"] == {"objective": "many_b"}
     assert table["left_out"] == ["Chat", "Chat Hard", "Reasoning"] and table["unmapped"] == ["mine"]
+    assert table["near_training"] == {"prompts": 1, "of": 2, "examples": ["a b"]}
+    assert "1 of 2 prompts are near one that the run was trained on" in table["notes"]
     assert {key: table["cut"][key] for key in ("prompts", "answers")} == {"prompts": 1, "answers": 1}
     assert "1 of 5 answers are longer than the 12 tokens" in " ".join(table["notes"])
     printed = capsys.readouterr()

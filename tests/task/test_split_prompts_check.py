@@ -99,7 +99,7 @@ BAD = {
     "pairs": [
         ({"kind_response_id": 2}, "'kind_response_id' must be 0, 1 or null, not 2 (int)"),
         ({"kind_label": 0.2}, "'kind_label' says 0.2, and 'kind_response_id' says 1"),
-        ({"kind_label": 1.5}, "'kind_label' must be a number from 0 to 1 or null, not 1.5"),
+        ({"kind_label": 1.5}, "'kind_label' must be a number from 0 to 1 or null, not 1.5 (float)"),
         ({"response_1": "a"}, "the two responses are identical, yet one of them is said to be the better one"),
         ({"kind_rating_0": "3"}, "'kind_rating_0' must be a number, a list of numbers or null, not '3' (str)"),
         ({"kind_strength": -1}, "'kind_strength' must be a number of at least 0 or null, not -1 (int)"),

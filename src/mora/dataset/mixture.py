@@ -46,7 +46,7 @@ class Part:
         given = [value for value in (self.fraction, self.count, self.weight) if value is not None]
         if len(given) != 1 or not 0 < given[0] < math.inf:
             raise InputError(
-                f"dataset.parts: {self.source.name}: give one of fraction={self.fraction}, count={self.count} and "
+                f"dataset.sources: {self.source.name}: give one of fraction={self.fraction}, count={self.count} and "
                 f"weight={self.weight}, above 0"
             )
 
@@ -56,7 +56,7 @@ class Mixture:
     """`dataset=mixture`; the fields are the keys of conf/dataset/mixture.yaml."""
 
     name: str
-    parts: list[Part]
+    sources: list[Part]
     max_prompt: int
     max_response: int
     overlong: Overlong
@@ -66,19 +66,19 @@ class Mixture:
 
         Raises InputError as the sources do, for a count above what there is, and for an objective that no part labels.
         """
-        if not self.parts:
-            advice = "name sources, as in dataset.parts=[pku_saferlhf:0.5,hummer:1:PATH]"
-            raise InputError(f"dataset.parts is empty: {advice}")
+        if not self.sources:
+            advice = "name sources, as in dataset.sources=[pku_saferlhf:0.5,hummer:1:PATH]"
+            raise InputError(f"dataset.sources is empty: {advice}")
         objectives = tuple(objectives)
         return make(cache, objectives, lambda shelf: self._corpus(shelf, objectives, seed, cache), seed)
 
     def _corpus(self, shelf: Shelf, objectives: tuple[str, ...], seed: int, cache: Cache | None) -> Corpus:
-        caches = [cache and cache.part("parts", number, "source") for number in range(len(self.parts))]
+        caches = [cache and cache.part("sources", number, "source") for number in range(len(self.sources))]
         loaded = [
-            part.source.load(objectives, seed, its, whole=False) for part, its in zip(self.parts, caches, strict=True)
+            part.source.load(objectives, seed, its, whole=False) for part, its in zip(self.sources, caches, strict=True)
         ]
         held_out = np.concatenate([prompt_ids(corpus.prompts["test"]) for corpus in loaded])
-        drawn = [Drawn.of(corpus, part, held_out, seed) for corpus, part in zip(loaded, self.parts, strict=True)]
+        drawn = [Drawn.of(corpus, part, held_out, seed) for corpus, part in zip(loaded, self.sources, strict=True)]
         for of, share in zip(drawn, self._shares(drawn), strict=True):
             of.draw(share)
         kinds: dict[str, Splits] = {
@@ -90,7 +90,7 @@ class Mixture:
             }
             for kind in KINDS
         }
-        require_labels(_labelled(kinds), objectives, {}, (), "dataset.parts")
+        require_labels(_labelled(kinds), objectives, {}, (), "dataset.sources")
         corpus = Corpus(
             name=self.name,
             objectives=objectives,
@@ -114,17 +114,19 @@ class Mixture:
     def _shares(self, drawn: Sequence[Drawn]) -> list[float | int]:
         """Per part a fraction (float) or a number of prompts (int).  Raises InputError for too large a count."""
         sizes = [len(of.ids) for of in drawn]
-        weighted = [size / part.weight for size, part in zip(sizes, self.parts, strict=True) if part.weight is not None]
+        weighted = [
+            size / part.weight for size, part in zip(sizes, self.sources, strict=True) if part.weight is not None
+        ]
         unit = min(weighted, default=0.0)
         shares: list[float | int] = []
-        for part, size in zip(self.parts, sizes, strict=True):
+        for part, size in zip(self.sources, sizes, strict=True):
             if part.fraction is not None:
                 shares.append(float(part.fraction))
                 continue
             count = part.count if part.count is not None else round((part.weight or 0.0) * unit)
             if count > size:
                 there = f"there are {size} prompts to train on"
-                raise InputError(f"dataset.parts: {part.source.name}: count={count}, and {there}")
+                raise InputError(f"dataset.sources: {part.source.name}: count={count}, and {there}")
             shares.append(count)
         return shares
 

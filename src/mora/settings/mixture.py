@@ -25,14 +25,16 @@ def expanded(config: Mapping[str, Any]) -> dict[str, Any]:
     dataset = config["dataset"]
     if dataset["_target_"] != TARGET:
         return dict(config)
-    if not isinstance(dataset["parts"], list):
-        raise InputError(f"dataset.parts={dataset['parts']}: must be a list, as in [pku_saferlhf:0.5,hummer:1:PATH]")
-    parts = [_part(part, number, config["plugins"]) for number, part in enumerate(dataset["parts"], start=1)]
-    return {**config, "dataset": {**dataset, "parts": parts}}
+    if not isinstance(dataset["sources"], list):
+        raise InputError(
+            f"dataset.sources={dataset['sources']}: must be a list, as in [pku_saferlhf:0.5,hummer:1:PATH]"
+        )
+    parts = [_part(part, number, config["plugins"]) for number, part in enumerate(dataset["sources"], start=1)]
+    return {**config, "dataset": {**dataset, "sources": parts}}
 
 
 def _part(part: Any, number: int, plugins: list[str]) -> dict[str, Any]:
-    where = f"dataset.parts[{number - 1}]"
+    where = f"dataset.sources[{number - 1}]"
     if isinstance(part, str):
         part = _parsed(part, where)
     if not isinstance(part, Mapping):
