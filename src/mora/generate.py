@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mora.settings.launch import run
+from mora.turns import readable
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -50,7 +51,7 @@ def _show(opened: PolicyRun, prompts: list[str], preferences: list[list[float]],
         seed=cfg.seed,
     )
     for prompt, rows in zip(prompts, texts, strict=True):
-        print(f"\n{prompt}")
+        print(f"\n{readable(prompt)}")
         for preference, answers in zip(preferences, rows, strict=True):
             weights = " ".join(f"{name} {w:.2f}" for name, w in zip(opened.objectives, preference, strict=True))
             for text in answers:

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from mora.dataset import encode
 from mora.dataset.encode import Encoder
-from mora.dataset.turns import joined, without_oldest
 from mora.errors import InputError
+from mora.turns import joined, without_oldest
 from mora.types import Row
 
 KINDS = ("bytes", "words")

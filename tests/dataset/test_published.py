@@ -26,8 +26,8 @@ from tests.dataset.published import (
     said,
 )
 
-from mora.dataset.turns import turns_of
 from mora.errors import InputError
+from mora.turns import turns_of
 
 HH_FOLDERS = ("helpful-base", "helpful-online", "helpful-rejection-sampled", "harmless-base")
 

@@ -15,8 +15,8 @@ from mora.dataset import collate, tokenizing, tokens
 from mora.dataset.encode import Encoder
 from mora.dataset.store import RowWriter, StoredRows
 from mora.dataset.tokens import TokenizedRows, tokenized
-from mora.dataset.turns import joined
 from mora.errors import InputError
+from mora.turns import joined
 from mora.types import Row
 
 WORDS = "how do ostriches run away from danger ? they very fast .".split()

@@ -15,7 +15,6 @@ from tests.reward.classifiers import ENCODERS, SHAPES, classifier, decoder_token
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import mora
-from mora.dataset.turns import joined
 from mora.errors import InputError
 from mora.files import read_json, write_json
 from mora.functional.classification import log_odds
@@ -28,6 +27,7 @@ from mora.reward.scalar import Scalar
 from mora.reward.scoring import score_answers
 from mora.reward.stored import load_panel, load_trained
 from mora.reward.texts import Texts
+from mora.turns import joined
 
 PROMPTS = ["a b c", "d", "e f g h i j a b", "c c"]
 RESPONSES = ["a", "b c d e f g", "h", "i j"]

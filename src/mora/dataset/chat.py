@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import jinja2
 
-from mora.dataset.turns import Turn, turns_of, without_oldest
 from mora.errors import InputError
+from mora.turns import Turn, turns_of, without_oldest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

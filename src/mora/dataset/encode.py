@@ -53,7 +53,7 @@ class EncodedRows(Sequence[Row]):
 class Encoder:
     """Encodes prompts and answers; remembers what it encoded last, so that small data is not tokenized again.
 
-    A prompt is one user turn, or several turns (``dataset/turns.py``), in the chat template of the tokenizer, up to
+    A prompt is one user turn, or several turns (``turns.py``), in the chat template of the tokenizer, up to
     where the answer starts.  An answer is tokenized apart, as plain text (no special token can be written in it), and
     ends with exactly one end token.  ``max_prompt`` and ``max_response`` are limits in tokens, template and end token
     included.  A longer prompt loses its oldest exchanges and then the beginning of its last turn, so that what stands

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from mora.dataset import schema
 from mora.dataset.schema import BadRow, Fields, form
-from mora.dataset.turns import Turn
+from mora.turns import Turn
 from mora.types import Row
 
 KNOWN = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")

@@ -7,7 +7,7 @@ from typing import Any
 
 from mora.dataset import jsonl, schema
 from mora.dataset.schema import BadRow, Fields, form
-from mora.dataset.turns import Turn
+from mora.turns import Turn
 from mora.types import Row
 
 OBJECTIVE = "objective"  # the field that says which objective a chosen answer is better on

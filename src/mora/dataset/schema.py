@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mora.dataset.turns import MARK, Turn, joined
+from mora.turns import MARK, Turn, joined
 from mora.types import Row, content_id
 
 Fields = Mapping[str, Any]

@@ -29,6 +29,7 @@ from mora.functional.temperature import fit_temperature
 from mora.functional.thinning import evenly
 from mora.reward.cost import Cost
 from mora.reward.panel import ModelPanel, Panel
+from mora.turns import readable
 from mora.types import Row
 
 Floats = NDArray[np.float64]
@@ -118,7 +119,12 @@ def _readable(examples: Sequence[Mapping[str, Any]]) -> list[str]:
     for row in examples:
         if row["rank"] == 1:
             lines += [f"== {row['objective']}, {row['end']} ==", ""]
-        lines += [f"{row['rank']}. score {row['score']:.3f}", f"   {row['prompt']}", f"   -> {row['response']}", ""]
+        lines += [
+            f"{row['rank']}. score {row['score']:.3f}",
+            f"   {readable(row['prompt'])}",
+            f"   -> {row['response']}",
+            "",
+        ]
     return lines
 
 

@@ -13,6 +13,7 @@ from mora.report import markup
 from mora.report.compare_tables import REFERENCE, Comparison
 from mora.report.markup import text
 from mora.report.style import number
+from mora.turns import readable
 
 PROMPTS_SHOWN = 6
 Rows = Sequence[Mapping[str, Any]]
@@ -45,7 +46,7 @@ def _prompt_block(comparison: Comparison, prompt: str, rows: Rows) -> str:
         lines.append(f'<tr><th scope="row">{markup.mix(preference, comparison.objectives)}</th>{cells}</tr>')
     heads = "".join(f'<th scope="col">{markup.method(name, i)}</th>' for i, name in enumerate(comparison.names))
     return (
-        f'<h3>Prompt</h3><div class="prompt" dir="auto">{text(prompt)}</div><div class="scroll" tabindex="0" '
+        f'<h3>Prompt</h3><div class="prompt" dir="auto">{text(readable(prompt))}</div><div class="scroll" tabindex="0" '
         f'role="region" aria-label="Answers"><table class="samples answers"><thead><tr><th scope="col">preference</th>'
         f"{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
     )

@@ -13,6 +13,7 @@ from mora.report.compare_verdicts import cells, decimals, written
 from mora.report.markup import text
 from mora.report.reward_comparison_tables import COMPARED, RewardComparison, RewardPair, Value
 from mora.report.style import number
+from mora.turns import readable
 
 EXAMPLES_SHOWN = 5  # of each end
 ENDS = {"best": "highest", "worst": "lowest"}
@@ -188,7 +189,7 @@ def examples(comparison: RewardComparison, rows: Sequence[Mapping[str, Any]]) ->
 
 def _example(row: Mapping[str, Any]) -> str:
     return (
-        f'<div class="answer" dir="auto">{text(row["prompt"])}<br><b>{text(row["response"])}</b></div>'
+        f'<div class="answer" dir="auto">{text(readable(row["prompt"]))}<br><b>{text(row["response"])}</b></div>'
         f"<small>{number(row.get('score'), 2)}</small>"
     )
 

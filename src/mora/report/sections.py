@@ -16,6 +16,7 @@ from mora.report.markup import text
 from mora.report.regret import lead, tiles
 from mora.report.style import Plate, number
 from mora.report.tables import Front, Regret, Stage
+from mora.turns import readable
 
 PROMPTS_SHOWN = 6
 TRAINED = "trained the policy"  # key of a scorer's provenance
@@ -166,7 +167,7 @@ def _prompt_block(
         )
     heads = "".join(f'<th scope="col" class="number">{text(title)}</th>' for title in titles)
     return (
-        f'<h3>Prompt</h3><div class="prompt" dir="auto">{text(prompt)}</div><div class="scroll">'
+        f'<h3>Prompt</h3><div class="prompt" dir="auto">{text(readable(prompt))}</div><div class="scroll">'
         f'<table class="samples"><thead><tr><th scope="col">preference</th><th scope="col">answer</th>{heads}</tr>'
         f"</thead><tbody>{''.join(lines)}</tbody></table></div>"
     )

@@ -10,8 +10,8 @@ from typing import Any, cast
 import jinja2
 from transformers import PreTrainedTokenizerBase
 
-from mora.dataset.turns import Turn, readable, turns_of, without_oldest
 from mora.errors import InputError
+from mora.turns import Turn, readable, turns_of, without_oldest
 
 TEMPLATED = ("template", "answer")
 FORMS = (*TEMPLATED, "pair")

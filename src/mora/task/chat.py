@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 from mora.dataset.read import Record
 from mora.dataset.schema import BadRow, text
-from mora.dataset.turns import Turn
 from mora.errors import InputError
 from mora.task import conversations, forms
 from mora.task.base import Part, Task
 from mora.task.conversations import Preference
 from mora.task.tally import Tally
+from mora.turns import Turn
 
 Target = Literal["explicit", "implicit", "pairs", "messages", "supervised"]
 PREFERENCES, CONVERSATIONS = ("explicit", "implicit", "pairs"), ("messages", "supervised")

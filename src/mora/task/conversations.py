@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from mora.dataset.schema import BadRow
-from mora.dataset.turns import ROLES, Turn, joined
+from mora.turns import ROLES, Turn, joined
 
 Fields = Mapping[str, Any]
 _SPEAKER = re.compile(r"\A\s*(?:System|Human|Assistant):|\n\n(?:Human|Assistant):")

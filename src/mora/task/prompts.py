@@ -8,12 +8,12 @@ from typing import Literal
 
 from mora.dataset.read import Record, records
 from mora.dataset.schema import BadRow
-from mora.dataset.turns import turns_of
 from mora.errors import InputError
 from mora.task.base import Part, Task
 from mora.task.conversations import dialogue
 from mora.task.prompt import prompt
 from mora.task.tally import Tally
+from mora.turns import turns_of
 
 
 @dataclass(kw_only=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mora.dataset.turns import readable
 from mora.report.style import number
+from mora.turns import readable
 
 LONGEST = 600  # characters of a text that an example shows
 BAR = 40  # characters of the longest bar

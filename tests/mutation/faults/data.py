@@ -180,7 +180,7 @@ FAULTS = (
     ),
     Fault(
         name="system_message_lost_with_the_oldest_turn",
-        file="dataset/turns.py",
+        file="turns.py",
         old="yield [*turns[:system], *turns[first:]]",
         new="yield list(turns[first:])",
         why="A long conversation is answered without what the system message demands.",

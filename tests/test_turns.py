@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from mora.dataset.turns import MARK, joined, readable, turns_of
+from mora.turns import MARK, joined, readable, turns_of
 
 
 def _turns(*pairs):
