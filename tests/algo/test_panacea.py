@@ -400,7 +400,7 @@ def _plain_ppo(algo):
 
 
 def test_with_one_objective_it_is_plain_ppo_on_the_same_adapter(make, monkeypatch):
-    options = (*SMALL, "algo.minibatches=1", "algo.epochs=3", "algo.eps=1e-5", "algo.clip=0.05", "algo.value_clip=0.1")
+    options = (*SMALL, "algo.minibatches=1", "algo.epochs=3", "algo.eps=1e-5", "algo.clip=0.05", "algo.value_clip=0.01")
     policy, _ = trained(make("panacea", *options, objectives=1), monkeypatch)
     expected = _plain_ppo(make("panacea", *options, objectives=1))
     start = make_policy(make("panacea", *options, objectives=1))
