@@ -1,10 +1,8 @@
 """Tokenizing and batching a million rows: mora beside ``datasets.map`` and a collator that pads.
 
-    D=/work/shared/data
-    python benchmarks/data_throughput.py rows=1000000 workers=2 steps=2000 scratch=/tmp \
-        files=$D/pairs_hh_harmless.train.jsonl,$D/pairs_pku_safer.train.jsonl,$D/pairs_helpsteer.train.jsonl,\
-        $D/sft_alpaca.train.jsonl                                                     # one argument, without the blanks
+    python benchmarks/data_throughput.py rows=1000000 workers=2 steps=2000 scratch=/tmp files=pairs.jsonl,answers.jsonl
 
+Files are JSON Lines with ``prompt, response_0, response_1`` or ``prompt, response``.
 Pairs count as two rows of a prompt and an answer.  The rows of the files are repeated up to ``rows``; the number of
 the copy is written before every prompt and behind every answer, so that neither side gains from having met a text
 before.  Only the two rows of one pair share a prompt, which mora tokenizes once.  A tokenizer of ``vocabulary`` pieces
