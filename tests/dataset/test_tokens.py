@@ -273,7 +273,7 @@ def test_another_schema_and_damage_are_told(make_tokenizer, tmp_path):
     card = folder / tokens.CARD
     content = json.loads(card.read_text())
     card.write_text(json.dumps(content | {"schema": 7}))
-    with pytest.raises(InputError, match="tokens of schema 7, and this version reads 1; delete the folder"):
+    with pytest.raises(InputError, match="of schema 7, and this version reads 1; delete the folder"):
         tokenized(rows, _encoder(make_tokenizer), tmp_path, workers=1)
     card.write_text(json.dumps(content))
     with pytest.raises(InputError, match="tokens of 5 rows, not of 4"):

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mora.dataset.pairing import Pairing
+from mora.dataset.pairing import Pairing, by_means
 from mora.errors import InputError
 from mora.task import forms
-from mora.task.comparing import by_annotators, by_means
+from mora.task.comparing import by_annotators
 from mora.types import Row
 
 

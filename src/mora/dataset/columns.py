@@ -12,6 +12,7 @@ import pyarrow
 from numpy.typing import NDArray
 
 from mora.errors import InputError
+from mora.files import read_json
 from mora.types import Row
 
 
@@ -27,6 +28,16 @@ def mapped(path: Path, dtype: str, rows: int, width: int = 1) -> NDArray[Any]:
         return np.empty((0, width) if width > 1 else 0, dtype)
     flat: NDArray[Any] = np.memmap(path, dtype, mode="r")
     return flat.reshape(rows, width) if width > 1 else flat
+
+
+def card_of(folder: Path, name: str, version: int) -> dict[str, Any]:
+    """The card of a folder of files.  Raises InputError where it is missing, or of another schema than ``version``."""
+    card = read_json(folder / name)
+    found = card.get("schema") if isinstance(card, dict) else None
+    if found != version:
+        reason = f"of schema {found}, and this version reads {version}"
+        raise InputError(f"{folder / name}: {reason}; delete the folder, and it is made again")
+    return dict(card)
 
 
 def schema(objectives: Sequence[str]) -> pyarrow.Schema:

@@ -90,7 +90,7 @@ class Mixture:
             }
             for kind in KINDS
         }
-        require_labels(_labelled(kinds), objectives, {}, (), "dataset.sources")
+        require_labels(_labelled(kinds, objectives), objectives, {}, (), "dataset.sources")
         corpus = Corpus(
             name=self.name,
             objectives=objectives,
@@ -173,11 +173,14 @@ def _chosen(loaded: Sequence[Corpus], drawn: Sequence[Drawn], kind: str) -> Iter
         yield from of.rows(getattr(corpus, kind)["train"])
 
 
-def _labelled(kinds: Mapping[str, Splits]) -> set[str]:
+def _labelled(kinds: Mapping[str, Splits], objectives: tuple[str, ...]) -> set[str]:
+    """The objectives that a training row labels or rates; no more rows are read than tell."""
     found: set[str] = set()
     for kind in ("pairs", "scored"):
         for row in kinds[kind]["train"]:
             found |= {name for name, value in row.labels.items() if value is not None} | set(row.ratings)
+            if found.issuperset(objectives):
+                return found
     return found
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from statistics import fmean
 from typing import Literal
 
 from mora.dataset.schema import placed
@@ -12,6 +13,40 @@ from mora.errors import InputError
 from mora.types import Row, content_id
 
 Ties = Literal["drop", "keep"]
+Numbers = Sequence[float]
+Label = Callable[[Numbers, Numbers], float]  # from the ratings of both answers: that the second one is better
+
+
+def difference(first: Numbers, second: Numbers) -> float:
+    """The mean rating of the second answer less that of the first, in units of the ratings."""
+    return fmean(second) - fmean(first)
+
+
+def by_means(first: Numbers, second: Numbers) -> float:
+    """1, 0 or 0.5: whether the second answer has the higher, the lower or the same mean rating."""
+    gap = difference(first, second)
+    return 0.5 if gap == 0 else float(gap > 0)
+
+
+def verdict(first: Numbers, second: Numbers, *, margin: float, ties: Ties, label: Label = by_means) -> float | None:
+    """The label of a pair on an objective that both answers are rated on; None for a tie that is dropped.
+
+    A tie is a label of 0.5, and mean ratings that differ by less than ``margin``.
+    """
+    value = label(first, second)
+    if value == 0.5 or abs(difference(first, second)) < margin:
+        return 0.5 if ties == "keep" else None
+    return value
+
+
+def check(most: int | None, margin: float, ties: str, key: str) -> None:
+    """Raises InputError for values without meaning of the keys below ``key``."""
+    if most is not None and most < 1:
+        raise InputError(f"{key}.most={most}: must be at least 1, or null for all pairs of a prompt")
+    if not margin >= 0:
+        raise InputError(f"{key}.margin={margin}: must be at least 0")
+    if ties not in ("drop", "keep"):
+        raise InputError(f"{key}.ties={ties}: must be drop or keep")
 
 
 @dataclass(kw_only=True)
@@ -28,12 +63,7 @@ class Pairing:
 
     def __post_init__(self) -> None:
         """Raises InputError for values without meaning."""
-        if self.most is not None and self.most < 1:
-            raise InputError(f"dataset.pairing.most={self.most}: must be at least 1, or null for all pairs")
-        if not self.margin >= 0:
-            raise InputError(f"dataset.pairing.margin={self.margin}: must be at least 0")
-        if self.ties not in ("drop", "keep"):
-            raise InputError(f"dataset.pairing.ties={self.ties}: must be drop or keep")
+        check(self.most, self.margin, self.ties, "dataset.pairing")
 
     def pairs(self, scored: Iterable[Row], objectives: Sequence[str]) -> Iterator[Row]:
         """Pairs of scored answers (one response each, with ratings), grouped by prompt over all of ``scored``.
@@ -66,9 +96,7 @@ class Pairing:
             both = tuple(row.ratings[name][0] if name in row.ratings else () for row in (first, second))
             labels[name] = None
             if both[0] and both[1]:
-                lead = sum(both[1]) / len(both[1]) - sum(both[0]) / len(both[0])
-                tie = lead == 0 or abs(lead) < self.margin
-                labels[name] = (0.5 if self.ties == "keep" else None) if tie else float(lead > 0)
+                labels[name] = verdict(*both, margin=self.margin, ties=self.ties)
             if any(both):
                 ratings[name] = both
         if all(label is None for label in labels.values()):

@@ -20,10 +20,10 @@ import numpy as np
 import pyarrow
 from numpy.typing import NDArray
 
-from mora.dataset.columns import mapped, record_batch, rows_of, said_of, schema, texts_of
+from mora.dataset.columns import card_of, mapped, record_batch, rows_of, said_of, schema, texts_of
 from mora.dataset.view import Index, Ints, column, narrowed
 from mora.errors import InputError
-from mora.files import new_folder, read_json, write_json
+from mora.files import new_folder, write_json
 from mora.types import Row
 
 SCHEMA = 1  # of the folder
@@ -247,9 +247,12 @@ class StoredRows(Sequence[Row]):
 
     def _digest(self, key: str) -> str:
         whole = str(self._files.card[key])
-        if self._index == range(self._files.rows) if isinstance(self._index, range) else False:
-            return whole
-        chosen = repr(self._index).encode() if isinstance(self._index, range) else self._index.astype("<i8").tobytes()
+        if isinstance(self._index, range):
+            if self._index == range(self._files.rows):
+                return whole
+            chosen = repr(self._index).encode()
+        else:
+            chosen = self._index.astype("<i8").tobytes()
         return hashlib.sha256(whole.encode() + chosen).hexdigest()
 
 
@@ -257,13 +260,7 @@ class _Files:
     """An opened folder."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.card = folder, read_json(folder / CARD)
-        found = self.card.get("schema") if isinstance(self.card, dict) else None
-        if found != SCHEMA:
-            raise InputError(
-                f"{folder}: stored rows of schema {found}, and this version reads {SCHEMA}; delete the folder, and the "
-                "rows are stored again"
-            )
+        self.folder, self.card = folder, card_of(folder, CARD, SCHEMA)
         self.rows, self._at_once = int(self.card["rows"]), int(self.card["rows_at_once"])
         self.columns = {name: mapped(folder / f"{name}.bin", dtype, self.rows) for name, dtype in COLUMNS.items()}
         self._first, count = [], 0  # of each shard, the number of its first record batch

@@ -16,13 +16,13 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from mora.dataset.columns import mapped
+from mora.dataset.columns import card_of, mapped
 from mora.dataset.encode import EncodedRows, Encoder, Overlong
 from mora.dataset.store import ROWS_AT_ONCE, StoredRows, take, texts_digest
 from mora.dataset.tokenizing import SHOWN, Chunk, chunks
 from mora.dataset.view import Index, Ints, column, narrowed
 from mora.errors import InputError
-from mora.files import alone, new_folder, read_json, write_json
+from mora.files import alone, new_folder, write_json
 from mora.types import Row, Tokens
 
 SCHEMA = 1  # of the folder
@@ -129,13 +129,7 @@ class _Files:
     """An opened folder."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.card = folder, read_json(folder / CARD)
-        found = self.card.get("schema") if isinstance(self.card, dict) else None
-        if found != SCHEMA:
-            raise InputError(
-                f"{folder}: tokens of schema {found}, and this version reads {SCHEMA}; delete the folder, and it is "
-                "made again"
-            )
+        self.folder, self.card = folder, card_of(folder, CARD, SCHEMA)
         self.rows = int(self.card["rows"])
         of = {name: mapped(folder / f"{name}.bin", dtype, self.rows, width) for name, (dtype, width) in COLUMNS.items()}
         self.columns = {name: np.asarray(values) for name, values in of.items()}  # still mapped, and quicker to slice

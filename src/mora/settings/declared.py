@@ -13,7 +13,6 @@ OPEN: Mapping[str, str] = {
     "reward.models": "models under the names of objectives, which the user chooses",
     "dataset.columns": "what a source calls the objectives, which the user names",
     "dataset.test_where": "values of a source's own fields",
-    "dataset.mixture": "parts of a mixture under names that the user chooses",
     "evaluation.sections": "sections of a benchmark under names that the user chooses",
     "evaluation.weights": "weights of a benchmark's subsets, by name",
     "task.shares": "shares of parts under names that the user chooses",

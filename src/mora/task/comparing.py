@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Literal
 
-from mora.errors import InputError
+from mora.dataset.pairing import Label, Ties, check, difference, verdict
 from mora.task.forms import Answer, Numbers, Pair, placed
 from mora.task.tally import Tally
 from mora.types import content_id
 
-Label = Callable[[Numbers, Numbers], float]  # from the ratings of both answers: that the second one is better
-Ties = Literal["drop", "keep"]
 Group = dict[str, dict[str, Numbers]]  # of one prompt: answer -> objective -> ratings
 
 
@@ -27,32 +24,16 @@ class Choice:
     ties: Ties  # an objective says nothing of the pair (drop), or has a label of 0.5 (keep)
 
     def __post_init__(self) -> None:
-        if self.most is not None and self.most < 1:
-            raise InputError(f"task.most={self.most}: must be at least 1, or null for all pairs of a prompt")
-        if not self.margin >= 0:
-            raise InputError(f"task.margin={self.margin}: must be at least 0")
-        if self.ties not in ("drop", "keep"):
-            raise InputError(f"task.ties={self.ties}: must be drop or keep")
+        check(self.most, self.margin, self.ties, "task")
 
 
-def difference(first: Numbers, second: Numbers) -> float:
-    """The mean rating of the second answer less that of the first, in units of the ratings."""
-    return fmean(second) - fmean(first)
-
-
-def by_means(first: Numbers, second: Numbers) -> float:
-    """1, 0 or 0.5: whether the second answer has the higher, the lower or the same mean rating."""
-    gap = difference(first, second)
-    return 0.5 if gap == 0 else float(gap > 0)
-
-
-def by_annotators(first: Numbers, second: Numbers) -> float:
+def by_annotators(first: Sequence[float], second: Sequence[float]) -> float:
     """The share of comparisons that the second answer wins, a tie counting half: each rating against each."""
     wins = sum((b > a) + 0.5 * (b == a) for a in first for b in second)
     return wins / (len(first) * len(second))
 
 
-def by_annotator(first: Numbers, second: Numbers) -> float:
+def by_annotator(first: Sequence[float], second: Sequence[float]) -> float:
     """The same, but the i-th rating of one answer against the i-th of the other: annotators who rated both."""
     return fmean((b > a) + 0.5 * (b == a) for a, b in zip(first, second, strict=True))
 
@@ -112,10 +93,9 @@ def _compared(prompt: str, group: Group, texts: tuple[str, str], choice: Choice,
         if any(both):
             pair.ratings[name] = both
         if all(both):
-            gap, value = abs(difference(*both)), label(*both)
-            tie = value == 0.5 or gap < choice.margin
-            if not tie or choice.ties == "keep":
-                pair.labels[name], pair.strengths[name] = 0.5 if tie else value, gap
+            pair.labels[name] = verdict(*both, margin=choice.margin, ties=choice.ties, label=label)
+            if pair.labels[name] is not None:
+                pair.strengths[name] = abs(difference(*both))
     return pair if any(value is not None for value in pair.labels.values()) else None
 
 

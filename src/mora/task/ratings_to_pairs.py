@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
+from mora.dataset.pairing import Label, Ties, by_means
 from mora.dataset.read import Record
 from mora.errors import InputError
 from mora.task import comparing, forms
 from mora.task.base import Part, Task
-from mora.task.comparing import Choice, Label, Ties
-from mora.task.forms import Numbers
+from mora.task.comparing import Choice
 from mora.task.tally import Tally
 
 
@@ -33,7 +33,7 @@ class RatingsToPairs(Task):
 
     def rows(self, records: Iterator[Record], tally: Tally) -> Iterator[Part]:
         """The pairs, prompt by prompt in the order in which prompts first appear."""
-        return _pairs(records, tally, self.objectives, self._choice, comparing.by_means, soft=self.ties == "keep")
+        return _pairs(records, tally, self.objectives, self._choice, by_means, soft=self.ties == "keep")
 
 
 @dataclass(kw_only=True)
@@ -60,7 +60,7 @@ class Disagreement(Task):
         return _pairs(records, tally, self.objectives, self._choice, label, soft=True)
 
 
-def _same_annotators(first: Numbers, second: Numbers) -> float:
+def _same_annotators(first: Sequence[float], second: Sequence[float]) -> float:
     if len(first) != len(second):
         raise InputError(
             f"task.annotators=same: two answers to a prompt have {len(first)} and {len(second)} ratings, so it is not "

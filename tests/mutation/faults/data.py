@@ -248,8 +248,8 @@ FAULTS = (
     Fault(
         name="pair_of_ratings_reversed",
         file="dataset/pairing.py",
-        old="float(lead > 0)",
-        new="float(lead < 0)",
+        old="float(gap > 0)",
+        new="float(gap < 0)",
         why="The answer that annotators rate lower is preferred.",
         caught_by=("tests/dataset/test_pairing.py::test_the_answer_of_the_higher_mean_rating_is_the_better_one",),
     ),
