@@ -31,6 +31,7 @@ from mora.runtime.console import say
 from mora.runtime.folder import RunFolder
 from mora.settings.identity import plain
 from mora.stages import PRODUCT
+from mora.types import Sampled
 
 Floats = NDArray[np.float64]
 
@@ -106,8 +107,8 @@ def _judge(given: str | None, corpus: Corpus, runs: Sequence[Opened], root: str)
 
 
 def _asking(panel: Panel) -> Judge:
-    def ask(prompts: Sequence[str], responses: Sequence[str]) -> Floats:
-        scores: Floats = mean(panel.raw(prompts, responses)).double().cpu().numpy()
+    def ask(prompts: Sequence[str], responses: Sequence[str], ended: Sampled) -> Floats:
+        scores: Floats = mean(panel.raw(prompts, responses, ended)).double().cpu().numpy()
         return scores
 
     return ask

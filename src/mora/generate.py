@@ -40,7 +40,7 @@ def _plain(preference: Any) -> list[Any]:
 def _show(opened: PolicyRun, prompts: list[str], preferences: list[list[float]], cfg: DictConfig) -> None:
     from mora.runtime.rollout import answer
 
-    texts = answer(
+    answered = answer(
         opened.policy,
         opened.encoder,
         prompts,
@@ -50,12 +50,16 @@ def _show(opened: PolicyRun, prompts: list[str], preferences: list[list[float]],
         max_new_tokens=cfg.max_new_tokens,
         seed=cfg.seed,
     )
-    for prompt, rows in zip(prompts, texts, strict=True):
+    for prompt, rows in zip(prompts, answered, strict=True):
         print(f"\n{readable(prompt)}")
         for preference, answers in zip(preferences, rows, strict=True):
             weights = " ".join(f"{name} {w:.2f}" for name, w in zip(opened.objectives, preference, strict=True))
-            for text in answers:
-                print(f"  [{weights}] {text}")
+            for text, ended in answers:
+                print(f"  [{weights}] {text}{'' if ended else '  [cut off]'}")
+    cut = [not ended for rows in answered for answers in rows for _, ended in answers]
+    if any(cut):
+        limit = cfg.max_new_tokens or opened.encoder.max_response
+        print(f"{sum(cut)} of {len(cut)} answers were cut off at {limit} tokens (max_new_tokens)")
 
 
 def _talk(opened: PolicyRun, preferences: list[list[float]], cfg: DictConfig) -> None:

@@ -124,7 +124,13 @@ def _measure_front(folder: RunFolder, config: Mapping[str, Any], evaluator: Fron
 def _check_units(folder: RunFolder, config: Mapping[str, Any]) -> None:
     """Raises InputError where the reward that trained the policy changed while it was trained: no optimum is of it."""
     rollout = config["algo"].get("rollout", {})
-    usual = {"score_clip": None, "normalize_rewards": False, "center_by_prompt": False, "tracking": "none"}
+    usual = {
+        "score_clip": None,
+        "normalize_rewards": False,
+        "center_by_prompt": False,
+        "tracking": "none",
+        "truncated": "score",
+    }
     odd = [f"algo.rollout.{key}={rollout[key]}" for key, value in usual.items() if rollout.get(key, value) != value]
     if odd:
         raise InputError(

@@ -75,6 +75,7 @@ def _refuse_without_meaning(stage: Stage) -> None:
         rollout = build(stage.config["algo"].get("rollout", {}))
         if isinstance(rollout, RolloutSettings):
             rollout.check(reward.belief_kind, reward.has_zero(stage.config["objectives"]["names"]))
+            rollout.check_shared(scalarize)
     build(stage.config["evaluation"])
     if stage.config["evaluation"]["_target_"] in SEVERAL:
         raise InputError(

@@ -47,9 +47,8 @@ def front_lines(table: dict[str, Any]) -> list[str]:
     """The front as text: a line per preference, then the indicators of the judge."""
     judge, names = table["judge"], table["objectives"]
     valid = table["reference"].get("valid") is not None
-    head = ["preference".ljust(6 * len(names)), *(f"{n:>10}" for n in names), f"{'KL':>8}"] + (
-        [f"{'valid':>8}"] if valid else []
-    )
+    head = ["preference".ljust(6 * len(names)), *(f"{n:>10}" for n in names), f"{'KL':>8}", f"{'ended':>8}"]
+    head += [f"{'valid':>8}"] if valid else []
     lines = [
         f"scores by {judge} ({table['units'][judge]}), {table['prompts']} prompts x {table['samples_per_prompt']}",
         " ".join(head),
@@ -58,7 +57,8 @@ def front_lines(table: dict[str, Any]) -> list[str]:
         weights = point["preference"]
         label = "reference" if weights is None else " ".join(f"{w:.2f}" for w in weights)
         cells = [label.ljust(max(6 * len(names), 10)), *(f"{v:10.3f}" for v in point[judge]), f"{point['kl']:8.2f}"]
-        lines.append(" ".join(cells + ([f"{point['valid']:8.1%}"] if valid else [])))
+        cells += [f"{point[name]:8.1%}" for name in (("ended", "valid") if valid else ("ended",))]
+        lines.append(" ".join(cells))
     found = table["indicators"][judge]
     z = ", ".join(f"{v:g}" for v in table["reference_point"][judge]["values"])
     tau = ", ".join(f"{v:.2f}" for v in found["kendall_tau"]["value"])
@@ -115,6 +115,7 @@ def optimum_lines(table: dict[str, Any]) -> list[str]:
         f"gain in utility  mean {found['utility_share_mean']:z.1%}, worst {found['utility_share_worst']:z.1%}",
         f"hypervolume      {volumes['reached']:.3f} of {volumes['optimum']:.3f}, {found['hypervolume_share']:.1%}",
         f"KL               {found['kl_mean']:.2f} of {found['optimum_kl_mean']:.2f} nats",
+        f"answers          {table['ended']:.1%} of the reference policy's ended",
     ]
 
 

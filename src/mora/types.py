@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -156,6 +156,38 @@ class Prompts:
     def to(self, device: torch.device | str) -> Prompts:
         """The same batch on ``device``."""
         return _moved(self, device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampled:
+    """What is known of B sampled answers beyond their texts.
+
+    An answer without an end token was cut off at its policy's limit, and is scored as it stands: nobody appends an end.
+    ``tokens`` are the ids as sampled, end tokens included, of a tokenizer whose ``Encoder.vocabulary`` is
+    ``vocabulary``; None where only texts are known.
+    """
+
+    ended: tuple[bool, ...]  # (B,)
+    tokens: tuple[tuple[int, ...], ...] | None = None  # (B,)
+    vocabulary: str = ""
+
+    @classmethod
+    def joined(cls, parts: Sequence[Sampled]) -> Sampled:
+        """Several batches as one; they are of one tokenizer."""
+        return cls(
+            ended=tuple(ended for part in parts for ended in part.ended),
+            tokens=tuple(ids for part in parts for ids in part.tokens or ()),
+            vocabulary=parts[0].vocabulary,
+        )
+
+    def take(self, rows: Sequence[int]) -> Sampled:
+        """What is known of some answers, in the order given; one may be asked for several times."""
+        tokens = None if self.tokens is None else tuple(self.tokens[row] for row in rows)
+        return dataclasses.replace(self, ended=tuple(self.ended[row] for row in rows), tokens=tokens)
+
+    def tokens_for(self, vocabulary: str) -> tuple[tuple[int, ...], ...] | None:
+        """The ids, for a reader with this ``vocabulary``; None where the texts must be tokenized again."""
+        return self.tokens if self.vocabulary == vocabulary else None
 
 
 @dataclass(kw_only=True)

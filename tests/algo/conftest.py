@@ -45,7 +45,7 @@ class Counting:
     def floor(self) -> tuple[float, ...]:
         return (0.0,) * len(self.objectives)
 
-    def gold(self, prompts: Sequence[str], responses: Sequence[str]) -> NDArray[np.float64]:
+    def gold(self, prompts: Sequence[str], responses: Sequence[str], ended: Any = None) -> NDArray[np.float64]:
         kinds = range(len(self.objectives))
         return np.array([[sum(int(w[1:]) % 4 == k for w in r.split()) for k in kinds] for r in responses], dtype=float)
 

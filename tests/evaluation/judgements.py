@@ -27,7 +27,7 @@ class NoisyPanel(Panel):
         super().__init__(objectives, None)
         self.seed, self.skill, self.noise, self.spread = seed, skill, noise, spread
 
-    def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> RewardBelief:
+    def raw(self, prompts: Sequence[str], responses: Sequence[str], sampled: Any = None) -> RewardBelief:
         true = torch.tensor([[float(value) for value in r.split(",")] for r in responses])[:, : len(self.objectives)]
         draws = [
             np.random.default_rng([self.seed, zlib.crc32(r.encode())]).normal(size=true.shape[1]) for r in responses
@@ -46,7 +46,7 @@ class PlainWorld:
     def __init__(self, objectives: Sequence[str]) -> None:
         self.objectives = tuple(objectives)
 
-    def gold(self, prompts: Sequence[str], responses: Sequence[str]) -> np.ndarray[Any, Any]:
+    def gold(self, prompts: Sequence[str], responses: Sequence[str], ended: Any = None) -> np.ndarray[Any, Any]:
         return np.array([[float(value) for value in r.split(",")] for r in responses])[:, : len(self.objectives)]
 
     def spread(self, prompts: Sequence[str], responses: Sequence[str]) -> np.ndarray[Any, Any]:

@@ -47,7 +47,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def judge(prompts: Sequence[str], responses: Sequence[str]) -> np.ndarray:
+def judge(prompts: Sequence[str], responses: Sequence[str], sampled: Any = None) -> np.ndarray:
     """An answer is its two scores; the prompt must be the one that it was given to."""
     assert all(response.split()[0] == prompt for prompt, response in zip(prompts, responses, strict=True))
     return np.array([[float(value) for value in response.split()[1:]] for response in responses])
@@ -76,6 +76,7 @@ def answers(gain: float, *, seed: int = 0, kl: float = 2.0, steered: bool = True
         texts=texts,
         kl=spent,
         tokens=np.full(texts.shape, 7.0),
+        ended=np.ones(texts.shape),
         valid=np.ones(texts.shape),
     )
 
@@ -480,7 +481,7 @@ def test_a_budget_of_nothing_is_told():
 
 
 def test_a_judge_that_gives_no_number_is_named_with_the_answer():
-    def broken(prompts, responses):
+    def broken(prompts, responses, sampled):
         scores = judge(prompts, responses)
         scores[5, 1] = np.nan
         return scores
@@ -520,7 +521,7 @@ def test_margins_are_half_the_intervals_of_the_means(pair):
 def test_a_policy_that_is_not_steered_is_judged_once():
     asked = []
 
-    def counting(prompts, responses):
+    def counting(prompts, responses, sampled):
         asked.append(len(responses))
         return judge(prompts, responses)
 
@@ -538,7 +539,9 @@ def stored(folder: Path, one: Answers) -> Path:
         for x, prompt in enumerate(one.prompts):
             for n in range(N):
                 row = {"preference": preference, "prompt": prompt, "response": one.texts[place, x, n], "sample": n}
-                rows.append(row | {key: float(vars(one)[key][place, x, n]) for key in ("kl", "tokens", "valid")})
+                rows.append(
+                    row | {key: float(vars(one)[key][place, x, n]) for key in ("kl", "tokens", "ended", "valid")}
+                )
     write_lines(folder / "samples.jsonl", rows)
     write_json(folder / "front.json", {"run": one.run, "steered": one.steered, "samples_per_prompt": N})
     return folder
@@ -550,7 +553,7 @@ def test_answers_come_back_from_the_tables_of_a_run(tmp_path, steered):
     after = read_answers(stored(tmp_path, before), GRID)
     assert (after.run, after.steered, after.prompts) == (before.run, steered, before.prompts)
     assert (after.texts == before.texts).all()
-    for key in ("kl", "tokens", "valid"):
+    for key in ("kl", "tokens", "ended", "valid"):
         assert np.array_equal(vars(after)[key], vars(before)[key])
 
 

@@ -41,20 +41,20 @@ class Counts(Panel):
         unit = Standardization(mean=torch.tensor(MEAN).float(), std=torch.tensor(STD).float(), provenance={})
         super().__init__(("many a", "many b"), unit)
 
-    def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> Any:
+    def raw(self, prompts: Sequence[str], responses: Sequence[str], sampled: Any = None) -> Any:
         return point_belief(torch.tensor([_counts(text) for text in responses])[..., None])
 
 
 class CountingWorld:
     objectives, floor, name = ("many a", "many b"), (0.0, 0.0), "counting"
 
-    def gold(self, prompts: Sequence[str], responses: Sequence[str]) -> Any:
+    def gold(self, prompts: Sequence[str], responses: Sequence[str], ended: Any = None) -> Any:
         return np.array([_counts(text) for text in responses])
 
     def front(self) -> Any:
         return np.array([[6.0, 0.0], [0.0, 6.0]])
 
-    def valid(self, prompts: Sequence[str], responses: Sequence[str]) -> Any:
+    def valid(self, prompts: Sequence[str], responses: Sequence[str], ended: Any = None) -> Any:
         return np.array([len(text) > 0 for text in responses])
 
     def best(self, preferences: Any) -> Any:
@@ -253,7 +253,7 @@ def optimum(kl_coef: float) -> tuple[dict[str, Any], Any]:
     def listen(prompts, preference, **more):
         assert preference is None
         tokens, mask = original(prompts, preference, **more)
-        gold.append(world.gold(prompts.texts, decode(tokens, mask, encoder)))
+        gold.append(world.gold(prompts.texts, decode(tokens, mask, encoder)[0]))
         return tokens, mask
 
     policy.generate = listen

@@ -74,7 +74,7 @@ def test_exact_expectations_are_those_of_sampling(moved):
     tokens, mask = policy.generate(
         prompts, rows, sampling=sampling, seed=0, step=0, max_new_tokens=3, eos=encoder.eos, pad=encoder.pad
     )
-    gold = parts.corpus.world.gold(prompts.texts, decode(tokens, mask, encoder))
+    gold = parts.corpus.world.gold(prompts.texts, decode(tokens, mask, encoder)[0])
     ids, keep = torch.cat([prompts.ids, tokens], 1), torch.cat([prompts.mask, mask], 1)
     with torch.no_grad():
         logps = policy(ids, keep, rows, response=3, with_values=False).logps

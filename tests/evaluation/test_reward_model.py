@@ -149,7 +149,7 @@ class TablePanel(Panel):
         super().__init__(("up", "down"), None)
         self.atoms = atoms
 
-    def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> RewardBelief:
+    def raw(self, prompts: Sequence[str], responses: Sequence[str], sampled: Any = None) -> RewardBelief:
         values = torch.tensor([float(r.split(":")[1]) for r in responses])
         raw = torch.stack([values, -values], dim=1)[..., None]
         if self.atoms == 1:
@@ -164,7 +164,7 @@ class TableWorld:
     name = "table"
     objectives = ("down", "up")  # another order than the panel's
 
-    def gold(self, prompts: Sequence[str], responses: Sequence[str]) -> np.ndarray[Any, Any]:
+    def gold(self, prompts: Sequence[str], responses: Sequence[str], ended: Any = None) -> np.ndarray[Any, Any]:
         values = np.array([float(r.split(":")[1]) for r in responses])
         return np.stack([-2 * values, 2 * values], axis=1)
 

@@ -29,7 +29,7 @@ class TablePanel(Panel):
         super().__init__(objectives, None)
         self.asked: list[tuple[str, str]] = []
 
-    def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> RewardBelief:
+    def raw(self, prompts: Sequence[str], responses: Sequence[str], sampled: Any = None) -> RewardBelief:
         self.asked += zip(prompts, responses, strict=True)
         values = [[float(word) for word in text.split()[: len(self.objectives)]] for text in responses]
         return point_belief(torch.tensor(values)[..., None])

@@ -109,7 +109,7 @@ class Table(Panel):
         super().__init__(objectives, units)
         self.generator, self.table = generator, dict[tuple[str, str], Tensor]()
 
-    def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> RewardBelief:
+    def raw(self, prompts: Sequence[str], responses: Sequence[str], sampled: Any = None) -> RewardBelief:
         rows = [self.reward(*pair) for pair in zip(prompts, responses, strict=True)]
         atoms = torch.stack(rows)[..., None]
         return RewardBelief(atoms=atoms, weights=torch.ones_like(atoms), kind="point")

@@ -62,6 +62,7 @@ def _method(
             "win_rates": (0.5 + 0.3 * np.tanh(scores[p])).tolist(),
             "worst_objective": float(scores[p].min() - 0.3),
             "valid": 0.97,
+            "ended": 0.99,
             "tokens": 12.4,
             "dominated": p not in kept and steered,
         }
@@ -93,7 +94,7 @@ def _method(
         "covers": "new prompts and newly trained seeds" if seeds > 1 else "new prompts, these trained policies",
         "points": points,
         "reference": {"scores": [0.0] * width, "unscaled": [0.3] * width, "worst_objective": -0.5, "valid": 0.98,
-                      "tokens": 12.1},
+                      "tokens": 12.1, "ended": 0.995},
         "fronts_by_seed": by_seed.tolist(),
         "band": {"levels": list(LEVELS), "surfaces": [s.tolist() for s in attainment_bands(fronts, LEVELS)]}
         if width == 2 else None,

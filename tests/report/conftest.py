@@ -47,6 +47,7 @@ def front_table(
             "kl": float(1.2 + 0.9 * preferences[p].max() + 0.1 * generator.random()),
             "kl_stderr": 0.05,
             "valid": 0.97 if gold else None,
+            "ended": 0.99,
             "distinct": 0.98,
             "tokens": 12.4,
         }

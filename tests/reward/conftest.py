@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,10 +28,10 @@ class CountingWorld:
     floor = (0.0, 0.0)
     slope = 1.0
 
-    def gold(self, prompts: Sequence[str], responses: Sequence[str]) -> NDArray[np.float64]:
+    def gold(self, prompts: Sequence[str], responses: Sequence[str], ended: Any = None) -> NDArray[np.float64]:
         return np.array([[r.split().count("a"), r.split().count("b")] for r in responses], dtype=np.float64)
 
-    def valid(self, prompts: Sequence[str], responses: Sequence[str]) -> NDArray[np.bool_]:
+    def valid(self, prompts: Sequence[str], responses: Sequence[str], ended: Any = None) -> NDArray[np.bool_]:
         return np.ones(len(responses), dtype=bool)
 
     def front(self) -> NDArray[np.float64]:

@@ -46,4 +46,4 @@ def test_a_text_ends_with_its_answer(encoder):
     a, b, c, end = VOCABULARY["a"], VOCABULARY["b"], VOCABULARY["c"], VOCABULARY["<eos>"]
     tokens = torch.tensor([[a, b, end, c], [c, end, a, b], [a, b, c, a]])
     mask = torch.tensor([[True, True, True, False], [True, True, False, False], [True] * 4])
-    assert decode(tokens, mask, encoder) == ["a b", "c", "a b c a"]
+    assert decode(tokens, mask, encoder)[0] == ["a b", "c", "a b c a"]

@@ -16,7 +16,7 @@ from mora.reward.standardization import Standardization
 from mora.runtime.experience import RolloutSettings
 from mora.runtime.rewards import Rewards
 from mora.runtime.spending import Spent
-from mora.types import RewardBelief
+from mora.types import RewardBelief, Sampled
 
 PROMPTS = ["a", "a", "a", "b", "b", "c", "c", "c", "c", "a", "b", "c"]  # cut in half, c stands on both sides
 TEXTS = [f"answer {i}" for i in range(12)]
@@ -26,7 +26,10 @@ PLAIN = {
     "tracking_decay": 0.5,
     "score_clip": None,
     "normalize_rewards": False,
+    "truncated": "score",
+    "missing_eos_penalty": None,
 }
+ENDED = Sampled(ended=(True,) * 12)
 SETTINGS = {"prompts": 4, "samples": 3, "shift_rewards": True, "normalize_advantages": "none", **PLAIN}
 LOWER = partial(risk.lcb, k=1.0)
 
@@ -44,7 +47,7 @@ class Members(Panel):
         self.shifts = dict(zip("abc", size * torch.randn(3, 2, 5, generator=generator), strict=True))
         self.kind, self.moved = kind, 0.0
 
-    def raw(self, prompts, responses) -> RewardBelief:
+    def raw(self, prompts, responses, sampled=None) -> RewardBelief:
         atoms = torch.stack([self.answers[r] + self.shifts[p] for p, r in zip(prompts, responses, strict=True)])
         atoms = (1 + self.moved) * atoms + self.moved  # rewards of a policy that moves
         return RewardBelief(atoms=atoms, weights=torch.full_like(atoms, 0.2), kind=self.kind)
@@ -81,7 +84,7 @@ def rolled(world: int = 1, rollouts: int = 1, panel=Members, **settings):
         values = []
         for step in range(rollouts):
             own.moved = 0.3 * step
-            values.append(rewards(PROMPTS[mine], TEXTS[mine]))
+            values.append(rewards(PROMPTS[mine], TEXTS[mine], ENDED.take(range(12)[mine])))
         found[rank] = values, rewards.tracking
 
     threads = [threading.Thread(target=work, args=(rank,)) for rank in range(world)]
@@ -94,7 +97,7 @@ def rolled(world: int = 1, rollouts: int = 1, panel=Members, **settings):
 
 def test_by_default_rewards_are_the_risk_of_the_standardized_belief():
     panel = Members(3.0)
-    found = made(Processes(1).runtime(0), panel)(PROMPTS, TEXTS)
+    found = made(Processes(1).runtime(0), panel)(PROMPTS, TEXTS, ENDED)
     assert torch.equal(found, LOWER(panel.score(PROMPTS, TEXTS)))
 
 

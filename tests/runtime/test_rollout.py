@@ -199,7 +199,7 @@ def test_the_seed_the_temperature_and_the_length_of_answers(moved):
     ((greedy, *_),) = answers(moved, ["a"], FRONT, temperature=0.0)
     assert len(set(greedy)) == 1
     lengths = {
-        n: [len(t.split()) for by in answers(moved, ["a", "g"], FRONT, longest=n)[0] for t in by] for n in (2, 10)
+        n: [len(t.split()) for by in answers(moved, ["a", "g"], FRONT, longest=n)[0] for t, _ in by] for n in (2, 10)
     }
     assert max(lengths[2]) == 2 and max(lengths[10]) > 2
     assert answers(moved, ["a"], FRONT, longest=10) == answers(moved, ["a"], FRONT)  # null: the longest of the data

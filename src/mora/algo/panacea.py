@@ -104,13 +104,13 @@ class Panacea:
         self.parts.spent.trained(rows.mask)
         output = module(rows.ids, rows.mask, rows.preference, response=rows.response.shape[1])
         surrogate, clipped = clipped_surrogate_loss(
-            output.logps, rows.old_logps, rows.advantages, rows.response, clip=self.clip, normalizer=rows.normalizer
+            output.logps, rows.old_logps, rows.advantages, rows.trained, clip=self.clip, normalizer=rows.normalizer
         )
         value_loss = clipped_value_loss(
-            output.values, rows.values, rows.returns, rows.response, clip=self.value_clip, normalizer=rows.normalizer
+            output.values, rows.values, rows.returns, rows.trained, clip=self.value_clip, normalizer=rows.normalizer
         )
         with torch.no_grad():
-            drift = torch.where(rows.response, rows.old_logps - output.logps, 0.0).sum()
+            drift = torch.where(rows.trained, rows.old_logps - output.logps, 0.0).sum()
             tally += torch.stack([surrogate, value_loss, clipped.float(), drift])
         return surrogate + self.value_coef * value_loss
 
@@ -157,7 +157,7 @@ class Panacea:
 
     def _update_metrics(self, tally: Tensor, experience: Experience) -> dict[str, float]:
         surrogate, value, clipped, drift = tally.tolist()
-        tokens = experience.global_tokens / self.minibatches
+        tokens = max(experience.global_tokens, 1.0) / self.minibatches
         return {
             "loss/policy": surrogate,
             "loss/value": value,

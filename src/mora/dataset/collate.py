@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mora.dataset.encode import Encoder
-from mora.types import Judgments, Preference, Prompts, Row, Supervised
+from mora.types import Judgments, Preference, Prompts, Row, Sampled, Supervised
 
 Ids = NDArray[np.integer[Any]]
 
@@ -28,11 +28,31 @@ def supervised(rows: Sequence[Row], encoder: Encoder, *, multiple: int = 1) -> S
     return _joined(parts, encoder.pad, multiple)
 
 
-def scored(prompts: Sequence[str], responses: Sequence[str], encoder: Encoder, *, multiple: int = 1) -> Supervised:
-    """Prompts with answers that are to be scored, such as generated ones; longer answers are cut, never refused."""
-    texts = zip(prompts, responses, strict=True)
-    parts = [(np.array(encoder.prompt(prompt)), np.array(encoder.scored(text))) for prompt, text in texts]
-    return _joined(parts, encoder.pad, multiple)
+def scored(
+    prompts: Sequence[str],
+    responses: Sequence[str],
+    encoder: Encoder,
+    sampled: Sampled | None = None,
+    *,
+    multiple: int = 1,
+) -> Supervised:
+    """Prompts with answers that are to be scored, such as generated ones; longer answers are cut, never refused.
+
+    Sampled answers are the tokens that were sampled where the encoder has their vocabulary; else their texts, with an
+    end token where they ended.
+    """
+    answers = [np.array(ids, dtype=np.int32) for ids in _answers(responses, encoder, sampled)]
+    pairs = zip(prompts, answers, strict=True)
+    return _joined([(np.array(encoder.prompt(prompt)), ids) for prompt, ids in pairs], encoder.pad, multiple)
+
+
+def _answers(responses: Sequence[str], encoder: Encoder, sampled: Sampled | None) -> list[list[int]]:
+    if sampled is None:
+        return [encoder.scored(text) for text in responses]
+    tokens = sampled.tokens_for(encoder.vocabulary)
+    if tokens is not None:
+        return [encoder.fitted(ids) for ids in tokens]
+    return [encoder.scored(text, ended=ended) for text, ended in zip(responses, sampled.ended, strict=True)]
 
 
 def preference(rows: Sequence[Row], encoder: Encoder, objectives: Sequence[str], *, multiple: int = 1) -> Preference:

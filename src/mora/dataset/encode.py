@@ -110,10 +110,24 @@ class Encoder:
         """Token ids of an answer with its end token; a longer one is cut, or with ``error`` raises InputError."""
         return list(self._response(text).tolist())
 
-    def scored(self, text: str) -> list[int]:
-        """Token ids of an answer that is only to be scored: cut to the limit, whatever ``overlong``; not remembered."""
+    @cached_property
+    def vocabulary(self) -> str:
+        """That of its tokenizer; see ``vocabulary``."""
+        return vocabulary(self.tokenizer)
+
+    def scored(self, text: str, *, ended: bool = True) -> list[int]:
+        """Token ids of an answer that is only to be scored: cut to the limit, whatever ``overlong``; not remembered.
+
+        It has an end token where it ``ended``, and none where it was cut off when it was written.
+        """
         (ids,) = self.whole([text])
-        return ids if len(ids) <= self.max_response else [*ids[: self.max_response - 1], self.eos]
+        return self.fitted(ids if ended else ids[:-1])
+
+    def fitted(self, ids: Sequence[int]) -> list[int]:
+        """Token ids of an answer, cut to the limit; what ended still ends."""
+        if len(ids) <= self.max_response:
+            return list(ids)
+        return [*ids[: self.max_response - 1], self.eos if ids[-1] == self.eos else ids[self.max_response - 1]]
 
     def prompt_of(self, row: Row) -> Ids:
         """Token ids of a row's prompt (P,)."""
@@ -273,6 +287,12 @@ class _Memory:
 
 def _bytes(text: str, ids: Ids) -> int:
     return len(text) + ids.nbytes + 400  # the objects around them
+
+
+def vocabulary(tokenizer: PreTrainedTokenizerBase) -> str:
+    """SHA-256 of every token with its id, and of the end token: tokenizers that share it read each other's tokens."""
+    covered = [sorted(tokenizer.get_vocab().items()), tokenizer.eos_token_id]
+    return hashlib.sha256(json.dumps(covered).encode()).hexdigest()
 
 
 def beyond(encoder: Encoder, prompts: Iterable[str], answers: Iterable[str]) -> tuple[dict[str, int], list[str]]:

@@ -28,6 +28,7 @@ from mora.functional.comparison import pooled_reference_point, reference_sweep
 from mora.functional.pareto import non_dominated
 
 Floats = NDArray[np.float64]
+TOLD = 0.05  # share of answers that were cut off from which on a reader is told
 UNIT = "standard deviations of the reference policy"
 
 
@@ -195,6 +196,12 @@ def _warnings(table: Mapping[str, Any], unit: Unit, objectives: Sequence[str]) -
         for pair in table["pairs"]
         if pair["by_reference_point"] == "depends on the reference point"
         and pair["verdicts"]["hypervolume"]["verdict"] != "undecided"  # a claim that another point would turn
+    ]
+    cut = {m["name"]: 1 - min(point["ended"] for point in m["points"]) for m in table["methods"]}
+    found += [
+        f"{name}: up to {share:.0%} of its answers at a preference did not end; they were cut off and are judged so."
+        for name, share in cut.items()
+        if share >= TOLD
     ]
     places = [place for place, nats in enumerate(table["kl_budget"]["values"]) if nats == 0]
     if places and any(method["steered"] for method in table["methods"]):

@@ -138,4 +138,5 @@ def _answers(table: Mapping[str, Any], methods: Sequence[Method], shown: int) ->
                     "response": judged.answers.texts[row, x, 0],
                     "scores": scores.tolist(),
                     "kl": float(judged.answers.kl[row, x, 0]),
+                    "ended": bool(judged.answers.ended[row, x, 0]),
                 }

@@ -31,7 +31,7 @@ from mora.model.generate import Sampling
 from mora.model.policy import Policy
 from mora.reward.panel import Panel
 from mora.runtime.rollout import decode, sample_rows
-from mora.types import Row
+from mora.types import Row, Sampled
 
 Floats = NDArray[np.float64]
 EVALUATION = -1  # the step that random draws of an evaluation are keyed by: never one of training
@@ -109,6 +109,7 @@ class Front:
             "samples_per_prompt": self.samples,
             "seed": seed,
             "sampling": self.sampling,
+            "max_response": encoder.max_response,
             "reference": points[0],
             "points": points[1:],
             "world": known_world(corpus, grid),
@@ -144,6 +145,7 @@ class Front:
         device = next(policy.parameters()).device
         sampling = Sampling(temperature=self.temperature, top_p=self.top_p, top_k=self.top_k)
         found: dict[str, list[Any]] = {"prompts": [], "texts": [], "kl": [], "tokens": []}
+        batches = []
         per_batch = max(self.batch_size // self.samples, 1)
         for start in range(0, len(rows), per_batch):
             prompts, _ = sample_rows(rows[start : start + per_batch], self.samples, encoder, device)
@@ -166,15 +168,20 @@ class Front:
                 logps = policy(ids, mask, weights, response=tokens.shape[1], with_values=False).logps
                 kl = sequence_kl(logps, reference, response)
             found["prompts"] += prompts.texts
-            found["texts"] += decode(tokens, response, encoder)
+            texts, sampled = decode(tokens, response, encoder)
+            found["texts"] += texts
+            batches.append(sampled)
             found["kl"] += kl.tolist()
             found["tokens"] += response.sum(-1).tolist()
+        known = Sampled.joined(batches)
+        found["ended"] = list(known.ended)
         found["clusters"] = [i // self.samples for i in range(len(found["texts"]))]
         for name, panel in scorers.items():
             scored = panel.score if panel.standardized else panel.raw
-            found[name] = mean(scored(found["prompts"], found["texts"])).double().cpu().numpy()  # type: ignore[assignment]
+            belief = scored(found["prompts"], found["texts"], known)
+            found[name] = mean(belief).double().cpu().numpy()  # type: ignore[assignment]
         if corpus.world is not None:
-            found["valid"] = list(corpus.world.valid(found["prompts"], found["texts"]))
+            found["valid"] = list(corpus.world.valid(found["prompts"], found["texts"], known.ended))
         found["scorers"] = list(scorers)
         return found
 
@@ -193,6 +200,7 @@ def _point(preference: Floats | None, answers: Mapping[str, Any]) -> dict[str, A
         point[f"{name}_stderr"] = clustered_stderr(answers[name], clusters).tolist()
     kl = np.asarray(answers["kl"], dtype=np.float64)
     point["kl"], point["kl_stderr"] = float(kl.mean()), float(clustered_stderr(kl[:, None], clusters)[0])
+    point["ended"] = float(np.mean(answers["ended"]))
     point["valid"] = float(np.mean(answers["valid"])) if "valid" in answers else None
     point["distinct"] = len(set(zip(answers["prompts"], answers["texts"], strict=True))) / len(answers["texts"])
     point["tokens"] = float(np.mean(answers["tokens"]))
@@ -207,6 +215,7 @@ def _samples(preference: Floats | None, answers: Mapping[str, Any]) -> list[dict
         numbers[prompt] = numbers.get(prompt, -1) + 1
         row = {"preference": None if preference is None else preference.tolist(), "prompt": prompt, "response": text}
         row |= {"sample": numbers[prompt], "kl": answers["kl"][i], "tokens": answers["tokens"][i]}
+        row["ended"] = answers["ended"][i]
         row |= {"valid": bool(answers["valid"][i])} if "valid" in answers else {}
         rows.append(row | {name: answers[name][i].tolist() for name in answers["scorers"]})
     return rows

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from mora.errors import InputError
 from mora.files import read_json, read_lines
 from mora.functional.comparison import win_rate
+from mora.types import Sampled
 
 Floats = NDArray[np.float64]
-Judge = Callable[[Sequence[str], Sequence[str]], Floats]  # prompts and responses (B) to scores (B, M)
+Judge = Callable[[Sequence[str], Sequence[str], Sampled], Floats]  # prompts, responses (B), which ended -> (B, M)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,7 @@ class Answers:
     texts: NDArray[np.object_]  # (1 + P, X, N)
     kl: Floats  # (1 + P, X, N) nats
     tokens: Floats  # (1 + P, X, N)
+    ended: Floats  # (1 + P, X, N), 0 where an answer was cut off at the limit
     valid: Floats | None  # (1 + P, X, N), 0 or 1; None where no grammar is known
 
 
@@ -108,14 +110,16 @@ class Columns:
 
 
 def judge_answers(answers: Answers, judge: Judge) -> Judged:
-    """Ask the judge about every answer; those of a policy that is not steered once.
+    """Ask the judge about every answer, by its text and whether it ended; those of a policy that is not steered once.
 
+    All runs are judged by texts alike, since tokens of several policies may be of several tokenizers.
     Raises InputError for a score that is not finite.
     """
     asked = answers.texts if answers.steered else answers.texts[:1]
     shape = asked.shape
     prompts = np.broadcast_to(np.array(answers.prompts, dtype=object)[None, :, None], shape)
-    found = judge(prompts.ravel().tolist(), asked.ravel().tolist())
+    ended = Sampled(ended=tuple((answers.ended[: len(asked)] > 0).ravel().tolist()))
+    found = judge(prompts.ravel().tolist(), asked.ravel().tolist(), ended)
     scores = np.asarray(found, dtype=np.float64).reshape(*shape, -1)
     odd = np.argwhere(~np.isfinite(scores).all(-1))
     if len(odd):
@@ -161,7 +165,7 @@ def read_answers(tables: Path, grid: Floats) -> Answers:
     shape = (1 + len(grid), len(prompts), int(table["samples_per_prompt"]))
     places = {tuple(preference): 1 + p for p, preference in enumerate(grid.tolist())}
     number = {prompt: x for x, prompt in enumerate(prompts)}
-    found: dict[str, Any] = {name: np.full(shape, np.nan) for name in ("kl", "tokens", "valid")}
+    found: dict[str, Any] = {name: np.full(shape, np.nan) for name in ("kl", "tokens", "ended", "valid")}
     texts = np.full(shape, None, dtype=object)
     try:
         for row in rows:
@@ -179,7 +183,7 @@ def read_answers(tables: Path, grid: Floats) -> Answers:
             found[name][1:] = found[name][0]
     if any(text is None for text in texts.ravel()):
         raise InputError(f"{path} lacks answers that front.json beside it counts; measure the run again")
-    for name in ("kl", "tokens"):
+    for name in ("kl", "tokens", "ended"):
         if not np.isfinite(found[name]).all():
             raise InputError(f"{path}: {name} of an answer is no number; measure the run again")
     valid = found["valid"]
@@ -190,5 +194,6 @@ def read_answers(tables: Path, grid: Floats) -> Answers:
         texts=texts,
         kl=found["kl"],
         tokens=found["tokens"],
+        ended=found["ended"],
         valid=None if np.isnan(valid).any() else valid,
     )

@@ -19,6 +19,7 @@ from mora.functional.pareto import non_dominated
 
 Floats = NDArray[np.float64]
 BAND = (0.025, 0.5, 0.975)  # shares of resampled fronts whose attainment surfaces bound a band
+_LENGTHS = ("tokens", "ended")
 BAND_STEPS = 200  # lattice of the first objective on which a band is drawn
 
 
@@ -72,7 +73,9 @@ def _points(number: int, method: Method, study: Study, mean: Floats, fixed: Fixe
     utility_margins = study.margins(number, lambda cells: (cells[..., columns.scores] * fixed.grid).sum(-1))
     matched = statistics.matched(mean, fixed, fixed.budget)
     best = scores[non_dominated(scores)]
-    tokens = np.mean([one.answers.tokens[1:].mean((1, 2)) for one in method.seeds], axis=0)
+    tokens, ended = (
+        np.mean([vars(one.answers)[name][1:].mean((1, 2)) for one in method.seeds], axis=0) for name in _LENGTHS
+    )
     valid = _valid(method, slice(1, None))
     return [
         {
@@ -91,6 +94,7 @@ def _points(number: int, method: Method, study: Study, mean: Floats, fixed: Fixe
             "worst_objective": float(mean[p, columns.worst]),
             "valid": None if valid is None else float(valid[p]),
             "tokens": float(tokens[p]),
+            "ended": float(ended[p]),
             "dominated": not bool((scores[p] == best).all(-1).any()),
         }
         for p, preference in enumerate(fixed.grid)
@@ -110,7 +114,7 @@ def _reference(method: Method, mean: Floats, columns: Columns, unit: Unit) -> di
         "unscaled": unit.undone(scores).tolist(),
         "worst_objective": float(np.mean([unit(one.scores[0]).min(-1).mean() for one in method.seeds])),
         "valid": None if valid is None else float(valid[0]),
-        "tokens": float(np.mean([one.answers.tokens[0].mean() for one in method.seeds])),
+        **{name: float(np.mean([vars(one.answers)[name][0].mean() for one in method.seeds])) for name in _LENGTHS},
     }
 
 

@@ -67,7 +67,8 @@ class Optimum:
         if world is None:
             raise InputError(f"evaluation=optimum needs a world with gold scores; dataset {corpus.name} has none")
         rows = evenly(corpus.prompts["test"], self.prompts)
-        gold = np.stack([self._gold(policy, encoder, corpus, row, seed) for row in rows])  # prompts, N, M
+        answered = [self._gold(policy, encoder, corpus, row, seed) for row in rows]
+        gold = np.stack([scores for scores, _ in answered])  # prompts, N, M
         mean, std = gold.mean((0, 1)), gold.std((0, 1))
         rewards = (gold - mean) / std
         points = []
@@ -80,16 +81,18 @@ class Optimum:
             "kl_coef": kl_coef,
             "prompts": len(rows),
             "samples": self.samples,
+            "ended": float(np.mean([share for _, share in answered])),
             "mean": mean.tolist(),
             "std": std.tolist(),
             "points": points,
             "summary": _summary(points, front, world.front(), mean, std),
         }
 
-    def _gold(self, policy: Policy, encoder: Encoder, corpus: Corpus, row: Any, seed: int) -> Floats:
+    def _gold(self, policy: Policy, encoder: Encoder, corpus: Corpus, row: Any, seed: int) -> tuple[Floats, float]:
+        """Gold scores (N, M) of answers to a prompt, and the share of them that ended."""
         assert corpus.world is not None
         device = next(policy.parameters()).device
-        scores = []
+        scores, ended = [], list[bool]()
         for start in range(0, self.samples, self.batch_size):
             keep = range(start, min(start + self.batch_size, self.samples))
             prompts, _ = sample_rows([row], self.samples, encoder, device, keep)
@@ -103,8 +106,10 @@ class Optimum:
                 eos=encoder.eos,
                 pad=encoder.pad,
             )
-            scores.append(corpus.world.gold(prompts.texts, decode(tokens, mask, encoder)))
-        return np.concatenate(scores)
+            texts, sampled = decode(tokens, mask, encoder)
+            scores.append(corpus.world.gold(prompts.texts, texts, sampled.ended))
+            ended += sampled.ended
+        return np.concatenate(scores), float(np.mean(ended))
 
 
 def _summary(

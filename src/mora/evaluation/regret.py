@@ -108,7 +108,8 @@ class Regret:
 
         reference, grid = logps(None), preference_grid(self.preferences, corpus.objectives)
         policies = [logps(preference) if steered else reference for preference in grid]
-        gold = np.stack([world.gold([row.prompt] * len(everything.texts), everything.texts) for row in rows])
+        texts, ended = everything.texts, everything.sampled.ended
+        gold = np.stack([world.gold([row.prompt] * len(texts), texts, ended) for row in rows])
         judged = {}
         for name, panel in scorers.items():
             if not panel.standardized:

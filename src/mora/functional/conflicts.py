@@ -25,9 +25,9 @@ def conflict_matrices(margins: Floats, labels: Floats) -> Table:
     ``_on_agreement``; ``accuracy_on_conflicts`` and ``accuracy_on_agreement``: row a, column b is the accuracy of a on
     the pairs where it conflicts, or agrees, with b; ``pearson`` and ``kendall`` (tau-b) of the margins.  On the
     diagonal an objective stands beside itself.  NaN where nothing is left to count.
+    Raises ValueError for a margin of a labelled pair that is not finite.
     """
-    credit = credits(margins, labels)
-    known = np.isfinite(credit)
+    credit, known = _known(margins, labels)
     sides = np.sign(labels - 0.5)
 
     def cell(a: int, b: int) -> dict[str, Number]:
@@ -60,9 +60,17 @@ def conflict_matrices(margins: Floats, labels: Floats) -> Table:
 def all_right(margins: Floats, labels: Floats) -> tuple[Floats, NDArray[np.int64]]:
     """Whether every objective that labels a pair is ordered right (n,), and how many label it without a tie (n,).
 
-    Arguments as in :func:`conflict_matrices`.  Equal scores count as a guess on each objective; NaN without a label.
+    Arguments and errors as in :func:`conflict_matrices`.  Equal scores count as a guess on each objective; NaN where
+    none labels the pair.
     """
-    credit = credits(margins, labels)
-    known = np.isfinite(credit)
+    credit, known = _known(margins, labels)
     count = known.sum(1)
     return np.where(count > 0, np.where(known, credit, 1.0).prod(1), np.nan), count
+
+
+def _known(margins: Floats, labels: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    """Credit of each pair on each objective, and where a label favors one of the two."""
+    known = np.isfinite(labels) & (labels != 0.5)
+    if not np.isfinite(margins[known]).all():
+        raise ValueError("margins of labelled pairs must be finite numbers")
+    return credits(margins, labels), known

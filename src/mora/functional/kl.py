@@ -1,4 +1,7 @@
-"""Estimators of KL(pi || pi_ref) from samples of pi, in nats."""
+"""Estimators of KL(pi || pi_ref) from samples of pi, in nats.
+
+What stands off the mask is never read; a NaN on it comes out as NaN, and an answer without a token has a KL of 0.
+"""
 
 from __future__ import annotations
 

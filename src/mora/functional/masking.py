@@ -26,7 +26,7 @@ def position_ids(mask: Bool[Tensor, "B L"]) -> Int[Tensor, "B L"]:
 
 
 def pool_last(hidden: Float[Tensor, "B L H"], mask: Bool[Tensor, "B L"]) -> Float[Tensor, "B H"]:
-    """The hidden state at the last True of each row.  Raises ValueError when a row has no True."""
+    """The hidden state at the last True of each row; no other is read.  Raises ValueError when a row has no True."""
     index = last_true(mask)[:, None, None].expand(-1, 1, hidden.shape[-1])
     return hidden.gather(1, index).squeeze(1)
 
@@ -45,6 +45,9 @@ def divergent_span(
 
 
 def mean_of_both(values: Float[Tensor, "2 B M R"], mask: Bool[Tensor, "2 B M R"]) -> Float[Tensor, "B M"]:
-    """Mean over what the mask keeps of both answers of a pair, each value alike; 0 where it keeps nothing."""
+    """Mean over what the mask keeps of both answers of a pair, each value alike; 0 where it keeps nothing.
+
+    What the mask leaves out is never read; a NaN that it keeps comes out as NaN.
+    """
     kept = values.masked_fill(~mask, 0.0).sum(-1).sum(0)
     return kept / mask.sum(-1).sum(0).clamp_min(1)

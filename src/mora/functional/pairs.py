@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 def credits(difference: Floats, label: Floats) -> Floats:
     """1 where the answer that the label favors scores higher, 0 where it scores lower, 1/2 for equal scores (n,).
 
-    A label of 1/2 favors no answer: NaN.
+    A label of 1/2 favors no answer: NaN.  So is a difference or a label that is NaN.
     """
     agreement = np.sign(difference) * np.sign(label - 0.5)
     return np.where(label == 0.5, np.nan, 0.5 + 0.5 * agreement)
@@ -44,8 +44,10 @@ def calibration(probability: Floats, label: Floats, *, bins: int) -> dict[str, A
 
     Confidence is max(p, 1 - p), so the order of the two answers does not matter; a bin's accuracy is the mean
     probability that the label gives to the answer that the model favors.
-    ``ece = sum_b n_b |accuracy_b - confidence_b| / n``.
+    ``ece = sum_b n_b |accuracy_b - confidence_b| / n``; NaN without a pair, or where a probability or a label is.
     """
+    if not len(probability):
+        return {"ece": float("nan"), "bins": []}
     confidence = np.maximum(probability, 1 - probability)
     right = np.where(probability > 0.5, label, np.where(probability < 0.5, 1 - label, 0.5))
     rows = [

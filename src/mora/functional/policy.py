@@ -2,6 +2,9 @@
 
 A constant normalizer keeps the gradient an unbiased estimate of the gradient of expected gain.  A mean over each
 row's own tokens does not: it weighs a token of a long answer less.
+
+What stands off the mask is never read, in a loss or in its gradient; a NaN on it comes out as NaN.  Without a row or a
+token a loss is 0.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ def clipped_surrogate_loss(
     ``advantages`` are scalarized already, so that clipping happens once.  The second value is the number of tokens
     whose gradient the clip removed.
     """
+    advantages = torch.where(mask, advantages, 0.0)
     ratio = torch.exp(torch.where(mask, logps - old_logps, 0.0))
     plain = ratio * advantages
     clipped = ratio.clamp(1 - clip, 1 + clip) * advantages
@@ -42,6 +46,7 @@ def clipped_value_loss(
     normalizer: float,
 ) -> Float[Tensor, ""]:
     """``1/2 sum max((V - R)^2, (clip(V, V_old +- clip) - R)^2) / normalizer``, over the C outputs of the critic."""
+    values, old_values, returns = (torch.where(mask[..., None], each, 0.0) for each in (values, old_values, returns))
     near = old_values + (values - old_values).clamp(-clip, clip)
     squared = torch.maximum((values - returns) ** 2, (near - returns) ** 2)
-    return 0.5 * torch.where(mask[..., None], squared, 0.0).sum() / normalizer
+    return 0.5 * squared.sum() / normalizer

@@ -13,9 +13,12 @@ MIN_GAP = 1e-4  # least distance of neighboring quantiles, in logits: their orde
 
 
 def running_sum(values: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch K"]:
-    """Cumulative sum over the last axis, for small K: unlike ``torch.cumsum``, deterministic on every device."""
+    """Cumulative sum over the last axis, for small K: unlike ``torch.cumsum``, deterministic on every device.
+
+    A NaN or an infinity stands in the sums from its place on.
+    """
     places = torch.arange(values.shape[-1], device=values.device)
-    return (values[..., None, :] * (places <= places[:, None])).sum(-1)
+    return torch.where(places <= places[:, None], values[..., None, :], 0.0).sum(-1)
 
 
 def midpoint_levels(count: int) -> tuple[float, ...]:

@@ -2,6 +2,9 @@
 
 Each function is exact for weighted atoms and takes its parameters by keyword, so a YAML can name it as a partial.
 Pessimism across objectives is no risk: it is a scalarizer.
+
+An atom without weight counts for nothing, whatever it is.  A NaN among the others, or among the weights, comes out as
+NaN of every risk: no pessimism passes over an answer that the reward model could not score.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -24,12 +28,23 @@ FEWEST_MEMBERS = 4  # below which a deviation over members says little
 
 def mean(belief: RewardBelief) -> Float[Tensor, "B M"]:
     """Expectation: ``sum_s w_s a_s``."""
-    return (belief.weights * belief.atoms).sum(-1)
+    return (belief.weights * _counted(belief)).sum(-1)
 
 
 def minimum(belief: RewardBelief) -> Float[Tensor, "B M"]:
     """The lowest atom that has any weight."""
-    return belief.atoms.masked_fill(belief.weights <= 0, float("inf")).amin(-1)
+    return _unless_nan(belief, belief.atoms.masked_fill(belief.weights <= 0, float("inf")).amin(-1))
+
+
+def _counted(belief: RewardBelief) -> Tensor:
+    """The atoms, 0 where they have no weight."""
+    return belief.atoms.masked_fill(belief.weights == 0, 0.0)
+
+
+def _unless_nan(belief: RewardBelief, found: Tensor) -> Tensor:
+    """``found`` (B, M), NaN where an atom that counts or a weight is."""
+    broken = (_counted(belief).isnan() | belief.weights.isnan()).any(-1)
+    return found.masked_fill(broken, float("nan"))
 
 
 def median(belief: RewardBelief) -> Float[Tensor, "B M"]:
@@ -53,7 +68,7 @@ def _inverse(belief: RewardBelief, mass: float) -> Tensor:
     weights = belief.weights.gather(-1, order)
     accumulated = running_sum(weights)
     reached = (accumulated >= accumulated[..., -1:].clamp_max(mass)) & (weights > 0)
-    return atoms.gather(-1, reached.int().argmax(-1, keepdim=True)).squeeze(-1)
+    return _unless_nan(belief, atoms.gather(-1, reached.int().argmax(-1, keepdim=True)).squeeze(-1))
 
 
 def cvar(belief: RewardBelief, *, alpha: float) -> Float[Tensor, "B M"]:
@@ -67,12 +82,13 @@ def cvar(belief: RewardBelief, *, alpha: float) -> Float[Tensor, "B M"]:
     weights = belief.weights.gather(-1, order)
     below = running_sum(weights) - weights
     taken = (alpha - below).clamp_min(0.0).minimum(weights)
-    return (taken * atoms).sum(-1) / taken.sum(-1)
+    lowest = torch.where(taken > 0, taken * atoms, 0.0).sum(-1) / taken.sum(-1)
+    return _unless_nan(belief, lowest)
 
 
 def spread(belief: RewardBelief) -> Float[Tensor, "B M"]:
     """Standard deviation of the atoms under their weights, in reward units.  Not a confidence interval of anything."""
-    return (belief.weights * (belief.atoms - mean(belief)[..., None]).square()).sum(-1).sqrt()
+    return (belief.weights * (_counted(belief) - mean(belief)[..., None]).square()).sum(-1).sqrt()
 
 
 def lcb(belief: RewardBelief, *, k: float) -> Float[Tensor, "B M"]:
@@ -94,7 +110,7 @@ def entropic(belief: RewardBelief, *, beta: float) -> Float[Tensor, "B M"]:
     double precision, since a large beta multiplies the rounding of a logarithm near 0.
     """
     _require("beta", beta)
-    weights, atoms = belief.weights.double(), belief.atoms.double()
+    weights, atoms = belief.weights.double(), _counted(belief).double()
     shares = weights.log() - weights.sum(-1, keepdim=True).log()
     return (-beta * (shares - atoms / beta).logsumexp(-1)).to(belief.atoms)
 

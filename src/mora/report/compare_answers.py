@@ -87,6 +87,7 @@ def _answer(comparison: Comparison, row: Mapping[str, Any] | None) -> str:
         for i, (name, score) in enumerate(zip(comparison.objectives, scores, strict=False))
     ]
     facts += [f"KL part {number(row['kl'], 1)}"] if row.get("kl") is not None else []
+    facts += ["cut off"] if row.get("ended") is False else []
     return f'<div class="answer" dir="auto">{text(row["response"])}</div><small>{" · ".join(facts)}</small>'
 
 

@@ -145,9 +145,10 @@ def _points_table(comparison: Comparison, method: Method) -> str:
     names, column = comparison.objectives, method.columns
     heads = ["preference", *[markup.objective(name, i) for i, name in enumerate(names)], "utility", "KL, nats",
              "win rate", *[f"win rate, {text(name)}" for name in names], "lowest objective", "valid",
-             "tokens"]  # fmt: skip
+             "tokens", "ended"]  # fmt: skip
     reference = method.reference
-    plain = [number(reference["worst_objective"]), number(reference["valid"]), number(reference["tokens"], 1)]
+    plain = [number(reference["worst_objective"]), number(reference["valid"]), number(reference["tokens"], 1),
+             number(reference["ended"])]  # fmt: skip
     nothing = ["–"] * (3 + len(names))
     rows = [["reference policy", *[number(float(v)) for v in reference["scores"]], *nothing, *plain]]
     for p, preference in enumerate(comparison.preferences):
@@ -156,13 +157,14 @@ def _points_table(comparison: Comparison, method: Method) -> str:
             markup.with_error(column[name][p], column[f"{name}_margin"][p]) for name in ("utility", "kl", "win_rate")
         ]
         wins = [number(float(v)) for v in method.win_rates[p]] if len(names) > 1 else [number(method.win_rates[p, 0])]
-        others = [number(column["worst_objective"][p]), number(column["valid"][p]), number(column["tokens"][p], 1)]
+        others = [number(column["worst_objective"][p]), number(column["valid"][p]), number(column["tokens"][p], 1),
+                  number(column["ended"][p])]  # fmt: skip
         mark = " <small>(dominated)</small>" if method.dominated[p] and method.steered else ""
         scores = [markup.with_error(value, error) for value, error in pairs]
         rows.append([markup.mix(tuple(preference), names) + mark, *scores, *measured, *wins, *others])
     caption = (
         f"Mean ± half the width of its {100 * comparison.level:g} % interval at each preference. Lowest objective: the "
-        "mean over answers of their lowest score"
+        "mean over answers of their lowest score. Ended: the share of answers that were not cut off at the limit"
     )
     return markup.table(heads, rows, caption=caption)
 

@@ -18,7 +18,7 @@ from mora.files import read_json, read_lines
 from mora.report.located import Floats, Located
 
 COLUMNS = ("kl", "kl_margin", "utility", "utility_margin", "win_rate", "win_rate_margin", "worst_objective", "valid",
-           "tokens")  # fmt: skip
+           "tokens", "ended")  # fmt: skip
 SPENT = ("generated_tokens", "trained_tokens", "forward_passes", "peak_memory_gib", "seconds")
 JUDGED = ("hypervolume", "inner_product")  # the indicators that pairs of methods are compared by
 VERDICTS = ("A > B", "B > A", "undecided")
@@ -56,7 +56,7 @@ class Method:
     win_rates: Floats  # P M, per objective
     columns: Mapping[str, Floats]  # COLUMNS -> P
     dominated: NDArray[np.bool_]  # P
-    reference: Mapping[str, Any]  # scores, unscaled (M,); worst_objective, valid, tokens
+    reference: Mapping[str, Any]  # scores, unscaled (M,); worst_objective, valid, tokens, ended
     by_seed: Floats  # S P M
     band: Band | None
     indicators: Mapping[str, Mapping[str, Any]]
@@ -214,7 +214,7 @@ def _method(part: Located, preferences: Floats, budgets: int) -> Method:
 
 def _reference(part: Located, width: int) -> dict[str, Any]:
     scores = {key: part[key].vector(width) for key in ("scores", "unscaled")}
-    return scores | {key: part[key].number() for key in ("worst_objective", "valid", "tokens")}
+    return scores | {key: part[key].number() for key in ("worst_objective", "valid", "tokens", "ended")}
 
 
 def _by_seed(part: Located, points: int, width: int) -> Floats:

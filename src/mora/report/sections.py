@@ -19,6 +19,7 @@ from mora.report.tables import Front, Regret, Stage
 from mora.turns import readable
 
 PROMPTS_SHOWN = 6
+CUT_TOLD = 0.05  # share of answers that were cut off from which on a reader is told
 TRAINED = "trained the policy"  # key of a scorer's provenance
 TILES = {
     "hypervolume": "hypervolume",
@@ -81,6 +82,12 @@ def _warnings(front: Front | None) -> list[str]:
             "<strong>The judge trained the policy.</strong> The scores below come from the "
             f"{SCORER_NAMES[front.judge]} that the policy was optimized for, so they may overstate what was gained. "
             "Prefer a judge that training never saw."
+        )
+    cut = 1 - front.columns["ended"][np.isfinite(front.columns["ended"])]
+    if len(cut) and cut.max() >= CUT_TOLD:
+        found.append(
+            f"<strong>Answers were cut off.</strong> At a preference up to {cut.max():.0%} of the answers did not end "
+            "within dataset.max_response tokens; they are scored as they stand, without an end."
         )
     return found
 
@@ -161,9 +168,10 @@ def _prompt_block(
             f'<td class="number" data-label="{text(title)}">{number(score, 2)}</td>'
             for title, score in zip(titles, scores, strict=True)
         )
+        cut = "<small>cut off</small>" if row.get("ended") is False else ""
         lines.append(
             f'<tr><th scope="row">{markup.mix(preference, front.objectives)}</th><td class="text"><div class="answer" '
-            f'dir="auto">{text(row["response"])}</div></td>{cells}</tr>'
+            f'dir="auto">{text(row["response"])}</div>{cut}</td>{cells}</tr>'
         )
     heads = "".join(f'<th scope="col" class="number">{text(title)}</th>' for title in titles)
     return (
@@ -215,7 +223,7 @@ def _reference_notes(front: Front) -> str:
 
 
 def _preference_table(front: Front) -> str:
-    optional = {"kl": "KL, nats", "valid": "valid", "distinct": "distinct", "tokens": "tokens"}
+    optional = {"kl": "KL, nats", "ended": "ended", "valid": "valid", "distinct": "distinct", "tokens": "tokens"}
     present = {c: t for c, t in optional.items() if np.isfinite(front.columns[c]).any()}
     columns = ["preference", *[text(f"{o}, {s}" if len(front.shown) > 1 else o)
                for s in front.shown for o in front.objectives], *present.values()]  # fmt: skip
@@ -244,7 +252,8 @@ def _preference_table(front: Front) -> str:
         mark = "" if kept[p] else " <small>(dominated)</small>"
         rows.append([markup.mix(tuple(preference), front.objectives) + mark, *cells, *others])
     caption = (
-        "One row per preference: mean ± standard error, clustered by prompt. Dominated is said of the judge's scores."
+        "One row per preference: mean ± standard error, clustered by prompt. Ended: the share of answers that were not "
+        "cut off at the limit. Dominated is said of the judge's scores."
     )
     return markup.table(columns, rows, caption=caption)
 

@@ -34,7 +34,7 @@ class Front:
     preferences: Floats  # P M
     scores: Mapping[str, Floats]  # scorer -> P M; only scorers that scored something
     errors: Mapping[str, Floats]  # scorer -> P M, standard errors
-    columns: Mapping[str, Floats]  # kl, kl_stderr, valid, distinct, tokens -> P
+    columns: Mapping[str, Floats]  # kl, kl_stderr, ended, valid, distinct, tokens -> P
     reference: Mapping[str, Any]  # the reference policy: scorer -> M, and the columns as numbers
     reference_points: Mapping[str, tuple[Floats, str]]  # scorer -> z (M,) and the rule it came from
     indicators: Mapping[str, Mapping[str, Mapping[str, Any]]]  # scorer -> name -> value, definition
@@ -90,7 +90,7 @@ class Regret:
     hull: Floats  # (H, M) those that no mixture of others reaches or beats
 
 
-COLUMNS = ("kl", "kl_stderr", "valid", "distinct", "tokens")
+COLUMNS = ("kl", "kl_stderr", "ended", "valid", "distinct", "tokens")
 WHO = ("reference", "policy", "optimum")
 
 

@@ -154,4 +154,4 @@ class Cost:
     def _good(self, judgments: Judgments) -> Tensor:
         """Whether the mean rating of an answer reaches the threshold (2, B, M); anything where there is none."""
         count = judgments.rated.sum(-1).clamp_min(1)
-        return (judgments.ratings * judgments.rated).sum(-1) / count >= self.threshold
+        return judgments.ratings.masked_fill(~judgments.rated, 0.0).sum(-1) / count >= self.threshold

@@ -22,8 +22,8 @@ from mora.reward.hub import Hub, Source
 from mora.reward.panel import Panel
 from mora.reward.point import point_belief
 from mora.reward.standardization import Standardization
-from mora.reward.texts import Texts
-from mora.types import RewardBelief
+from mora.reward.texts import Answer, Texts
+from mora.types import RewardBelief, Sampled
 
 Place = tuple[str, str | None]  # path and revision: one set of weights
 
@@ -104,20 +104,20 @@ class HubPanel(Panel):
         return [note for one in self._passes for note in one.texts.notes()]
 
     @torch.inference_mode()
-    def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> RewardBelief:
+    def raw(self, prompts: Sequence[str], responses: Sequence[str], sampled: Sampled | None = None) -> RewardBelief:
         """Belief (B, M, 1) in the units of the classifiers, costs negated, in the order given."""
         if len(prompts) != len(responses):
             raise ValueError(f"{len(prompts)} prompts and {len(responses)} responses: need one response per prompt")
         scores = [torch.zeros(0)] * len(self.objectives)
         for one in self._passes:
-            logits = self._logits(one, prompts, responses)
+            logits = self._logits(one, prompts, one.texts.answers(responses, sampled))
             for objective, (label, source) in one.columns.items():
                 scores[objective] = label_scores(logits, label, source)
         return point_belief(torch.stack(scores, dim=1)[..., None])
 
-    def _logits(self, one: Pass, prompts: Sequence[str], responses: Sequence[str]) -> Tensor:
+    def _logits(self, one: Pass, prompts: Sequence[str], answers: Sequence[Answer]) -> Tensor:
         """Logits (B, labels) in fp32; texts of like length share a forward pass."""
-        encoded = [one.texts(prompt, response) for prompt, response in zip(prompts, responses, strict=True)]
+        encoded = [one.texts(prompt, *answer) for prompt, answer in zip(prompts, answers, strict=True)]
         order = sorted(range(len(encoded)), key=lambda i: len(encoded[i][0]))
         found = torch.zeros(len(encoded), len(one.classifier.labels), device=one.classifier.device)
         for start in range(0, len(order), self.batch_size):

@@ -22,7 +22,7 @@ from mora.reward import RewardKind
 from mora.reward.card import kind_of, section_of
 from mora.reward.point import point_belief
 from mora.reward.standardization import Standardization
-from mora.types import RewardBelief
+from mora.types import RewardBelief, Sampled
 
 SCORED_AT_ONCE = 32  # sequences per forward pass; changes memory and speed only
 
@@ -30,9 +30,10 @@ SCORED_AT_ONCE = 32  # sequences per forward pass; changes memory and speed only
 class Panel(ABC):
     """Scores of M objectives.  ``score`` is in units of the reference policy's standard deviation, ``raw`` is not.
 
-    ``passes``: how many models read a text to score it.  ``members``: equal parts of the atoms that belong to a model
-    each.  ``zero``: for which objectives a raw score of 0 has a meaning;
-    such scores are divided by a deviation and never shifted.
+    Answers are whole, unless ``sampled`` says which of them ended: one that was cut off is scored as it stands, without
+    an end token, and by the rules of a world it is none.  ``passes``: how many models read a text to score it.
+    ``members``: equal parts of the atoms that belong to a model each.  ``zero``: for which objectives a raw score of 0
+    has a meaning; such scores are divided by a deviation and never shifted.
     """
 
     passes: int = 0
@@ -43,7 +44,7 @@ class Panel(ABC):
         self.zero: tuple[bool, ...] = (False,) * len(self.objectives)
 
     @abstractmethod
-    def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> RewardBelief:
+    def raw(self, prompts: Sequence[str], responses: Sequence[str], sampled: Sampled | None = None) -> RewardBelief:
         """Belief (B, M, S) in the source's own units: logits of a model, scores of a world."""
 
     def pairs(
@@ -62,14 +63,14 @@ class Panel(ABC):
         """Whether ``score`` has its unit."""
         return self.standardization is not None
 
-    def score(self, prompts: Sequence[str], responses: Sequence[str]) -> RewardBelief:
+    def score(self, prompts: Sequence[str], responses: Sequence[str], sampled: Sampled | None = None) -> RewardBelief:
         """Belief (B, M, S) in standard units.  Raises InputError before ``standardize``: raw scales do not mix."""
         if self.standardization is None:
             raise InputError(
                 f"the reward of {', '.join(self.objectives)} has no reference statistics, so its objectives share no "
                 "unit; train it again with algo=reward_model, which measures them"
             )
-        return self.standardization(self.raw(prompts, responses))
+        return self.standardization(self.raw(prompts, responses, sampled))
 
     def standardize(
         self,
@@ -77,13 +78,14 @@ class Panel(ABC):
         responses: Sequence[str],
         provenance: Mapping[str, Any],
         weights: Tensor | None = None,
+        sampled: Sampled | None = None,
     ) -> Standardization:
         """Take mean 0 and deviation 1 per objective on these reference samples, weighed by ``weights``, from here on.
 
         Objectives whose ``zero`` means something take the deviation alone.  ``provenance`` says whose samples they are
         (run of the policy, seed).  Raises InputError when an objective does not vary.
         """
-        belief = self.raw(prompts, responses)
+        belief = self.raw(prompts, responses, sampled)
         self.standardization = Standardization.fit(
             belief,
             objectives=self.objectives,
@@ -116,10 +118,9 @@ class Selection(Panel):
         super().__init__(objectives, None if known is None else known.select(self.columns))
         self.zero, self.members = tuple(panel.zero[column] for column in self.columns), panel.members
 
-    def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> RewardBelief:
+    def raw(self, prompts: Sequence[str], responses: Sequence[str], sampled: Sampled | None = None) -> RewardBelief:
         """Belief (B, M, S) of the selected objectives."""
-        belief = self.panel.raw(prompts, responses)
-        return self._select(belief)
+        return self._select(self.panel.raw(prompts, responses, sampled))
 
     def pairs(
         self, prompts: Sequence[str], responses_0: Sequence[str], responses_1: Sequence[str]
@@ -176,10 +177,10 @@ class ModelPanel(Panel):
         own = {"reward": section_of(self.kind), "encoding": encoding, "standardization": facts}
         self.model.save(folder, {**own, **facts_of_training})
 
-    def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> RewardBelief:
+    def raw(self, prompts: Sequence[str], responses: Sequence[str], sampled: Sampled | None = None) -> RewardBelief:
         """Belief (B, M, S) in logits, in the order given."""
         with torch.inference_mode():
-            return self.kind.belief(self.outputs(prompts, responses))
+            return self.kind.belief(self.outputs(prompts, responses, sampled))
 
     def pairs(
         self, prompts: Sequence[str], responses_0: Sequence[str], responses_1: Sequence[str]
@@ -194,7 +195,7 @@ class ModelPanel(Panel):
             return self.kind.belief(raw), *wins
 
     @torch.inference_mode()
-    def outputs(self, prompts: Sequence[str], responses: Sequence[str]) -> Tensor:
+    def outputs(self, prompts: Sequence[str], responses: Sequence[str], sampled: Sampled | None = None) -> Tensor:
         """Raw outputs (B, M, W) of the head, in the order given; texts of like length share a forward pass."""
         if len(prompts) != len(responses):
             raise ValueError(f"{len(prompts)} prompts and {len(responses)} responses: need one response per prompt")
@@ -205,7 +206,8 @@ class ModelPanel(Panel):
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
             texts = [prompts[i] for i in rows], [responses[i] for i in rows]
-            batch = collate.scored(*texts, self.encoder).to(self.model.device)
+            known = None if sampled is None else sampled.take(rows)
+            batch = collate.scored(*texts, self.encoder, known).to(self.model.device)
             raw[rows] = self.model(batch.ids, batch.mask)
         self.model.train(training)
         return raw
@@ -218,9 +220,10 @@ class GoldPanel(Panel):
         super().__init__(world.objectives, standardization)
         self.world = world
 
-    def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> RewardBelief:
+    def raw(self, prompts: Sequence[str], responses: Sequence[str], sampled: Sampled | None = None) -> RewardBelief:
         """Belief (B, M, 1) in the world's score units."""
-        gold = torch.as_tensor(self.world.gold(prompts, responses), dtype=torch.float32)
+        ended = None if sampled is None else sampled.ended
+        gold = torch.as_tensor(self.world.gold(prompts, responses, ended), dtype=torch.float32)
         return point_belief(gold[..., None])
 
     def save(self, folder: Path | str) -> None:

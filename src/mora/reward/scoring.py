@@ -12,8 +12,10 @@ from mora.errors import InputError
 from mora.functional import risk
 from mora.reward.hub_panel import HubPanel
 from mora.reward.panel import ModelPanel, Panel
+from mora.types import Sampled
 
 FORMS = {("response",): ("scores",), ("response_0", "response_1"): ("scores_0", "scores_1")}
+ENDED = {"response": "ended", "response_0": "ended_0", "response_1": "ended_1"}  # false: cut off; true where absent
 
 
 def read_answers(path: Path | str) -> list[dict[str, Any]]:
@@ -35,11 +37,14 @@ def read_answers(path: Path | str) -> list[dict[str, Any]]:
 def score_answers(panel: Panel, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows with ``scores``, or ``scores_0`` and ``scores_1``: of each objective mean, quantiles, members.
 
-    Scores are in standard deviations of the reference policy.  ``quantiles`` ascend at the levels of the reward's kind;
-    ``members`` are the atoms of an ensemble's members, member by member.  Null for a reward that has none.
+    Scores are in standard deviations of the reference policy.  An answer whose row says ``ended: false`` (``ended_0``,
+    ``ended_1``), as those of ``samples.jsonl`` do, is scored without an end token.  ``quantiles`` ascend at the levels
+    of the reward's kind; ``members`` are the atoms of an ensemble's members, member by member.  Null for a reward that
+    has none.
     """
     places = [(row, text, score) for row in rows for text, score in zip(*_form(row), strict=True)]
-    belief = panel.score([row["prompt"] for row, _, _ in places], [row[text] for row, text, _ in places])
+    ended = Sampled(ended=tuple(row.get(ENDED[text], True) for row, text, _ in places))
+    belief = panel.score([row["prompt"] for row, _, _ in places], [row[text] for row, text, _ in places], ended)
     means = risk.mean(belief).tolist()
     atoms = belief.atoms.tolist()
     scored: dict[int, dict[str, Any]] = {id(row): dict(row) for row in rows}
@@ -56,11 +61,14 @@ def score_answers(panel: Panel, rows: Sequence[dict[str, Any]]) -> list[dict[str
 
 
 def cut_texts(panel: ModelPanel | HubPanel, rows: Sequence[dict[str, Any]]) -> list[str]:
-    """What to tell the user about texts of scored rows that the panel did not read as they stand."""
+    """What to tell the user about scored answers that did not end, and texts that the panel read only a part of."""
+    ended = [row.get(ENDED[text], True) for row in rows for text in _form(row)[0]]
+    cut = len(ended) - sum(ended)
+    said = [f"{cut} of {len(ended)} answers did not end, and were scored without an end token"] if cut else []
     if isinstance(panel, HubPanel):
-        return panel.notes()
+        return said + panel.notes()
     answers = [row[text] for row in rows for text in _form(row)[0]]
-    return beyond(panel.encoder, [row["prompt"] for row in rows], answers)[1]
+    return said + beyond(panel.encoder, [row["prompt"] for row in rows], answers)[1]
 
 
 def _form(row: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -83,6 +91,11 @@ def _row(line: str, where: str) -> dict[str, Any]:
     for key in ("prompt", *forms[0]):
         if not isinstance(row[key], str):
             raise InputError(f"{where}: {key} must be text, not {json.dumps(row[key])[:60]}")
+    for key in (ENDED[text] for text in forms[0]):
+        if not isinstance(row.get(key, True), bool):
+            raise InputError(
+                f"{where}: {key} says whether the answer ended: true or false, not {json.dumps(row[key])[:60]}"
+            )
     taken = [score for score in FORMS[forms[0]] if score in row]
     if taken:
         raise InputError(f"{where}: has {', '.join(taken)} already; rename or remove them, so that no score is lost")

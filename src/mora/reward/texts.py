@@ -5,19 +5,22 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import jinja2
 from transformers import PreTrainedTokenizerBase
 
+from mora.dataset.encode import vocabulary
 from mora.errors import InputError
 from mora.turns import Turn, readable, turns_of, without_oldest
+from mora.types import Sampled
 
 TEMPLATED = ("template", "answer")
 FORMS = (*TEMPLATED, "pair")
 _FIELD = re.compile(r"\{(\w*)\}")
 FIELDS = ("prompt", "response", "bos", "eos")
 SNAP = 32  # characters by which a cut may move on until the text fits
+HERE = "\u2063end\u2063"  # marks where an answer stops that was cut off
 UNSEEN = "\u200b"  # put into what reads like a special token, so that it is none
 
 
@@ -32,6 +35,14 @@ def check_form(chat: str, where: str) -> None:
         )
 
 
+class Answer(NamedTuple):
+    """An answer to be read: its text, whether it ended or was cut off, and its tokens as sampled, where they fit."""
+
+    text: str
+    ended: bool
+    tokens: tuple[int, ...] | None
+
+
 class Texts:
     """Tokens of prompts with answers, at most ``limit``; counts what was cut.
 
@@ -40,6 +51,10 @@ class Texts:
     read; "pair" prompt and answer as the two texts of an encoder; any other text has the fields prompt, response, bos
     and eos in braces, and the tokenizer adds the special tokens that it always adds.  In the last two forms a prompt of
     several turns is written as a person reads it.
+
+    An answer that was cut off is the last of its text: nothing that stands behind answers in the form, an end token or
+    the end of a turn, is written behind it ("pair" has no such thing).  In the form "answer" sampled answers are the
+    tokens that were sampled where the tokenizer has their vocabulary.
 
     A longer text loses the oldest exchanges of its prompt (in templates; the system message stays), then the beginning
     of its prompt, and when that is gone, of its answer.  What reads like a special token in a prompt or an answer is
@@ -70,32 +85,46 @@ class Texts:
             if needed and token is None:
                 raise InputError(f"{name}: its tokenizer has no {name_of} token; leave it out of reward.chat")
 
-    def __call__(self, prompt: str, response: str) -> tuple[list[int], list[int] | None]:
+    def answers(self, responses: Sequence[str], sampled: Sampled | None) -> list[Answer]:
+        """The answers as they are to be read; whole ones where nothing is known of them."""
+        if sampled is None:
+            return [Answer(response, True, None) for response in responses]
+        tokens = sampled.tokens_for(vocabulary(self.tokenizer)) if self.chat == "answer" else None
+        known = tokens or (None,) * len(responses)
+        return [Answer(*parts) for parts in zip(responses, sampled.ended, known, strict=True)]
+
+    def __call__(
+        self, prompt: str, response: str, ended: bool = True, tokens: tuple[int, ...] | None = None
+    ) -> tuple[list[int], list[int] | None]:
         """Token ids and, of pairs, token types.  Raises InputError where not even an empty text fits."""
         self.counts["texts"] += 1
         prompt, response = self._broken(prompt, response)
+        answer = Answer(response, ended, tokens)
         turns = turns_of(prompt)
         if self.chat not in TEMPLATED:
             turns = [{"role": "user", "content": readable(prompt)}]
-        whole = self._encoded(turns, response)
+        whole = self._encoded(turns, answer)
         if len(whole[0]) <= self.limit:
             return whole
         for shorter in without_oldest(turns):
             turns = shorter
-            kept = self._encoded(turns, response)
+            kept = self._encoded(turns, answer)
             if len(kept[0]) <= self.limit:
                 self.counts["prompts_cut"] += 1
                 return kept
-        return self._cut(turns[:-1], turns[-1]["content"], response)
+        return self._cut(turns[:-1], turns[-1]["content"], answer)
 
-    def _cut(self, before: list[Turn], prompt: str, response: str) -> tuple[list[int], list[int] | None]:
+    def _cut(self, before: list[Turn], prompt: str, answer: Answer) -> tuple[list[int], list[int] | None]:
         """Without the beginning of the last turn, and when that is gone, of the answer."""
 
         def dropped(count: int) -> tuple[list[int], list[int] | None]:
             last: Turn = {"role": "user", "content": prompt[count:]}
-            return self._encoded([*before, last], response[max(count - len(prompt), 0) :])
+            rest = answer
+            if count > len(prompt):
+                rest = Answer(answer.text[count - len(prompt) :], answer.ended, None)
+            return self._encoded([*before, last], rest)
 
-        total = len(prompt) + len(response)
+        total = len(prompt) + len(answer.text)
         low, high = 0, total  # characters dropped from the left: low does not fit, high is the next that may
         while high - low > 1:
             middle = (low + high) // 2
@@ -127,22 +156,38 @@ class Texts:
             texts = tuple(text.replace(token, token[0] + UNSEEN + token[1:]) for text in texts)
         return texts
 
-    def _encoded(self, turns: list[Turn], response: str) -> tuple[list[int], list[int] | None]:
+    def _encoded(self, turns: list[Turn], answer: Answer) -> tuple[list[int], list[int] | None]:
         if self.chat == "answer":
-            asked = self._templated(turns, generate=True)
-            return self._tokens(asked) + self._tokens(response) + [self.tokenizer.eos_token_id], None
+            asked = self._tokens(self._templated(turns, generate=True))
+            end = [self.tokenizer.eos_token_id] if answer.ended else []
+            return asked + ([*answer.tokens] if answer.tokens else self._tokens(answer.text) + end), None
         if self.chat == "template":
-            answered: list[Turn] = [*turns, {"role": "assistant", "content": response}]
-            return self._tokens(self._templated(answered, generate=False)), None
+            content = answer.text if answer.ended else answer.text + HERE
+            answered: list[Turn] = [*turns, {"role": "assistant", "content": content}]
+            written = self._templated(answered, generate=False)
+            return self._tokens(written if answer.ended else self._up_to_here(written)), None
         prompt = turns[-1]["content"]
         if self.chat == "pair":
-            found = self.tokenizer(prompt, response)
+            found = self.tokenizer(prompt, answer.text)
             types = found.get("token_type_ids")  # where the tokenizer gives them, the model was trained with them
             return list(found["input_ids"]), None if types is None else list(types)
         values = {
-            "prompt": prompt, "response": response, "bos": self.tokenizer.bos_token, "eos": self.tokenizer.eos_token
+            "prompt": prompt, "response": answer.text, "bos": self.tokenizer.bos_token, "eos": self.tokenizer.eos_token
         }  # fmt: skip
-        return self._once(self._tokens(_FIELD.sub(lambda found: str(values[found[1]]), self.chat), special=True)), None
+        form = self.chat if answer.ended else self.chat[: self.chat.rindex("{response}") + len("{response}")]
+        ids = self._once(self._tokens(_FIELD.sub(lambda found: str(values[found[1]]), form), special=True))
+        ends = not answer.ended and ids[-1:] == [self.tokenizer.eos_token_id]  # that the tokenizer adds to any text
+        return ids[:-1] if ends else ids, None
+
+    def _up_to_here(self, written: str) -> str:
+        """What a template wrote before the mark.  Raises InputError where it left the mark out."""
+        before, found, _ = written.rpartition(HERE)
+        if not found:
+            raise InputError(
+                f"{self.name}: its chat template does not write answers as they are, so one that was cut off cannot be "
+                "left open; write the text out in reward.chat"
+            )
+        return before
 
     def _tokens(self, text: str, *, special: bool = False) -> list[int]:
         try:

@@ -57,7 +57,8 @@ def standardize(
     if parts.runtime.main:  # every process draws and scores the same answers: they count once
         parts.spent.sampled(answers.mask)
         parts.spent.scored(panel, len(answers.texts))
-    panel.standardize(answers.prompts, answers.texts, provenance=dict(parts.provenance) | {"seed": str(parts.seed)})
+    provenance = dict(parts.provenance) | {"seed": str(parts.seed)}
+    panel.standardize(answers.prompts, answers.texts, provenance, sampled=answers.sampled)
     return panel
 
 

@@ -20,7 +20,7 @@ from mora.errors import InputError
 from mora.model.policy import Forward
 from mora.reward.panel import Panel
 from mora.runtime.rollout import decode
-from mora.types import RewardBelief, Row
+from mora.types import RewardBelief, Row, Sampled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,9 +88,8 @@ class Enumeration:
     def __init__(self, rows: Sequence[Row], encoder: Encoder, device: torch.device, *, limit: int) -> None:
         vocabulary = len(encoder.tokenizer)
         self.responses = Responses.of(vocabulary, encoder.max_response, encoder.eos, limit=limit)
-        texts = decode(self.responses.tokens, self.responses.mask, encoder)
         self.prompts = [row.prompt for row in rows]
-        self.texts = texts
+        self.texts, self.sampled = decode(self.responses.tokens, self.responses.mask, encoder)
         prefixes = self.responses.prefixes.to(device)
         prompts = collate.prompts(list(rows), encoder).to(device)
         repeated = prompts.ids.repeat_interleave(len(prefixes), 0), prompts.mask.repeat_interleave(len(prefixes), 0)
@@ -114,14 +113,17 @@ class Enumeration:
         together = torch.cat(steps)
         return self.responses.logps(together.view(len(self.prompts), -1, *together.shape[1:]))
 
-    def _everywhere(self) -> tuple[list[str], list[str]]:
-        """Prompts and responses, every pair of them."""
-        return [p for p in self.prompts for _ in self.texts], self.texts * len(self.prompts)
+    def _everywhere(self) -> tuple[list[str], list[str], Sampled]:
+        """Prompts and responses, every pair of them, and what is known of the responses."""
+        count = len(self.prompts)
+        sampled = self.sampled.take([*range(len(self.texts))] * count)
+        return [p for p in self.prompts for _ in self.texts], self.texts * count, sampled
 
     def standardize(self, panel: Panel, ref_logps: Tensor) -> None:
         """Give ``panel`` its units exactly, from the reference policy's log-probabilities (X, Y)."""
         weights = ref_logps.double().exp().flatten() / len(self.prompts)
-        panel.standardize(*self._everywhere(), provenance={"weights": "exact"}, weights=weights)
+        prompts, texts, sampled = self._everywhere()
+        panel.standardize(prompts, texts, {"weights": "exact"}, weights=weights, sampled=sampled)
 
     def rewards(self, panel: Panel, risk: Callable[[RewardBelief], Tensor]) -> Tensor:
         """Rewards (X, Y, M) of all responses: the risk of the panel's belief, in its standard units."""

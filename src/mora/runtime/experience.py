@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from mora.model.policy import Policy
 from mora.reward.panel import Panel
 from mora.reward.tracking import Tracking
 from mora.runtime.parts import Parts
-from mora.runtime.rewards import Rewards
+from mora.runtime.rewards import Rewards, Truncated
 from mora.runtime.rollout import decode, sample_rows
 from mora.runtime.rollout_metrics import rollout_metrics
 from mora.types import BeliefKind, Prompts, Row
@@ -41,8 +42,11 @@ class RolloutSettings:
     score_clip: float | None
     normalize_rewards: bool
     normalize_advantages: Literal["none", "scale", "whiten"]
+    truncated: Truncated
+    missing_eos_penalty: float | None
 
     def __post_init__(self) -> None:
+        self._check_truncated()
         if not 0.0 <= self.tracking_decay < 1.0:
             raise InputError(f"algo.rollout.tracking_decay={self.tracking_decay}: must be at least 0 and below 1")
         if self.normalize_rewards and self.tracking != "none":
@@ -59,6 +63,34 @@ class RolloutSettings:
             raise InputError(
                 "algo.rollout.center_by_prompt=true compares the answers to one prompt: set algo.rollout.samples to 2 "
                 "or more"
+            )
+
+    def _check_truncated(self) -> None:
+        how, penalty = self.truncated, self.missing_eos_penalty
+        if how not in get_args(Truncated):
+            raise InputError(f"algo.rollout.truncated={how}: must be one of {', '.join(get_args(Truncated))}")
+        if how == "penalty" and (penalty is None or not 0 < penalty < math.inf):
+            raise InputError(
+                f"algo.rollout.truncated=penalty with algo.rollout.missing_eos_penalty={penalty}: set the penalty to a "
+                "number above 0, in reward units"
+            )
+        if how != "penalty" and penalty is not None:
+            raise InputError(
+                f"algo.rollout.missing_eos_penalty={penalty} is of algo.rollout.truncated=penalty, and truncated={how} "
+                "subtracts nothing; set one to null, or the other to penalty"
+            )
+        if how == "mask" and self.center_by_prompt:
+            raise InputError(
+                "algo.rollout.truncated=mask leaves answers out, and algo.rollout.center_by_prompt=true compares the "
+                "answers to one prompt, of which one alone may be left; use truncated=score or penalty"
+            )
+
+    def check_shared(self, scalarize: Any) -> None:
+        """Raises InputError where ``scalarize`` takes means over rows of which some may be masked."""
+        if scalarize.shares and self.truncated == "mask":
+            raise InputError(
+                "algo.rollout.truncated=mask leaves rows out, and scalarize=tchebycheff_expected takes means over all "
+                "rows that share a preference; use truncated=score or penalty"
             )
 
     def check(self, kind: BeliefKind, zero: Sequence[bool]) -> None:
@@ -82,6 +114,7 @@ class Experience:
     ids: Tensor  # (B, L)
     mask: Tensor  # (B, L)
     response: Tensor  # (B, T) True on response tokens
+    trained: Tensor  # (B, T) True on response tokens of rows that train: all, or with truncated=mask those that ended
     preference: Tensor  # (B, M): sampled once, before generation, and used by every later step
     old_logps: Tensor  # (B, T)
     ref_logps: Tensor  # (B, T)
@@ -93,8 +126,9 @@ class Experience:
     returns: Tensor  # (B, T, C)
     offset: int  # place of the first row in the global batch
     global_rows: int
-    global_tokens: float
-    normalizer: float  # of an update: rows of a minibatch times the longest response allowed
+    global_tokens: float  # of rows that train
+    normalizer: float  # of an update: rows of a minibatch, masked ones too, times the longest response allowed
+    ended: Tensor  # (B,) False for an answer that was cut off
     prompts: list[str]
     texts: list[str]
 
@@ -141,6 +175,7 @@ class Roller:
                 "scalarize=tchebycheff_expected takes means over rows that share a preference: set preference=group "
                 "with algo.rollout.samples of 2 or more, or preference=batch"
             )
+        settings.check_shared(parts.scalarize)
         share = settings.prompts * settings.samples / parts.runtime.world
         if share % minibatches:
             raise InputError(
@@ -155,6 +190,8 @@ class Roller:
             tracking_decay=settings.tracking_decay,
             score_clip=settings.score_clip,
             normalize_rewards=settings.normalize_rewards,
+            truncated=settings.truncated,
+            missing_eos_penalty=settings.missing_eos_penalty,
         )
 
     @property
@@ -200,15 +237,19 @@ class Roller:
         Every process hands in as many rows.
         """
         runtime, encoder = self.parts.runtime, self.encoder
-        texts = decode(tokens, response, encoder)
+        texts, sampled = decode(tokens, response, encoder)
+        ended = torch.tensor(sampled.ended, device=response.device)
+        trained = response & ended[:, None] if self.settings.truncated == "mask" else response
         forward = self._passes(policy, prompts, tokens, response, preference)
-        rewards = self.rewards(prompts.texts, texts)
-        gains, advantages, returns = self._advantages(rewards, preference, response, forward)
+        rewards = self.rewards(prompts.texts, texts, sampled)
+        gains, advantages, returns = self._advantages(rewards, preference, response, trained, forward)
         global_rows = len(tokens) * runtime.world
         return Experience(
             ids=torch.cat([prompts.ids, tokens], 1),
             mask=torch.cat([prompts.mask, response], 1),
             response=response,
+            trained=trained,
+            ended=ended,
             preference=preference,
             rewards=rewards,
             gains=gains,
@@ -216,7 +257,7 @@ class Roller:
             returns=returns,
             offset=len(tokens) * runtime.rank,
             global_rows=global_rows,
-            global_tokens=float(runtime.sum(response.sum().float())),
+            global_tokens=float(runtime.sum(trained.sum().float())),
             normalizer=global_rows / self.minibatches * encoder.max_response,
             prompts=prompts.texts,
             texts=texts,
@@ -242,7 +283,7 @@ class Roller:
         return {name: torch.cat(parts) for name, parts in found.items()}
 
     def _advantages(
-        self, rewards: Tensor, preference: Tensor, response: Tensor, forward: dict[str, Tensor]
+        self, rewards: Tensor, preference: Tensor, response: Tensor, trained: Tensor, forward: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Gains (B,), scalarized advantages (B, T) and returns per stream (B, T, C)."""
         runtime, scalarize = self.parts.runtime, self.parts.scalarize
@@ -256,22 +297,23 @@ class Roller:
         token_level = token_rewards(streams, forward["old_logps"], forward["ref_logps"], response, kl_coef=self.kl_coef)
         advantages, returns = self.advantage(token_level, forward["values"], response)
         weights = preference[:, None, :] if scalarize.linear else torch.ones_like(streams)[:, None, :]
-        return gains, self._normalized((advantages * weights).sum(-1), response), returns
+        return gains, self._normalized((advantages * weights).sum(-1), trained), returns
 
-    def _normalized(self, advantages: Tensor, response: Tensor) -> Tensor:
-        how = self.settings.normalize_advantages
+    def _normalized(self, advantages: Tensor, trained: Tensor) -> Tensor:
+        """Advantages (B, T) of the tokens that train, 0 elsewhere, in the unit of all that train."""
+        how, advantages = self.settings.normalize_advantages, torch.where(trained, advantages, 0.0)
         if how == "none":
             return advantages
-        keep = response.float()
-        moments = torch.stack([keep.sum(), (advantages * keep).sum(), (advantages**2 * keep).sum()]).double()
+        moments = torch.stack([trained.float().sum(), advantages.sum(), (advantages**2).sum()]).double()
         count, total, squares = self.parts.runtime.sum(moments)
+        count = count.clamp_min(1.0)
         mean = total / count
         std = (squares / count - mean**2).clamp_min(1e-12).sqrt()
         shift = mean if how == "whiten" else torch.zeros_like(mean)
-        return ((advantages - shift.to(advantages)) / std.to(advantages)) * keep
+        return torch.where(trained, (advantages - shift.to(advantages)) / std.to(advantages), 0.0)
 
     def metrics(self, experience: Experience) -> dict[str, float]:
         """Means over the global batch of what was sampled."""
         names, tracking = self.panel.objectives, self.rewards.tracking
-        metrics = rollout_metrics(self.parts, experience, names, eos=self.encoder.eos)
+        metrics = rollout_metrics(self.parts, experience, names)
         return metrics if tracking is None else metrics | tracking.metrics(names)

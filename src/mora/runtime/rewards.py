@@ -13,12 +13,16 @@ from mora.functional.centering import centered
 from mora.reward.panel import Panel
 from mora.reward.tracking import Tracking
 from mora.runtime.parts import Parts
-from mora.types import RewardBelief, content_id
+from mora.types import RewardBelief, Sampled, content_id
+
+Truncated = Literal["score", "penalty", "mask"]
 
 
 class Rewards:
-    """From texts to rewards (B, M): score, center by prompt, risk, track, clip, normalize; all but two by choice.
+    """From answers to rewards (B, M): score, center by prompt, risk, track, clip, normalize, penalize; most by choice.
 
+    The penalty of answers that were cut off comes last, so it is that many units of whatever unit rewards have.  Where
+    such answers are masked, ``tracking`` and ``normalize`` take their statistics over the others.
     Every process hands in as many rows, whose order over processes is that of the rollout.  Raises InputError for
     settings that would shift an objective whose zero means something.
     """
@@ -33,6 +37,8 @@ class Rewards:
         tracking_decay: float,
         score_clip: float | None,
         normalize_rewards: bool,
+        truncated: Truncated,
+        missing_eos_penalty: float | None,
     ) -> None:
         assert panel.standardization is not None
         shifts = [shift and not zero for shift, zero in zip(panel.standardization.shifts, panel.zero, strict=True)]
@@ -44,26 +50,38 @@ class Rewards:
             )
         self.parts, self.panel = parts, panel
         self.center_by_prompt, self.score_clip, self.normalize = center_by_prompt, score_clip, normalize_rewards
+        self.masked, self.missing_eos_penalty = truncated == "mask", missing_eos_penalty
         self.tracking = None if tracking == "none" else Tracking(tracking, decay=tracking_decay, shifts=shifts)
 
-    def __call__(self, prompts: list[str], texts: list[str]) -> Tensor:
+    def __call__(self, prompts: list[str], texts: list[str], sampled: Sampled) -> Tensor:
         """Rewards (B, M) of this process' answers; once per rollout, since tracking takes them in."""
         runtime = self.parts.runtime
         assert self.parts.risk is not None
         self.parts.spent.scored(self.panel, len(texts))
-        belief = self.panel.score(prompts, texts)
+        belief = self.panel.score(prompts, texts, sampled)
         if self.center_by_prompt:
             belief = self._centered(belief, prompts)
         rewards = self.parts.risk(belief).to(runtime.device)
+        ended = torch.tensor(sampled.ended, device=rewards.device)
         if self.tracking is not None:
-            self.tracking.update(runtime.gather(rewards))
+            known = self._counted(rewards, ended)
+            if len(known):
+                self.tracking.update(known)
             rewards = self.tracking(rewards)
         if self.score_clip is not None:
             rewards = rewards.clamp(-self.score_clip, self.score_clip)
         if self.normalize:
-            everything = runtime.gather(rewards)
-            rewards = (rewards - everything.mean(0)) / everything.std(0, correction=0).clamp_min(1e-6)
+            known = self._counted(rewards, ended)
+            if len(known):
+                rewards = (rewards - known.mean(0)) / known.std(0, correction=0).clamp_min(1e-6)
+        if self.missing_eos_penalty is not None:
+            rewards = torch.where(ended[:, None], rewards, rewards - self.missing_eos_penalty)
         return rewards
+
+    def _counted(self, rewards: Tensor, ended: Tensor) -> Tensor:
+        """The rewards of all processes that statistics are taken over."""
+        everything = self.parts.runtime.gather(rewards)
+        return everything[self.parts.runtime.gather(ended.long()) > 0] if self.masked else everything
 
     def _centered(self, belief: RewardBelief, prompts: list[str]) -> RewardBelief:
         """The belief less the means over all answers to the same prompt, of which other processes may hold some."""

@@ -15,7 +15,7 @@ from mora.dataset.encode import Encoder
 from mora.functional.noise import Stream, hashed
 from mora.model.generate import Sampling, generate
 from mora.model.policy import Policy
-from mora.types import Prompts, Row
+from mora.types import Prompts, Row, Sampled
 
 ANSWERING = -2  # the step that draws of single answers are keyed by: never one of training
 
@@ -26,7 +26,7 @@ class Samples:
 
     prompts: list[str]  # B, each prompt repeated N times
     texts: list[str]  # B
-    tokens: Tensor  # (B, T) right-padded
+    sampled: Sampled  # B: which ended, and their tokens
     mask: Tensor  # (B, T)
 
 
@@ -53,10 +53,15 @@ def sample_rows(
     return prompts, hashed(0, Stream.ROW, identity, turn)
 
 
-def decode(tokens: Tensor, mask: Tensor, encoder: Encoder) -> list[str]:
-    """Texts of responses (B, T): special tokens dropped."""
+def decode(tokens: Tensor, mask: Tensor, encoder: Encoder) -> tuple[list[str], Sampled]:
+    """Texts of responses (B, T), special tokens dropped; which of them ended, and their tokens as they are."""
     kept = [row[keep].tolist() for row, keep in zip(tokens.cpu(), mask.cpu(), strict=True)]
-    return encoder.tokenizer.batch_decode(kept, skip_special_tokens=True)
+    sampled = Sampled(
+        ended=tuple(ids[-1:] == [encoder.eos] for ids in kept),
+        tokens=tuple(map(tuple, kept)),
+        vocabulary=encoder.vocabulary,
+    )
+    return encoder.tokenizer.batch_decode(kept, skip_special_tokens=True), sampled
 
 
 def sample_reference(
@@ -72,7 +77,7 @@ def sample_reference(
     """``samples`` answers per prompt from a plain model at temperature 1: what rewards are standardized on."""
     prompts: list[str] = []
     texts: list[str] = []
-    tokens, masks = [], []
+    sampled, masks = [], []
     per_batch = max(batch_size // samples, 1)
     for start in range(0, len(rows), per_batch):
         batch, _ = sample_rows(rows[start : start + per_batch], samples, encoder, device)
@@ -87,10 +92,11 @@ def sample_reference(
             pad=encoder.pad,
         )
         prompts += batch.texts
-        texts += decode(drawn, mask, encoder)
-        tokens.append(drawn)
+        written, known = decode(drawn, mask, encoder)
+        texts += written
+        sampled.append(known)
         masks.append(mask)
-    return Samples(prompts=prompts, texts=texts, tokens=torch.cat(tokens), mask=torch.cat(masks))
+    return Samples(prompts=prompts, texts=texts, sampled=Sampled.joined(sampled), mask=torch.cat(masks))
 
 
 def answer(
@@ -103,8 +109,9 @@ def answer(
     temperature: float,
     max_new_tokens: int | None,
     seed: int,
-) -> list[list[list[str]]]:
-    """Answers to every prompt under every preference, in one batch: ``[prompt][preference][sample]``.
+) -> list[list[list[tuple[str, bool]]]]:
+    """Answers to every prompt under every preference, in one batch, and whether they ended:
+    ``[prompt][preference][sample]``.
 
     The random numbers of a prompt's n-th answer are the same under every preference.
     """
@@ -129,5 +136,6 @@ def answer(
         eos=encoder.eos,
         pad=encoder.pad,
     )
-    texts = iter(decode(tokens, mask, encoder))
-    return [[[next(texts) for _ in range(samples)] for _ in preferences] for _ in prompts]
+    texts, sampled = decode(tokens, mask, encoder)
+    answers = iter(zip(texts, sampled.ended, strict=True))
+    return [[[next(answers) for _ in range(samples)] for _ in preferences] for _ in prompts]

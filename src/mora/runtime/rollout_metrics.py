@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from mora.runtime.experience import Experience
 
 
-def rollout_metrics(parts: Parts, experience: Experience, objectives: Sequence[str], *, eos: int) -> dict[str, float]:
-    """Means over the global batch of what was sampled; ``eos`` ends an answer."""
+def rollout_metrics(parts: Parts, experience: Experience, objectives: Sequence[str]) -> dict[str, float]:
+    """Means over the global batch of what was sampled."""
     runtime, response = parts.runtime, experience.response
     kl = sequence_kl(experience.old_logps, experience.ref_logps, response)
     columns = {
         "gain": experience.gains,
         "kl": kl,
         "length": response.sum(-1).float(),
-        "entropy": (experience.entropy * response).sum(-1) / response.sum(-1),
-        "ended": ((experience.ids[:, -response.shape[1] :] == eos) & response).any(-1).float(),
+        "entropy": torch.where(response, experience.entropy, 0.0).sum(-1) / response.sum(-1),
+        "ended": experience.ended.float(),
     }
     columns |= {f"reward/{name}": experience.rewards[:, i] for i, name in enumerate(objectives)}
     if parts.corpus.world is not None:
-        gold = parts.corpus.world.gold(experience.prompts, experience.texts)
+        gold = parts.corpus.world.gold(experience.prompts, experience.texts, experience.ended.tolist())
         columns |= {f"gold/{n}": torch.from_numpy(gold[:, i]).to(kl) for i, n in enumerate(objectives)}
     table = runtime.gather(torch.stack(list(columns.values()), dim=1).float())
     metrics = dict(zip(columns, table.double().mean(0).tolist(), strict=True))
@@ -37,10 +37,11 @@ def rollout_metrics(parts: Parts, experience: Experience, objectives: Sequence[s
 
 def _explained(runtime: Runtime, experience: Experience) -> dict[str, float]:
     """Share of the variance of returns that the critic explains, over all streams."""
-    keep = experience.response[..., None].expand_as(experience.returns).double()
+    keep = experience.trained[..., None].expand_as(experience.returns)
     returns, errors = experience.returns.double(), (experience.returns - experience.values).double()
-    sums = torch.stack([keep.sum(), *(((x**p) * keep).sum() for x in (returns, errors) for p in (1, 2))])
-    n, r1, r2, e1, e2 = runtime.sum(sums).tolist()
+    powers = [torch.where(keep, x**p, 0.0).sum() for x in (returns, errors) for p in (1, 2)]
+    n, r1, r2, e1, e2 = runtime.sum(torch.stack([keep.double().sum(), *powers])).tolist()
+    n = max(n, 1.0)
     variance, residual = r2 / n - (r1 / n) ** 2, e2 / n - (e1 / n) ** 2
     return {"value/explained_variance": 1 - residual / variance if variance > 0 else 0.0}
 

@@ -18,14 +18,20 @@ class World(Protocol):
 
     name: str
     objectives: tuple[str, ...]
-    floor: tuple[float, ...]  # the worst score of each objective: a text outside the grammar scores it on all of them
+    floor: tuple[float, ...]  # the worst score of each objective: what is no answer of the world scores it on all
     slope: float  # utility units per unit of gold score
 
-    def gold(self, prompts: Sequence[str], responses: Sequence[str]) -> Floats:
-        """True scores (B, M) of any strings."""
+    def gold(self, prompts: Sequence[str], responses: Sequence[str], ended: Sequence[bool] | None = None) -> Floats:
+        """True scores (B, M) of any strings.
 
-    def valid(self, prompts: Sequence[str], responses: Sequence[str]) -> NDArray[np.bool_]:
-        """Whether each response is in the language of the world (B,)."""
+        ``ended`` says which of them came to their end (None: all did); one that was cut off scores the floor, whatever
+        it says so far.
+        """
+
+    def valid(
+        self, prompts: Sequence[str], responses: Sequence[str], ended: Sequence[bool] | None = None
+    ) -> NDArray[np.bool_]:
+        """Whether each response is in the language of the world, and ended (B,)."""
 
     def front(self) -> Floats:
         """Every non-dominated score vector of a response (P, M), ascending in the first objective; exact."""

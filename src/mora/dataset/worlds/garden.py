@@ -45,18 +45,23 @@ class GardenWorld(Judged):
             if name not in scores.OBJECTIVES:
                 raise InputError(f"objectives: {name} is not scored by this world; choose among {[*scores.OBJECTIVES]}")
 
-    def gold(self, prompts: Sequence[str], responses: Sequence[str]) -> Floats:
-        """True scores (B, M) in [0, 1] of any strings; the floor where prompt or answer is outside the grammar."""
-        return self._gold(grammar.read(prompts, responses))
+    def gold(self, prompts: Sequence[str], responses: Sequence[str], ended: Sequence[bool] | None = None) -> Floats:
+        """True scores (B, M) in [0, 1] of any strings.
+
+        The floor where prompt or answer is outside the grammar, and where the answer did not end.
+        """
+        return self._gold(grammar.read(prompts, responses, ended))
 
     def seen(self, prompts: Sequence[str], responses: Sequence[str]) -> tuple[Floats, Floats]:
         """Gold scores and annotators' disagreement (B, M), from one reading."""
         reading = grammar.read(prompts, responses)
         return self._gold(reading), self._spread(reading)
 
-    def valid(self, prompts: Sequence[str], responses: Sequence[str]) -> NDArray[np.bool_]:
-        """Whether prompt and answer are inside the grammar (B,)."""
-        return grammar.read(prompts, responses).valid
+    def valid(
+        self, prompts: Sequence[str], responses: Sequence[str], ended: Sequence[bool] | None = None
+    ) -> NDArray[np.bool_]:
+        """Whether prompt and answer are inside the grammar, and the answer ended (B,)."""
+        return grammar.read(prompts, responses, ended).valid
 
     def spread(self, prompts: Sequence[str], responses: Sequence[str]) -> Floats:
         """Standard deviation of an answer's utility among annotators (B, M), in utility units."""

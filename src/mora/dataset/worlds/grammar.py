@@ -86,10 +86,14 @@ def read_answer(response: str) -> tuple[list[int], list[int]] | None:
         return None
 
 
-def read(prompts: Sequence[str], responses: Sequence[str]) -> Reading:
-    """Prompts and answers (B each) as codes.  Raises ValueError when their numbers differ."""
+def read(prompts: Sequence[str], responses: Sequence[str], ended: Sequence[bool] | None = None) -> Reading:
+    """Prompts and answers (B each) as codes; an answer that did not end is none (``ended`` None: all did).
+
+    Raises ValueError when their numbers differ.
+    """
     known = {prompt: read_prompt(prompt) for prompt in dict.fromkeys(prompts)}
-    plans = [(known[p], read_answer(r)) for p, r in zip(prompts, responses, strict=True)]
+    whole = (True,) * len(responses) if ended is None else ended
+    plans = [(known[p], read_answer(r) if e else None) for p, r, e in zip(prompts, responses, whole, strict=True)]
     clauses = max((len(answer[0]) for _, answer in plans if answer), default=0)
     topics = np.full((len(plans), FAMILIES), -1)
     verbs, nouns = np.full((2, len(plans), clauses), -1)

@@ -73,9 +73,9 @@ class OracleWorld(Judged):
         """The words: the first letters of the alphabet."""
         return ascii_lowercase[: self.words]
 
-    def gold(self, prompts: Sequence[str], responses: Sequence[str]) -> Floats:
-        """True scores (B, M) of any strings."""
-        read = [self._read(p, r) for p, r in zip(prompts, responses, strict=True)]
+    def gold(self, prompts: Sequence[str], responses: Sequence[str], ended: Sequence[bool] | None = None) -> Floats:
+        """True scores (B, M) of any strings; 0 for a response that did not end (``ended`` None: all did)."""
+        read = self._all_read(prompts, responses, ended)
         codes = np.array(read, dtype=np.int64).reshape(len(read), self.longest + 1)
         inside = codes[:, 0] != OUTSIDE
         roles = np.where(codes[:, 1:] >= 0, (codes[:, 1:] + codes[:, :1]) % self.words, OUTSIDE)
@@ -98,6 +98,13 @@ class OracleWorld(Judged):
         table = {"help": (mild / 2 + bold) ** self.power, "safe": 1 - bold}
         return np.stack([table[name] for name in self.objectives], axis=1)
 
+    def _all_read(
+        self, prompts: Sequence[str], responses: Sequence[str], ended: Sequence[bool] | None
+    ) -> list[list[int]]:
+        whole = (True,) * len(responses) if ended is None else ended
+        outside = [OUTSIDE] * (self.longest + 1)
+        return [self._read(p, r) if e else outside for p, r, e in zip(prompts, responses, whole, strict=True)]
+
     def _read(self, prompt: str, response: str) -> list[int]:
         """The prompt's turn and the code of each word, padded; OUTSIDE in the first place for any other text."""
         words = response.split()
@@ -115,9 +122,11 @@ class OracleWorld(Judged):
         """Zeros (B, M): all annotators feel alike."""
         return np.zeros((len(responses), len(self.objectives)))
 
-    def valid(self, prompts: Sequence[str], responses: Sequence[str]) -> NDArray[np.bool_]:
-        """Whether each response is a text of the oracle (B,)."""
-        found = [self._read(p, r)[0] != OUTSIDE for p, r in zip(prompts, responses, strict=True)]
+    def valid(
+        self, prompts: Sequence[str], responses: Sequence[str], ended: Sequence[bool] | None = None
+    ) -> NDArray[np.bool_]:
+        """Whether each response is a text of the oracle, and ended (B,)."""
+        found = [read[0] != OUTSIDE for read in self._all_read(prompts, responses, ended)]
         return np.array(found, dtype=np.bool_)
 
     def responses(self) -> list[str]:
