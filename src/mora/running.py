@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mora.building import build, load_corpus
 from mora.errors import InputError
+from mora.files import read_lines
 from mora.functional import risk as risks
 from mora.functional import scalarize as scalarizers
 from mora.measurement import measure
@@ -28,6 +29,8 @@ from mora.runtime.experience import RolloutSettings
 from mora.runtime.folder import RunFolder
 from mora.runtime.parts import Parts
 from mora.stages import MAKER, SECTIONS, SEVERAL, Stage, texts
+
+RATES = ("lr", "singular_lr", "critic_lr", "lora_lr", "head_lr")  # keys of algorithms
 
 
 def execute(stages: Sequence[Stage], cfg: DictConfig) -> None:
@@ -173,7 +176,10 @@ def _run(stage: Stage, folder: RunFolder, runtime: Runtime) -> dict[str, Any]:
     config = stage.config
     parts = parts_of(stage, folder, runtime)
     record_data(folder, parts.corpus, stage.runs, runtime)
-    summary = build(config["algo"], _partial_=True)(parts=parts).fit()
+    try:
+        summary = build(config["algo"], _partial_=True)(parts=parts).fit()
+    except FloatingPointError as error:
+        raise InputError(_diverged(folder, config["algo"], error)) from error
     for note in parts.notes():
         say(f"{stage.id}: {note}")
     if stage.algo == MAKER["reward"] and not len(parts.corpus.pairs["test"]):
@@ -182,6 +188,16 @@ def _run(stage: Stage, folder: RunFolder, runtime: Runtime) -> dict[str, Any]:
         runtime.on_main(lambda: measure(folder, config, config["evaluation"], seed=0))
     runtime.on_main(lambda: report(folder))
     return dict(summary)
+
+
+def _diverged(folder: RunFolder, algo: Mapping[str, Any], error: FloatingPointError) -> str:
+    """What to tell of a run whose loss or gradient is no number; its status says so, its last state stays."""
+    rows, kept = read_lines(folder.metrics), int(folder.status["step"])
+    step = 1 + int(rows[-1]["step"]) if rows else 1
+    folder.note("diverged", step=kept, total=folder.status["total"], at=step, why=str(error))
+    lower = ", ".join(f"algo.{key}={algo[key]}" for key in (*RATES, "max_grad_norm") if key in algo)
+    state = f"the state after step {kept} is kept in its checkpoints" if kept else "no state was kept"
+    return f"{folder.path}: diverged at step {step} ({error}); {state}. Lower one of {lower}"
 
 
 _COMPOSED = ("reward", "risk", "scalarize", "preference")

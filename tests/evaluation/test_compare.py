@@ -442,7 +442,8 @@ def test_too_few_prompts_are_refused():
     base = answers(0.5)
     few = Answers(
         run="few", steered=True, prompts=base.prompts[:7],
-        texts=base.texts[:, :7], kl=base.kl[:, :7], tokens=base.tokens[:, :7], valid=None,
+        texts=base.texts[:, :7], kl=base.kl[:, :7], tokens=base.tokens[:, :7], ended=base.ended[:, :7],
+            valid=None,
     )  # fmt: skip
     with pytest.raises(InputError, match="7 prompts are too few.*evaluation.prompts=8 or more"):
         compared(method("few", few))

@@ -66,6 +66,7 @@ class Case:
     algo: str
     overrides: tuple[str, ...] = ()
     objectives: int = 2
+    penalty: float = 0.0  # of a response that does not end
 
     @property
     def command(self) -> list[str]:
@@ -79,6 +80,12 @@ CASES = (
     Case("panacea, linear", "panacea"),
     Case("panacea, linear, 3 objectives", "panacea", objectives=3),
     Case("panacea, one objective (PPO)", "panacea", objectives=1),
+    Case(
+        "panacea, a penalty for responses that do not end",
+        "panacea",
+        ("algo.rollout.truncated=penalty", "algo.rollout.missing_eos_penalty=0.7"),
+        penalty=0.7,
+    ),
     Case("panacea, recomputed activations", "panacea", ("model.gradient_checkpointing=true",)),
     Case("panacea, Tchebycheff of responses", "panacea", ("scalarize=tchebycheff",)),
     Case(
@@ -167,6 +174,9 @@ class Setting:
         self.texts = [self.encoder.tokenizer.decode(row) for row in words]
         rewards = [[self.panel.reward(prompt, text) for text in self.texts] for prompt in PROMPTS]
         self.rewards = torch.stack([torch.stack(row) for row in rewards])  # (X, Y, M)
+        cut = torch.tensor([end not in response for response in self.responses])
+        if self.case.penalty:
+            self.rewards = self.rewards - self.case.penalty * cut[:, None]
 
     # --- the reference ---------------------------------------------------------------------------------------------
 
