@@ -531,6 +531,36 @@ def test_a_policy_that_is_not_steered_is_judged_once():
     assert judged.scores.shape == (4, X, N, 2) and np.array_equal(judged.scores[0], judged.scores[3])
 
 
+def test_a_judge_hears_which_answers_ended_and_a_reader_how_many():
+    heard, base = [], answers(0.5)
+    ended = base.ended.copy()
+    ended[2, :, 0] = 0.0  # one of the N answers to each prompt, at one preference
+    ended[0, 0, 0] = 0.0
+
+    def listening(prompts, responses, sampled):
+        heard.append(sampled)
+        return judge(prompts, responses) - 5.0 * ~np.array(sampled.ended)[:, None]
+
+    cut = Answers(**{**vars(base), "ended": ended})
+    judged = judge_answers(cut, listening)
+    assert heard[0].tokens is None and np.array_equal(np.array(heard[0].ended).reshape(ended.shape), ended > 0)
+    assert np.allclose(judged.scores - judge_answers(base, judge).scores, -5.0 * (ended == 0)[..., None])
+    table, _ = compared(method("cut", cut), method("whole", base))
+    first, second = table["methods"]
+    assert [point["ended"] for point in first["points"]] == pytest.approx([1.0, 1 - 1 / N, 1.0])
+    assert first["reference"]["ended"] == pytest.approx(1 - 1 / (X * N)) and second["reference"]["ended"] == 1.0
+    (told,) = [warning for warning in table["warnings"] if "did not end" in warning]
+    assert told.startswith(f"cut: up to {1 / N:.0%}")
+
+
+def test_answers_of_tables_that_do_not_say_what_ended_are_refused(tmp_path):
+    stored(tmp_path, answers(0.5))
+    rows = read_lines(tmp_path / "samples.jsonl")
+    write_lines(tmp_path / "samples.jsonl", [{k: v for k, v in row.items() if k != "ended"} for row in rows])
+    with pytest.raises(InputError, match="ended of an answer is no number; measure the run again"):
+        read_answers(tmp_path, GRID)
+
+
 def stored(folder: Path, one: Answers) -> Path:
     """As the evaluation of a run writes it."""
     rows = []

@@ -178,6 +178,19 @@ def test_the_kl_of_an_answer_is_that_of_the_policy_which_gave_it():
         assert point["kl"] == pytest.approx(np.mean([row["kl"] for row in _at(samples, point["preference"])]))
 
 
+def test_answers_that_were_cut_off_are_counted_where_they_stand(moved):
+    """The share that ended, of each point and of the reference; no cut answer is longer than allowed or ended."""
+    table, samples = moved
+    assert table["max_response"] == 6
+    for point in [table["reference"], *table["points"]]:
+        rows = _at(samples, point["preference"])
+        assert point["ended"] == pytest.approx(np.mean([row["ended"] for row in rows]))
+        assert 0 < point["ended"] < 1
+    assert all(row["ended"] or row["tokens"] == 6 for row in samples)
+    words = [len(row["response"].split()) for row in samples if not row["ended"]]
+    assert max(words) == 6  # none was lost
+
+
 def test_a_policy_without_steering_says_the_same_at_every_preference():
     """Preferences share their random numbers: what differs along a front is the policy."""
     table, samples = measured(_policy(0.0))

@@ -16,9 +16,11 @@ from mora.functional import risk
 from mora.model.load import ModelSpec
 from mora.model.policy import Policy
 from mora.model.svd_lora import AdapterSettings, attach
-from mora.reward.panel import GoldPanel
+from mora.reward.panel import GoldPanel, Panel
+from mora.reward.point import point_belief
 from mora.reward.standardization import Standardization
 from mora.runtime.enumeration import Enumeration, Responses
+from mora.runtime.rollout import decode
 from mora.types import Row
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -259,6 +261,26 @@ def test_rewards_are_the_gold_of_each_text(setting, everything):
         # The 64 responses without an end hold a word too many, and "b c" and "d" are no prompts of this world.
         assert bool((gold[[len(text.split()) == 3 for text in everything.texts]] == 0).all())
         assert bool(gold.any()) == (prompt == "a")
+
+
+def test_an_enumerated_response_is_scored_as_a_sampled_one_is(setting, everything):
+    """Those without an end are read without one: 21 of the 85 have an end token."""
+    _, encoder, _ = setting
+    heard = []
+
+    class Listening(Panel):
+        def raw(self, prompts, responses, sampled=None):
+            batch = collate.scored(prompts, responses, encoder, sampled)
+            ends = ((batch.ids == encoder.eos) & batch.response).any(-1).float()
+            heard.append(batch.ids[batch.response].tolist())
+            return point_belief(ends[:, None, None].expand(-1, 2, 1))
+
+    panel = Listening(("r1", "r2"), Standardization(mean=torch.zeros(2), std=torch.ones(2), provenance={}))
+    rewards = everything.rewards(panel, risk.mean)
+    assert rewards[0, :, 0].tolist() == [1.0] * 21 + [0.0] * 64
+    texts, sampled = decode(everything.responses.tokens, everything.responses.mask, encoder)
+    panel.raw(["a"] * 85, texts, sampled)
+    assert heard[0] == heard[1] * 3 == everything.responses.tokens[everything.responses.mask].tolist() * 3
 
 
 def test_the_reference_gets_mean_0_and_deviation_1_exactly(setting):

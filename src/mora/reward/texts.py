@@ -174,10 +174,16 @@ class Texts:
         values = {
             "prompt": prompt, "response": answer.text, "bos": self.tokenizer.bos_token, "eos": self.tokenizer.eos_token
         }  # fmt: skip
-        form = self.chat if answer.ended else self.chat[: self.chat.rindex("{response}") + len("{response}")]
+        form = self.chat if answer.ended else self._open_form
         ids = self._once(self._tokens(_FIELD.sub(lambda found: str(values[found[1]]), form), special=True))
         ends = not answer.ended and ids[-1:] == [self.tokenizer.eos_token_id]  # that the tokenizer adds to any text
         return ids[:-1] if ends else ids, None
+
+    @property
+    def _open_form(self) -> str:
+        """The form of an answer that was cut off: nothing behind it, but for a prompt that stands there."""
+        before, field, behind = self.chat.rpartition("{response}")
+        return before + field + (behind.replace("{eos}", "") if "{prompt}" in behind else "")
 
     def _up_to_here(self, written: str) -> str:
         """What a template wrote before the mark.  Raises InputError where it left the mark out."""

@@ -112,6 +112,15 @@ def test_a_prompt_outside_the_grammar_scores_the_floor(world, prompt):
     assert garden.gold([prompt], ["spray slugs ."]).tolist() == [list(garden.floor)]
 
 
+def test_an_answer_that_was_cut_off_is_none_whatever_it_says_so_far(world):
+    """Four tokens are a whole sentence, if the fifth had been the end."""
+    garden, answers = world(*ALL), ["spray slugs ."] * 2
+    assert garden.valid([PROMPT] * 2, answers, [True, False]).tolist() == [True, False]
+    gold = garden.gold([PROMPT] * 2, answers, [True, False])
+    assert gold[0].tolist() == garden.gold([PROMPT], answers[:1])[0].tolist() != list(garden.floor)
+    assert gold[1].tolist() == list(garden.floor)
+
+
 def test_a_row_does_not_depend_on_its_batch(world):
     garden = world(*ALL)
     answers = ["", "feed cat .", "spray slugs , feed cat then feed cat , cage cat , feed dog , trap slugs .", "no"]

@@ -121,6 +121,14 @@ def test_other_texts_score_nothing_on_everything(world, name, prompt, response):
 
 
 @pytest.mark.parametrize("name", SHIPPED)
+def test_a_response_that_did_not_end_scores_nothing_on_everything(world, name):
+    oracle = world(name)
+    assert oracle.valid(["a"] * 2, ["a"] * 2, [True, False]).tolist() == [True, False]
+    gold = oracle.gold(["a"] * 2, ["a"] * 2, [True, False])
+    assert gold[0].any() and gold[1].tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
 def test_the_order_of_words_does_not_matter(world, name):
     oracle = world(name)
     texts = [" ".join(order) for order in permutations(("a", "d", "g"))]
