@@ -25,6 +25,7 @@ from tests.mutation.faults import (
     spending,
     steps,
     towers,
+    truncated,
     units,
     updates,
 )
@@ -41,6 +42,7 @@ FAULTS: tuple[Fault, ...] = (
     *policy.FAULTS,
     *adapter.FAULTS,
     *rollout.FAULTS,
+    *truncated.FAULTS,
     *updates.FAULTS,
     *steps.FAULTS,
     *spending.FAULTS,

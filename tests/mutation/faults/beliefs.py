@@ -114,7 +114,7 @@ FAULTS = (
     Fault(
         name="mean_ignores_atom_weights",
         file="functional/risk.py",
-        old="return (belief.weights * belief.atoms).sum(-1)",
+        old="return (belief.weights * _counted(belief)).sum(-1)",
         new="return belief.atoms.mean(-1)",
         why="Beliefs with unequal weights are read as if they were equal.",
         caught_by=("tests/functional/test_risk.py::test_weighted_atoms_by_hand",),

@@ -106,8 +106,8 @@ FAULTS = (
     Fault(
         name="clipped_per_objective",
         file="runtime/experience.py",
-        old="self._normalized((advantages * weights).sum(-1), response)",
-        new="self._normalized((advantages.clamp(-1, 1) * weights).sum(-1), response)",
+        old="self._normalized((advantages * weights).sum(-1), trained)",
+        new="self._normalized((advantages.clamp(-1, 1) * weights).sum(-1), trained)",
         why="A sum of clipped advantages is no advantage of the sum: objectives with large scores lose their say.",
         caught_by=(GRADIENTS,),
     ),

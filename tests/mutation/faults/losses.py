@@ -8,8 +8,8 @@ FAULTS = (
     Fault(
         name="kl_sign_in_token_rewards",
         file="functional/advantages.py",
-        old="penalty = -kl_coef * (old_logps - ref_logps) * mask",
-        new="penalty = kl_coef * (old_logps - ref_logps) * mask",
+        old="torch.where(mask, -kl_coef * (old_logps - ref_logps), 0.0)",
+        new="torch.where(mask, kl_coef * (old_logps - ref_logps), 0.0)",
         why="Leaving the reference is rewarded, so the policy degenerates faster the larger the coefficient.",
         caught_by=(
             "tests/functional/test_advantages.py::test_the_score_stands_on_the_last_response_token_and_the_kl_term_on_each",
@@ -18,8 +18,8 @@ FAULTS = (
     Fault(
         name="kl_penalty_on_masked_tokens",
         file="functional/advantages.py",
-        old="penalty = -kl_coef * (old_logps - ref_logps) * mask",
-        new="penalty = -kl_coef * (old_logps - ref_logps)",
+        old="torch.where(mask, -kl_coef * (old_logps - ref_logps), 0.0)",
+        new="-kl_coef * (old_logps - ref_logps)",
         why="Padding is charged for its log-ratio, so short answers pay for tokens that nobody wrote.",
         caught_by=(
             "tests/functional/test_advantages.py::test_the_score_stands_on_the_last_response_token_and_the_kl_term_on_each",
@@ -28,8 +28,8 @@ FAULTS = (
     Fault(
         name="kl_only_on_the_last_token",
         file="functional/advantages.py",
-        old="penalty = -kl_coef * (old_logps - ref_logps) * mask",
-        new="penalty = -kl_coef * (old_logps - ref_logps) * (mask.cumsum(-1) == lengths[:, None]) * mask",
+        old="torch.where(mask, -kl_coef",
+        new="torch.where(mask & (mask.cumsum(-1) == lengths[:, None]), -kl_coef",
         why="All tokens but one are free of the penalty, and the policy drifts in the middle of its answers.",
         caught_by=(
             "tests/functional/test_advantages.py::test_the_score_stands_on_the_last_response_token_and_the_kl_term_on_each",
@@ -74,24 +74,24 @@ FAULTS = (
     Fault(
         name="gae_without_lambda",
         file="functional/advantages.py",
-        old="running = (deltas[:, t] + gamma * lam * running) * keep[:, t]",
-        new="running = (deltas[:, t] + gamma * running) * keep[:, t]",
+        old="deltas[:, t] + gamma * lam * running",
+        new="deltas[:, t] + gamma * running",
         why="The setting is read and ignored: advantages have the variance of whole returns.",
         caught_by=("tests/functional/test_advantages.py::test_gae_is_the_double_sum",),
     ),
     Fault(
         name="gae_values_of_padding_count",
         file="functional/advantages.py",
-        old="rewards, values = rewards * keep, values * keep",
-        new="rewards = rewards * keep",
+        old="rewards, values = torch.where(keep, rewards, 0.0), torch.where(keep, values, 0.0)",
+        new="rewards = torch.where(keep, rewards, 0.0)",
         why="The last token of a short answer is bootstrapped from the critic's output on padding.",
         caught_by=("tests/functional/test_advantages.py::test_gae_is_the_double_sum",),
     ),
     Fault(
         name="returns_without_values",
         file="functional/advantages.py",
-        old="return advantages, (advantages + values) * keep",
-        new="return advantages, advantages * keep",
+        old="return advantages, advantages + values",
+        new="return advantages, advantages",
         why="The critic learns advantages instead of returns and pulls itself to zero.",
         caught_by=("tests/functional/test_advantages.py::test_gae_is_the_double_sum",),
     ),
@@ -170,8 +170,8 @@ FAULTS = (
     Fault(
         name="value_loss_counts_padding",
         file="functional/policy.py",
-        old="return 0.5 * torch.where(mask[..., None], squared, 0.0).sum() / normalizer",
-        new="return 0.5 * squared.sum() / normalizer",
+        old="values, old_values, returns = (torch.where(mask[..., None], each, 0.0) for each in (values, old_values, returns))",
+        new="values = torch.where(mask[..., None], values, 0.0)",
         why="The critic is trained on padding, mostly on padding where answers are short.",
         caught_by=("tests/functional/test_policy.py::test_the_value_loss_by_hand",),
     ),

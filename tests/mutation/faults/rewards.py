@@ -64,8 +64,8 @@ FAULTS = (
     Fault(
         name="unstandardized_scores_are_mixed",
         file="reward/panel.py",
-        old="return self.standardization(self.raw(prompts, responses))",
-        new="return self.raw(prompts, responses)",
+        old="return self.standardization(self.raw(prompts, responses, sampled))",
+        new="return self.raw(prompts, responses, sampled)",
         why="Logits of different scales are added as if they had one unit.",
         caught_by=("tests/reward/test_panel.py::test_standardized_means_have_mean_0_and_deviation_1",),
     ),

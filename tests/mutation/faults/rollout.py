@@ -105,8 +105,8 @@ FAULTS = (
     Fault(
         name="rewards_not_standardized",
         file="runtime/rewards.py",
-        old="self.panel.score(prompts, texts)",
-        new="self.panel.raw(prompts, texts)",
+        old="self.panel.score(prompts, texts, sampled)",
+        new="self.panel.raw(prompts, texts, sampled)",
         why="The objective with the larger scores wins at every preference, and the KL coefficient has no unit.",
         caught_by=("tests/algo/test_panacea.py::test_rewards_are_the_gold_scores_in_units_of_the_reference",),
     ),
@@ -131,8 +131,8 @@ FAULTS = (
     Fault(
         name="rewards_normalized_over_all_objectives",
         file="runtime/rewards.py",
-        old="everything.mean(0)) / everything.std(0, correction=0)",
-        new="everything.mean()) / everything.std(correction=0)",
+        old="known.mean(0)) / known.std(0, correction=0)",
+        new="known.mean()) / known.std(correction=0)",
         why="Objectives keep different scales although the setting says that they share one.",
         caught_by=("tests/algo/test_panacea.py::test_rewards_alone_are_clipped_and_whitened_by_choice",),
     ),
@@ -155,8 +155,8 @@ FAULTS = (
     Fault(
         name="advantages_normalized_over_padding",
         file="runtime/experience.py",
-        old="        keep = response.float()\n        moments",
-        new="        keep = torch.ones_like(advantages)\n        moments",
+        old="torch.stack([trained.float().sum(),",
+        new="torch.stack([torch.ones_like(advantages).sum(),",
         why="The scale of an update depends on how much padding the longest answer makes.",
         caught_by=("tests/algo/test_panacea.py::test_advantages_are_scaled_or_whitened_over_response_tokens",),
     ),
@@ -259,8 +259,8 @@ FAULTS = (
     Fault(
         name="rewards_whitened_on_each_process",
         file="runtime/rewards.py",
-        old="everything = runtime.gather(rewards)\n            rewards = (rewards",
-        new="everything = rewards\n            rewards = (rewards",
+        old="        if self.normalize:\n            known = self._counted(rewards, ended)",
+        new="        if self.normalize:\n            known = rewards",
         why="The same answer has another reward on another process.",
         caught_by=(
             "tests/algo/test_known_faults.py::test_rewards_advantages_and_metrics_are_normalized_over_all_processes",

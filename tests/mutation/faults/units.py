@@ -58,7 +58,7 @@ FAULTS = (
     Fault(
         name="tracked_on_each_process",
         file="runtime/rewards.py",
-        old="self.tracking.update(runtime.gather(rewards))",
+        old="self.tracking.update(known)",
         new="self.tracking.update(rewards)",
         why="Processes train on different units, and a checkpoint holds those of one.",
         caught_by=("tests/runtime/test_rewards.py::test_any_number_of_processes_gives_the_rewards_of_one",),
