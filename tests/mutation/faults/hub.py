@@ -68,7 +68,7 @@ FAULTS = (
         name="long_texts_lose_their_end",
         file=TEXTS,
         old="return self._encoded([*before, last], rest)",
-        new='return self._encoded([*before, {**last, "content": prompt}], Answer(answer.text[: len(answer.text) - count], True, None))',
+        new='return self._encoded([*before, {**last, "content": prompt}], rest._replace(text=answer.text[:-count]))',
         why="The answer is cut where it is read.",
         caught_by=(f"{HERE}::test_a_long_text_loses_the_beginning_of_its_prompt_then_of_its_answer",),
     ),

@@ -170,8 +170,8 @@ FAULTS = (
     Fault(
         name="value_loss_counts_padding",
         file="functional/policy.py",
-        old="values, old_values, returns = (torch.where(mask[..., None], each, 0.0) for each in (values, old_values, returns))",
-        new="values = torch.where(mask[..., None], values, 0.0)",
+        old="values, old_values, returns = (torch.where(mask[..., None], each, 0.0)",
+        new="values, old_values, returns = (each",
         why="The critic is trained on padding, mostly on padding where answers are short.",
         caught_by=("tests/functional/test_policy.py::test_the_value_loss_by_hand",),
     ),
