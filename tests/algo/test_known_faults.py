@@ -55,7 +55,7 @@ def test_a_learned_reward_is_measured_on_answers_of_the_policy_that_will_be_trai
         device=torch.device("cpu"),
     )
     panel = ModelPanel.load(algo.parts.folder.path / "reward", "cpu")
-    scores = mean(panel.score(samples.prompts, samples.texts))
+    scores = mean(panel.score(samples.prompts, samples.texts, samples.sampled))
     assert scores.shape == (24, 2)
     assert torch.allclose(scores.mean(0), torch.zeros(2), atol=1e-3)
     assert torch.allclose(scores.std(0, correction=0), torch.ones(2), atol=1e-3)
