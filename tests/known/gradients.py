@@ -176,7 +176,7 @@ class Setting:
         self.rewards = torch.stack([torch.stack(row) for row in rewards])  # (X, Y, M)
         cut = torch.tensor([end not in response for response in self.responses])
         if self.case.penalty:
-            self.rewards = self.rewards - self.case.penalty * cut[:, None]
+            self.rewards = self.rewards - self.case.penalty * cut.double()[:, None]
 
     # --- the reference ---------------------------------------------------------------------------------------------
 
