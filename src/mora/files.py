@@ -15,10 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mora.bounds import JSON_BYTES
 from mora.errors import InputError
+from mora.json_text import NotJSON, decoded, loads
 
 MODEL_FILES = (".safetensors", ".json", ".model", ".jinja", ".txt")  # what weights, tokenizer and template are kept in
 TEMPORARY = ".partial-"  # the names of unfinished files and folders begin with this
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets take a formula by
 REPLACED = ".replaced-"  # a folder that is about to be replaced by its successor carries this before its name
 
 
@@ -89,6 +92,7 @@ def write_lines(path: Path | str, rows: Iterable[Any]) -> None:
 def write_csv(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write rows with the same keys as comma-separated values under a head line, atomically; None is an empty field.
 
+    A text that a spreadsheet would run as a formula gets an apostrophe before it (``inert``).
     Raises ``ValueError`` for a row with other keys than the first, and writes an empty file when there is no row.
     """
     stream = io.StringIO()
@@ -96,43 +100,64 @@ def write_csv(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> None:
     for row in rows:
         if writer is None:
             writer = csv.DictWriter(stream, list(row), lineterminator="\n")
-            writer.writeheader()
+            writer.writerow({name: inert(name) for name in row})
         if set(row) != set(writer.fieldnames):
             raise ValueError(f"a row has the keys {sorted(row)}, the first one {sorted(writer.fieldnames)}")
-        writer.writerow(row)
+        writer.writerow({name: inert(value) for name, value in row.items()})
     write_text(path, stream.getvalue())
+
+
+def inert(cell: Any) -> Any:
+    """A cell of a table that no spreadsheet runs: a text that begins as a formula does is marked as a text.
+
+    Numbers stay numbers, also those that are written out, such as ``-1.5``.
+    """
+    if not isinstance(cell, str) or not cell.startswith(FORMULA):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
 
 
 def read_json(path: Path | str) -> Any:
     """The content of a JSON file.  Raises ``InputError`` when it is missing or no JSON."""
     path = Path(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; check the path, or run the command that writes it first") from None
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}:{error.lineno} is not JSON ({error.msg}); repair or delete the file") from None
-    except (UnicodeDecodeError, OSError) as error:
-        raise InputError(f"{path} cannot be read as JSON text ({error}); repair or delete the file") from None
+        return loads(_text(path))
+    except NotJSON as error:
+        place = f"{path}:{error.line}" if error.line else f"{path}"
+        raise InputError(f"{place} is not JSON ({error}); repair or delete the file") from None
 
 
 def read_lines(path: Path | str) -> list[Any]:
     """The rows of a JSON-lines file; blank lines are skipped.  Raises ``InputError`` with file and line."""
+    return [value for _, value in numbered_lines(path)]
+
+
+def numbered_lines(path: Path | str) -> Iterator[tuple[int, Any]]:
+    """The values of a JSON-lines file with the number of their line.  Raises ``InputError`` as ``read_lines``."""
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; check the path, or run the command that writes it first") from None
-    except (UnicodeDecodeError, OSError) as error:
-        raise InputError(f"{path} cannot be read as JSON lines ({error}); repair or delete the file") from None
-    rows = []
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(_text(path).split("\n"), 1):
         if line.strip():
             try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise InputError(f"{path}:{number} is not JSON ({error.msg}); repair or delete the line") from None
-    return rows
+                yield number, loads(line)
+            except NotJSON as error:
+                raise InputError(f"{path}:{number} is not JSON ({error}); repair or delete the line") from None
+
+
+def _text(path: Path) -> str:
+    """The text of a file of JSON.  Raises ``InputError`` where it is missing, no UTF-8, or too large."""
+    try:
+        size = path.stat().st_size
+        if size > JSON_BYTES:
+            raise InputError(f"{path}: {size} bytes, more than the {JSON_BYTES} that are read at once; split the file")
+        return decoded(path.read_bytes())
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; check the path, or run the command that writes it first") from None
+    except (NotJSON, OSError) as error:
+        raise InputError(f"{path} cannot be read as JSON text ({error}); repair or delete the file") from None
 
 
 def sha256(path: Path | str) -> str:

@@ -15,6 +15,8 @@ Role = Literal["system", "user", "assistant"]
 ROLES = ("system", "user", "assistant")
 MARK = "\x1e"
 _HEADER = re.compile(f"{MARK}({'|'.join(ROLES)})\n")
+_SPEAKER = re.compile(r"\A\s*(?:System|Human|Assistant):|\n\n(?:Human|Assistant):")
+_SPOKEN: dict[str, Role] = {"System": "system", "Human": "user", "Assistant": "assistant"}
 
 
 class Turn(TypedDict):
@@ -64,6 +66,40 @@ def turns_of(prompt: str) -> list[Turn]:
     return [
         {"role": cast(Role, role), "content": content} for role, content in zip(parts[::2], parts[1::2], strict=True)
     ]
+
+
+def transcript(text: str) -> list[Turn]:
+    """The turns of a text written as ``Human: ... Assistant: ...`` with blank lines between; an open end is no turn.
+
+    The text may begin with ``System:``.  Raises ValueError for one that begins with no speaker.
+    """
+    marks = list(_SPEAKER.finditer(text))
+    if not marks or marks[0].start():
+        raise ValueError("the text does not begin with 'Human:'")
+    ends = [*(mark.start() for mark in marks[1:]), len(text)]
+    turns: list[Turn] = [
+        {"role": _SPOKEN[mark.group().strip(" \n\t\r:")], "content": text[mark.end() : end].strip()}
+        for mark, end in zip(marks, ends, strict=True)
+    ]
+    if turns[-1] == {"role": "assistant", "content": ""}:
+        turns.pop()
+    return turns
+
+
+def said(prompt: str) -> list[Turn]:
+    """The turns of a prompt, whether they are marked or written as a ``transcript``; of any other text, one."""
+    turns = turns_of(prompt)
+    if len(turns) == 1 and _SPEAKER.match(prompt):
+        turns = transcript(prompt) or turns
+    return turns
+
+
+def opening(prompt: str) -> str:
+    """The first user turn of a prompt: what all prompts of one conversation begin with, whatever their length.
+
+    A system message before it does not count.  A text without turns is its own opening.
+    """
+    return next((turn["content"] for turn in said(prompt) if turn["role"] == "user"), prompt)
 
 
 def without_oldest(turns: Sequence[Turn]) -> Iterator[list[Turn]]:

@@ -69,7 +69,7 @@ def hub(monkeypatch):
             raise found
         return found
 
-    def dataset_info(self, repo, revision):
+    def dataset_info(self, repo, revision, timeout):
         if isinstance(answers.get("commit"), Exception):
             raise answers["commit"]
         return SimpleNamespace(sha=f"commit-of-{revision}")

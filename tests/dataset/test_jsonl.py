@@ -71,7 +71,7 @@ def test_columns_become_labels(tmp_path):
         ({"better_response_id": 2}, "must be 0, 1 or null, not 2"),
         ({"better_response_id": "1"}, "must be 0, 1 or null, not '1'"),
         ({"better_response_id": True}, r"must be 0, 1 or null, not True \(bool\)"),
-        ({"better_response_id": float("nan")}, "must be 0, 1 or null, not nan"),
+        ({"better_response_id": float("nan")}, "NaN is no JSON"),
         ({"better_response_id": 0.5}, "must be 0, 1 or null, not 0.5"),
         ("response_1", "field 'response_1' is missing"),
     ],
@@ -220,7 +220,7 @@ def test_the_fingerprint_follows_the_content_not_the_place(tmp_path):
         ({"on_bad_row": "skip"}, "dataset.on_bad_row=skip: must be error or quarantine"),
         ({"test_share": 1.0}, "dataset.test_share=1.0: must be at least 0 and less than 1"),
         ({"test_share": 1e-6}, "no test prompt among 1 with dataset.test_share"),
-        ({"test_share": 0.999999}, "no training row is left of 1 prompts"),
+        ({"test_share": 0.999999}, "no training row is left of 1 conversations"),
     ],
 )
 def test_a_bad_key_is_told(tmp_path, keys, message):

@@ -102,7 +102,7 @@ def test_a_test_prompt_of_one_part_is_not_trained_on_in_another(files):
     other = {"dataset": "jsonl", "path": f"{files}/kind.jsonl", "test_share": 0.0, "fraction": 1}
     corpus = _load(other, part)
     assert "kind 7" not in {row.prompt for row in corpus.prompts["train"]}
-    assert any("1 left out: they are in a test set" in note for note in corpus.notes)
+    assert any("1 left out: their conversations are in a test set" in note for note in corpus.notes)
 
 
 def test_the_identity_follows_the_content_of_each_part(files):

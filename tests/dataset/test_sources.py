@@ -76,17 +76,6 @@ def test_a_hub_that_cannot_be_read_is_told_with_the_way_out(hub, failure):
     assert str(failure).splitlines()[0] in str(caught.value) and "more" not in str(caught.value)
 
 
-def test_offline_the_cached_copy_is_read_and_said(hub):
-    hub.answers |= {
-        (None, "train"): [PKU],
-        (None, "test"): [PKU | {"prompt": "q"}],
-        "commit": ConnectionError("none"),
-    }
-    notes = _source("pku_saferlhf").load(("safe",), 0).notes
-    assert any("at commit unknown (offline" in note for note in notes)
-    assert hub.calls[0]["revision"] is None
-
-
 def test_pku_label_that_contradicts_the_safety_marks_is_a_bad_row(tmp_path):
     path = _write(tmp_path / "a.jsonl", [PKU, PKU | {"safer_response_id": 0}])
     with pytest.raises(InputError, match=r"a.jsonl:2: safer_response_id is 0, yet only response 1 is marked safe"):

@@ -31,9 +31,9 @@ class Sorting:
         with Sorting(shelf, objectives, test_share, own_test=True) as sorting:
             sorting.test(row); sorting.train(row); sorting.supervised(row)
 
-    ``own_test``: the source brings a test set, whose rows come first, and training rows of its prompts are left out;
-    else ``test_share`` of the prompts are the test set, by their hash.  Of pairs without any word the prompt is left.
-    Raises InputError for a share without meaning.
+    ``own_test``: the source brings a test set, whose rows come first, and training rows of its conversations are left
+    out; else ``test_share`` of the conversations are the test set, by their hash.  Of pairs without any word the prompt
+    is left.  Raises InputError for a share without meaning.
     """
 
     def __init__(self, shelf: Shelf, objectives: tuple[str, ...], test_share: float, *, own_test: bool) -> None:
@@ -44,7 +44,7 @@ class Sorting:
         self.labelled: set[str] = set()  # objectives with a label or rating on a training row
         self.left_out = self.unlabelled = 0
         self.further = False  # whether supervised rows were given apart
-        self._prompts = {side: _Ids() for side in SPLITS}
+        self._conversations = {side: _Ids() for side in SPLITS}
 
     def __enter__(self) -> Sorting:
         with ExitStack() as stack:
@@ -69,33 +69,36 @@ class Sorting:
         """A row of the source's training set."""
         if not self.own_test:
             self._add(row, "test" if split.in_test(row.prompt, self.test_share) else "train")
-        elif row.prompt_id in self._prompts["test"]:
+        elif split.conversation_id(row.prompt) in self._conversations["test"]:
             self.left_out += 1
         else:
             self._add(row, "train")
 
     def supervised(self, row: Row) -> None:
-        """A supervised row given apart, after all others: it goes where its prompt is, else by its hash."""
+        """A supervised row given apart, after all others: it goes where its conversation is, else by its hash."""
         self.further = True
-        known = next((side for side in ("test", "train") if row.prompt_id in self._prompts[side]), None)
+        number = split.conversation_id(row.prompt)
+        known = next((side for side in ("test", "train") if number in self._conversations[side]), None)
         hashed = "test" if split.in_test(row.prompt, self.test_share) else "train"
         self._write(row, known or hashed, "supervised")
 
     def check(self) -> None:
         """Raises InputError where a split is empty that should not be."""
-        train, test = (self._prompts[side].sorted() for side in SPLITS)
+        train, test = (self._conversations[side].sorted() for side in SPLITS)
         count = len(np.union1d(train, test))
         if not len(train):
             raise InputError(
-                f"no training row is left of {count} prompts: lower dataset.test_share={self.test_share}, or give more "
-                "rows"
+                f"no training row is left of {count} conversations: lower dataset.test_share={self.test_share}, or "
+                "give more rows"
             )
         if not len(test) and (self.own_test or self.test_share > 0):
             advice = "raise it, give dataset.test_path, or set it to 0 to go without a test set"
-            raise InputError(f"no test prompt among {count} with dataset.test_share={self.test_share}: {advice}")
+            raise InputError(
+                f"no test prompt among {count} conversations with dataset.test_share={self.test_share}: {advice}"
+            )
 
     def _add(self, row: Row, side: str) -> None:
-        self._prompts[side].add(row.prompt_id)
+        self._conversations[side].add(split.conversation_id(row.prompt))
         kind = ("prompts", "scored" if row.ratings else "supervised", "pairs")[len(row.responses)]
         if kind == "pairs":
             row = replace(row, labels={name: row.labels.get(name) for name in self.objectives})
@@ -145,7 +148,7 @@ def finished(
     """
     notes = list(notes)
     if sorting.left_out:
-        notes.append(f"{sorting.left_out} training rows left out: their prompts are in the test set")
+        notes.append(f"{sorting.left_out} training rows left out: their conversations are in the test set")
     pairs = {side: _pairs(sorting, side, merge, pairing, notes) for side in SPLITS}
     answers = {side: sorting.shelf.rows(place_of(side, "supervised")) for side in SPLITS}
     prompts = {side: _prompts(sorting, side, pairs[side], answers[side]) for side in SPLITS}

@@ -29,7 +29,7 @@ def _none() -> Splits:
 
 @dataclass(kw_only=True)
 class Corpus:
-    """Rows of one source, split by prompt: no prompt of ``test`` occurs in ``train``, in whatever kind of row."""
+    """Rows of one source, split by conversation: none of ``test`` occurs in ``train``, in whatever kind of row."""
 
     name: str
     objectives: tuple[str, ...]

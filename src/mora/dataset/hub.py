@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import datasets
+from datasets.exceptions import DatasetsError
 
-from mora.dataset.pinned import no_dataset
+from mora.dataset.pinned import AWAY, Copy, no_dataset
 from mora.dataset.read import Record
 from mora.errors import InputError
 
 
 def hub_records(
-    hub: str, *, split: str, commit: str | None, config: str | None = None, data_dir: str | None = None
+    hub: str, copy: Copy, *, split: str, config: str | None = None, data_dir: str | None = None
 ) -> Iterator[Record]:
-    """The records of one split.  Raises InputError where it cannot be loaded, saying how to go on with a local copy."""
+    """The records of one split, of the hub or of the snapshot in the local cache.
+
+    Raises InputError where it cannot be loaded, saying how to go on with a local copy.
+    """
+    path, revision = (hub, copy.commit) if copy.folder is None else (str(copy.folder), None)
     try:
-        rows = datasets.load_dataset(hub, name=config, data_dir=data_dir, split=split, revision=commit)
-    except (OSError, ValueError, RuntimeError) as error:
+        rows = datasets.load_dataset(path, name=config, data_dir=data_dir, split=split, revision=revision)
+    except (*AWAY, ValueError, RuntimeError, DatasetsError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(no_dataset(hub, reason)) from error
     place = "/".join(part for part in (hub, config, data_dir, split) if part)
@@ -25,6 +30,7 @@ def hub_records(
         yield Record(where=f"{place}: row {number}", fields=fields, raw=fields)
 
 
-def hub_note(hub: str, commit: str | None) -> str:
+def hub_note(hub: str, copy: Copy) -> str:
     """Which dataset was read, for the record."""
-    return f"read from the hub: {hub} at commit {commit or 'unknown (offline: the copy in the local cache)'}"
+    place = "the hub" if copy.folder is None else f"the local cache {copy.folder}, since the hub is away"
+    return f"read from {place}: {hub} at commit {copy.commit}"

@@ -21,7 +21,7 @@ def rows(values: Fields, names: Mapping[str, str]) -> Iterator[Row]:
     fields = values[""]
     labels = (name + end for name in names.values() for end in (ID, LABEL))
     if any(column in fields for column in ("response_0", "response_1", *labels)):
-        yield pair(fields, names)
+        yield pair(values["prompt"], fields, names)
     elif "response" in fields:
         rated = {objective: schema.ratings(fields, name) for objective, name in names.items()}
         yield Row(
@@ -33,10 +33,10 @@ def rows(values: Fields, names: Mapping[str, str]) -> Iterator[Row]:
         yield Row(prompt=values["prompt"])
 
 
-def pair(fields: Fields, names: Mapping[str, str]) -> Row:
-    """The pair of a record of the neutral form.  Raises BadRow."""
+def pair(prompt: str, fields: Fields, names: Mapping[str, str]) -> Row:
+    """The pair of answers to ``prompt`` in a record of the neutral form.  Raises BadRow."""
     return schema.pair(
-        schema.text(fields, "prompt"),
+        prompt,
         (schema.text(fields, "response_0"), schema.text(fields, "response_1")),
         {objective: schema.probability(fields, name) for objective, name in names.items()},
         {

@@ -27,7 +27,7 @@ def rows(values: Fields, names: Mapping[str, str]) -> Iterator[Row]:
     if schema.given(fields, "chosen", "rejected"):
         yield from _ranked(fields, names)
     elif schema.given(fields, "response_0", "response_1"):
-        yield jsonl.pair({**fields, "prompt": _prompt(fields)}, names)
+        yield jsonl.pair(_prompt(fields), fields, names)
     else:
         turns = _given(fields)
         if turns[-1]["role"] != "assistant":

@@ -1,7 +1,8 @@
 """`dataset=mixture`: several sources as one, each with a share of its prompts.
 
 A share is of prompts, and all rows of a chosen prompt are in it: rewards and policies are trained on the same part.
-Prompts are chosen by a hash of their text and the part's seed, so that further rows change nothing for the others.
+Prompts are chosen by a hash of their conversation and the part's seed: a conversation is in a fraction as a whole, and
+further rows change nothing for the others.
 Shares hold for training; test sets are whole.  An epoch is one pass over everything that was chosen, copies included.
 """
 
@@ -20,8 +21,9 @@ from mora.dataset.encode import Overlong
 from mora.dataset.shelf import Cache, Shelf, make, place_of, written
 from mora.dataset.sieve import require_labels
 from mora.dataset.source import Source
-from mora.dataset.store import prompt_ids, take
+from mora.dataset.store import conversation_ids, prompt_ids, take
 from mora.errors import InputError
+from mora.turns import opening
 from mora.types import Row, content_id
 
 _SPAN = 1 << 63
@@ -77,7 +79,7 @@ class Mixture:
         loaded = [
             part.source.load(objectives, seed, its, whole=False) for part, its in zip(self.sources, caches, strict=True)
         ]
-        held_out = np.concatenate([prompt_ids(corpus.prompts["test"]) for corpus in loaded])
+        held_out = np.concatenate([conversation_ids(corpus.prompts["test"]) for corpus in loaded])
         drawn = [Drawn.of(corpus, part, held_out, seed) for corpus, part in zip(loaded, self.sources, strict=True)]
         for of, share in zip(drawn, self._shares(drawn), strict=True):
             of.draw(share)
@@ -133,11 +135,12 @@ class Mixture:
 
 @dataclass
 class Drawn:
-    """The training prompts of a part: their ids in order, where a hash puts each, and how often it is taken."""
+    """The training prompts of a part: their ids in order, where a hash puts the conversation of each, and how often it
+    is taken."""
 
     ids: NDArray[np.int64]
     places: NDArray[np.int64]  # uniform on 0 to 2 ** 63 - 1
-    left_out: int  # prompts that are in the test set of some part
+    left_out: int  # prompts whose conversation is in the test set of some part
     copies: NDArray[np.int64]
 
     @classmethod
@@ -146,14 +149,15 @@ class Drawn:
         name = f"mixture {seed if part.seed is None else part.seed}"
         every = [corpus.prompts["train"], corpus.supervised["train"]]  # a prompt of any kind of row is in one of them
         ids, first = np.unique(np.concatenate([prompt_ids(rows) for rows in every]), return_index=True)
-        places = np.fromiter((content_id(name, row.prompt) for rows in every for row in rows), np.int64)[first]
-        free = ~np.isin(ids, held_out)
+        begun = (content_id(name, opening(row.prompt)) for rows in every for row in rows)
+        places = np.fromiter(begun, np.int64)[first]
+        free = ~np.isin(np.concatenate([conversation_ids(rows) for rows in every])[first], held_out)
         return cls(ids[free], places[free], int((~free).sum()), np.zeros(int(free.sum()), np.int64))
 
     def draw(self, share: float | int) -> None:
         """Take a fraction of the prompts, above 1 with copies, or a number of them."""
         if isinstance(share, int):
-            self.copies[np.argsort(self.places, kind="stable")[:share]] = 1
+            self.copies[np.lexsort((self.ids, self.places))[:share]] = 1
             return
         whole, rest = divmod(share, 1.0)
         self.copies[:] = int(whole) + (self.places / _SPAN < rest)
@@ -188,5 +192,5 @@ def _notes(number: int, corpus: Corpus, drawn: Drawn) -> list[str]:
     taken, total = int((drawn.copies > 0).sum()), int(drawn.copies.sum())
     said = f"{taken} of {len(drawn.ids)} prompts to train on"
     said += f", {total} with copies" if total > taken else ""
-    said += f" ({drawn.left_out} left out: they are in a test set)" if drawn.left_out else ""
+    said += f" ({drawn.left_out} left out: their conversations are in a test set)" if drawn.left_out else ""
     return [f"part {number}, {corpus.name}: {said}", *(f"part {number}: {note}" for note in corpus.notes)]

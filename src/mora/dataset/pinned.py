@@ -5,15 +5,20 @@ from __future__ import annotations
 import glob
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
+from huggingface_hub import HfApi, constants
+from huggingface_hub.errors import HTTPError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.file_download import repo_folder_name
 
 from mora.errors import InputError
 from mora.files import sha256
 
+AWAY = (OSError, HTTPError)  # what asking the hub raises where there is no way to it, or it fails
+PATIENCE = 5.0  # seconds that the hub is given to answer
 PLACEHOLDER = "{subset}"  # in a path: where the name of a subset stands
 
 
@@ -24,7 +29,7 @@ def by_content(dataset: Mapping[str, Any]) -> dict[str, Any]:
     """
     section = {key: _pinned(key, value) for key, value in dataset.items()}
     if section.get("hub") is not None and section.get("path") is None:
-        section["revision"] = hub_commit(section["hub"], section["revision"])
+        section["revision"] = hub_copy(section["hub"], section["revision"]).commit
     return section
 
 
@@ -56,26 +61,43 @@ def _sha256(path: str, modified: int, size: int) -> str:
     return sha256(path)
 
 
-def hub_commit(hub: str, revision: str | None) -> str | None:
-    """The commit that ``revision`` (None: the newest) stands for.
+@dataclass(frozen=True, kw_only=True)
+class Copy:
+    """A dataset of the hub at one commit; ``folder`` is its snapshot in the local cache where the hub is away."""
 
-    Where the hub cannot be asked, the one that the local cache noted for it, else ``revision`` itself.
-    Raises InputError where the hub has no such dataset or revision.
+    commit: str
+    folder: Path | None
+
+
+def hub_copy(hub: str, revision: str | None) -> Copy:
+    """The commit that ``revision`` (None: the newest) stands for, by the hub's word.
+
+    Where the hub cannot be asked, that which the local cache holds for it.  Raises InputError where the hub has no such
+    dataset or revision, and where it is away and the cache holds none.
     """
     try:
-        return huggingface_hub.HfApi().dataset_info(hub, revision=revision).sha
-    except huggingface_hub.errors.RepositoryNotFoundError as error:
+        sha = HfApi().dataset_info(hub, revision=revision, timeout=PATIENCE).sha
+    except RepositoryNotFoundError as error:
         raise InputError(no_dataset(hub, "the hub has no such dataset, or it needs a login")) from error
-    except huggingface_hub.errors.RevisionNotFoundError as error:
+    except RevisionNotFoundError as error:
         raise InputError(f"dataset.revision={revision}: {hub} has no such revision") from error
-    except OSError:  # no network: a copy in the local cache may do
-        return _cached(hub, revision) or revision
+    except AWAY as error:
+        return _cached(hub, revision, error)
+    assert sha is not None  # of one dataset that was asked for by name
+    return Copy(commit=sha, folder=None)
 
 
-def _cached(hub: str, revision: str | None) -> str | None:
-    folder = huggingface_hub.file_download.repo_folder_name(repo_id=hub, repo_type="dataset")
-    note = Path(huggingface_hub.constants.HF_HUB_CACHE) / folder / "refs" / (revision or "main")
-    return note.read_text(encoding="utf-8").strip() if note.is_file() else None
+def _cached(hub: str, revision: str | None, reason: Exception) -> Copy:
+    folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=hub, repo_type="dataset")
+    wanted = revision or constants.DEFAULT_REVISION
+    notes = {str(note.relative_to(folder / "refs")): note for note in folder.glob("refs/**/*") if note.is_file()}
+    commit = notes[wanted].read_text(encoding="utf-8").strip() if wanted in notes else wanted
+    snapshots = {place.name: place for place in folder.glob("snapshots/*") if any(place.iterdir())}
+    if commit not in snapshots:
+        away = "HF_HUB_OFFLINE is set" if constants.is_offline_mode() else f"it cannot be reached ({reason})"
+        at = "" if revision is None else f" at revision {revision}"
+        raise InputError(no_dataset(hub, f"{away}, and the cache {constants.HF_HUB_CACHE} holds no copy{at}"))
+    return Copy(commit=commit, folder=snapshots[commit])
 
 
 def no_dataset(hub: str, reason: str) -> str:

@@ -32,7 +32,9 @@ def rows(values: Fields, names: Mapping[str, str]) -> Iterator[Row]:
     ``response_k_severity_level`` is the better one.  The marks ``is_response_k_safe`` are ratings of ``safer``: 1 safe,
     0 unsafe.
     """
-    row = jsonl.pair(values[""], {objective: name for objective, name in names.items() if name != "severity"})
+    row = jsonl.pair(
+        values["prompt"], values[""], {objective: name for objective, name in names.items() if name != "severity"}
+    )
     for objective, name in names.items():
         if name == "safer":
             row = _with_marks(row, values, objective)

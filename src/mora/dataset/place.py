@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mora.dataset.hub import hub_records
-from mora.dataset.pinned import PLACEHOLDER
+from mora.dataset.pinned import PLACEHOLDER, Copy
 from mora.dataset.read import Record, files, records, records_of
 from mora.errors import InputError
 
@@ -30,7 +30,7 @@ class Place:
 
     hub: str | None
     config: str | None
-    commit: str | None
+    copy: Copy | None  # of the hub; None: local files
     subsets: tuple[str, ...] | None
     train_split: str
     test_split: str | None
@@ -71,8 +71,8 @@ class Place:
     def _all(self, side: Side, subset: str | None) -> Iterator[Record]:
         if self.path is None:
             split = self.train_split if side == "train" else self.test_split
-            assert self.hub is not None and split is not None
-            return hub_records(self.hub, split=split, commit=self.commit, config=self.config, data_dir=subset)
+            assert self.hub is not None and self.copy is not None and split is not None
+            return hub_records(self.hub, self.copy, split=split, config=self.config, data_dir=subset)
         if side == "test" and self.test_path is not None:
             return records(self._filled(self.test_path, subset, "dataset.test_path"), "dataset.test_path")
         return records_of(self._local(side, subset), f"dataset.path={self.path}")

@@ -2,8 +2,8 @@
 
 A file named ``.jsonl`` may be one JSON list of objects, and one named ``.json`` may hold lines.
 
-A record that cannot be read (broken JSON, bytes that are no UTF-8) comes with its problem; a file that cannot be read
-raises InputError.
+A record that cannot be read (broken JSON, bytes that are no UTF-8, a line beyond ``mora.bounds``) comes with its
+problem; a file that cannot be read, or that gives more than its size lets expect, raises InputError.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from __future__ import annotations
 import csv
 import glob
 import gzip
-import io
-import json
 import lzma
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +23,12 @@ from typing import Any, BinaryIO, cast
 import pyarrow
 import pyarrow.parquet
 
+from mora.bounds import JSON_BYTES, LINE_BYTES, SHOWN, TABLE_ROWS, expanded
 from mora.errors import InputError
+from mora.json_text import BOM, NotJSON, decoded, loads
 
 FORMS = (".jsonl", ".json", ".csv", ".parquet")
 PACKED = (".gz", ".xz")
-_BOM = b"\xef\xbb\xbf"
 _WIDE_BOMS = (b"\xff\xfe", b"\xfe\xff")
 _LIST = re.compile(rb"\s*\[\s*\{")  # of objects
 
@@ -69,6 +69,7 @@ def files(path: str, key: str) -> list[Path]:
         found = [place]
     elif place.is_dir():
         found = sorted(file for file in place.rglob("*") if file.is_file() and _form(file) in FORMS)
+        _refuse_links_out(place, found, key)
     else:
         found = sorted(Path(name) for name in glob.glob(str(place), recursive=True) if Path(name).is_file())
     if not found:
@@ -80,6 +81,20 @@ def files(path: str, key: str) -> list[Path]:
                 f"{key}: {file}: unknown form (known: {', '.join(FORMS)}, also with {' or '.join(PACKED)})"
             )
     return found
+
+
+def _refuse_links_out(folder: Path, found: Sequence[Path], key: str) -> None:
+    """Raises InputError for a file of a folder that is a link to a file elsewhere: a folder may be a stranger's.
+
+    In a snapshot of the hub's cache links lead to files of the same dataset.
+    """
+    root = folder.resolve()
+    root = root.parents[1] if root.parent.name == "snapshots" else root
+    for file in found:
+        if not file.resolve().is_relative_to(root):
+            raise InputError(
+                f"{key}: {file} is a link out of {folder}, to {file.resolve()}; name that file, or copy it"
+            )
 
 
 def _form(file: Path) -> str:
@@ -99,10 +114,13 @@ def _of_file(file: Path) -> Iterator[Record]:
             start = stream.read(64)
         if start[:2] in _WIDE_BOMS:
             raise InputError(f"{file}: written as UTF-16; write it as UTF-8")
-        with _opened(file) as stream:
-            stream.read(len(_BOM) if start.startswith(_BOM) else 0)
-            lines = _of_json if _LIST.match(start.removeprefix(_BOM)) else _of_lines
-            yield from {".jsonl": lines, ".json": _of_json, ".csv": _of_csv}[form](file, stream)
+        start = start.removeprefix(BOM).lstrip()
+        if form == ".csv":
+            yield from _of_csv(file)
+        elif _LIST.match(start) or (form == ".json" and start[:1] in (b"[", b"")):
+            yield from _of_list(file)
+        else:
+            yield from _of_lines(file)
     except (OSError, EOFError, zlib.error, lzma.LZMAError, pyarrow.ArrowException) as error:
         raise InputError(f"{file}: cannot be read, damaged or not what its name says: {error}") from error
 
@@ -114,20 +132,56 @@ def _opened(file: Path) -> BinaryIO:
     return cast(BinaryIO, lzma.open(file, "rb")) if suffix == ".xz" else open(file, "rb")
 
 
-def _of_lines(file: Path, stream: BinaryIO) -> Iterator[Record]:
-    for number, line in enumerate(stream, start=1):
+def _most(file: Path) -> int | None:
+    """The most bytes that a file may give; None for one that is not compressed."""
+    return expanded(file.stat().st_size) if file.suffix.lower() in PACKED else None
+
+
+def _too_much(where: str, most: int) -> InputError:
+    return InputError(
+        f"{where}: the compressed file gives more than {most} bytes, far beyond what text does; unpack it to see what "
+        "it is, and name the unpacked file"
+    )
+
+
+def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file with their numbers, less a byte-order mark; of one beyond LINE_BYTES no more than these.
+
+    Raises InputError where a compressed file gives too much.
+    """
+    most, given, number = _most(file), 0, 0
+    with _opened(file) as stream:
+        while line := stream.readline(LINE_BYTES + 1):
+            number += 1
+            given += len(line)
+            rest = line
+            while len(rest) > LINE_BYTES and not rest.endswith(b"\n"):  # read on, and forget, up to the line's end
+                rest = stream.readline(LINE_BYTES + 1)
+                given += len(rest)
+                if most is not None and given > most:
+                    raise _too_much(f"{file}:{number}", most)
+            if most is not None and given > most:
+                raise _too_much(f"{file}:{number}", most)
+            yield number, line.removeprefix(BOM) if number == 1 else line
+
+
+def _of_lines(file: Path) -> Iterator[Record]:
+    for number, line in _lines(file):
         if line.strip():
             yield _of_line(f"{file}:{number}", line)
 
 
 def _of_line(where: str, line: bytes) -> Record:
+    if len(line) > LINE_BYTES:
+        start = line[:SHOWN].decode("utf-8", errors="replace")
+        return Record(where=where, fields=None, raw=start, problem=f"the line has more than {LINE_BYTES} bytes")
     raw = line.decode("utf-8", errors="replace").rstrip("\r\n")
     try:
-        return _of_value(where, json.loads(line.decode("utf-8").rstrip("\r\n")), raw)
+        return _of_value(where, loads(line.decode("utf-8").rstrip("\r\n")), raw)
     except UnicodeDecodeError as error:
         return Record(where=where, fields=None, raw=raw, problem=f"byte {error.start + 1} of the line is no UTF-8")
-    except json.JSONDecodeError as error:
-        return Record(where=where, fields=None, raw=raw, problem=f"broken JSON: {error.msg} at column {error.colno}")
+    except NotJSON as error:
+        return Record(where=where, fields=None, raw=raw, problem=str(error))
 
 
 def _of_value(where: str, value: Any, raw: Any) -> Record:
@@ -137,27 +191,30 @@ def _of_value(where: str, value: Any, raw: Any) -> Record:
     return Record(where=where, fields=None, raw=raw, problem=problem)
 
 
-def _of_json(file: Path, stream: BinaryIO) -> Iterator[Record]:
-    """A JSON list of records, or JSON Lines under this name."""
-    content = stream.read()
-    if not content.lstrip().startswith(b"["):
-        yield from _of_lines(file, io.BytesIO(content))
-        return
+def _of_list(file: Path) -> Iterator[Record]:
+    """A JSON list of records.  Raises InputError for one that is broken or larger than JSON_BYTES."""
+    most = _most(file)
+    bound = JSON_BYTES if most is None else min(most, JSON_BYTES)
+    with _opened(file) as stream:
+        content = stream.read(bound + 1)
+    if len(content) > bound == most:
+        raise _too_much(str(file), bound)
+    if len(content) > bound:
+        raise InputError(f"{file}: a JSON list of more than {bound} bytes; write it as JSON Lines, one record a line")
     try:
-        values = json.loads(content.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: byte {error.start + 1} is no UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise InputError(f"{file}:{error.lineno}: broken JSON: {error.msg} at column {error.colno}") from None
+        values = loads(decoded(content))
+    except NotJSON as error:
+        raise InputError(f"{file}:{error.line}: {error}" if error.line else f"{file}: {error}") from None
     for number, value in enumerate(values, start=1):
         yield _of_value(f"{file}: record {number}", value, value)
 
 
-def _of_csv(file: Path, stream: BinaryIO) -> Iterator[Record]:
+def _of_csv(file: Path) -> Iterator[Record]:
     """Rows under a line of column names; in a column of ids, 0 and 1 become numbers; an empty field becomes null."""
-    csv.field_size_limit(1 << 30)
-    reader = csv.DictReader(io.TextIOWrapper(stream, encoding="utf-8", newline=""), strict=True)
+    csv.field_size_limit(LINE_BYTES)
+    reader = csv.DictReader(_csv_lines(file), strict=True)
     try:
+        _refuse_repeated(reader.fieldnames or (), f"{file}:1")
         for row in reader:
             where = f"{file}:{reader.line_num}"
             if None in row or None in row.values():
@@ -165,10 +222,25 @@ def _of_csv(file: Path, stream: BinaryIO) -> Iterator[Record]:
                 yield Record(where=where, fields=None, raw=row, problem=problem)
             else:
                 yield Record(where=where, fields={name: _of_cell(name, cell) for name, cell in row.items()}, raw=row)
-    except UnicodeDecodeError:
-        raise InputError(f"{file}:{reader.line_num + 1}: at or soon after this line, bytes that are no UTF-8") from None
     except csv.Error as error:
         raise InputError(f"{file}:{reader.line_num}: broken CSV: {error}") from None
+
+
+def _csv_lines(file: Path) -> Iterator[str]:
+    for number, line in _lines(file):
+        if len(line) > LINE_BYTES:
+            raise InputError(f"{file}:{number}: the line has more than {LINE_BYTES} bytes")
+        try:
+            yield line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{file}:{number}: byte {error.start + 1} of the line is no UTF-8") from None
+
+
+def _refuse_repeated(names: Sequence[str], where: str) -> None:
+    """Raises InputError where two columns have one name: one of them would be lost."""
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
+    if repeated:
+        raise InputError(f"{where}: two columns are named {', '.join(map(repr, repeated))}; rename one of them")
 
 
 def _of_cell(name: str, cell: str) -> Any:
@@ -182,8 +254,21 @@ def _of_cell(name: str, cell: str) -> Any:
 
 def _of_parquet(file: Path) -> Iterator[Record]:
     table = pyarrow.parquet.ParquetFile(file)
+    _refuse_repeated(table.schema_arrow.names, str(file))
+    groups = [table.metadata.row_group(number) for number in range(table.metadata.num_row_groups)]
+    most = expanded(file.stat().st_size)
+    if any(size > most or size < 0 for size in (group.total_byte_size for group in groups)):
+        raise _too_much(str(file), most)
     number = 0
-    for chunk in table.iter_batches(batch_size=1024):
-        for fields in chunk.to_pylist():
+    for chunk in table.iter_batches(batch_size=TABLE_ROWS):
+        if chunk.nbytes > TABLE_ROWS * LINE_BYTES:
+            raise InputError(
+                f"{file}: row {number + 1} or one of the {TABLE_ROWS} after it has more than {LINE_BYTES} bytes"
+            )
+        try:
+            rows = chunk.to_pylist()
+        except (ValueError, OverflowError) as error:  # a date that Python has none of, a text that is no UTF-8
+            raise InputError(f"{file}: row {number + 1} or one of the {TABLE_ROWS} after it: {error}") from None
+        for fields in rows:
             number += 1
             yield Record(where=f"{file}: row {number}", fields=fields, raw=fields)

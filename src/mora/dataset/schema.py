@@ -23,7 +23,7 @@ Kind = Literal[
     "missing_field",
     "wrong_type",
     "empty_text",
-    "broken_text",  # half of a surrogate pair, or the control character that separates turns
+    "broken_text",  # half of a surrogate pair, NUL, or the control character that separates turns
     "out_of_range",
     "identical_responses",
     "contradictory_labels",
@@ -57,6 +57,8 @@ def any_text(fields: Fields, column: str) -> str:
         raise BadRow("wrong_type", f"{column!r} must be a text, not {_shown(value)}")
     if MARK in value:
         raise BadRow("broken_text", f"{column!r} holds the control character U+001E, which separates turns")
+    if "\0" in value:
+        raise BadRow("broken_text", f"{column!r} holds the character NUL (U+0000)")
     try:
         value.encode()
     except UnicodeEncodeError:

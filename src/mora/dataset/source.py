@@ -13,7 +13,7 @@ from mora.dataset.corpus import Corpus
 from mora.dataset.encode import Overlong
 from mora.dataset.hub import hub_note
 from mora.dataset.pairing import Pairing
-from mora.dataset.pinned import hub_commit
+from mora.dataset.pinned import Copy, hub_copy
 from mora.dataset.place import Place
 from mora.dataset.read import Record, records
 from mora.dataset.schema import Form
@@ -66,9 +66,9 @@ class Source:
         return make(cache, objectives, lambda shelf: self._corpus(shelf, objectives, names, whole=whole), whole)
 
     def _corpus(self, shelf: Shelf, objectives: tuple[str, ...], names: Mapping[str, str], *, whole: bool) -> Corpus:
-        commit, notes = self._commit()
+        copy, notes = self._copy()
         sieve = Sieve(self.on_bad_row, self.max_bad_share)
-        place = self._place(commit, names)
+        place = self._place(copy, names)
         with Sorting(shelf, objectives, self.test_share, own_test=place.brings_test()) as sorting:
             if sorting.own_test:
                 for row in self._rows(sieve, place.records("test"), names):
@@ -94,7 +94,7 @@ class Source:
             overlong=self.overlong,
             quarantine=sieve.rejected,
             records=sieve.summary(),
-            commits={} if self.hub is None or self.path is not None else {self.hub: commit},
+            commits={} if copy is None else {str(self.hub): copy.commit},
         )
 
     def _require_labels(self, labelled: set[str], names: Mapping[str, str], seen: Iterable[str]) -> None:
@@ -125,18 +125,18 @@ class Source:
             raise InputError(f"objectives.names: {', '.join(unknown)}: {self.name} has {', '.join(names)}")
         return {objective: names[objective] for objective in objectives if objective in names}
 
-    def _commit(self) -> tuple[str | None, list[str]]:
+    def _copy(self) -> tuple[Copy | None, list[str]]:
         if self.path is not None or self.hub is None:
             return None, []
-        commit = hub_commit(self.hub, self.revision)
-        return commit, [hub_note(self.hub, commit)]
+        copy = hub_copy(self.hub, self.revision)
+        return copy, [hub_note(self.hub, copy)]
 
-    def _place(self, commit: str | None, names: Mapping[str, str]) -> Place:
+    def _place(self, copy: Copy | None, names: Mapping[str, str]) -> Place:
         subsets = tuple(names.values()) if self.subsets == "objectives" else self.subsets
         return Place(
             hub=self.hub,
             config=self.config,
-            commit=commit,
+            copy=copy,
             subsets=None if subsets is None else tuple(subsets),
             train_split=self.train_split,
             test_split=self.test_split,

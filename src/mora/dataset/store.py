@@ -21,17 +21,23 @@ import pyarrow
 from numpy.typing import NDArray
 
 from mora.dataset.columns import card_of, mapped, record_batch, rows_of, said_of, schema, texts_of
+from mora.dataset.split import conversation_id
 from mora.dataset.view import Index, Ints, column, narrowed
 from mora.errors import InputError
 from mora.files import new_folder, write_json
 from mora.types import Row
 
-SCHEMA = 1  # of the folder
+SCHEMA = 2  # of the folder
 CARD = "rows.json"
 ROWS_AT_ONCE = 512  # rows of a record batch
 SHARD_BYTES = 2**30  # a shard ends with the record batch that reaches it
 OPEN_BATCHES = 256  # record batches whose place is remembered
-COLUMNS = {"prompt_ids": "<i8", "row_ids": "<i8", "response_counts": "i1"}  # read without decoding a row
+COLUMNS = {  # read without decoding a row
+    "prompt_ids": "<i8",
+    "conversation_ids": "<i8",
+    "row_ids": "<i8",
+    "response_counts": "i1",
+}
 
 
 def texts_digest(rows: Iterable[Row]) -> str:
@@ -54,6 +60,13 @@ def prompt_ids(rows: Sequence[Row]) -> NDArray[np.int64]:
     if isinstance(rows, StoredRows):
         return rows.prompt_ids
     return np.fromiter((row.prompt_id for row in rows), np.int64, len(rows))
+
+
+def conversation_ids(rows: Sequence[Row]) -> NDArray[np.int64]:
+    """``split.conversation_id`` of each row's prompt (rows,)."""
+    if isinstance(rows, StoredRows):
+        return rows.conversation_ids
+    return np.fromiter((conversation_id(row.prompt) for row in rows), np.int64, len(rows))
 
 
 def row_ids(rows: Sequence[Row]) -> NDArray[np.int64]:
@@ -120,6 +133,7 @@ class RowWriter:
             self._content.update(texts + said_of(row))
         values = {
             "prompt_ids": [row.prompt_id for row in rows],
+            "conversation_ids": [conversation_id(row.prompt) for row in rows],
             "row_ids": [row.id for row in rows],
             "response_counts": [len(row.responses) for row in rows],
         }
@@ -212,6 +226,11 @@ class StoredRows(Sequence[Row]):
     def prompt_ids(self) -> NDArray[np.int64]:
         """``Row.prompt_id`` of each row (rows,)."""
         return self._column("prompt_ids")
+
+    @property
+    def conversation_ids(self) -> NDArray[np.int64]:
+        """``split.conversation_id`` of each row's prompt (rows,)."""
+        return self._column("conversation_ids")
 
     @property
     def row_ids(self) -> NDArray[np.int64]:

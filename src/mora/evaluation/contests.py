@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mora.dataset import schema
 from mora.dataset.read import Record, records
+from mora.dataset.schema import BadRow
 from mora.errors import InputError
 
 SHOWN = 10  # bad rows that one message lists
@@ -45,13 +47,17 @@ def _problem(fields: Mapping[str, Any]) -> str:
     missing = [key for key in ("prompt", "chosen", "rejected", "subset") if fields.get(key) is None]
     if missing:
         return f"{', '.join(missing)} missing; a row has prompt, chosen, rejected and subset"
-    for key in ("prompt", "subset"):
-        if not isinstance(fields[key], str) or not fields[key].strip():
-            return f"{key} must be text, not {fields[key]!r:.60}"
-    for key in ("chosen", "rejected"):
-        texts = [fields[key]] if isinstance(fields[key], str) else fields[key]
-        if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
-            return f"{key} must be a text or a list of texts, not {fields[key]!r:.60}"
+    try:
+        for key in ("prompt", "subset"):
+            schema.text(fields, key)
+        for key in ("chosen", "rejected"):
+            texts = [fields[key]] if isinstance(fields[key], str) else fields[key]
+            if not isinstance(texts, list) or not texts:
+                return f"{key} must be a text or a list of texts, not {fields[key]!r:.60}"
+            for number, text in enumerate(texts, start=1):
+                schema.any_text({f"{key}[{number}]": text}, f"{key}[{number}]")
+    except BadRow as error:
+        return str(error)
     return ""
 
 

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
+from mora.dataset.store import conversation_ids
 from mora.dataset.worlds import World
 from mora.errors import InputError
 from mora.evaluation import pairwise
@@ -153,12 +154,12 @@ def _accuracy(pairs: Pairs, world: World | None, name: str, level: float) -> dic
 
 
 def _tempered(pairs: Pairs, bins: int) -> dict[str, Any] | None:
-    """Log-loss and calibration after one temperature for the log-odds, fitted on one half of the prompts for the other.
+    """Log-loss and calibration after one temperature for the log-odds.
 
-    None where a half has no pair.
+    It is fitted on one half of the conversations for the other.  None where a half has no pair.
     """
     odds = pairs.log_wins_1 - pairs.log_wins_0
-    half = np.array([row.prompt_id for row in pairs.rows]) % 2 == 0
+    half = conversation_ids(pairs.rows) % 2 == 0
     if half.all() or not half.any():
         return None
     scaled, fitted = np.empty_like(odds), []

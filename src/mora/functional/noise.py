@@ -24,6 +24,7 @@ class Stream(IntEnum):
     PERMUTATION = 4
     ROW = 5
     MEMBER = 6
+    REFERENCE = 7
 
 
 def _signed(value: int) -> int:

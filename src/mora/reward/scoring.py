@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mora.bounds import SHOWN
 from mora.dataset.encode import beyond
+from mora.dataset.schema import BadRow, any_text
 from mora.errors import InputError
+from mora.files import numbered_lines
 from mora.functional import risk
 from mora.reward.hub_panel import HubPanel
 from mora.reward.panel import ModelPanel, Panel
@@ -23,12 +26,7 @@ def read_answers(path: Path | str) -> list[dict[str, Any]]:
 
     Raises InputError with file and line for a row that cannot be scored, and for a file without rows.
     """
-    path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"input={path}: cannot be read ({error}); name a file with one JSON object per line") from None
-    rows = [_row(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
+    rows = [_row(value, f"{path}:{number}") for number, value in numbered_lines(path)]
     if not rows:
         raise InputError(f"input={path}: holds no row; it needs one JSON object per line")
     return rows
@@ -76,21 +74,19 @@ def _form(row: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return next((texts, scores) for texts, scores in FORMS.items() if all(text in row for text in texts))
 
 
-def _row(line: str, where: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{where} is not JSON ({error.msg}); repair or delete the line") from None
+def _row(row: Any, where: str) -> dict[str, Any]:
     if not isinstance(row, dict):
-        raise InputError(f"{where}: a row is a JSON object with prompt and response, not {line.strip()[:60]}")
+        raise InputError(f"{where}: a row is a JSON object with prompt and response, not {json.dumps(row)[:SHOWN]}")
     forms = [texts for texts in FORMS if all(text in row for text in texts)]
     if "prompt" not in row or len(forms) != 1:
         raise InputError(
             f"{where}: needs prompt and response, or prompt, response_0 and response_1; it has {', '.join(row)}"
         )
     for key in ("prompt", *forms[0]):
-        if not isinstance(row[key], str):
-            raise InputError(f"{where}: {key} must be text, not {json.dumps(row[key])[:60]}")
+        try:
+            any_text(row, key)
+        except BadRow as error:
+            raise InputError(f"{where}: {error}") from None
     for key in (ENDED[text] for text in forms[0]):
         if not isinstance(row.get(key, True), bool):
             raise InputError(

@@ -14,6 +14,7 @@ from mora.model.policy import Critic, Policy
 from mora.model.stored import STANDARDIZATION, base_reference
 from mora.model.svd_lora import AdapterSettings, attach, enable_gradient_checkpointing
 from mora.reward.panel import Panel
+from mora.reward.reference import reference_prompts
 from mora.runtime.parts import Parts
 from mora.runtime.rollout import sample_reference
 
@@ -43,12 +44,12 @@ def standardize(
 ) -> Panel:
     """Give ``panel`` the units of the reference policy ``model``, in place; returns it.
 
-    Statistics come from ``samples`` answers to each of the first ``prompts`` training prompts.
+    Statistics come from ``samples`` answers to each of ``prompts`` training prompts (``reference_prompts``).
     """
     answers = sample_reference(
         model,
         encoder,
-        parts.corpus.prompts["train"][:prompts],
+        reference_prompts(parts.corpus.prompts["train"], prompts),
         samples=samples,
         seed=parts.seed,
         batch_size=512,

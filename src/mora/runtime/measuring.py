@@ -18,7 +18,8 @@ from mora.runtime.parts import Parts
 def measure(parts: Parts, kind: Hub, *, prompts: int, samples: int) -> dict[str, Any]:
     """Open the classifiers, standardize them on samples of the reference policy and write ``reward/``.
 
-    ``samples`` answers to each of the first ``prompts`` training prompts; one row of metrics says what was spent.
+    ``samples`` answers to each of ``prompts`` training prompts, as ``standardize`` draws them; one row of metrics says
+    what was spent.
     """
     begin, runtime = time.perf_counter(), parts.runtime
     panel = HubPanel.open(kind, parts.corpus.objectives, runtime.device)

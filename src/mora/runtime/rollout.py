@@ -18,6 +18,7 @@ from mora.model.policy import Policy
 from mora.types import Prompts, Row, Sampled
 
 ANSWERING = -2  # the step that draws of single answers are keyed by: never one of training
+STANDARDIZING = -4  # the step that answers for the units of rewards are keyed by: of nothing else
 
 
 @dataclass(kw_only=True)
@@ -86,7 +87,7 @@ def sample_reference(
             batch,
             sampling=Sampling(temperature=1.0, top_p=1.0, top_k=0),
             seed=seed,
-            step=0,
+            step=STANDARDIZING,
             max_new_tokens=encoder.max_response,
             eos=encoder.eos,
             pad=encoder.pad,

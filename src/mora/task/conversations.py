@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 from mora.dataset.schema import BadRow
-from mora.turns import ROLES, Turn, joined
+from mora.turns import ROLES, Turn, joined, transcript
 
 Fields = Mapping[str, Any]
-_SPEAKER = re.compile(r"\A\s*(?:System|Human|Assistant):|\n\n(?:Human|Assistant):")
-_ROLE = {"System": "system", "Human": "user", "Assistant": "assistant"}
+_SPEAKER = {"system": "System", "user": "Human", "assistant": "Assistant"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,21 +41,12 @@ def messages(fields: Fields, column: str) -> list[Turn]:
 
 
 def dialogue(text: str) -> list[Turn]:
-    """The turns of a text written as ``Human: ... Assistant: ...`` with blank lines between; an open end is no turn.
-
-    The text may begin with ``System:``.  Raises BadRow for one that begins with no speaker.
-    """
-    marks = list(_SPEAKER.finditer(text))
-    if not marks or text[: marks[0].start()].strip():
-        raise BadRow("broken_conversation", f"the dialogue does not begin with 'Human:', but with {_shown(text)}")
-    ends = [*(mark.start() for mark in marks[1:]), len(text)]
-    turns = [
-        cast(Turn, {"role": _ROLE[mark.group().strip(" \n\t\r:")], "content": text[mark.end() : end].strip()})
-        for mark, end in zip(marks, ends, strict=True)
-    ]
-    if turns[-1] == {"role": "assistant", "content": ""}:
-        turns.pop()
-    return turns
+    """The turns of a text as ``mora.turns.transcript`` reads it.  Raises BadRow for one that begins with no speaker."""
+    try:
+        return transcript(text)
+    except ValueError:
+        reason = f"the dialogue does not begin with 'Human:', but with {_shown(text)}"
+        raise BadRow("broken_conversation", reason) from None
 
 
 def spoken(turns: Sequence[Turn]) -> str:
@@ -65,8 +54,7 @@ def spoken(turns: Sequence[Turn]) -> str:
 
     Raises BadRow where the text would be read as other turns, since one of them holds what looks like a speaker.
     """
-    names = {role: name for name, role in _ROLE.items()}
-    text = "\n\n".join([*(f"{names[turn['role']]}: {turn['content'].strip()}" for turn in turns), "Assistant:"])
+    text = "\n\n".join([*(f"{_SPEAKER[turn['role']]}: {turn['content'].strip()}" for turn in turns), "Assistant:"])
     if dialogue(text) != [{"role": turn["role"], "content": turn["content"].strip()} for turn in turns]:
         raise BadRow("broken_conversation", "a turn holds a paragraph that begins like a turn of its own")
     return text

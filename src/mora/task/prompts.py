@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mora.dataset.read import Record, records
-from mora.dataset.schema import BadRow
 from mora.errors import InputError
 from mora.task.base import Part, Task
-from mora.task.conversations import dialogue
 from mora.task.prompt import prompt
 from mora.task.tally import Tally
-from mora.turns import turns_of
+from mora.turns import opening, said, turns_of
 
 
 @dataclass(kw_only=True)
@@ -43,10 +41,10 @@ class Prompts(Task):
         held_out = self._held_out()
         seen: set[str] = set()
         for text in tally.parsed(records, prompt):
-            key = self._key(text)
+            key, begun = self._key(text), self._key(opening(text))
             reason = self._too_long(text)
-            if key in held_out:
-                reason = f"in {held_out[key]}"
+            if begun in held_out:
+                reason = f"in {held_out[begun]}"
             elif reason is None and key in seen:
                 reason = "repeats a prompt"
             if reason is not None:
@@ -57,12 +55,15 @@ class Prompts(Task):
             yield "", {"prompt": text} if len(turns) == 1 else {"messages": turns}
 
     def _held_out(self) -> dict[str, str]:
-        """The keys of excluded prompts, each with its file.  A row without a prompt raises InputError."""
+        """The keys of the first user turns of excluded prompts, each with its file.
+
+        Raises InputError for a row without a prompt.
+        """
         found: dict[str, str] = {}
         for key, path in self.read():
             tally = Tally()
             for text in tally.parsed(records(path, key), prompt):
-                found.setdefault(self._key(text), path)
+                found.setdefault(self._key(opening(text)), path)
             if tally.bad:
                 first = tally.bad[0]
                 raise InputError(
@@ -72,7 +73,7 @@ class Prompts(Task):
         return found
 
     def _key(self, text: str) -> str:
-        return text if self.match == "exact" else normalized("\n".join(said(text)))
+        return text if self.match == "exact" else normalized("\n".join(turn["content"] for turn in said(text)))
 
     def _too_long(self, text: str) -> str | None:
         if self.max_characters is not None and len(text) > self.max_characters:
@@ -80,17 +81,6 @@ class Prompts(Task):
         if self.max_words is not None and len(text.split()) > self.max_words:
             return f"longer than {self.max_words} words"
         return None
-
-
-def said(text: str) -> list[str]:
-    """What the turns of a prompt say, whether they are marked or written as ``Human: ... Assistant: ...``."""
-    turns = turns_of(text)
-    if len(turns) == 1:
-        try:
-            turns = dialogue(text)
-        except BadRow:  # no dialogue: one turn
-            pass
-    return [turn["content"] for turn in turns]
 
 
 def normalized(text: str) -> str:

@@ -108,7 +108,7 @@ FAULTS = (
     Fault(
         name="test_prompts_kept_in_train",
         file="dataset/assemble.py",
-        old='elif row.prompt_id in self._prompts["test"]:',
+        old='elif split.conversation_id(row.prompt) in self._conversations["test"]:',
         new="elif False:",
         why="A published test set that overlaps with train is trained on.",
         caught_by=("tests/dataset/test_jsonl.py::test_training_rows_of_test_prompts_are_left_out",),

@@ -219,8 +219,8 @@ FAULTS = (
     Fault(
         name="unit_of_the_reward_from_held_out_prompts",
         file="runtime/actor.py",
-        old='parts.corpus.prompts["train"][:prompts]',
-        new='parts.corpus.prompts["test"][:prompts]',
+        old='reference_prompts(parts.corpus.prompts["train"], prompts)',
+        new='reference_prompts(parts.corpus.prompts["test"], prompts)',
         why="Held-out prompts enter training through the scale of the reward.",
         caught_by=("tests/algo/test_panacea.py::test_rewards_are_the_gold_scores_in_units_of_the_reference",),
     ),
