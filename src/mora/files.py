@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -95,16 +95,24 @@ def write_csv(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> None:
     A text that a spreadsheet would run as a formula gets an apostrophe before it (``inert``).
     Raises ``ValueError`` for a row with other keys than the first, and writes an empty file when there is no row.
     """
-    stream = io.StringIO()
-    writer: csv.DictWriter[str] | None = None
+    names: list[str] | None = None
+    lines = []
     for row in rows:
-        if writer is None:
-            writer = csv.DictWriter(stream, list(row), lineterminator="\n")
-            writer.writerow({name: inert(name) for name in row})
-        if set(row) != set(writer.fieldnames):
-            raise ValueError(f"a row has the keys {sorted(row)}, the first one {sorted(writer.fieldnames)}")
-        writer.writerow({name: inert(value) for name, value in row.items()})
-    write_text(path, stream.getvalue())
+        if names is None:
+            names = list(row)
+            lines.append(_csv_line(names))
+        if set(row) != set(names):
+            raise ValueError(f"a row has the keys {sorted(row)}, the first one {sorted(names)}")
+        lines.append(_csv_line([row[name] for name in names]))
+    write_text(path, "".join(lines))
+
+
+def _csv_line(cells: Sequence[Any]) -> str:
+    cells = [inert(cell) for cell in cells]
+    returns = any(isinstance(cell, str) and "\r" in cell for cell in cells)  # the csv module leaves these unquoted
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL).writerow(cells)
+    return stream.getvalue()
 
 
 def inert(cell: Any) -> Any:

@@ -259,16 +259,18 @@ def _of_parquet(file: Path) -> Iterator[Record]:
     most = expanded(file.stat().st_size)
     if any(size > most or size < 0 for size in (group.total_byte_size for group in groups)):
         raise _too_much(str(file), most)
-    number = 0
+    number, given = 0, 0
     for chunk in table.iter_batches(batch_size=TABLE_ROWS):
+        where = f"{file}: row {number + 1} or one of the {TABLE_ROWS} after it"
+        given += chunk.nbytes
+        if given > most:
+            raise _too_much(where, most)
         if chunk.nbytes > TABLE_ROWS * LINE_BYTES:
-            raise InputError(
-                f"{file}: row {number + 1} or one of the {TABLE_ROWS} after it has more than {LINE_BYTES} bytes"
-            )
+            raise InputError(f"{where} has more than {LINE_BYTES} bytes")
         try:
             rows = chunk.to_pylist()
         except (ValueError, OverflowError) as error:  # a date that Python has none of, a text that is no UTF-8
-            raise InputError(f"{file}: row {number + 1} or one of the {TABLE_ROWS} after it: {error}") from None
+            raise InputError(f"{where}: {error}") from None
         for fields in rows:
             number += 1
             yield Record(where=f"{file}: row {number}", fields=fields, raw=fields)
