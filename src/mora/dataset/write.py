@@ -76,9 +76,9 @@ def _table(rows: list[Fields], path: Path) -> pyarrow.Table:
     for name in names:
         try:
             columns[name] = pyarrow.array([row.get(name) for row in rows])
-        except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError) as error:
+        except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError, OverflowError, UnicodeEncodeError) as error:
             raise InputError(
-                f"{path}: the values of {name!r} are of different kinds, which Parquet cannot hold ({error}); "
-                "write a .jsonl file"
+                f"{path}: the values of {name!r} are of different kinds, too large or broken texts, which Parquet "
+                f"cannot hold ({ascii(str(error))}); write a .jsonl file"
             ) from None
     return pyarrow.table(columns)

@@ -92,9 +92,10 @@ class Chat(Task):
         return preference, {name: value for name, value in fields.items() if name not in taken}, []
 
     def _of_texts(self, fields: Mapping[str, Any]) -> Preference:
-        """``prompt``, ``chosen`` and ``rejected`` as three texts, or the prompt beside two whole conversations."""
+        """``prompt``, ``chosen`` and ``rejected`` as three texts, or the prompt beside two answers or conversations."""
         if isinstance(fields["chosen"], list):
-            return conversations.implicit(fields, self.dialogues)
+            whole = len(fields["chosen"]) > 1
+            return conversations.implicit(fields, self.dialogues) if whole else conversations.explicit(fields)
         return Preference(
             turns=tuple(self._turns(text(fields, "prompt"))),
             chosen=text(fields, "chosen"),

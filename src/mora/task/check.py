@@ -63,7 +63,7 @@ def readers(objectives: list[str] | None) -> dict[str, Callable[[Fields], Any]]:
         "prompts": lambda fields: text(fields, "prompt"),
         "messages": lambda fields: conversations.answered(conversations.messages(fields, "messages"), "messages"),
         "explicit": conversations.explicit,
-        "implicit": partial(conversations.implicit, text=False),
+        "implicit": partial(conversations.implicit, dialogues=False),
     }
 
 
@@ -72,7 +72,8 @@ def _pair(fields: Fields, objectives: list[str] | None) -> forms.Pair:
     if not pair.labels:
         raise BadRow(
             "missing_field",
-            f"no column of labels, <objective>{forms.ID}, and none of ratings; it has {', '.join(fields)}",
+            f"no column of labels, <objective>{forms.ID} or <objective>{forms.LABEL}, and none of ratings; it has "
+            f"{', '.join(fields)}",
         )
     return pair
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from mora.dataset.schema import BadRow
+from mora.dataset.schema import BadRow, text
 from mora.turns import ROLES, Turn, joined, transcript
 
 Fields = Mapping[str, Any]
@@ -89,11 +89,15 @@ def answered(turns: Sequence[Turn], column: str) -> tuple[list[Turn], str]:
 
 
 def explicit(fields: Fields) -> Preference:
-    """A preference with its prompt in ``messages`` (or ``prompt``) and the final answers in ``chosen``, ``rejected``.
+    """A preference with its prompt in ``messages`` (or ``prompt``, which may be a text) and two final answers.
 
+    The answers stand in ``chosen`` and ``rejected``.
     Raises BadRow where the prompt is none, or an answer is more than one message of the assistant.
     """
-    turns = messages(fields, "messages" if "messages" in fields else "prompt")
+    if "messages" not in fields and isinstance(fields.get("prompt"), str):
+        turns: list[Turn] = [{"role": "user", "content": text(fields, "prompt")}]
+    else:
+        turns = messages(fields, "messages" if "messages" in fields else "prompt")
     checked(turns)
     answers = []
     for column in ("chosen", "rejected"):
@@ -107,15 +111,15 @@ def explicit(fields: Fields) -> Preference:
     return Preference(turns=tuple(turns), chosen=answers[0], rejected=answers[1])
 
 
-def implicit(fields: Fields, text: bool) -> Preference:
-    """A preference of two whole conversations that differ in their final answers alone; ``text``: written in one text.
+def implicit(fields: Fields, dialogues: bool) -> Preference:
+    """A preference of two whole conversations that differ in their final answers alone.
 
-    Raises BadRow where they differ before, with the place of the first difference.
+    ``dialogues``: a conversation may be written in one text.  Raises BadRow where they differ before, with the place of the first difference.
     """
     both = []
     for column in ("chosen", "rejected"):
         value = fields.get(column)
-        turns = dialogue(value) if text and isinstance(value, str) else messages(fields, column)
+        turns = dialogue(value) if dialogues and isinstance(value, str) else messages(fields, column)
         both.append(answered(turns, column))
     (first, chosen), (second, rejected) = both
     for number, (one, other) in enumerate(zip(first, second, strict=False), start=1):
@@ -137,7 +141,7 @@ def prompt_of(fields: Fields) -> str:
         if column in fields:
             turns = messages(fields, column)
             return checked(turns[:-1] if turns[-1]["role"] == "assistant" else turns)
-    return checked(implicit(fields, text=False).turns)
+    return checked(implicit(fields, dialogues=False).turns)
 
 
 def _shown(value: Any) -> str:

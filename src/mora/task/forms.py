@@ -83,9 +83,15 @@ def pair_columns(objective: str) -> tuple[str, ...]:
 
 
 def pair_objectives(fields: Fields) -> list[str]:
-    """The objectives of a row of pairs: those with an id, or with ratings."""
-    found = [name.removesuffix(end) for name in fields for end in (ID, "_rating_0") if name.endswith(end)]
-    return [name for name in dict.fromkeys(found) if name]
+    """The objectives of a row of pairs: those with an id, with a number as label, or with ratings."""
+    ends = (ID, LABEL, "_rating_0")
+    found = [name.removesuffix(end) for name in fields for end in ends if name.endswith(end)]
+    return [name for name in dict.fromkeys(found) if name and _judges(name, fields)]
+
+
+def _judges(name: str, fields: Fields) -> bool:
+    """Whether a row says something of ``name``; a text in a column ``<name>_label`` alone is another matter."""
+    return f"{name}{ID}" in fields or f"{name}_rating_0" in fields or not isinstance(fields[f"{name}{LABEL}"], str)
 
 
 def answer_objectives(fields: Fields) -> list[str]:
