@@ -136,7 +136,7 @@ def test_a_prompt_of_several_turns_stays_a_conversation(run):
 
 def test_a_held_out_dialogue_is_found_however_its_turns_are_written(run, tmp_path):
     (tmp_path / "test.jsonl").write_text('{"prompt": "Human: u\\n\\nAssistant: a\\n\\nHuman: V!\\n\\nAssistant:"}\n')
-    longer = [USER, ANSWER, USER | {"content": "v"}]  # the held-out prompt; then its beginning, which shows a part of it
+    longer = [USER, ANSWER, USER | {"content": "v"}]  # held out, as is what it begins with
     rows = [{"messages": longer}, {"messages": [USER]}, {"prompt": "w"}]
     found, _ = run("prompts", rows, exclude=str(tmp_path / "test.jsonl"), match="normalized")
     assert found == [{"prompt": "w"}]

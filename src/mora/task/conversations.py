@@ -114,7 +114,9 @@ def explicit(fields: Fields) -> Preference:
 def implicit(fields: Fields, dialogues: bool) -> Preference:
     """A preference of two whole conversations that differ in their final answers alone.
 
-    ``dialogues``: a conversation may be written in one text.  Raises BadRow where they differ before, with the place of the first difference.
+    ``dialogues``: a conversation may be written in one text.
+
+    Raises BadRow where they differ before, with the place of the first difference.
     """
     both = []
     for column in ("chosen", "rejected"):
