@@ -7,6 +7,7 @@ import torch
 
 from mora.functional.risk import mean
 from mora.reward.panel import ModelPanel
+from mora.reward.reference import reference_prompts
 from mora.runtime.engine import Engine
 from mora.runtime.experience import Experience
 from mora.runtime.ptx import Pretraining
@@ -48,7 +49,7 @@ def test_a_learned_reward_is_measured_on_answers_of_the_policy_that_will_be_trai
     samples = sample_reference(
         policy.eval(),
         algo.parts.encoder(tokenizer),
-        algo.parts.corpus.prompts["train"][:8],
+        reference_prompts(algo.parts.corpus.prompts["train"], 8),
         samples=3,
         seed=algo.parts.seed,
         batch_size=24,

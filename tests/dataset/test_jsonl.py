@@ -219,7 +219,7 @@ def test_the_fingerprint_follows_the_content_not_the_place(tmp_path):
         ({"path": None}, "dataset.path is not set"),
         ({"on_bad_row": "skip"}, "dataset.on_bad_row=skip: must be error or quarantine"),
         ({"test_share": 1.0}, "dataset.test_share=1.0: must be at least 0 and less than 1"),
-        ({"test_share": 1e-6}, "no test prompt among 1 with dataset.test_share"),
+        ({"test_share": 1e-6}, "no test prompt among 1 conversations with dataset.test_share"),
         ({"test_share": 0.999999}, "no training row is left of 1 conversations"),
     ],
 )

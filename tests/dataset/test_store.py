@@ -173,7 +173,7 @@ def test_another_schema_and_damage_are_told(tmp_path):
     card = tmp_path / "rows" / store.CARD
     content = json.loads(card.read_text())
     card.write_text(json.dumps(content | {"schema": 7}))
-    with pytest.raises(InputError, match=r"rows.json: of schema 7, and this version reads 1; delete the folder"):
+    with pytest.raises(InputError, match=r"rows.json: of schema 7, and this version reads 2; delete the folder"):
         StoredRows.open(tmp_path / "rows")
     card.write_text(json.dumps(content))
     for name in ("row_ids.bin", "rows-00000.arrow"):
