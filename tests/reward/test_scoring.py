@@ -76,7 +76,7 @@ GOOD = '{"prompt": "a", "response": "b"}'
         (('{"response": "b"}',), r"in\.jsonl:1: needs prompt"),
         (('{"prompt": "a", "response_0": "b"}',), "it has prompt, response_0"),
         (('{"prompt": "a", "response": "b", "response_0": "b", "response_1": "c"}',), "needs prompt and response, or"),
-        (('{"prompt": "a", "response": null}',), "response must be text, not null"),
+        (('{"prompt": "a", "response": null}',), "'response' must be a text, not None"),
         (('{"prompt": "a", "response": "b", "scores": {}}',), "has scores already"),
         (("", " "), "holds no row"),
     ],
@@ -87,5 +87,5 @@ def test_bad_rows_are_refused_with_file_and_line(tmp_path: Path, lines: tuple[st
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="does not exist"):
         read_answers(tmp_path / "none.jsonl")
