@@ -524,10 +524,14 @@ def test_generating_answers_every_prompt_under_every_preference(chain, capsys):
         "max_new_tokens=5",
     )
     lines = capsys.readouterr().out.splitlines()
-    assert [line for line in lines if line and not line.startswith(" ")] == ["slugs eat my rose near the cat", "ants"]
+    said = [line for line in lines if line and not line.startswith(" ")]
+    cut = sum(line.endswith("  [cut off]") for line in lines)
+    assert said[:2] == ["slugs eat my rose near the cat", "ants"] and cut > 0
+    assert said[2:] == [f"{cut} of 8 answers were cut off at 5 tokens (max_new_tokens)"]
     answers = [line.split("]")[0].strip() for line in lines if line.startswith("  [")]
     assert answers == ["[cure 1.00 care 0.00"] * 2 + ["[cure 0.25 care 0.75"] * 2 + answers[:4]
-    assert all(len(line.split("]")[1].split()) <= 5 for line in lines if line.startswith("  ["))
+    texts = [line.removesuffix("  [cut off]").split("]")[1].split() for line in lines if line.startswith("  [")]
+    assert all(len(words) <= 5 for words in texts)
 
 
 def test_a_preference_for_another_number_of_objectives_is_refused(chain):
