@@ -53,7 +53,12 @@ def compare(cfg: DictConfig, overrides: Sequence[str]) -> Path:
         grid, judge = preference_grid(evaluator.preferences, corpus.objectives), _asking(panel)
         judged = {run: judge_answers(_answers(run, corpus, evaluator, folder, cfg.seed), judge) for run in runs}
         methods = [
-            Method(name=label, seeds=[judged[run] for run in group], facts=known)
+            Method(
+                name=label,
+                seeds=[judged[run] for run in group],
+                origins=[run.origin for run in group],
+                facts=known,
+            )
             for (label, group), known in zip(groups.items(), _facts(groups, name), strict=True)
         ]
         world = known_world(corpus, grid) if name == "gold" else None

@@ -53,7 +53,12 @@ def compare_rewards(cfg: DictConfig, overrides: Sequence[str]) -> Path:
     with folder.lock():
         judged = {run: _judgement(run, corpus, evaluator) for run in runs}
         methods = [
-            RewardMethod(name=label, seeds=[judged[run] for run in group], facts=known)
+            RewardMethod(
+                name=label,
+                seeds=[judged[run] for run in group],
+                origins=[run.origin for run in group],
+                facts=known,
+            )
             for (label, group), known in zip(groups.items(), _facts(groups), strict=True)
         ]
         table, curves = evaluator.compare(methods, seed=cfg.seed)

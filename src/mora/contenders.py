@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from mora.errors import InputError
 from mora.evaluation import budget
+from mora.evaluation.pairing import Origin
 from mora.files import read_json
 from mora.measurement import reward_folder
 from mora.runs import open_run
@@ -41,6 +42,16 @@ class Opened:
         """A text that is the same for the seeds of one method: settings, and the content of what they name."""
         content = {key: self.folder.identity[key] for key in ("dataset", "model") if key in self.folder.identity}
         return canonical_json(same_but_for_seed(self.settings) | content)
+
+    @property
+    def origin(self) -> Origin:
+        """The seed, and what the run shares with others of that seed: data, policy that it started from, reward."""
+        described = self.folder.path / "dataset.json"
+        stands_on = {"data": str(read_json(described)["fingerprint"])} if described.is_file() else {}
+        titles = {"policy": "starting policy", "reward": "reward model"}
+        for name, content in self.folder.identity.get("upstream", {}).items():
+            stands_on[titles.get(name, name)] = canonical_json(content)
+        return Origin(seed=self.config["seed"], stands_on=stands_on)
 
     @property
     def trainer(self) -> str | None:

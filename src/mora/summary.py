@@ -171,7 +171,7 @@ def compare_lines(table: dict[str, Any]) -> list[str]:
     for pair in table["pairs"]:
         lines.append(f"\n{pair['a']} against {pair['b']} ({pair['covers']})")
         for part, where in (("verdicts", ""), ("at_matched_kl", " at matched KL")):
-            for name, entry in pair[part].items():
+            for name, entry in (pair[part] or {}).items():
                 said = winner(pair["a"], pair["b"], entry["verdict"])
                 lines.append(_difference(f"{columns[name] + where:<27}", entry, said))
         lines.append(f"  {'over reference points':<27}{winner(pair['a'], pair['b'], pair['by_reference_point'])}")

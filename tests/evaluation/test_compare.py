@@ -10,19 +10,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import log_softmax
 
 from mora.errors import InputError
 from mora.evaluation.compare import Compare
 from mora.evaluation.compare_tables import write_tables
 from mora.evaluation.judged import Answers, Columns, Judged, Unit, cells, judge_answers, read_answers
 from mora.evaluation.methods import Method
+from mora.evaluation.pairing import Origin
 from mora.evaluation.study import NEW_SEEDS, THESE_POLICIES
 from mora.files import read_json, read_lines, write_json, write_lines
 from mora.functional.bootstrap import difference_interval, interval
-from mora.functional.comparison import at_kl_budget
+from mora.functional.mixing import at_kl_budget
 from mora.functional.pareto import hypervolume
 from mora.functional.stats import holm
 from mora.functional.steering import inner_product
+from mora.functional.tilting import linear_optimum
 
 GRID = np.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]])
 X, N = 12, 4
@@ -40,6 +43,7 @@ SETTINGS: dict[str, Any] = {
     "margin": 0.1,
     "kl_budget": None,
     "kl_errors_below": 2.0,
+    "kl_effective": 3.0,
     "kl_steps": 2,
     "sweep_reach": 1.0,
     "sweep_steps": 4,
@@ -75,6 +79,7 @@ def answers(gain: float, *, seed: int = 0, kl: float = 2.0, steered: bool = True
         prompts=prompts,
         texts=texts,
         kl=spent,
+        reference_ratios=-spent[1:],
         tokens=np.full(texts.shape, 7.0),
         ended=np.ones(texts.shape),
         valid=np.ones(texts.shape),
@@ -83,7 +88,8 @@ def answers(gain: float, *, seed: int = 0, kl: float = 2.0, steered: bool = True
 
 def method(name: str, *runs: Answers) -> Method:
     facts = {"runs": [run.run for run in runs], "seeds": list(range(len(runs))), "smoke": False}
-    return Method(name=name, seeds=[judge_answers(run, judge) for run in runs], facts=facts)
+    origins = [Origin(seed=seed, stands_on={"data": run.run}) for seed, run in enumerate(runs)]
+    return Method(name=name, seeds=[judge_answers(run, judge) for run in runs], origins=origins, facts=facts)
 
 
 def compared(*methods: Method, world: Any = None, **settings: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -208,7 +214,7 @@ def test_a_difference_is_the_paired_interval_of_the_bootstrap(pair):
     for name, statistic in statistics.items():
         expected = difference_interval(
             stacked["strong"], stacked["weak"], statistic,
-            level=0.95, samples=100, seed=3, new_seeds=False, bias_corrected=True,
+            level=0.95, samples=100, seed=3, new_seeds=False, paired_seeds=False, bias_corrected=True,
         )  # fmt: skip
         entry = only["verdicts"][name]
         assert entry["difference"] == pytest.approx(expected.estimate)
@@ -218,7 +224,7 @@ def test_a_difference_is_the_paired_interval_of_the_bootstrap(pair):
     assert only["by_reference_point"] == "A" and only["covers"] == THESE_POLICIES
     assert only["said"] == (
         "strong > weak in hypervolume and realized utility. "
-        "At matched KL: weak > strong in hypervolume and realized utility. "
+        "At matched KL: strong and weak undecided in hypervolume and realized utility. "
         "By the point estimates strong has more hypervolume at every reference point."
     )
 
@@ -247,17 +253,109 @@ def test_a_difference_over_seeds_is_that_of_newly_trained_ones():
     for new in (False, True):
         expected = difference_interval(
             stacked["one"], stacked["two"], lambda f: inner_product(f[:, :2], GRID),
-            level=0.95, samples=100, seed=3, new_seeds=new, bias_corrected=True,
+            level=0.95, samples=100, seed=3, new_seeds=new, paired_seeds=False, bias_corrected=True,
         )  # fmt: skip
         ends[new] = [expected.low, expected.high]
     assert only["verdicts"]["inner_product"]["interval"] == pytest.approx(ends[True])
     assert ends[False][0] > 0 > ends[True][0]
-    assert only["verdicts"]["inner_product"]["verdict"] == "undecided" and only["covers"] == NEW_SEEDS
+    assert only["verdicts"]["inner_product"]["verdict"] == "undecided"
+    assert only["covers"].startswith(f"{NEW_SEEDS}, seeds not paired (equal seeds share neither")
     margins = interval(
         stacked["one"], lambda f: f[0, 1], level=0.95, samples=100, seed=3, new_seeds=True, bias_corrected=False
     )
     found = table["methods"][0]["points"][0]["margins"][1]
     assert found == pytest.approx((margins.high - margins.low) / 2) and found > 1  # that of a point too
+
+
+def seeded(name: str, base: float, gains: Sequence[float], **shared: str) -> Method:
+    """Three seeds, each with luck of its own that both methods of a test share."""
+    runs = [answers(base + gain, seed=7, kl=1.0) for gain in gains]
+    facts = {"runs": [f"{name}-{i}" for i in range(3)], "seeds": [0, 1, 2], "smoke": False}
+    origins = [Origin(seed=i, stands_on={key: f"{value}-{i}" for key, value in shared.items()}) for i in range(3)]
+    return Method(name=name, seeds=[judge_answers(run, judge) for run in runs], origins=origins, facts=facts)
+
+
+def test_seeds_that_stand_on_the_same_runs_are_paired():
+    """Seeds differ by 1, the methods by .1 and little luck of their own: pairing sees it, drawing each alone does not."""
+    lucky, own = np.array([0.0, 1.0, 2.0]), np.array([0.0, 0.01, 0.0])
+    one = seeded("one", 1.1, lucky + own, data="rows", policy="sft")
+    paired, stacked = compared(one, seeded("two", 1.0, lucky, data="rows", policy="other"))
+    apart, _ = compared(one, seeded("two", 1.0, lucky, data="others"))
+    together, alone = (table["pairs"][0]["verdicts"]["inner_product"] for table in (paired, apart))
+    assert together["difference"] == pytest.approx(alone["difference"])
+    assert np.ptp(together["interval"]) < 0.1 * np.ptp(alone["interval"])
+    assert (together["verdict"], alone["verdict"]) == ("A > B", "undecided")
+    assert paired["pairs"][0]["covers"] == f"{NEW_SEEDS}, seeds paired (the same data)"
+    assert "equal seeds share neither data nor a starting policy" in apart["pairs"][0]["covers"]
+    expected = difference_interval(
+        stacked["one"], stacked["two"], lambda f: inner_product(f[:, :2], GRID),
+        level=0.95, samples=100, seed=3, new_seeds=True, paired_seeds=True, bias_corrected=True,
+    )  # fmt: skip
+    assert together["interval"] == pytest.approx([expected.low, expected.high])
+
+
+def test_the_order_in_which_runs_are_named_pairs_nothing_else():
+    lucky = np.array([0.0, 1.0, 2.0])
+    one, two = seeded("one", 1.1, lucky, data="rows"), seeded("two", 1.0, lucky, data="rows")
+    turned = Method(name="two", seeds=two.seeds[::-1], origins=two.origins[::-1], facts=two.facts)
+    ends = [compared(one, other)[0]["pairs"][0]["verdicts"]["hypervolume"]["interval"] for other in (two, turned)]
+    assert ends[0] == pytest.approx(ends[1])
+
+
+def test_answers_that_are_not_the_policys_own_are_not_matched(pair):
+    table, _ = compared(*pair[2], temperature=0.7)
+    assert all(one["at_matched_kl"] is one["kl_curve"] is None for one in table["methods"])
+    (only,) = table["pairs"]
+    assert only["at_matched_kl"] is None and table["family"] == 2
+    assert any("drawn from the policies as they are" in warning for warning in table["warnings"])
+
+
+def test_too_few_effective_answers_give_no_verdict_at_matched_kl(pair):
+    table, _ = compared(*pair[2], kl_effective=2.0 * N)
+    (only,) = table["pairs"]
+    assert only["at_matched_kl"] is None and table["family"] == 2 and "no verdict" in only["said"]
+    assert any("No verdict at matched KL about strong" in warning for warning in table["warnings"])
+    assert table["methods"][0]["at_matched_kl"] is not None  # numbers stay
+
+
+def test_two_optima_of_one_problem_are_even_at_matched_kl():
+    """Optima at KL weights of .4 and .8, in a world of 60 answers: one earns more, and neither is the better method."""
+    methods = [optimal("far", 0.4), optimal("near", 0.8)]
+    table, _ = compared(*methods, resamples=200, kl_effective=4.0, prompts=OPTIMA, samples=8)
+    (only,) = table["pairs"]
+    assert {entry["verdict"] for entry in only["verdicts"].values()} == {"A > B"}
+    assert {entry["verdict"] for entry in only["at_matched_kl"].values()} == {"undecided"}
+    own, matched = (only[part]["inner_product"]["difference"] for part in ("verdicts", "at_matched_kl"))
+    assert own > 0.4 and abs(matched) < 0.1 * own
+
+
+OPTIMA, RESPONSES = 40, 60
+
+
+def optimal(name: str, kl_coef: float) -> Method:
+    """Eight sampled answers to each prompt of the exact optimum at every preference, and of the reference policy."""
+    world, own = np.random.default_rng(5), np.random.default_rng([6, int(10 * kl_coef)])
+    reference = log_softmax(world.normal(size=(OPTIMA, RESPONSES)), -1)
+    rewards = world.normal(size=(OPTIMA, RESPONSES, 2))
+    best = [linear_optimum(reference, rewards, weights, kl_coef=kl_coef).logps for weights in GRID]
+    rows = np.arange(OPTIMA)[:, None]
+    places = [
+        (own.random((OPTIMA, 8, 1)) > (p := np.exp(logps).cumsum(-1) / np.exp(logps).sum(-1, keepdims=True))[:, None])
+        .sum(-1).clip(max=p.shape[1] - 1)
+        for logps in (reference, *best)
+    ]  # fmt: skip
+    texts = np.empty((4, OPTIMA, 8), dtype=object)
+    for place in np.ndindex(*texts.shape):
+        a, b = rewards[place[1], places[place[0]][place[1], place[2]]]
+        texts[place] = f"p{place[1]} {float(a)!r} {float(b)!r}"
+    ratios = [logps - reference for logps in (reference, *best)]
+    given = Answers(
+        run=name, steered=True, prompts=tuple(f"p{x}" for x in range(OPTIMA)), texts=texts,
+        kl=np.stack([ratio[rows, chosen] for ratio, chosen in zip(ratios, places, strict=True)]),
+        reference_ratios=np.stack([ratio[rows, places[0]] for ratio in ratios[1:]]),
+        tokens=np.ones(texts.shape), valid=None,
+    )  # fmt: skip
+    return method(name, given)
 
 
 def test_prompts_are_paired_between_methods():
@@ -277,17 +375,19 @@ def test_a_method_against_a_copy_of_itself_is_undecided():
 
 
 def test_matched_kl_grants_every_preference_the_least_that_is_spent(pair):
-    table, _, _ = pair
+    table, stacked, _ = pair
     assert table["kl_budget"]["values"] == pytest.approx([1.0, 1.0, 1.0])
     strong, weak = table["methods"]
     assert np.allclose([p["at_matched_kl"] for p in weak["points"]], [p["scores"] for p in weak["points"]])
-    base = np.array([strong["reference"]["scores"]] * 3)
-    expected = at_kl_budget([p["scores"] for p in strong["points"]], base, [8.0] * 3, [1.0] * 3)
+    mean, columns = stacked["strong"].mean((0, 2)), Columns(2)
+    expected = at_kl_budget(mean[:, columns.path_kl], mean[:, columns.path_scores].reshape(3, -1, 2), 1.0)
+    share = (expected - strong["reference"]["scores"]) @ [0, 1] / (np.array(
+        [p["scores"] for p in strong["points"]]) - strong["reference"]["scores"])[:, 1]  # fmt: skip
+    assert 0.1 < share[0] < 0.4  # a few of eight nats are worth about as much of the gain
     assert np.allclose([p["at_matched_kl"] for p in strong["points"]], expected)
     z = table["reference_point"]["values"]
     assert strong["at_matched_kl"]["hypervolume"]["value"] == pytest.approx(hypervolume(expected, z))
-    # an eighth of a gain of 2.0 is less than the 0.4 of the weak method
-    assert table["pairs"][0]["at_matched_kl"]["inner_product"]["verdict"] == "B > A"
+    assert 0 < strong["at_matched_kl"]["inner_product"]["value"] < strong["indicators"]["inner_product"]["value"]
 
 
 def test_the_budget_is_the_least_at_each_preference_and_not_of_all():
@@ -295,7 +395,8 @@ def test_the_budget_is_the_least_at_each_preference_and_not_of_all():
         base = answers(1.0, seed=number)
         places = np.array([0.0, *nats])[:, None, None]
         return method(
-            f"m{number}", Answers(**{**vars(base), "kl": places + 0 * base.kl, "tokens": places + base.tokens})
+            f"m{number}", Answers(**{**vars(base), "kl": places + 0 * base.kl, "tokens": places + base.tokens,
+                                     "reference_ratios": -places[1:] + 0 * base.kl[1:]}),  # fmt: skip
         )
 
     table, _ = compared(spending(1, [1.0, 2.0, 6.0]), spending(2, [4.0, 2.5, 3.0]), kl_steps=1, sweep_steps=1)
@@ -304,8 +405,9 @@ def test_the_budget_is_the_least_at_each_preference_and_not_of_all():
     assert [p["kl"] for p in first["points"]] == pytest.approx([1.0, 2.0, 6.0])
     assert [p["tokens"] for p in first["points"]] == pytest.approx([8.0, 9.0, 13.0])
     assert first["reference"]["tokens"] == pytest.approx(7.0)
-    halfway = (np.array(first["reference"]["scores"]) + first["points"][2]["scores"]) / 2
-    assert first["points"][2]["at_matched_kl"] == pytest.approx(halfway)
+    assert first["points"][0]["at_matched_kl"] == pytest.approx(first["points"][0]["scores"])
+    start, end = first["reference"]["scores"][0], first["points"][2]["scores"][0]
+    assert start < first["points"][2]["at_matched_kl"][0] < end
 
 
 def test_matched_kl_stays_below_what_is_measured():
@@ -379,7 +481,7 @@ def test_several_seeds_make_a_statement_about_new_ones():
     others = [answers(gain, seed=10 + number) for number, gain in enumerate((0.2, 0.3, 0.25))]
     many, _ = compared(method("many", *seeds), method("others", *others), method("one", answers(0.2, seed=7)))
     assert [m["covers"] for m in many["methods"]] == [NEW_SEEDS, NEW_SEEDS, THESE_POLICIES]
-    assert [p["covers"] for p in many["pairs"]] == [NEW_SEEDS, THESE_POLICIES, THESE_POLICIES]
+    assert [p["covers"].split(", seeds")[0] for p in many["pairs"]] == [NEW_SEEDS, THESE_POLICIES, THESE_POLICIES]
     fronts = np.array(many["methods"][0]["fronts_by_seed"])
     assert fronts.shape == (3, 3, 2)
     assert np.allclose(fronts.mean(0), [p["scores"] for p in many["methods"][0]["points"]])
@@ -443,7 +545,7 @@ def test_too_few_prompts_are_refused():
     few = Answers(
         run="few", steered=True, prompts=base.prompts[:7],
         texts=base.texts[:, :7], kl=base.kl[:, :7], tokens=base.tokens[:, :7], ended=base.ended[:, :7],
-            valid=None,
+            valid=None, reference_ratios=base.reference_ratios[:, :7],
     )  # fmt: skip
     with pytest.raises(InputError, match="7 prompts are too few.*evaluation.prompts=8 or more"):
         compared(method("few", few))
@@ -498,10 +600,15 @@ def test_cells_stand_where_their_columns_say():
     judged = judge_answers(answers(0.5, seed=1), judge)
     unit, columns = Unit.of([judged]), Columns(2)
     found = cells(judged, unit, GRID)
-    assert found.shape == (3, X, columns.worst + 1)
+    assert found.shape == (3, X, columns.path_scores.stop) and columns.measured.stop == columns.worst + 1
     assert np.allclose(found[..., columns.scores], unit(judged.scores[1:]).mean(2))
     assert np.allclose(found[..., columns.reference], unit(judged.scores[0]).mean(1))
     assert np.allclose(found[..., columns.kl], 2.0)
+    path = found[..., columns.path_scores].reshape(3, X, -1, 2)
+    assert np.allclose(path[:, :, 0], found[..., columns.reference])
+    assert np.allclose(path[:, :, -1], found[..., columns.scores])
+    assert np.allclose(found[..., columns.path_kl][..., [0, -1]], [0.0, 2.0])
+    assert (found[..., columns.path_effective] <= 2 * N).all()
     assert np.allclose(unit.undone(unit(judged.scores)), judged.scores)
 
 
@@ -570,6 +677,7 @@ def stored(folder: Path, one: Answers) -> Path:
         for x, prompt in enumerate(one.prompts):
             for n in range(N):
                 row = {"preference": preference, "prompt": prompt, "response": one.texts[place, x, n], "sample": n}
+                row |= {"log_ratios": one.reference_ratios[:, x, n].tolist()} if one.steered and not place else {}
                 rows.append(
                     row | {key: float(vars(one)[key][place, x, n]) for key in ("kl", "tokens", "ended", "valid")}
                 )
@@ -584,7 +692,7 @@ def test_answers_come_back_from_the_tables_of_a_run(tmp_path, steered):
     after = read_answers(stored(tmp_path, before), GRID)
     assert (after.run, after.steered, after.prompts) == (before.run, steered, before.prompts)
     assert (after.texts == before.texts).all()
-    for key in ("kl", "tokens", "ended", "valid"):
+    for key in ("kl", "tokens", "ended", "valid"):, reference_ratios=base.reference_ratios[:, :7],
         assert np.array_equal(vars(after)[key], vars(before)[key])
 
 
@@ -594,9 +702,11 @@ def test_answers_that_are_missing_are_noticed(tmp_path):
     write_lines(tmp_path / "samples.jsonl", rows[:-1])
     with pytest.raises(InputError, match="samples.jsonl lacks answers"):
         read_answers(tmp_path, GRID)
-    write_lines(tmp_path / "samples.jsonl", [*rows[:-1], rows[-1] | {"preference": [0.3, 0.7]}])
-    with pytest.raises(InputError, match="does not fit front.json"):
-        read_answers(tmp_path, GRID)
+    short = rows[0] | {"log_ratios": rows[0]["log_ratios"][1:] * 2}
+    for wrong in ([*rows[:-1], rows[-1] | {"preference": [0.3, 0.7]}], [short, *rows[1:]]):
+        write_lines(tmp_path / "samples.jsonl", wrong)
+        with pytest.raises(InputError, match="does not fit front.json"):
+            read_answers(tmp_path, GRID)
 
 
 def test_the_flat_tables_say_what_the_json_says(tmp_path, pair):
@@ -614,7 +724,7 @@ def test_the_flat_tables_say_what_the_json_says(tmp_path, pair):
     volume = next(row for row in flat["indicators"] if row["method"] == "weak" and row["indicator"] == "hypervolume")
     assert float(volume["value"]) == table["methods"][1]["indicators"]["hypervolume"]["value"]
     assert volume["definition"] and volume["reference_point"] and (volume["seeds"], volume["prompts"]) == ("1", str(X))
-    assert [row["verdict"] for row in flat["pairs"]] == ["A > B", "A > B", "B > A", "B > A"]
+    assert [row["verdict"] for row in flat["pairs"]] == ["A > B", "A > B", "undecided", "undecided"]
     # the means of the finest table are the points
     assert len(flat["scores"]) == 2 * 3 * X
     rows = [row for row in flat["scores"] if row["method"] == "strong" and row["weight_a"] == "1.0"]

@@ -58,7 +58,7 @@ def test_of_a_mean_it_is_the_t_interval_over_prompts():
 def test_a_difference_is_paired_over_prompts():
     """The shared prompt effects, standard deviation 1, cancel: only the noise of 0.3 is left."""
     one, two = scores(seed=1), scores(seed=2)
-    found = difference_interval(one, two, realized, samples=1000, **FIXED)
+    found = difference_interval(one, two, realized, samples=1000, paired_seeds=False, **FIXED)
     per_prompt = ((one - two)[0] * GRID[:, None]).sum(-1).mean(0)
     assert found.estimate == pytest.approx(per_prompt.mean())
     assert found.standard_error == pytest.approx(per_prompt.std(ddof=1) / 4, rel=0.06)
@@ -133,7 +133,7 @@ def test_degrees_are_never_fewer_than_those_of_the_seeds():
 def test_seeds_of_two_runs_are_independent():
     """Each run brings its own seeds: the variances of the seeds add, although the runs share their prompts."""
     one, two = scores(seeds=5, between=1.0, seed=1), scores(seeds=5, between=1.0, seed=2)
-    found = difference_interval(one, two, realized, samples=1000, **NEW)
+    found = difference_interval(one, two, realized, samples=1000, paired_seeds=False, **NEW)
     means = [(run * GRID[:, None]).sum(-1).mean((1, 2)) for run in (one, two)]
     expected = sqrt(sum(mean.var(ddof=1) / 5 for mean in means))
     assert found.standard_error == pytest.approx(expected, rel=0.06)  # prompts cancel, their noise is 0.3 / sqrt(880)
@@ -142,13 +142,13 @@ def test_seeds_of_two_runs_are_independent():
 def test_runs_may_differ_in_seeds_and_preferences():
     coarse = default_grid(2)[::5]
     one, two = scores(seeds=2, between=0.5), scores(seeds=4, between=0.5, front=coarse, seed=1)
-    found = difference_interval(one, two, volume, samples=100, **NEW)
+    found = difference_interval(one, two, volume, samples=100, paired_seeds=False, **NEW)
     assert found.estimate == pytest.approx(volume(one.mean((0, 2))) - volume(two.mean((0, 2))))
 
 
 def test_a_run_against_itself_is_even():
     run = scores(prompts=8)
-    found = difference_interval(run, run, volume, samples=50, **FIXED)
+    found = difference_interval(run, run, volume, samples=50, paired_seeds=False, **FIXED)
     assert (found.low, found.high, found.standard_error) == (0.0, 0.0, 0.0)
 
 

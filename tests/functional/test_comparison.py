@@ -7,7 +7,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics import roc_auc_score
 
 from mora.functional.comparison import (
-    at_kl_budget,
     attainment_bands,
     pooled_reference_point,
     reference_sweep,
@@ -118,43 +117,6 @@ def test_the_sweep_is_checked():
             reference_sweep([CENTER, ENDS], **wrong)
     with pytest.raises(ValueError, match="same objectives"):
         reference_sweep([CENTER, [[1, 2, 3]]], **ANYTIME)
-
-
-# --- equal KL --------------------------------------------------------------------------------------------------------
-
-
-def test_a_budget_draws_points_toward_the_reference_policy():
-    points, reference = [[3.0, 0.0], [1.0, 2.0], [0.0, 4.0]], [[1.0, 0.0]] * 3
-    # KL 4 against a budget of 1: a quarter of the way; below the budget and at a KL of 0 the point stays
-    found = at_kl_budget(points, reference, [4.0, 0.5, 0.0], 1.0)
-    assert_allclose(found, [[1.5, 0.0], [1.0, 2.0], [0.0, 4.0]])
-    assert_allclose(at_kl_budget(points, reference, [4.0, 4.0, 4.0], [0.0, 2.0, 4.0]), [[1, 0], [1, 1], [0, 4]])
-    assert_allclose(at_kl_budget(points, reference, [4.0, -0.1, 0.0], 0.0), [[1, 0], [1, 2], [0, 4]])
-
-
-def test_the_mixture_behind_a_budget_is_reachable():
-    """The mixture of two distributions has the interpolated score, and a KL within the budget."""
-    generator = np.random.default_rng(3)
-    for _ in range(20):
-        policy, base = generator.dirichlet(np.ones(5), size=2)
-        scores, kl = generator.normal(size=(5, 2)), float((policy * np.log(policy / base)).sum())
-        budget = 0.4 * kl
-        mixed = 0.4 * policy + 0.6 * base
-        assert_allclose(at_kl_budget([policy @ scores], [base @ scores], [kl], budget), [mixed @ scores])
-        assert (mixed * np.log(mixed / base)).sum() <= budget
-
-
-def test_budgets_broadcast_over_resamples():
-    points = np.random.default_rng(0).normal(size=(7, 3, 2))
-    kl = np.full((7, 3), 2.0)
-    found = at_kl_budget(points, np.zeros((7, 3, 2)), kl, [1.0, 2.0, 3.0])
-    assert_allclose(found, points * np.array([0.5, 1.0, 1.0])[:, None])
-
-
-@pytest.mark.parametrize("wrong", [{"budget": -1.0}, {"kl": [np.nan]}, {"points": [[np.inf, 0.0]]}])
-def test_budgets_are_checked(wrong):
-    with pytest.raises(ValueError, match="finite, and a budget"):
-        at_kl_budget(**({"points": [[1.0, 1.0]], "reference": [[0.0, 0.0]], "kl": [1.0], "budget": 1.0} | wrong))
 
 
 # --- win rate --------------------------------------------------------------------------------------------------------

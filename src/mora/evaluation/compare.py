@@ -40,6 +40,7 @@ class Compare(Front):
     margin: float
     kl_budget: float | None
     kl_errors_below: float
+    kl_effective: float
     kl_steps: int
     sweep_reach: float
     sweep_steps: int
@@ -49,7 +50,8 @@ class Compare(Front):
         super().__post_init__()
         if self.resamples == 0:
             raise InputError("evaluation.resamples=0: a comparison needs intervals; use at least 100")
-        least = {"margin": 0, "kl_steps": 1, "sweep_steps": 1, "kl_budget": 0, "kl_errors_below": 0, "shown_prompts": 0}
+        least = {"margin": 0, "kl_steps": 1, "sweep_steps": 1, "kl_budget": 0, "kl_errors_below": 0, "kl_effective": 1,
+                 "shown_prompts": 0}  # fmt: skip
         for key, value in least.items():
             given = getattr(self, key)
             if given is not None and not given >= value:
@@ -73,7 +75,8 @@ class Compare(Front):
         unit = Unit.of([one for method in methods for one in method.seeds])
         columns = Columns(len(objectives))
         stacked = [np.stack([cells(one, unit, grid) for one in method.seeds]) for method in methods]
-        study = Study(stacked, level=self.level, resamples=self.resamples, seed=seed)
+        origins = [method.origins for method in methods]
+        study = Study(stacked, origins, level=self.level, resamples=self.resamples, seed=seed)
         known = _standardized(world, unit)
         fixed = self._fixed(study, columns, grid, known)
         sweep = reference_sweep(
@@ -81,7 +84,7 @@ class Compare(Front):
             reach=self.sweep_reach,
             steps=self.sweep_steps,
         )
-        budgets = self._budgets(study, columns)
+        budgets, plain = self._budgets(study, columns), self._plain()
         names = [method.name for method in methods]
         table = {
             "preferences": grid.tolist(),
@@ -96,7 +99,9 @@ class Compare(Front):
             },
             "kl_budget": {"values": fixed.budget.tolist(), "rule": self._budget_rule()},
             "kl_budgets": budgets,
-            "methods": [method_table(i, method, study, fixed, unit, budgets) for i, method in enumerate(methods)],
+            "methods": [
+                method_table(i, method, study, fixed, unit, budgets, plain=plain) for i, method in enumerate(methods)
+            ],
             "sweep": {
                 "reach": self.sweep_reach,
                 "distances": sweep.distances.tolist(),
@@ -105,9 +110,11 @@ class Compare(Front):
             },
             "world": known,
         }
-        pairs = self._pairs(names, study, fixed)
-        table |= {"pairs": pairs, "family": sum(len(p["verdicts"]) + len(p["at_matched_kl"]) for p in pairs)}
-        return table | {"warnings": _warnings(table, unit, objectives)}, dict(zip(names, stacked, strict=True))
+        sure = [i for i, one in enumerate(table["methods"]) if (one["effective_answers"] or 0.0) >= self.kl_effective]
+        pairs = self._pairs(names, study, fixed, sure)
+        table |= {"pairs": pairs, "family": sum(len(p["verdicts"]) + len(p["at_matched_kl"] or ()) for p in pairs)}
+        table |= {"warnings": _warnings(table, unit, objectives) + self._unmatched(table["methods"], sure)}
+        return table, dict(zip(names, stacked, strict=True))
 
     # --- what is fixed for the comparison ----------------------------------------------------------------------------
 
@@ -141,14 +148,34 @@ class Compare(Front):
             if self.kl_budget is None
             else f"{self.kl_budget:g} nats at every preference"
         )
-        return f"{granted}; what spends more is mixed with its reference policy down to that"
+        return f"{granted}; what spends more is mixed with its reference policy, pi_ref^(1-a) pi^a, down to that"
+
+    def _plain(self) -> bool:
+        """Whether answers are drawn from the policies themselves, so that log-ratios are weights of these answers."""
+        return (self.temperature, self.top_p, self.top_k) == (1.0, 1.0, 0)
+
+    def _unmatched(self, methods: Sequence[Mapping[str, Any]], sure: Sequence[int]) -> list[str]:
+        """Why nothing is said at matched KL, of all or of some methods."""
+        if not self._plain():
+            return [
+                "Nothing is compared at matched KL: it needs answers drawn from the policies as they are "
+                "(evaluation.temperature=1 evaluation.top_p=1 evaluation.top_k=0)."
+            ]
+        few = {one["name"]: one["effective_answers"] for i, one in enumerate(methods) if i not in sure}
+        said = ", ".join(f"{name} ({count:.1f})" for name, count in few.items())
+        return [
+            f"No verdict at matched KL about {said}: fewer than {self.kl_effective:g} effective answers per prompt "
+            "stand behind its mixtures; ask for more evaluation.samples."
+        ] * bool(few)
 
     def _budgets(self, study: Study, columns: Columns) -> list[float]:
         most = max(float(study.means(i)[:, columns.kl].max()) for i in range(len(study.seeds)))
         return np.linspace(0.0, max(most, 0.0), self.kl_steps + 1).tolist()
 
-    def _pairs(self, names: Sequence[str], study: Study, fixed: Fixed) -> list[dict[str, Any]]:
-        """Every pair of methods, with one correction over all of their differences.
+    def _pairs(
+        self, names: Sequence[str], study: Study, fixed: Fixed, sure: Sequence[int]
+    ) -> list[dict[str, Any]]:
+        """Every pair of methods, with one correction over all of their differences; at matched KL those of ``sure``.
 
         The sweep of reference points is that of the two alone: beside far better ones both could lie below all of it.
         """
@@ -158,13 +185,16 @@ class Compare(Front):
             (a, b, part, name): study.difference(a, b, name + label[part], statistic)
             for a, b in combinations(range(len(names)), 2)
             for part, chosen in judged.items()
+            if part == "verdicts" or {a, b} <= {*sure}
             for name, (statistic, _) in chosen.items()
         }
         found = verdicts(differences)
         pairs = []
         for a, b in combinations(range(len(names)), 2):
             pair: dict[str, Any] = {"a": names[a], "b": names[b], "covers": study.covers(a, b)}
-            pair |= {part: {name: found[a, b, part, name] for name in chosen} for part, chosen in judged.items()}
+            for part, chosen in judged.items():
+                entries = {name: found[a, b, part, name] for name in chosen if (a, b, part, name) in found}
+                pair[part] = entries or None
             fronts = [study.means(i)[:, fixed.columns.scores] for i in (a, b)]
             sweep = reference_sweep(fronts, reach=self.sweep_reach, steps=self.sweep_steps)
             pair["by_reference_point"] = sweep.winner(0, 1)

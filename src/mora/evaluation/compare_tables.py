@@ -37,7 +37,7 @@ def _sizes(table: Mapping[str, Any]) -> Row:
     return {"prompts": table["prompts"], "samples_per_prompt": table["samples_per_prompt"]}
 
 
-def _spread(prefix: str, names: Sequence[str], values: Sequence[float]) -> Row:
+def _spread(prefix: str, names: Sequence[str], values: Sequence[float | None]) -> Row:
     return {f"{prefix}_{name}": value for name, value in zip(names, values, strict=True)}
 
 
@@ -48,15 +48,15 @@ def _points(table: Mapping[str, Any]) -> Iterator[Row]:
             row: Row = {"method": method["name"], "seeds": len(method["seeds"]), **_sizes(table)}
             row |= _spread("weight", names, point["preference"])
             for key in ("scores", "margins", "unscaled", "at_matched_kl", "win_rates"):
-                row |= _spread(key, names, point[key])
-            single = (key for key, value in point.items() if not isinstance(value, list))
+                row |= _spread(key, names, point[key] or [None] * len(names))
+            single = (key for key, value in point.items() if key != "at_matched_kl" and not isinstance(value, list))
             yield row | {key: point[key] for key in single}
 
 
 def _indicators(table: Mapping[str, Any]) -> Iterator[Row]:
     z = " ".join(f"{value:.6g}" for value in table["reference_point"]["values"])
     for method in table["methods"]:
-        matched = {f"{name}_at_matched_kl": entry for name, entry in method["at_matched_kl"].items()}
+        matched = {f"{name}_at_matched_kl": entry for name, entry in (method["at_matched_kl"] or {}).items()}
         for name, entry in (method["indicators"] | matched).items():
             values = entry["value"] if isinstance(entry["value"], list) else [entry["value"]]
             places = table["objectives"] if isinstance(entry["value"], list) else [""]
@@ -81,7 +81,7 @@ def _indicators(table: Mapping[str, Any]) -> Iterator[Row]:
 def _pairs(table: Mapping[str, Any]) -> Iterator[Row]:
     for pair in table["pairs"]:
         for part, kl in (("verdicts", "own"), ("at_matched_kl", "matched")):
-            for name, entry in pair[part].items():
+            for name, entry in (pair[part] or {}).items():
                 low, high = entry["interval"]
                 yield {
                     "a": pair["a"],

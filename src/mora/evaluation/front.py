@@ -66,6 +66,7 @@ class Front:
             "samples": self.samples,
             "sampling": self.sampling,
             "max_response": corpus.max_response,
+            "measured": ["kl", "log_ratios"],
             "seed": seed,
         }
         return hashlib.sha256(json_line(asked).encode()).hexdigest()
@@ -92,12 +93,17 @@ class Front:
         """
         rows = self.rows(corpus)
         grid = preference_grid(self.preferences, corpus.objectives)
-        points, samples = [], []
+        points: list[dict[str, Any]] = []
+        samples: list[dict[str, Any]] = []
+        asked: list[Batch] = []
         scores: dict[str, list[Floats]] = {name: [] for name in scorers}
         for preference in (None, *grid):
             if steered or preference is None:
                 answers = self._answers(policy, encoder, corpus, scorers, rows, preference, seed)
+                asked = answers["asked"] if preference is None else asked
                 samples += _samples(preference, answers)
+            if steered and preference is not None:
+                _add_ratios(samples, _log_ratios(policy, asked, preference))
             points.append(_point(preference, answers))
             for name in scorers:
                 scores[name].append(answers[name])
@@ -144,7 +150,7 @@ class Front:
         """Answers of all prompts at one preference (None: the reference policy), scored."""
         device = next(policy.parameters()).device
         sampling = Sampling(temperature=self.temperature, top_p=self.top_p, top_k=self.top_k)
-        found: dict[str, list[Any]] = {"prompts": [], "texts": [], "kl": [], "tokens": []}
+        found: dict[str, list[Any]] = {"prompts": [], "texts": [], "kl": [], "tokens": [], "asked": []}
         batches = []
         per_batch = max(self.batch_size // self.samples, 1)
         for start in range(0, len(rows), per_batch):
@@ -164,6 +170,7 @@ class Front:
             reference = policy.reference(ids, mask, response=tokens.shape[1])
             if weights is None:
                 kl = torch.zeros(len(ids), device=device)
+                found["asked"].append(Batch(ids=ids, mask=mask, response=response, reference=reference))
             else:
                 logps = policy(ids, mask, weights, response=tokens.shape[1], with_values=False).logps
                 kl = sequence_kl(logps, reference, response)
@@ -184,6 +191,34 @@ class Front:
             found["valid"] = list(corpus.world.valid(found["prompts"], found["texts"], known.ended))
         found["scorers"] = list(scorers)
         return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Answers of the reference policy, kept as tokens so that the policy can be asked how likely they are to it."""
+
+    ids: Tensor  # (B, L) prompts and answers
+    mask: Tensor  # (B, L)
+    response: Tensor  # (B, T) tokens of answers
+    reference: Tensor  # (B, T) log-probabilities by the reference policy
+
+
+@torch.no_grad()
+def _log_ratios(policy: Policy, batches: Sequence[Batch], preference: Floats) -> list[float]:
+    """log pi(y|x) - log pi_ref(y|x) at a preference of each answer of the reference policy, in nats."""
+    found: list[float] = []
+    for batch in batches:
+        weights, length = _rows_of(preference, len(batch.ids), batch.ids.device), batch.response.shape[1]
+        assert weights is not None
+        logps = policy(batch.ids, batch.mask, weights, response=length, with_values=False).logps
+        found += sequence_kl(logps, batch.reference, batch.response).tolist()
+    return found
+
+
+def _add_ratios(samples: list[dict[str, Any]], ratios: Sequence[float]) -> None:
+    """Append one log-ratio to each of the reference policy's answers, which stand first in ``samples``."""
+    for row, ratio in zip(samples, ratios, strict=False):
+        row.setdefault("log_ratios", []).append(ratio)
 
 
 def _rows_of(preference: Floats | None, count: int, device: torch.device) -> Tensor | None:

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from mora.errors import InputError
 from mora.files import read_json, read_lines
 from mora.functional.comparison import win_rate
+from mora.functional.mixing import geometric_path
 from mora.types import Sampled
 
 Floats = NDArray[np.float64]
+EXPONENTS = np.linspace(0.0, 1.0, 11)  # of the geometric mixtures between reference policy (0) and policy (1)
 Judge = Callable[[Sequence[str], Sequence[str], Sampled], Floats]  # prompts, responses (B), which ended -> (B, M)
 
 
@@ -27,7 +29,8 @@ class Answers:
     steered: bool  # False: the same answers at every preference, which are those of the reference policy
     prompts: tuple[str, ...]  # X
     texts: NDArray[np.object_]  # (1 + P, X, N)
-    kl: Floats  # (1 + P, X, N) nats
+    kl: Floats  # (1 + P, X, N) nats: log-ratios of policy to reference policy
+    reference_ratios: Floats  # (P, X, N) the same of the reference policy's answers, under the policy of a preference
     tokens: Floats  # (1 + P, X, N)
     ended: Floats  # (1 + P, X, N), 0 where an answer was cut off at the limit
     valid: Floats | None  # (1 + P, X, N), 0 or 1; None where no grammar is known
@@ -108,6 +111,26 @@ class Columns:
         """The lowest standardized score of an answer."""
         return 3 * self.objectives + 2
 
+    @property
+    def measured(self) -> slice:
+        """All of these; what follows belongs to the mixtures between reference policy and policy, at G exponents."""
+        return slice(0, 3 * self.objectives + 3)
+
+    @property
+    def path_kl(self) -> slice:
+        """Their KL, G."""
+        return slice(self.measured.stop, self.measured.stop + len(EXPONENTS))
+
+    @property
+    def path_effective(self) -> slice:
+        """Their effective number of answers, G."""
+        return slice(self.path_kl.stop, self.path_kl.stop + len(EXPONENTS))
+
+    @property
+    def path_scores(self) -> slice:
+        """Their standardized scores, G times M."""
+        return slice(self.path_effective.stop, self.path_effective.stop + len(EXPONENTS) * self.objectives)
+
 
 def judge_answers(answers: Answers, judge: Judge) -> Judged:
     """Ask the judge about every answer, by its text and whether it ended; those of a policy that is not steered once.
@@ -141,6 +164,10 @@ def cells(judged: Judged, unit: Unit, grid: Floats) -> Floats:
     utility = np.einsum("pxnm,pm->pxn", own, grid)
     base = np.einsum("xnm,pm->pxn", reference, grid)
     wins = [win_rate(own[..., j], np.broadcast_to(reference[..., j], own.shape[:-1])) for j in range(own.shape[-1])]
+    answers = judged.answers
+    path = geometric_path(
+        answers.kl[1:], answers.reference_ratios, own, np.broadcast_to(reference, own.shape), EXPONENTS
+    )
     return np.concatenate(
         [
             own.mean(2),
@@ -149,6 +176,9 @@ def cells(judged: Judged, unit: Unit, grid: Floats) -> Floats:
             judged.answers.kl[1:].mean(2)[..., None],
             win_rate(utility, base)[..., None],
             own.min(-1).mean(2)[..., None],
+            path.kl,
+            path.effective,
+            path.values.reshape(*own.shape[:2], -1),
         ],
         axis=-1,
     )
@@ -167,6 +197,7 @@ def read_answers(tables: Path, grid: Floats) -> Answers:
     number = {prompt: x for x, prompt in enumerate(prompts)}
     found: dict[str, Any] = {name: np.full(shape, np.nan) for name in ("kl", "tokens", "ended", "valid")}
     texts = np.full(shape, None, dtype=object)
+    ratios = np.full(shape, np.nan)[1:] if table["steered"] else np.zeros(shape)[1:]
     try:
         for row in rows:
             preference = row["preference"]
@@ -175,7 +206,9 @@ def read_answers(tables: Path, grid: Floats) -> Answers:
             texts[where] = row["response"]
             for name in found:
                 found[name][where] = row.get(name, np.nan)
-    except (KeyError, IndexError, TypeError) as error:
+            if preference is None and table["steered"]:
+                ratios[:, number[row["prompt"]], row["sample"]] = row["log_ratios"]
+    except (KeyError, IndexError, TypeError, ValueError) as error:
         raise InputError(f"{path} does not fit front.json beside it ({error!r}); measure the run again") from error
     if not table["steered"]:
         texts[1:] = texts[0]
@@ -183,8 +216,9 @@ def read_answers(tables: Path, grid: Floats) -> Answers:
             found[name][1:] = found[name][0]
     if any(text is None for text in texts.ravel()):
         raise InputError(f"{path} lacks answers that front.json beside it counts; measure the run again")
-    for name in ("kl", "tokens", "ended"):
-        if not np.isfinite(found[name]).all():
+    kept = {name: found[name] for name in ("kl", "tokens", "ended")} | {"log_ratios": ratios}
+    for name, numbers in kept.items():
+        if not np.isfinite(numbers).all():
             raise InputError(f"{path}: {name} of an answer is no number; measure the run again")
     valid = found["valid"]
     return Answers(
@@ -193,6 +227,7 @@ def read_answers(tables: Path, grid: Floats) -> Answers:
         prompts=prompts,
         texts=texts,
         kl=found["kl"],
+        reference_ratios=ratios,
         tokens=found["tokens"],
         ended=found["ended"],
         valid=None if np.isnan(valid).any() else valid,

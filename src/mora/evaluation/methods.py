@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mora.evaluation import statistics
 from mora.evaluation.indicators import indicators
 from mora.evaluation.judged import Columns, Judged, Unit
+from mora.evaluation.pairing import Origin
 from mora.evaluation.statistics import Fixed
 from mora.evaluation.study import Study, entry
 from mora.functional.comparison import attainment_bands
@@ -29,29 +30,39 @@ class Method:
 
     name: str
     seeds: Sequence[Judged]
+    origins: Sequence[Origin]  # one per seed
     facts: Mapping[str, Any]
 
 
 def method_table(
-    number: int, method: Method, study: Study, fixed: Fixed, unit: Unit, budgets: Sequence[float]
+    number: int, method: Method, study: Study, fixed: Fixed, unit: Unit, budgets: Sequence[float], *, plain: bool
 ) -> dict[str, Any]:
-    """All that ``compare.json`` says of method ``number`` of the study."""
+    """All that ``compare.json`` says of method ``number`` of the study; nothing at matched KL unless ``plain``.
+
+    Answers that were drawn at another temperature, or from a part of the tokens, are not the policy's own: no
+    weights make a mixture of them.
+    """
     columns, mean = fixed.columns, study.means(number)
     return {
         "name": method.name,
         **method.facts,
         "steered": all(one.answers.steered for one in method.seeds),
         "covers": study.covers(number),
-        "points": _points(number, method, study, mean, fixed, unit),
+        "points": _points(number, method, study, fixed, unit, plain),
         "reference": _reference(method, mean, columns, unit),
         "fronts_by_seed": study.by_seed(number)[..., columns.scores].tolist(),
         "band": _band(study.fronts(number).resampled[..., columns.scores]),
         "indicators": _indicators(number, study, fixed),
-        "at_matched_kl": {
-            name: {**entry(study.interval(number, f"{name} at matched KL", statistic)), "definition": definition}
-            for name, (statistic, definition) in statistics.at_budget(fixed, fixed.budget).items()
-        },
-        "kl_curve": _curve(number, study, fixed, budgets),
+        "at_matched_kl": _at_matched_kl(number, study, fixed) if plain else None,
+        "effective_answers": float(statistics.effective(mean, fixed).min()) if plain else None,
+        "kl_curve": _curve(number, study, fixed, budgets) if plain else None,
+    }
+
+
+def _at_matched_kl(number: int, study: Study, fixed: Fixed) -> dict[str, Any]:
+    return {
+        name: {**entry(study.interval(number, f"{name} at matched KL", statistic)), "definition": definition}
+        for name, (statistic, definition) in statistics.at_budget(fixed, fixed.budget).items()
     }
 
 
@@ -66,10 +77,13 @@ def _curve(number: int, study: Study, fixed: Fixed, budgets: Sequence[float]) ->
     return curve
 
 
-def _points(number: int, method: Method, study: Study, mean: Floats, fixed: Fixed, unit: Unit) -> list[dict[str, Any]]:
+def _points(
+    number: int, method: Method, study: Study, fixed: Fixed, unit: Unit, plain: bool
+) -> list[dict[str, Any]]:
     """A row per preference; a margin is half the width of the interval of a mean."""
-    columns, scores = fixed.columns, mean[:, fixed.columns.scores]
-    margins = study.margins(number, lambda cells: cells)
+    columns, mean = fixed.columns, study.means(number)
+    scores = mean[:, columns.scores]
+    margins = study.margins(number, lambda cells: cells[..., columns.measured])
     utility_margins = study.margins(number, lambda cells: (cells[..., columns.scores] * fixed.grid).sum(-1))
     matched = statistics.matched(mean, fixed, fixed.budget)
     best = scores[non_dominated(scores)]
@@ -83,7 +97,7 @@ def _points(number: int, method: Method, study: Study, mean: Floats, fixed: Fixe
             "scores": scores[p].tolist(),
             "margins": margins[p, columns.scores].tolist(),
             "unscaled": unit.undone(scores[p]).tolist(),
-            "at_matched_kl": matched[p].tolist(),
+            "at_matched_kl": matched[p].tolist() if plain else None,
             "kl": float(mean[p, columns.kl]),
             "kl_margin": float(margins[p, columns.kl]),
             "utility": float(scores[p] @ preference),

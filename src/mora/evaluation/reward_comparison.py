@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mora.errors import InputError
+from mora.evaluation.pairing import Origin
 from mora.evaluation.reward_curves import curves
 from mora.evaluation.reward_metrics import METRICS
 from mora.evaluation.reward_model import Quality
-from mora.evaluation.study import NEW_SEEDS, Study, entry, verdicts
+from mora.evaluation.study import THESE_POLICIES, Study, entry, verdicts
 from mora.evaluation.words import said_of_rewards
 from mora.functional.bootstrap import LEAST_PROMPTS
 from mora.functional.correlation import pearson
@@ -51,6 +52,7 @@ class RewardMethod:
 
     name: str
     seeds: Sequence[Judgement]
+    origins: Sequence[Origin]  # one per seed
     facts: Mapping[str, Any]
 
 
@@ -87,7 +89,8 @@ class CompareRewards:
                 "set aside more of the dataset"
             )
         stacked = [np.stack([cells(one.lines, objectives) for one in method.seeds]) for method in methods]
-        study = Study(stacked, level=self.quality.level, resamples=self.resamples, seed=seed)
+        origins = [method.origins for method in methods]
+        study = Study(stacked, origins, level=self.quality.level, resamples=self.resamples, seed=seed)
         sure = [o for i, o in enumerate(objectives) if _enough(stacked[0][0, i])]
         pairs = _pairs([method.name for method in methods], study, objectives, sure)
         table = {
@@ -194,7 +197,7 @@ def _mean(values: Sequence[float | None]) -> dict[str, Any]:
 
 def _covers(study: Study, *numbers: int) -> str:
     found = study.covers(*numbers)
-    return found if found == NEW_SEEDS else THESE_MODELS
+    return THESE_MODELS if found == THESE_POLICIES else found
 
 
 # --- pairs of methods ------------------------------------------------------------------------------------------------

@@ -10,13 +10,25 @@ from numpy.typing import NDArray
 
 from mora.evaluation.indicators import SMOOTH, Indicator
 from mora.evaluation.judged import Columns
-from mora.functional.comparison import at_kl_budget
+from mora.functional.mixing import at_kl_budget
 from mora.functional.pareto import igd_plus
 from mora.functional.steering import max_utility_loss
 
 Floats = NDArray[np.float64]
 Named = dict[str, tuple[Callable[[Floats], float], str]]
 RANKING = ("hypervolume", "inner_product")
+
+
+@dataclass(frozen=True)
+class OfPoints:
+    """A statistic of points (P, M) that are made of cells: ``points`` takes many cells (..., P, C) at once."""
+
+    points: Callable[[Floats], Floats]
+    of: Callable[[Floats], float]
+
+    def __call__(self, cells: Floats) -> float:
+        """The statistic of one set of cells (P, C)."""
+        return self.of(self.points(cells))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +48,8 @@ def granted_kl(spent: Sequence[Floats], errors: Sequence[Floats], *, errors_belo
 
     At each preference the least of KL - ``errors_below`` * error over the methods that have left their reference policy
     (KL above 0 somewhere), at least 0; 0 everywhere when none has.  Below every KL, all methods are mixed with their
-    reference policies in a share that varies smoothly from resample to resample.  At a measured KL itself the share of
-    that method would be 1 as measured and below 1 in half of the resamples, and intervals would not cover.
+    reference policies at an exponent that varies smoothly from resample to resample.  At a measured KL itself that of
+    the method would be 1 as measured and below 1 in half of the resamples, and intervals would not cover.
     """
     low = [kl - errors_below * error for kl, error in zip(spent, errors, strict=True) if (kl > 0).any()]
     return np.min(low, axis=0).clip(min=0.0) if low else np.zeros(len(spent[0]))
@@ -91,15 +103,23 @@ def smooth(fixed: Fixed) -> Named:
 
 
 def matched(cells: Floats, fixed: Fixed, budget: Floats | float) -> Floats:
-    """Scores (P, M) when no preference may spend more than ``budget`` nats."""
-    columns = fixed.columns
-    return at_kl_budget(cells[:, columns.scores], cells[:, columns.reference], cells[:, columns.kl], budget)
+    """Scores (..., P, M) of the geometric mixtures of policy and reference policy that spend ``budget`` nats."""
+    kl, scores = cells[..., fixed.columns.path_kl], cells[..., fixed.columns.path_scores]
+    return at_kl_budget(kl, scores.reshape(*kl.shape, -1), budget)
+
+
+def effective(cells: Floats, fixed: Fixed) -> Floats:
+    """Effective number of answers per prompt (P,) behind the scores at matched KL."""
+    kl = cells[:, fixed.columns.path_kl]
+    return at_kl_budget(kl, cells[:, fixed.columns.path_effective][..., None], fixed.budget)[..., 0]
 
 
 def at_budget(fixed: Fixed, budget: Floats | float) -> Named:
     """The ranking statistics of points that are held to a KL budget."""
 
-    def of_cells(indicator: Indicator) -> Callable[[Floats], float]:
-        return lambda cells: indicator(matched(cells, fixed, budget), fixed.grid, fixed.z)
+    def of_points(indicator: Indicator) -> OfPoints:
+        return OfPoints(
+            lambda cells: matched(cells, fixed, budget), lambda points: indicator(points, fixed.grid, fixed.z)
+        )
 
-    return {name: (of_cells(SMOOTH[name][0]), f"{SMOOTH[name][1]}; of the points at matched KL") for name in RANKING}
+    return {name: (of_points(SMOOTH[name][0]), f"{SMOOTH[name][1]}; of the points at matched KL") for name in RANKING}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mora.evaluation.pairing import Origin, Pairing, pairing
+from mora.evaluation.statistics import OfPoints
 from mora.functional.bootstrap import Replicates, bootstrap, interval_of
 from mora.functional.stats import Interval, holm, p_value, verdict
 
@@ -17,41 +20,68 @@ Statistic = Callable[[Floats], float]  # of mean cells (P, C)
 
 NEW_SEEDS = "new prompts and newly trained seeds"
 THESE_POLICIES = "new prompts, these trained policies"
+FIXED, TOGETHER, APART = "seeds as they are", "seeds drawn for all at once", "seeds drawn for each by itself"
 
 
 class Study:
     """Resampled mean cells of methods, each (S, P, X, C); prompts are drawn for all at once.
 
-    A method with two or more seeds is resampled over seeds too; a difference is when both are.
+    A method with two or more seeds is resampled over seeds too; a difference is when both are.  ``origins`` (a list of
+    S per method) say what each seed stands on: where the seeds of two methods are paired, they are drawn together.
     """
 
-    def __init__(self, methods: Sequence[Floats], *, level: float, resamples: int, seed: int) -> None:
+    def __init__(
+        self,
+        methods: Sequence[Floats],
+        origins: Sequence[Sequence[Origin]],
+        *,
+        level: float,
+        resamples: int,
+        seed: int,
+    ) -> None:
         self.level = level
         self.seeds = [len(method) for method in methods]
         self._cells = methods
-        fixed = bootstrap(methods, samples=resamples, seed=seed, new_seeds=False)
-        self._fixed = dict(enumerate(fixed))
         several = [i for i, count in enumerate(self.seeds) if count > 1]
-        drawn = (
-            bootstrap([methods[i] for i in several], samples=resamples, seed=seed, new_seeds=True) if several else []
-        )
-        self._new = dict(zip(several, drawn, strict=True))
-        self._values: dict[tuple[int, bool, str], Replicates] = {}
+        self._pairing = {(a, b): pairing(origins[a], origins[b]) for a, b in combinations(range(len(methods)), 2)}
+        in_order = [
+            method[np.argsort([origin.seed for origin in own], kind="stable")]
+            for method, own in zip(methods, origins, strict=True)
+        ]
+
+        def drawn(streams: Sequence[int]) -> dict[int, Replicates]:
+            chosen = [in_order[i] for i in several]
+            found = bootstrap(chosen, samples=resamples, seed=seed, new_seeds=True, streams=streams) if several else []
+            return dict(zip(several, found, strict=True))
+
+        self._draws = {
+            FIXED: dict(enumerate(bootstrap(methods, samples=resamples, seed=seed, new_seeds=False))),
+            TOGETHER: drawn([0] * len(several)),
+        }
+        if not all(self._pairing[pair].paired for pair in combinations(several, 2)):
+            self._draws[APART] = drawn(range(len(several)))
+        self._values: dict[tuple[int, str, str], Replicates] = {}
 
     def covers(self, *methods: int) -> str:
-        """What an interval of these methods says something about."""
-        return NEW_SEEDS if self._has_new(methods) else THESE_POLICIES
+        """What an interval of these methods says something about; of a difference, whether seeds were paired."""
+        if not self._has_new(methods):
+            return THESE_POLICIES
+        return f"{NEW_SEEDS}, {self.pairing(*methods).said}" if len(methods) == 2 else NEW_SEEDS
+
+    def pairing(self, a: int, b: int) -> Pairing:
+        """Whether the seeds of two methods are paired, and why."""
+        return self._pairing[min(a, b), max(a, b)]
 
     def _has_new(self, methods: Sequence[int]) -> bool:
-        return all(method in self._new for method in methods)
+        return all(method in self._draws[TOGETHER] for method in methods)
 
     def fronts(self, method: int) -> Replicates:
         """The mean cells of a method, with its resamples."""
-        return self._new.get(method, self._fixed[method])
+        return self._draws[TOGETHER].get(method, self._draws[FIXED][method])
 
     def means(self, method: int) -> Floats:
         """Mean cells (P, C) over seeds and prompts."""
-        return self._fixed[method].measured
+        return self._draws[FIXED][method].measured
 
     def by_seed(self, method: int) -> Floats:
         """Mean cells (S, P, C) of each seed, over prompts."""
@@ -59,7 +89,7 @@ class Study:
 
     def interval(self, method: int, name: str, statistic: Statistic) -> Interval:
         """Of a statistic of one method; ``name`` stands for the statistic wherever it is asked for again."""
-        values = self._of(method, method in self._new, name, statistic)
+        values = self._of(method, TOGETHER if self._has_new([method]) else FIXED, name, statistic)
         return interval_of([values], level=self.level, bias_corrected=True)
 
     def margins(self, method: int, mean: Callable[[Floats], Floats]) -> Floats:
@@ -76,14 +106,21 @@ class Study:
 
     def difference(self, a: int, b: int, name: str, statistic: Statistic) -> Interval:
         """Of the statistic of ``a`` less that of ``b``."""
-        new = self._has_new((a, b))
-        values = [self._of(method, new, name, statistic) for method in (a, b)]
+        if not self._has_new((a, b)):
+            values = [self._of(method, FIXED, name, statistic) for method in (a, b)]
+        elif self.pairing(a, b).paired:
+            ours, theirs = (self._of(method, TOGETHER, name, statistic) for method in (a, b))
+            values = [ours.less(theirs)]
+        else:
+            values = [self._of(method, APART, name, statistic) for method in (a, b)]
         return interval_of(values, level=self.level, bias_corrected=True)
 
-    def _of(self, method: int, new: bool, name: str, statistic: Statistic) -> Replicates:
-        key = (method, new, name)
+    def _of(self, method: int, draws: str, name: str, statistic: Statistic) -> Replicates:
+        key = (method, draws, name)
         if key not in self._values:
-            self._values[key] = (self._new if new else self._fixed)[method].values(statistic)
+            cells = self._draws[draws][method]
+            many = isinstance(statistic, OfPoints)
+            self._values[key] = cells.mapped(statistic.points).values(statistic.of) if many else cells.values(statistic)
         return self._values[key]
 
 

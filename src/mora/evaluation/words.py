@@ -11,8 +11,8 @@ TITLES = {"hypervolume": "hypervolume", "inner_product": "realized utility"}
 def said(pair: Mapping[str, Any]) -> str:
     """Two or three short sentences on a pair of ``compare.json``; the numbers stand beside them."""
     a, b = pair["a"], pair["b"]
-    own, matched = (_part(a, b, pair[part]) for part in ("verdicts", "at_matched_kl"))
-    kl = "At matched KL the same" if own == matched else f"At matched KL: {matched}"
+    own, matched = (_part(a, b, pair[part] or {}) for part in ("verdicts", "at_matched_kl"))
+    kl = "At matched KL the same" if own == matched else f"At matched KL: {matched or 'no verdict'}"
     where = {
         "equal": "Their hypervolumes are equal at every reference point",
         "depends on the reference point": "By the point estimates the reference point decides on the hypervolume",

@@ -3,7 +3,8 @@
 ``scores`` of one run is ``(S, P, X, M)``: S training seeds, P preferences, X prompts, M objectives, each entry the mean
 over the samples of that prompt.  Its mean front (P, M) is the mean over seeds and prompts, and a statistic is a number
 of that front; of a run with several seeds it is thus a number of their average front, not the average of their numbers.
-Runs that are compared share their prompts (and random numbers); their seeds are independent.
+Runs that are compared share their prompts (and random numbers).  Their seeds are independent, or paired: seed s of one
+run and seed s of the other share what they stand on (data, starting policy), so that they are drawn together.
 
 What is covered.  With ``new_seeds=False``: new prompts, these trained policies; whatever luck a seed had stays in.
 With ``new_seeds=True``: new prompts and newly trained seeds, at least two per run; with two or three the quantile of
@@ -65,6 +66,24 @@ class Replicates:
         ]
         if not all(np.isfinite(array).all() for array in arrays):
             raise ValueError("the statistic is not finite on a resampled front")
+        return self._of(arrays)
+
+    def less(self, other: Replicates) -> Replicates:
+        """This statistic less that of a run whose seeds are paired with this one's: one study of their differences.
+
+        Raises ``ValueError`` for runs of other sizes.
+        """
+        pairs = [
+            (self.measured, other.measured),
+            (self.resampled, other.resampled),
+            (self.without_cell, other.without_cell),
+            (self.without_seed, other.without_seed),
+        ]
+        if any(ours.shape != theirs.shape for ours, theirs in pairs):
+            raise ValueError("only runs with the same number of seeds, prompts and draws can be paired")
+        return self._of([np.asarray(ours - theirs) for ours, theirs in pairs])
+
+    def _of(self, arrays: Sequence[Floats]) -> Replicates:
         measured, resampled, without_cell, without_seed = arrays
         return Replicates(
             measured=measured,
@@ -75,23 +94,27 @@ class Replicates:
         )
 
 
-def bootstrap(runs: Sequence[ArrayLike], *, samples: int, seed: int, new_seeds: bool) -> list[Replicates]:
+def bootstrap(
+    runs: Sequence[ArrayLike], *, samples: int, seed: int, new_seeds: bool, streams: Sequence[int] | None = None
+) -> list[Replicates]:
     """The mean fronts of each run, resampled ``samples`` times: the same prompts for all runs and preferences.
 
     A draw is the measured front, plus the change by X prompts drawn with replacement times sqrt(X / (X - 1)), plus,
     with ``new_seeds``, the change by S seeds of that run drawn with replacement times sqrt(S / (S - 1)).  So variances
-    over draws are unbiased for means.  Draws are a function of ``seed``; those of prompts do not depend on the runs.
+    over draws are unbiased for means.  Draws are a function of ``seed``; those of prompts do not depend on the runs,
+    those of seeds are the same for runs of one of the ``streams`` (None: each has its own) with as many seeds.
     Raises ``ValueError`` for a shape that is no (S, P, X, M), values that are not finite, runs with different prompts,
     fewer than 8 prompts, ``samples`` < 2, and a run with one seed when ``new_seeds``.
     """
     arrays = [_scores(run, number, new_seeds) for number, run in enumerate(runs)]
+    of_run = range(len(arrays)) if streams is None else streams
     if len({array.shape[2] for array in arrays}) != 1 or samples < 2:
         shapes = [array.shape for array in arrays]
         raise ValueError(f"need runs with the same prompts and at least 2 samples, got {shapes} and {samples}")
     prompts = _changes(arrays[0].shape[2], samples, np.random.default_rng([seed, 0]))
     return [
-        _replicates(array, prompts, np.random.default_rng([seed, 1 + number]) if new_seeds else None)
-        for number, array in enumerate(arrays)
+        _replicates(array, prompts, np.random.default_rng([seed, 1 + stream]) if new_seeds else None)
+        for stream, array in zip(of_run, arrays, strict=True)
     ]
 
 
@@ -164,19 +187,25 @@ def difference_interval(
     samples: int,
     seed: int,
     new_seeds: bool,
+    paired_seeds: bool,
     bias_corrected: bool,
 ) -> Interval:
     """Interval of coverage ``level`` for statistic(A) - statistic(B) of two runs on the same prompts.
 
-    Prompts are drawn for both at once, seeds for each by itself; P and S may differ.
-    Raises ``ValueError`` as ``interval`` does, and when the prompts differ in number.
+    Prompts are drawn for both at once; seeds for each by itself, or with ``paired_seeds`` for both at once, too.  P may
+    differ, and S where seeds are not paired.
+    Raises ``ValueError`` as ``interval`` does, and when the prompts, or paired seeds, differ in number.
     """
-    runs = bootstrap([scores_a, scores_b], samples=samples, seed=seed, new_seeds=new_seeds)
-    return interval_of([run.values(statistic) for run in runs], level=level, bias_corrected=bias_corrected)
+    streams = (0, 0) if paired_seeds else (0, 1)
+    runs = bootstrap([scores_a, scores_b], samples=samples, seed=seed, new_seeds=new_seeds, streams=streams)
+    a, b = (run.values(statistic) for run in runs)
+    return interval_of([a.less(b)] if paired_seeds else [a, b], level=level, bias_corrected=bias_corrected)
 
 
 def interval_of(values: Sequence[Replicates], *, level: float, bias_corrected: bool) -> Interval:
-    """Interval from a statistic of the replicates of one run, or of two for their difference.
+    """Interval from a statistic of the replicates of one run, or of two with independent seeds for their difference.
+
+    Paired seeds are one run of differences: ``Replicates.less``.
 
     With new seeds both kinds of draws hold the noise of single cells (a seed's answers to a prompt), so bias and
     variance are scaled to count it once.  The scale and the degrees of freedom are those of a crossed analysis of

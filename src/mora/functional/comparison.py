@@ -79,24 +79,6 @@ def reference_sweep(fronts: Sequence[ArrayLike], *, reach: float, steps: int) ->
     return ReferenceSweep(distances=distances, reference_points=references, hypervolumes=volumes)
 
 
-def at_kl_budget(points: ArrayLike, reference: ArrayLike, kl: ArrayLike, budget: ArrayLike | float) -> Floats:
-    """What policies reach when none may spend more than ``budget``: (..., P, M), for points and reference (..., P, M).
-
-    f_ref + a (f - f_ref) with a = min(1, budget / KL): each answer comes from the policy with probability a, else from
-    the reference policy.  That mixture has exactly this expected score, and by convexity of the divergence in its first
-    argument its KL is at most a KL <= ``budget``.  So it is a bound that any policy can reach, not the best there is:
-    one trained for the smaller budget would reach more, and the more so the further its KL is cut.
-    ``kl`` and ``budget`` are (..., P), in nats, or broadcast to it.  A KL of 0 or below (an estimate may be) has
-    nothing to give back: a = 1.  Raises ``ValueError`` for a negative budget and on values that are not finite.
-    """
-    spent, granted = np.asarray(kl, dtype=np.float64), np.asarray(budget, dtype=np.float64)
-    scores, base = np.asarray(points, dtype=np.float64), np.asarray(reference, dtype=np.float64)
-    if not all(np.isfinite(array).all() for array in (spent, granted, scores, base)) or (granted < 0).any():
-        raise ValueError("points, reference, kl and budget must be finite, and a budget at least 0")
-    share = np.where(spent > granted, granted / np.where(spent > 0, spent, 1.0), 1.0)
-    return np.asarray(base + share[..., None] * (scores - base))
-
-
 def win_rate(values: ArrayLike, reference: ArrayLike) -> Floats:
     """How often an answer is better than one of the reference policy to the same prompt: (..., X) in 0 to 1.
 
