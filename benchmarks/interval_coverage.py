@@ -11,9 +11,13 @@ of new seeds.  Prints the share of studies whose 95 % interval holds the truth, 
 steering, with and without correction of the bias; then how often at least one of five methods that equal the baseline
 is called different, before and after Holm's correction.  Takes five to ten minutes.
 
-Last (``parts`` names some of fronts, steering, families, matched) hypervolume and inner product at matched KL, as
-``evaluation=compare`` computes them: each preference is granted two standard errors less than the least mean KL of the
-two runs, or ``budget`` nats.
+``parts`` names some of fronts, paired, steering, families, matched.  Paired: three or five seeds whose luck is mostly
+common to both runs, with seeds drawn for both at once and, beside that, for each by itself.
+
+Matched: hypervolume and inner product at matched KL, as ``evaluation=compare`` computes them: each preference is granted
+two standard errors less than the least mean KL of the two runs, or ``budget`` nats.  Eight answers to a prompt have
+normal log-ratios, N(k, 2k) of the policy and N(-k, 2k) of the reference policy with k the KL of the prompt, and scores
+that rise with them; so the geometric mixture at exponent a has KL a^2 k and a times the gain.
 KL is skewed over prompts, partly shared by runs, and grows with the gain; a run is worth 0 before training.  Budget and
 reference point are held fixed: the truth of a study is the statistic of the true mean cells at its budget and point.
 """
@@ -31,11 +35,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from mora.evaluation.judged import Columns
-from mora.evaluation.statistics import Fixed, at_budget, granted_kl
+from side_by_side import made_by
+
+from mora.evaluation.judged import EXPONENTS, Columns
+from mora.evaluation.pairing import Origin
+from mora.evaluation.statistics import Fixed, at_budget, granted_kl, matched
 from mora.evaluation.study import Study
 from mora.functional.bootstrap import bootstrap, interval_of
-from mora.functional.comparison import at_kl_budget, pooled_reference_point
+from mora.functional.comparison import pooled_reference_point
+from mora.functional.mixing import geometric_path
 from mora.functional.pareto import default_grid, hypervolume
 from mora.functional.stats import holm, p_value, verdict
 from mora.functional.steering import expected_utility, inner_product, kendall_tau, steering_regret
@@ -54,7 +62,9 @@ SEED = (0.05, 0.05, 0.03)  # over seeds: level, slope, single preference
 METHODS = ("percentile", "basic", "BCa", "mora")
 STEERING_METHODS = ("percentile", "BCa", "mora", "mora, bias kept")
 MATCHED_METHODS = ("percentile", "mora", "mora, bias kept")
-PARTS = "fronts,steering,families,matched"
+PAIRED_METHODS = ("percentile", "mora", "mora, seeds apart")
+PARTS = "fronts,paired,steering,families,matched"
+ANSWERS, ANSWER = 8, 0.5  # to a prompt, at matched KL, and the standard deviation of the score of one
 SPREAD = 0.7 + 0.6 * np.abs(GRID[:, 0] - GRID[:, 1])
 SPREAD /= SPREAD.mean()  # KL along the front: more at its ends
 DEARER = 0.3  # share of the gain that grows with the KL of a prompt
@@ -72,6 +82,8 @@ class World:
     sizes: tuple[int, int] = (16, 64)  # numbers of prompts
     seeds: tuple[float, float, float] = SEED
     kl: tuple[float, float] | None = None  # mean nats of the runs
+    common: float = 0.0  # share of the variance over seeds that both runs have in common
+    repeats: tuple[int, ...] = (1, 3)  # numbers of seeds
 
 
 WORLDS = {
@@ -89,7 +101,13 @@ MATCHED = {
     "KL apart: 2.4 and 1.8 nats": World(fronts=(ARC, 0.93 * ARC), noise=0.2, kl=(2.4, 1.8)),
     "KL even: 2.0 nats each": World(fronts=(ARC, 0.93 * ARC), noise=0.2, kl=(2.0, 2.0)),
 }
-ALL = WORLDS | MATCHED
+PAIRED = {
+    f"paired: {100 * common:.0f} % of the luck of seeds in common": World(
+        fronts=(ARC, ARC - 0.03), noise=0.2, seeds=(0.1, 0.1, 0.05), common=common, repeats=(3, 5)
+    )
+    for common in (0.95, 0.5, 0.0)
+}
+ALL = WORLDS | MATCHED | PAIRED
 
 
 def areas(fronts: Floats, reference: Floats = REFERENCE) -> Floats:
@@ -139,11 +157,15 @@ def study(world: World, seeds: int, prompts: int, generator: np.random.Generator
     shared = PROMPT * levels + SLOPE * tilt * generator.normal(size=(prompts, 2))
     shared *= world.prompts
     scores, truths = [], []
-    for front in world.fronts:
+
+    def luck() -> Floats:
         level, slope, single = world.seeds
-        policies = front[:, None] + level * generator.normal(size=(seeds, 1, 1, 2))
-        policies = policies + slope * tilt * generator.normal(size=(seeds, 1, 1, 2))
-        policies = policies + single * generator.normal(size=(seeds, len(GRID), 1, 2))
+        of_level, of_slope = generator.normal(size=(2, seeds, 1, 1, 2))
+        return (level * of_level + slope * tilt * of_slope) + single * generator.normal(size=(seeds, len(GRID), 1, 2))
+
+    both = np.sqrt(world.common) * luck() if world.common else 0.0
+    for front in world.fronts:
+        policies = front[:, None] + both + np.sqrt(1 - world.common) * luck()
         own = world.prompts * RUN * generator.normal(size=(prompts, 2))
         noise = world.noise * generator.normal(size=(seeds, len(GRID), prompts, 2))
         scores.append(policies + shared + own + noise)
@@ -154,19 +176,38 @@ def study(world: World, seeds: int, prompts: int, generator: np.random.Generator
 def spending(
     world: World, scores: list[Floats], truths: list[Floats], levels: Floats, generator: np.random.Generator
 ) -> tuple[list[Floats], list[Floats]]:
-    """Cells (S, P, X, 7) in the order of ``Columns(2)``, without wins, and their true means (P, 7)."""
+    """Cells (S, P, X, C) in the order of ``Columns(2)``, without wins, and their true means (P, C)."""
     seeds, points, prompts, _ = scores[0].shape
-    shared, nothing = generator.exponential(size=prompts), np.zeros((points, 4))
+    shared = generator.exponential(size=prompts)
     cells, means = [], []
     for run, front, truth, nats in zip(scores, world.fronts, truths, world.kl, strict=True):
         single, luck = generator.exponential(size=(seeds, points, prompts)), LUCK * generator.normal(size=(seeds, 1, 1))
         share = (1 + luck * (seeds > 1)) * (0.5 * shared + 0.3 * generator.exponential(size=prompts) + 0.2 * single)
         gained = run + DEARER * front[:, None] * (share - 1)[..., None]
         base = levels + world.noise * generator.normal(size=(seeds, 1, prompts, 2))
-        base, kl = np.broadcast_to(base, run.shape), nats * SPREAD[:, None] * share
-        cells.append(np.concatenate([gained, base, np.zeros_like(run), kl[..., None]], axis=-1))
-        means.append(np.concatenate([truth, nothing, nats * SPREAD[:, None]], axis=-1))
+        cells.append(answered(gained, np.broadcast_to(base, run.shape), nats * SPREAD[:, None] * share, generator))
+        spent = nats * SPREAD[:, None]
+        path = (truth[:, None] * EXPONENTS[:, None]).reshape(points, -1)
+        zeros = np.zeros((points, 4)), np.zeros((points, 2)), np.zeros((points, len(EXPONENTS)))
+        means.append(np.concatenate([truth, zeros[0], spent, zeros[1], spent * EXPONENTS**2, zeros[2], path], axis=-1))
     return cells, means
+
+
+def answered(gained: Floats, base: Floats, kl: Floats, generator: np.random.Generator) -> Floats:
+    """Cells of answers to each prompt, of a policy and a reference policy worth ``gained`` and ``base`` (S, P, X, 2)."""
+    spread = np.sqrt(2 * kl)[..., None]
+    ratios = [sign * kl[..., None] + spread * generator.normal(size=(*kl.shape, ANSWERS)) for sign in (1, -1)]
+    along = [(one + kl[..., None]) / (2 * kl[..., None]) for one in ratios]  # 1 and 0 on average
+    own, reference = (
+        base[..., None, :]
+        + place[..., None] * (gained - base)[..., None, :]
+        + ANSWER * generator.normal(size=(*place.shape, 2))
+        for place in along
+    )
+    path = geometric_path(*ratios, own, reference, EXPONENTS)
+    nothing = np.zeros(gained.shape)
+    parts = [own.mean(-2), reference.mean(-2), nothing, ratios[0].mean(-1, keepdims=True), nothing]
+    return np.concatenate([*parts, path.kl, path.effective, path.values.reshape(*kl.shape, -1)], axis=-1)
 
 
 def held(cells: list[Floats], nats: float | None) -> Fixed:
@@ -182,12 +223,11 @@ def held(cells: list[Floats], nats: float | None) -> Fixed:
 
 
 def at_matched_kl(cells: list[Floats], nats: float | None) -> Named:
-    """Of many cells (..., P, 7) at once; ``check_matched`` holds them against those shipped."""
-    fixed, columns = held(cells, nats), Columns(2)
+    """Of many cells (..., P, C) at once; ``check_matched`` holds them against those shipped."""
+    fixed = held(cells, nats)
 
     def points(many: Floats) -> Floats:
-        scores, reference, kl = (many[..., place] for place in (columns.scores, columns.reference, columns.kl))
-        return at_kl_budget(scores, reference, kl, fixed.budget)
+        return matched(many, fixed, fixed.budget)
 
     return {
         "hypervolume": lambda many: areas(points(many), fixed.z),
@@ -233,18 +273,26 @@ def coverage(
     for number in range(studies):
         generator = np.random.default_rng([number, seeds, prompts, list(ALL).index(name)])
         scores, truths = study(ALL[name], seeds, prompts, generator)
-        replicates = bootstrap(scores, samples=samples, seed=number, new_seeds=seeds > 1)
+        apart = bootstrap(scores, samples=samples, seed=number, new_seeds=seeds > 1)
+        replicates = bootstrap(scores, samples=samples, seed=number, new_seeds=seeds > 1, streams=(0, 0))
         fronts, without = nested(scores, samples, generator)
         for indicator, statistic in statistics(scores).items():
-            values = [run.mapped(statistic) for run in replicates]
+            values, alone = ([run.mapped(statistic) for run in drawn] for drawn in (replicates, apart))
+            paired = name in PAIRED
             draws, lacking = [statistic(front) for front in fronts], [statistic(front) for front in without]
             truth = [float(statistic(front)) for front in truths]
             for label, which in _asked(indicator, ALL[name]):
-                ours = interval_of(values[which], level=LEVEL, bias_corrected=True)
+                one = alone[which]
+                if paired and len(one) == 2:
+                    one = [values[0].less(values[1])]
+                ours = interval_of(one, level=LEVEL, bias_corrected=True)
                 ends = usual(ours.estimate, _signed(draws[which]), _signed(lacking[which]))
                 ends["mora"] = (ours.low, ours.high)
-                kept = interval_of(values[which], level=LEVEL, bias_corrected=False)
+                kept = interval_of(one, level=LEVEL, bias_corrected=False)
                 ends["mora, bias kept"] = (kept.low, kept.high)
+                if paired:
+                    single = interval_of(alone[which], level=LEVEL, bias_corrected=True)
+                    ends["mora, seeds apart"] = (single.low, single.high)
                 target = float(_signed(truth[which]))
                 for method, (low, high) in ends.items():
                     row = (low <= target <= high, low > target, high - low)
@@ -289,7 +337,8 @@ def check(fronts: Floats) -> None:
 def check_matched(cells: list[Floats]) -> None:
     """Intervals at matched KL, of a run and of a difference, equal those of the shipped study and statistics."""
     fixed, ours = held(cells, None), at_matched_kl(cells, None)
-    theirs = Study(cells, level=LEVEL, resamples=20, seed=0)
+    origins = [[Origin(seed=seed, stands_on={}) for seed in range(len(run))] for run in cells]
+    theirs = Study(cells, origins, level=LEVEL, resamples=20, seed=0)
     replicates = bootstrap(cells, samples=20, seed=0, new_seeds=len(cells[0]) > 1)
     for name, (statistic, _) in at_budget(fixed, fixed.budget).items():
         values = [run.mapped(ours[name.replace("_", " ")]) for run in replicates]
@@ -302,19 +351,19 @@ def table(
     statistics: Callable[[list[Floats]], Named], worlds: list[str], methods: tuple[str, ...], studies: int, samples: int
 ) -> dict:
     """Coverage in each world, with one and three seeds and few and more prompts, printed as it comes."""
-    print("\n| world | seeds | prompts | statistic | " + " | ".join(methods) + " | width, mora / percentile |")
+    print("\n| world | seeds | prompts | statistic | " + " | ".join(methods) + " | width, mora / beside |")
     print("|" + " --- |" * (5 + len(methods)))
     report = {}
     for name in worlds:
-        for seeds in (1, 3):
+        for seeds in ALL[name].repeats:
             for prompts in ALL[name].sizes:
                 found = coverage(name, seeds, prompts, studies, samples, statistics)
                 report[f"{name}; {seeds}; {prompts}"] = found
                 for label, cells in found.items():
                     shares = " | ".join(f"{cells[method][0]:.1%}" for method in methods)
-                    ratio = cells["mora"][2] / cells["percentile"][2]
-                    where = f"{name.split(':')[0]} | {seeds} | {prompts}"
-                    print(f"| {where} | {label} | {shares} | {ratio:.2f} |", flush=True)
+                    beside = cells.get("mora, seeds apart", cells["percentile"])
+                    where = f"{name if name in PAIRED else name.split(':')[0]} | {seeds} | {prompts}"
+                    print(f"| {where} | {label} | {shares} | {cells['mora'][2]:.3f} / {beside[2]:.3f} |", flush=True)
     return report
 
 
@@ -325,10 +374,13 @@ def main() -> None:
     begin, worlds, parts, report = time.monotonic(), list(WORLDS), named.get("parts", PARTS).split(","), {}
     first, _ = study(WORLDS[worlds[0]], 1, 16, np.random.default_rng(0))
     check(bootstrap(first, samples=20, seed=0, new_seeds=False)[0].resampled)
+    print(made_by())
     bound = 3 * np.sqrt(LEVEL * (1 - LEVEL) / studies)
     print(f"{studies} studies; {LEVEL:.0%} +- three Monte Carlo errors is {LEVEL - bound:.1%} to {LEVEL + bound:.1%}")
     if "fronts" in parts:
         report |= table(lambda _: STATISTICS, worlds, METHODS, studies, samples)
+    if "paired" in parts:
+        report |= table(lambda _: STATISTICS, list(PAIRED), PAIRED_METHODS, studies, samples)
     if "steering" in parts:
         found = table(lambda _: STEERING, worlds[:1], STEERING_METHODS, studies, samples)
         report |= {f"steering; {key}": value for key, value in found.items()}

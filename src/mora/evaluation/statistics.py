@@ -105,7 +105,7 @@ def smooth(fixed: Fixed) -> Named:
 def matched(cells: Floats, fixed: Fixed, budget: Floats | float) -> Floats:
     """Scores (..., P, M) of the geometric mixtures of policy and reference policy that spend ``budget`` nats."""
     kl, scores = cells[..., fixed.columns.path_kl], cells[..., fixed.columns.path_scores]
-    return at_kl_budget(kl, scores.reshape(*kl.shape, -1), budget)
+    return at_kl_budget(kl, scores.reshape(*kl.shape, fixed.columns.objectives), budget)
 
 
 def effective(cells: Floats, fixed: Fixed) -> Floats:
