@@ -3,8 +3,8 @@
     python benchmarks/bag_of_words.py train=pairs.train.jsonl test=pairs.test.jsonl objectives=truthful,informative
 
 Logistic regression without intercept on the difference of the two answers' word features (binary unigrams and bigrams,
-and log length), the penalty chosen by cross-validation within the training prompts.  Prints accuracy, log-loss and the
-calibration error of 15 equal-mass bins per objective, as the tables of a reward run define them.
+and log length), the penalty chosen by cross-validation within the training prompts.  Prints accuracy, log-loss and
+calibration over 15 equal-mass bins per objective, as the tables of a reward run define them.
 """
 
 from __future__ import annotations
@@ -15,10 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from made_by import made_by
 from scipy.sparse import csr_matrix, hstack
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, GroupKFold
+
+from mora.functional.calibration import calibration
+from mora.functional.stats import clustered_stderr
 
 BINS = 15
 
@@ -37,15 +41,9 @@ def differences(rows: list[dict[str, Any]], words: CountVectorizer) -> csr_matri
     return csr_matrix(hstack([words.transform(sides[1]) - words.transform(sides[0]), lengths[1] - lengths[0]]))
 
 
-def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
-    """Expected calibration error over equal-mass bins of confidence."""
-    order = np.argsort(confidence, kind="stable")
-    parts = [part for part in np.array_split(order, BINS) if len(part)]
-    return float(sum(len(p) * abs(confidence[p].mean() - right[p].mean()) for p in parts) / len(order))
-
-
 def main() -> None:
     """Fit and print one line per objective."""
+    print(made_by())
     arguments = dict(argument.split("=", 1) for argument in sys.argv[1:])
     for objective in arguments["objectives"].split(","):
         train, test = (rows_of(arguments[split], objective) for split in ("train", "test"))
@@ -64,10 +62,14 @@ def main() -> None:
         chance = model.predict_proba(differences(test, words))[:, 1]
         right = ((chance > 0.5) == labels) + 0.0
         loss = -np.log(np.where(labels == 1, chance, 1 - chance)).mean()
-        error = calibration_error(np.maximum(chance, 1 - chance), right)
-        spread = right.std() / len(right) ** 0.5
-        figures = f"accuracy {right.mean():.3f} +- {spread:.3f}  log-loss {loss:.3f}  ECE {error:.3f}  n {len(test)}"
-        print(f"{objective:<14} {figures}")
+        prompts = np.array([row["prompt"] for row in test])
+        found = calibration(chance, labels.astype(float), prompts, bins=BINS, level=0.95)
+        spread, (low, high) = float(clustered_stderr(right, prompts)), found["error"]["interval"]
+        print(
+            f"{objective:<14} accuracy {right.mean():.3f} +- {spread:.3f}  log-loss {loss:.3f}  ECE {found['ece']:.3f} "
+            f"(if calibrated {found['ece_if_calibrated']:.3f})  calibration error {found['error']['value']:.3f} "
+            f"[{low:.3f}, {high:.3f}]  n {len(test)}"
+        )
 
 
 if __name__ == "__main__":

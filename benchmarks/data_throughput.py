@@ -36,6 +36,7 @@ from typing import Any
 
 import psutil
 from data_texts import Texts, read
+from made_by import made_by
 
 SIDES = {"mora": "data_mora", "datasets": "data_plain"}
 DEFAULTS = {
@@ -129,6 +130,7 @@ def main() -> None:
                     if found["seconds"] < known["seconds"]:
                         best[name, side] = found
     size = f"batches of {options['batch_size']} in {options['micro_batch']}"
+    print(made_by())
     print(f"{options['rows']:,} rows, {options['workers']} workers, {size}, at most {options['limit']} tokens\n")
     print("| what | side | rows/s | MiB anonymous | MiB resident | padding |\n|" + " --- |" * 6)
     for (name, side), found in best.items():

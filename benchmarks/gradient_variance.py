@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from made_by import made_by
 from torch import Tensor
 
 import mora
@@ -87,6 +88,7 @@ def main() -> None:
                 for unit, one in drawn.items()
             }
             table.append({"seed": seed, "policy": name, **noise})
+    print(f"{made_by()}\n")
     print("| policy | seed | row | group | batch |\n|" + " --- |" * 5)
     for row in sorted(table, key=lambda row: str(row["policy"])):
         print(f"| {row['policy']} | {row['seed']} | " + " | ".join(f"{row[unit]:.2f}" for unit in UNITS) + " |")

@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import moocore
 import numpy as np
+from made_by import made_by
 from numpy.typing import NDArray
 from pymoo.indicators.hv import HV
 from pymoo.indicators.igd_plus import IGDPlus
@@ -103,6 +104,7 @@ def main() -> None:
     """Measure and print."""
     named = dict(argument.split("=", 1) for argument in sys.argv[1:])
     count, repeats = int(named.get("points", "1000")), int(named.get("repeats", "5"))
+    print(f"{made_by()}\n")
     print("| indicator | objectives | ms | ratio to pymoo | ratio to moocore |\n|" + " --- |" * 5)
     for objectives in map(int, named.get("objectives", "2,4,6").split(",")):
         for name, functions in calls(sphere(count, objectives, seed=0)).items():

@@ -14,8 +14,8 @@ is called different, before and after Holm's correction.  Takes five to ten minu
 ``parts`` names some of fronts, paired, steering, families, matched.  Paired: three or five seeds whose luck is mostly
 common to both runs, with seeds drawn for both at once and, beside that, for each by itself.
 
-Matched: hypervolume and inner product at matched KL, as ``evaluation=compare`` computes them: each preference is granted
-two standard errors less than the least mean KL of the two runs, or ``budget`` nats.  Eight answers to a prompt have
+Matched: hypervolume and inner product at matched KL, as ``evaluation=compare`` computes them: each preference is
+granted two standard errors less than the least mean KL of the two runs, or ``budget`` nats.  Eight answers to a prompt have
 normal log-ratios, N(k, 2k) of the policy and N(-k, 2k) of the reference policy with k the KL of the prompt, and scores
 that rise with them; so the geometric mixture at exponent a has KL a^2 k and a times the gain.
 KL is skewed over prompts, partly shared by runs, and grows with the gain; a run is worth 0 before training.  Budget and
@@ -32,10 +32,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from made_by import made_by
 from numpy.typing import NDArray
 from scipy.stats import norm
-
-from side_by_side import made_by
 
 from mora.evaluation.judged import EXPONENTS, Columns
 from mora.evaluation.pairing import Origin
@@ -194,7 +193,7 @@ def spending(
 
 
 def answered(gained: Floats, base: Floats, kl: Floats, generator: np.random.Generator) -> Floats:
-    """Cells of answers to each prompt, of a policy and a reference policy worth ``gained`` and ``base`` (S, P, X, 2)."""
+    """Cells of answers to each prompt: of a policy worth ``gained`` (S, P, X, 2) and a reference worth ``base``."""
     spread = np.sqrt(2 * kl)[..., None]
     ratios = [sign * kl[..., None] + spread * generator.normal(size=(*kl.shape, ANSWERS)) for sign in (1, -1)]
     along = [(one + kl[..., None]) / (2 * kl[..., None]) for one in ratios]  # 1 and 0 on average

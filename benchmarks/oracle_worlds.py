@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from made_by import made_by
 from matplotlib.axes import Axes
 from oracle_optima import COUNTS, IDEAL, KL_COEF, PROBLEMS, Enumerated, Floats, worlds
 
@@ -46,6 +47,7 @@ SIZE = (5.4, 4.6)
 
 def table() -> None:
     """Print the table."""
+    print(made_by())
     print(f"kl_coef {KL_COEF}, ideal {IDEAL}; w_i ~ i\n")
     print("| world | problem | M = 2 | M = 3 | M = 4 | M = 5 | M = 6 | largest difference |\n|" + " --- |" * 8)
     for dataset in (*COUNTS, "oracle_constraint"):

@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from made_by import made_by
+
 import mora
 from mora.stages import plan
 
@@ -63,6 +65,7 @@ def main() -> None:
         call("evaluate", f"run={fine_tuned}", "evaluation=regret", f"evaluation.kl_coef={coefficient}")
         found[UNSTEERED].append(measured(fine_tuned) | {"minutes": 0.0})
     columns = ("relative_regret_mean", "relative_regret_worst", "kl_mean", "optimum_kl_mean", "seconds")
+    print(f"{made_by()}\n")
     print("| run | seed | regret, mean | worst | KL | KL of the optimum | seconds of training |\n|" + " --- |" * 7)
     for kind, rows in found.items():
         for seed, row in zip(seeds, rows, strict=True):

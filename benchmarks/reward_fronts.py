@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from made_by import made_by
 from reward_kinds import KINDS, cell
 from side_by_side import arguments, run_all, table
 
@@ -61,6 +62,7 @@ def main() -> None:
     rows: dict[str, list[dict[str, float]]] = {}
     for (kind, risk, _), command in commands.items():
         rows.setdefault(f"{kind} | {risk}", []).append(numbers(table(command, "front")))
+    print(f"{made_by()}\n")
     print("| reward | risk | " + " | ".join(COLUMNS) + " |\n|" + " --- |" * (len(COLUMNS) + 2))
     for name, found in rows.items():
         print(f"| {name} | " + " | ".join(cell([row[column] for row in found]) for column in COLUMNS) + " |")

@@ -21,9 +21,9 @@ import sys
 import time
 
 import numpy as np
+from made_by import made_by
 from numpy.typing import NDArray
 from scipy.stats import norm
-from side_by_side import made_by
 
 from mora.evaluation.pairing import Origin
 from mora.evaluation.reward_comparison import BRIER, COLUMNS, CREDIT, DECIDED, LABELLED, LOSS, ratio

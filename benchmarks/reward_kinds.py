@@ -17,6 +17,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from made_by import made_by
 from side_by_side import arguments, run_all, table
 
 KINDS = {
@@ -89,6 +90,7 @@ def main() -> None:
     tables: dict[str, list[dict[str, Any]]] = {}
     for (kind, _), command in commands.items():
         tables.setdefault(kind, []).append(table(command, "reward"))
+    print(made_by())
     for name in next(iter(tables.values()))[0]["accuracy"]:
         print(f"\n| {name} | " + " | ".join(COLUMNS) + " |\n|" + " --- |" * (len(COLUMNS) + 1))
         for kind, found in tables.items():

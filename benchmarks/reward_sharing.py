@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from made_by import made_by
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from mora.model.lora import LoRASettings
@@ -101,6 +102,7 @@ def main() -> None:
     ]
     one, many = rows[0], rows[-1]
     texts = f"{size['sequences']} x {size['length']} tokens"
+    print(made_by())
     print(f"{size['objectives']} objectives, {weights(models['heads']):.0f} MiB a model, {texts}")
     print("| design | s | times faster than models | weights, MiB | peak, MiB | peak / one model |")
     print("| --- | --- | --- | --- | --- | --- |")

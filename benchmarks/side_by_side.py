@@ -1,33 +1,17 @@
-"""What benchmarks share: what made a table, and several runs of ``mora.train`` at a time, one thread each."""
+"""Several runs of ``mora.train`` at a time, one thread each: what the reward benchmarks share."""
 
 from __future__ import annotations
 
 import json
 import os
-import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import mora
 from mora.stages import plan
-
-
-def made_by() -> str:
-    """The commit that makes a table, ``-dirty`` where files differ from it, and the command: for the head of the table.
-
-    A table without this line cannot be made again.
-    """
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        commit = subprocess.run(git, check=True, capture_output=True, text=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        commit = "unknown (no git checkout)"
-    command = shlex.join([Path(sys.executable).name, f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
-    return f"commit {commit}: {command}"
 
 
 def arguments(defaults: dict[str, str]) -> tuple[dict[str, str], list[str]]:

@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from made_by import made_by
+
 COLUMNS = (
     "utility share", "worst share", "HV SFT", "HV", "HV optimum", "HV share", "HV exact, 11", "HV exact, dense",
     "tau", "KL", "KL optimum", "valid", "ESS min", "minutes",
@@ -74,6 +76,7 @@ def main() -> None:
             folder = run_of(runs, seed, reward)
             call("evaluate", f"run={folder}", "evaluation=optimum")
             found[reward].append(row(folder, minutes))
+    print(f"{made_by()}\n")
     print("| reward | " + " | ".join(COLUMNS) + " |\n|" + " --- |" * (len(COLUMNS) + 1))
     for reward, rows in found.items():
         for values in rows:

@@ -124,12 +124,17 @@ def reward_lines(table: dict[str, Any]) -> list[str]:
     lines = []
     for name in [name for name in table["objectives"] if name in table["accuracy"]]:
         accuracy, tempered = table["accuracy"][name], table["temperature"][name]
-        bayes = f"  of Bayes {accuracy['bayes']:.3f}" if accuracy.get("bayes") is not None else ""
-        cooled = f" ({tempered['calibration']['ece']:.3f} with a temperature)" if tempered else ""
         lines.append(
-            f"{name:<14} accuracy {_sure(accuracy) if accuracy['value'] is not None else '-'}{bayes}"
-            f"  log-loss {table['log_loss'][name]:.3f}  ECE {table['calibration'][name]['ece']:.3f}{cooled}"
+            f"{name:<14} accuracy {_sure(accuracy) if accuracy['value'] is not None else '-'}"
+            f"  log-loss {table['log_loss'][name]:.3f}  {_stated(table['calibration'][name])}"
         )
+        if tempered:
+            lines.append(f"{'':<14} with a temperature: {_stated(tempered['calibration'])}")
+        above = table.get("log_loss_above_best", {}).get(name)
+        if above:
+            share = {"value": accuracy["share_of_bayes"], "interval": accuracy["share_interval"]}
+            best = f"{_sure(share)} of the best accuracy {accuracy['bayes']:.3f}"
+            lines.append(f"{'':<14} over all labels: {best}, log-loss {_sure(above)} above the best")
         sign = table.get("sign", {}).get(name)
         lines += [f"{'':<14} sign {sign['value']:.3f} of {sign['n']} marked answers"] if sign else []
     conflicts = table["conflicts"] if isinstance(table["conflicts"], dict) else {}  # earlier versions had a list
@@ -137,6 +142,14 @@ def reward_lines(table: dict[str, Any]) -> list[str]:
         together = conflicts["all_right"]
         lines.append(f"all objectives that label a pair right: {together['value']:.3f} of {together['n']} pairs")
     return lines
+
+
+def _stated(calibration: dict[str, Any]) -> str:
+    """Calibration: the ECE, what noise alone makes of it, and the error without that noise."""
+    chance, error = calibration.get("ece_if_calibrated"), calibration.get("error") or {"value": None}
+    by_chance = "" if chance is None else f" ({chance:.3f} if calibrated)"
+    without = "" if error["value"] is None else f"  calibration error {_sure(error)}"
+    return f"ECE {calibration['ece']:.3f}{by_chance}{without}"
 
 
 def section_lines(table: dict[str, Any]) -> list[str]:
@@ -180,8 +193,10 @@ def compare_lines(table: dict[str, Any]) -> list[str]:
 
 def reward_comparison_lines(table: dict[str, Any]) -> list[str]:
     """A comparison of reward models as text: warnings, a line per objective and method, a line per difference."""
-    columns = {"accuracy": 23, "log_loss": 23, "ece": 8, "aurc_margin": 12, "aurc_spread": 12, "auc": 8, "d_paired": 8}
-    heads = {"log_loss": "log-loss", "ece": "ECE", "aurc_margin": "AURC margin", "aurc_spread": "AURC spread",
+    columns = {"accuracy": 23, "log_loss": 23, "ece": 8, "ece_if_calibrated": 12,
+               "calibration_error": 23, "aurc_margin": 12, "aurc_spread": 12, "auc": 8, "d_paired": 8}  # fmt: skip
+    heads = {"ece_if_calibrated": "by chance", "calibration_error": "calibration error",
+             "log_loss": "log-loss", "ece": "ECE", "aurc_margin": "AURC margin", "aurc_spread": "AURC spread",
              "auc": "AUC", "d_paired": "d_z"}  # fmt: skip
     wide = max(len(name) for name in [*(m["name"] for m in table["methods"]), *table["objectives"]])
     lines = [*(f"! {warning}" for warning in table["warnings"])]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mora.evaluation.pairing import Origin
 from mora.evaluation.reward_comparison import CompareRewards, Judgement, RewardMethod
 from mora.evaluation.reward_model import Quality
 from mora.reward.panel import Panel
@@ -52,8 +53,9 @@ class PlainWorld:
     def spread(self, prompts: Sequence[str], responses: Sequence[str]) -> np.ndarray[Any, Any]:
         return np.ones((len(responses), len(self.objectives)))
 
-    def bayes_accuracy(self, rows: Sequence[Row]) -> np.ndarray[Any, Any]:
-        return np.full(len(self.objectives), 0.8)
+    def bayes_probabilities(self, rows: Sequence[Row]) -> np.ndarray[Any, Any]:
+        sides = [self.gold([], [row.responses[side] for row in rows]) for side in (0, 1)]
+        return np.asarray(1 / (1 + np.exp(-2 * (sides[1] - sides[0]))))
 
 
 def rows(count: int, *, prompts: int = 24, objectives: int = 2, seed: int = 0) -> list[Row]:
@@ -90,7 +92,8 @@ def method(name: str, *seeds: Judgement, **facts: Any) -> RewardMethod:
         "smoke": True,
         "settings": {"reward": name},
     }
-    return RewardMethod(name=name, seeds=seeds, facts=known | facts)
+    origins = [Origin(seed=s, stands_on={"run": one.run}) for s, one in enumerate(seeds)]
+    return RewardMethod(name=name, seeds=seeds, origins=origins, facts=known | facts)
 
 
 QUALITY = Quality(level=0.95, calibration_bins=6, spread_bins=4, points=60, examples=2)

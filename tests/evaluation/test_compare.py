@@ -276,7 +276,7 @@ def seeded(name: str, base: float, gains: Sequence[float], **shared: str) -> Met
 
 
 def test_seeds_that_stand_on_the_same_runs_are_paired():
-    """Seeds differ by 1, the methods by .1 and little luck of their own: pairing sees it, drawing each alone does not."""
+    """Seeds differ by 1, methods by .1 and little luck of their own: pairing sees it, drawing each alone does not."""
     lucky, own = np.array([0.0, 1.0, 2.0]), np.array([0.0, 0.01, 0.0])
     one = seeded("one", 1.1, lucky + own, data="rows", policy="sft")
     paired, stacked = compared(one, seeded("two", 1.0, lucky, data="rows", policy="other"))
@@ -395,8 +395,15 @@ def test_the_budget_is_the_least_at_each_preference_and_not_of_all():
         base = answers(1.0, seed=number)
         places = np.array([0.0, *nats])[:, None, None]
         return method(
-            f"m{number}", Answers(**{**vars(base), "kl": places + 0 * base.kl, "tokens": places + base.tokens,
-                                     "reference_ratios": -places[1:] + 0 * base.kl[1:]}),  # fmt: skip
+            f"m{number}",
+            Answers(
+                **{
+                    **vars(base),
+                    "kl": places + 0 * base.kl,
+                    "tokens": places + base.tokens,
+                    "reference_ratios": -places[1:] + 0 * base.kl[1:],
+                }
+            ),  # fmt: skip
         )
 
     table, _ = compared(spending(1, [1.0, 2.0, 6.0]), spending(2, [4.0, 2.5, 3.0]), kl_steps=1, sweep_steps=1)
@@ -545,7 +552,7 @@ def test_too_few_prompts_are_refused():
     few = Answers(
         run="few", steered=True, prompts=base.prompts[:7],
         texts=base.texts[:, :7], kl=base.kl[:, :7], tokens=base.tokens[:, :7], ended=base.ended[:, :7],
-            valid=None, reference_ratios=base.reference_ratios[:, :7],
+        reference_ratios=base.reference_ratios[:, :7], valid=None,
     )  # fmt: skip
     with pytest.raises(InputError, match="7 prompts are too few.*evaluation.prompts=8 or more"):
         compared(method("few", few))

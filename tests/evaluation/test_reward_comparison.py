@@ -19,7 +19,7 @@ from mora.evaluation.study import NEW_SEEDS
 from mora.files import read_json, read_lines
 from mora.functional.bootstrap import difference_interval, interval
 from mora.functional.pairs import credits
-from mora.functional.stats import holm
+from mora.functional.stats import clustered_share_interval, holm
 
 Compared = tuple[dict[str, Any], dict[str, Any], list[Any]]
 
@@ -27,7 +27,8 @@ Compared = tuple[dict[str, Any], dict[str, Any], list[Any]]
 def line(prompt: int, label: float, score_0: float, score_1: float, objective: str = "up") -> dict[str, Any]:
     odds = score_1 - score_0
     return {"prompt_id": prompt, "objective": objective, "label": label, "score_0": score_0, "score_1": score_1,
-            "probability": 1 / (1 + np.exp(-odds)), "log_odds": odds, "spread": 0.0}  # fmt: skip
+            "probability": 1 / (1 + np.exp(-odds)), "log_odds": odds, "spread": 0.0,
+            "true_probability": np.nan}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,11 @@ def test_every_metric_is_the_mean_of_the_seeds_own_tables(several: Compared) -> 
         for objective in ("cure", "care"):
             expected = {
                 "accuracy": [t["accuracy"][objective]["value"] for t in own],
-                "share_of_bayes": [t["accuracy"][objective]["value"] / 0.8 for t in own],
+                "share_of_bayes": [
+                    t["accuracy"][objective]["expected"] / t["accuracy"][objective]["bayes"] for t in own
+                ],
+                "log_loss_above_best": [t["log_loss_above_best"][objective]["value"] for t in own],
+                "ece_if_calibrated": [t["calibration"][objective]["ece_if_calibrated"] for t in own],
                 "log_loss": [t["log_loss"][objective] for t in own],
                 "brier": [t["brier"][objective] for t in own],
                 "ece": [t["calibration"][objective]["ece"] for t in own],
@@ -88,7 +93,9 @@ def test_every_metric_is_the_mean_of_the_seeds_own_tables(several: Compared) -> 
                 "length_pairs": [t["length"][objective]["pairs"]["score"] for t in own],
             }
             found = entry["metrics"][objective]
-            assert set(found) == {*expected, "aurc_spread"} == set(table["metrics"])
+            assert set(found) == {*expected, "aurc_spread", "calibration_error"} == set(table["metrics"])
+            squares = [t["calibration"][objective]["error"]["squared"] for t in own]
+            assert found["calibration_error"]["value"] == pytest.approx(np.sqrt(max(np.mean(squares), 0)))
             for name, values in expected.items():
                 assert found[name]["by_seed"] == pytest.approx(values), name
                 assert found[name]["value"] == pytest.approx(np.mean(values), rel=1e-5), name
@@ -118,10 +125,14 @@ def test_intervals_are_those_of_the_bootstrap(kind: str, request: pytest.Fixture
                 new_seeds=kind == "several", bias_corrected=True,
             )  # fmt: skip
             found = table["methods"][0]["metrics"][objective][metric]
-            assert found["interval"] == pytest.approx([want.low, want.high])
+            ends = [want.low, want.high]
+            if metric == "accuracy":  # a share: Wilson's interval by the same error
+                ends = clustered_share_interval(want.center, want.standard_error, 24, want.degrees_of_freedom, 0.95)
+            assert found["interval"] == pytest.approx(ends)
             assert found["value"] == pytest.approx(want.estimate)
     covers = NEW_SEEDS if kind == "several" else "new prompts, these trained reward models"
-    assert {entry["covers"] for entry in table["methods"]} == {covers} == {p["covers"] for p in table["pairs"]}
+    assert {entry["covers"] for entry in table["methods"]} == {covers}
+    assert {p["covers"].split(", seeds")[0] for p in table["pairs"]} == {covers}
 
 
 def test_a_tie_is_no_error() -> None:
@@ -150,7 +161,7 @@ def test_differences_are_paired_and_corrected_together(single: Compared) -> None
             for metric, entry in pair["objectives"][objective].items():
                 want = difference_interval(
                     stacked(methods[a]), stacked(methods[b]), statistic(row, metric), level=0.95, samples=100, seed=3,
-                    new_seeds=False, bias_corrected=True,
+                    new_seeds=False, paired_seeds=False, bias_corrected=True,
                 )  # fmt: skip
                 assert entry["difference"] == pytest.approx(want.estimate)
                 assert entry["interval"] == pytest.approx([want.low, want.high])

@@ -35,10 +35,41 @@ def rng() -> np.random.Generator:
 
 
 def test_share_of_bayes_by_hand() -> None:
-    shares = pairwise.share_of_bayes(0.7, 0.8)
-    assert shares["share_of_bayes"] == pytest.approx(0.875)
-    assert shares["share_of_bayes_advantage"] == pytest.approx(0.2 / 0.3)
-    assert math.isnan(pairwise.share_of_bayes(0.5, 0.5)["share_of_bayes_advantage"])
+    # p .9, .2 and .6 that answer 1 is better; the model says 1, 1 and "equal"
+    p, prompts = np.array([0.9, 0.2, 0.6]), np.array([1, 2, 3])
+    shares = pairwise.share_of_bayes(np.array([1.0, 2.0, 0.0]), p, prompts, 0.95)
+    assert shares["expected"] == pytest.approx((0.9 + 0.2 + 0.5) / 3)
+    assert shares["bayes"] == pytest.approx((0.9 + 0.8 + 0.6) / 3)
+    assert shares["share_of_bayes"] == pytest.approx(1.6 / 2.3)
+    assert shares["share_of_bayes_advantage"] == pytest.approx((1.6 - 1.5) / (2.3 - 1.5))
+    low, high = shares["share_interval"]
+    assert 0 <= low < 1.6 / 2.3 < high <= 1
+    guess = pairwise.share_of_bayes(np.ones(3), np.full(3, 0.5), prompts, 0.95)
+    assert math.isnan(guess["share_of_bayes_advantage"]) and guess["share_of_bayes"] == 1.0
+
+
+def test_the_share_of_bayes_owes_nothing_to_the_labels_that_were_drawn() -> None:
+    """A perfect model reaches all of the best accuracy and log-loss, whichever labels were drawn; others less."""
+    generator = np.random.default_rng(3)
+    odds = generator.normal(size=400)
+    p, prompts = 1 / (1 + np.exp(-odds)), np.arange(400) // 4
+    best = pairwise.share_of_bayes(odds, p, prompts, 0.95)
+    assert best["share_of_bayes"] == 1.0 and best["share_interval"][1] == 1.0
+    logs = -np.logaddexp(0, -odds), -np.logaddexp(0, odds)
+    assert pairwise.above_best(*logs, p) == pytest.approx(0.0, abs=1e-12)
+    flat = pairwise.above_best(np.full(400, np.log(0.5)), np.full(400, np.log(0.5)), p)
+    assert flat.mean() == pytest.approx(np.log(2) + np.mean(p * np.log(p) + (1 - p) * np.log(1 - p)))
+    assert pairwise.above_best(np.log([0.3]), np.log([0.7]), np.array([1.0])) == pytest.approx(-np.log(0.3))
+
+
+def test_the_interval_of_a_share_covers_what_new_labels_give() -> None:
+    """The mean accuracy over many draws of labels is the expected one."""
+    generator = np.random.default_rng(4)
+    odds, noise = generator.normal(size=(2, 2000))
+    p, difference = 1 / (1 + np.exp(-odds)), odds + noise
+    drawn = [(np.sign(difference) == np.where(generator.random(2000) < p, 1, -1)).mean() for _ in range(200)]
+    found = pairwise.share_of_bayes(difference, p, np.arange(2000), 0.95)
+    assert np.mean(drawn) == pytest.approx(found["expected"], abs=3 * np.std(drawn) / np.sqrt(200))
 
 
 def hard_cases(by: np.ndarray[Any, Any], bins: int, **changed: Any) -> list[dict[str, Any]]:
@@ -49,9 +80,10 @@ def hard_cases(by: np.ndarray[Any, Any], bins: int, **changed: Any) -> list[dict
         "credit": np.array([1.0, 0.0, 1.0, 0.5]),
         "probability": np.array([0.6, 0.1, 0.8, 0.5]),
         "label": np.ones(4),
+        "prompts": np.arange(4),
         "true_spread": None,
     }
-    return pairwise.hard_cases(by, bins=bins, calibration_bins=15, **(given | changed))
+    return pairwise.hard_cases(by, bins=bins, calibration_bins=15, level=0.95, **(given | changed))
 
 
 def test_hard_cases_by_hand() -> None:
@@ -72,7 +104,8 @@ def test_a_bin_of_many_pairs_has_a_calibration_curve_of_its_own() -> None:
     """Half sure and always right, half unsure and always wrong: one point of 40 pairs would hide it, two show it."""
     sure = np.tile([0.9, 0.6], 20)
     right = np.tile([1.0, 0.0], 20)
-    same = {"margin": sure, "credit": right, "probability": sure, "label": right, "true_spread": None}
+    same = {"margin": sure, "credit": right, "probability": sure, "label": right, "true_spread": None,
+            "prompts": np.arange(40), "level": 0.95}  # fmt: skip
     (found,) = pairwise.hard_cases(np.arange(40.0), spread=sure, bins=1, calibration_bins=15, **same)
     assert found["ece"] == pytest.approx((0.1 + 0.6) / 2)
     (one,) = pairwise.hard_cases(np.arange(40.0), spread=sure, bins=1, calibration_bins=1, **same)
@@ -159,7 +192,7 @@ class TablePanel(Panel):
 
 
 class TableWorld:
-    """Gold is twice the score; the best possible accuracy is .9 and .75."""
+    """Gold is twice the score; answer 1 is called better with probability .75 and .9."""
 
     name = "table"
     objectives = ("down", "up")  # another order than the panel's
@@ -171,8 +204,8 @@ class TableWorld:
     def spread(self, prompts: Sequence[str], responses: Sequence[str]) -> np.ndarray[Any, Any]:
         return np.tile([3.0, 4.0], (len(responses), 1))
 
-    def bayes_accuracy(self, rows: Sequence[Row]) -> np.ndarray[Any, Any]:
-        return np.array([0.75, 0.9])
+    def bayes_probabilities(self, rows: Sequence[Row]) -> np.ndarray[Any, Any]:
+        return np.tile([0.75, 0.9], (len(rows), 1))
 
 
 def row(prompt: str, first: float, second: float, up: float | None, down: float | None = None) -> Row:
@@ -195,8 +228,12 @@ def test_accuracy_with_ties_labels_and_clusters_by_hand() -> None:
     assert up["value"] == pytest.approx(0.625) and (up["n"], up["prompts"]) == (4, 2)
     # Sums of residuals: p: 3/8 - 5/8 = -1/4, q: 3/8 - 1/8 = 1/4; sqrt(2/1 * (1/16 + 1/16)) / 4 = 1/8.
     assert up["stderr"] == pytest.approx(0.125)
-    # two prompts: Student's t with one degree of freedom, whose .975 quantile is tan(.475 pi) = 12.706
-    assert up["interval"] == pytest.approx([0.625 - 12.7062 * 0.125, 0.625 + 12.7062 * 0.125], rel=1e-4)
+    # two prompts: Student's t with one degree of freedom, whose .975 quantile is tan(.475 pi) = 12.706; Wilson's
+    # interval of 15 effective pairs, .625 * .375 * 64, stays within [0, 1]
+    spread = 12.7062**2 / 15
+    middle, reach = (0.625 + spread / 2), math.sqrt(spread * (0.625 * 0.375 + spread / 4))
+    assert up["interval"] == pytest.approx([(middle - reach) / (1 + spread), (middle + reach) / (1 + spread)], rel=1e-4)
+    assert 0 < up["interval"][0] < up["interval"][1] < 1
     assert up["bayes"] is None and "share_of_bayes" not in up
     # down: label 0, scores 0 against -1: right; label 0, -1 against 0: wrong; equal: 1/2.
     assert down["value"] == pytest.approx(0.5) and down["n"] == 3
@@ -228,17 +265,29 @@ def test_a_margin_is_as_large_for_either_answer() -> None:
 def test_the_summary_says_what_is_right_together() -> None:
     table, _, _ = QUALITY.measure(TablePanel(), ROWS, None, kind="scalar")
     lines = reward_lines(table)
-    assert lines[0].startswith("up ") and lines[1].startswith("down ")
-    assert lines[2] == "all objectives that label a pair right: 0.312 of 4 pairs"  # 1.25 of 4
-    assert len(reward_lines(QUALITY.measure(TablePanel(), [ROWS[1]], None, kind="scalar")[0])) == 1
+    assert [line.split()[0] for line in lines if "accuracy" in line] == ["up", "down"]
+    assert lines[-1] == "all objectives that label a pair right: 0.312 of 4 pairs"  # 1.25 of 4
+    alone = reward_lines(QUALITY.measure(TablePanel(), [ROWS[1]], None, kind="scalar")[0])
+    assert not any("together" in line or "all objectives" in line for line in alone)
+
+
+def test_the_summary_says_what_is_noise_in_an_ece_and_in_an_accuracy() -> None:
+    table, _, _ = QUALITY.measure(TablePanel(), ROWS[:4] * 15, TableWorld(), kind="scalar")  # type: ignore[arg-type]
+    first, over = [line for line in reward_lines(table) if "ECE" in line or "over all labels" in line][:2]
+    assert f"({table['calibration']['up']['ece_if_calibrated']:.3f} if calibrated)" in first
+    assert "calibration error" in first and "of the best accuracy 0.900" in over and "above the best" in over
 
 
 def test_a_world_adds_bayes_gold_and_the_annotators_spread() -> None:
     table, numbers, examples = QUALITY.measure(TablePanel(atoms=3), ROWS, TableWorld(), kind="quantile")  # type: ignore[arg-type]
     up = table["accuracy"]["up"]
-    assert up["bayes"] == 0.9 and table["accuracy"]["down"]["bayes"] == 0.75  # by name, not by place
-    assert up["share_of_bayes"] == pytest.approx(0.625 / 0.9)
-    assert up["share_of_bayes_advantage"] == pytest.approx(0.125 / 0.4)
+    assert up["bayes"] == pytest.approx(0.9) and table["accuracy"]["down"]["bayes"] == 0.75  # by name, not by place
+    # of four decided pairs the scores say 1, 1, 0 and "equal"
+    assert up["expected"] == pytest.approx((0.9 + 0.9 + 0.1 + 0.5) / 4)
+    assert up["share_of_bayes"] == pytest.approx(0.6 / 0.9) and 0 <= up["share_interval"][0] < 0.6 / 0.9
+    assert up["share_of_bayes_advantage"] == pytest.approx(0.1 / 0.4)
+    assert table["log_loss_above_best"]["up"]["value"] > 0
+    assert {line["true_probability"] for line in numbers if line["objective"] == "up"} == {0.9}
     points = np.array(table["agreement"]["up"])  # answers in order: 0 1 | 0 2 | 1 0 | 1 1 | 3 0, gold twice that
     np.testing.assert_allclose(points[:4], [[0, 0], [1, 2], [0, 0], [2, 4]], atol=1e-6)
     assert table["gold"]["up"]["pearson"] == pytest.approx(1.0)

@@ -150,7 +150,7 @@ def _hard_cases(place: int) -> dict[str, Any]:
     shared = {"count": 120, "true_spread": None}
     wrong = {"bins": 0.3 + 0.02 * place + 0 * doubt, "margin_bins": 0.5 - 0.45 * doubt}
     ranges = zip(doubt.tolist(), (2 * doubt).tolist(), strict=True)
-    both = [{"spread": s, "margin": m, "ece": 0.02 + 0.05 * s} | shared for s, m in ranges]
+    both = [{"spread": s, "margin": m, "calibration_error": 0.02 + 0.05 * s} | shared for s, m in ranges]
     return {
         name: [
             row | {"error_rate": e, "accuracy": 1 - e, "true_spread": 2 * row["spread"]}
@@ -169,7 +169,7 @@ def _conflicts(generator: np.random.Generator, names: list[str]) -> dict[str, An
 
 
 def quality_rows(names: list[str]) -> list[dict[str, Any]]:
-    measured = {"accuracy": 0.7, "log_loss": 0.6, "ece": 0.05, "n": 128}
+    measured = {"accuracy": 0.7, "log_loss": 0.6, "ece": 0.06, "calibration_error": 0.05, "n": 128}
     return [
         {
             "step": step,

@@ -162,7 +162,7 @@ def test_dots_stand_at_means_with_their_intervals(tmp_path: Path, three: Tables)
         assert marks == pytest.approx([entry["value"] for entry in entries])
         seeds = [list(c.get_offsets()[:, 0]) for c in axes.collections if len(c.get_offsets()) == 2]
         assert seeds == [pytest.approx(entry["by_seed"]) for entry in entries]
-    assert drawn(accuracy).lines[-1].get_xdata()[0] == pytest.approx(0.8)  # what is best possible
+    assert drawn(accuracy).lines[-1].get_xdata()[0] == pytest.approx(three[0]["bayes"]["cure"])  # best possible
     low, high = drawn(accuracy).get_xlim()
     assert 0 <= low and high <= 1
 

@@ -12,12 +12,13 @@ from scipy.stats import binomtest
 
 from mora.errors import InputError
 from mora.files import read_json, write_json, write_lines
+from mora.functional.stats import share_interval
 from mora.report.benchmark import benchmark_plates
-from mora.report.bins import pooled, wilson
+from mora.report.bins import pooled
 from mora.report.hard_cases import conflict_plate, conflict_table, hard_case_plate
 from mora.report.page import write_report
 from mora.report.rewards import reward_plates
-from mora.report.style import objective_color
+from mora.report.style import Z95, objective_color
 from mora.report.tables import read_stage
 from mora.report.training import quality_plate
 
@@ -51,7 +52,7 @@ def test_hard_cases_go_from_sure_to_doubtful_by_margin_and_by_spread(table):
         by_margin = [row["accuracy"] for row in entry["margin_bins"]][::-1]  # the largest margin is the surest
         assert curve(accuracy, color, "-").tolist() == by_margin and by_margin[0] > by_margin[-1]
         assert curve(accuracy, color, ":").tolist() == [row["accuracy"] for row in entry["bins"]]
-        assert curve(ece, color, ":").tolist() == [row["ece"] for row in entry["bins"]]
+        assert curve(ece, color, ":").tolist() == [row["calibration_error"] for row in entry["bins"]]
         assert curve(spreads, color, ":").tolist() == [row["true_spread"] for row in entry["bins"]]
     assert "0.25" in spreads.get_legend().get_texts()[0].get_text()
 
@@ -72,7 +73,7 @@ def test_bins_of_few_pairs_are_joined_and_no_more():
 @pytest.mark.parametrize(("right", "count"), [(0, 20), (13, 20), (20, 20), (700, 1000)])
 def test_intervals_of_shares_are_wilsons(right, count):
     expected = binomtest(right, count).proportion_ci(0.95, method="wilson")
-    assert wilson(right / count, count) == pytest.approx((expected.low, expected.high), abs=1e-6)
+    assert share_interval(right / count, float(count), Z95) == pytest.approx((expected.low, expected.high), abs=1e-6)
 
 
 def bars(axes: Axes) -> list[np.ndarray]:
@@ -92,7 +93,7 @@ def test_few_pairs_have_few_marks_with_intervals_and_no_calibration_error(table)
     assert marks == pytest.approx([sum(by_margin[i : i + 2]) / 2 for i in range(0, 10, 2)])
     assert len(bars(accuracy)) == 6 * 5
     for low, mark in zip(bars(accuracy)[:5], marks, strict=True):
-        assert tuple(low[:, 1]) == pytest.approx(wilson(mark, 20))
+        assert tuple(low[:, 1]) == pytest.approx(share_interval(float(mark), 20.0, Z95))
     places = [line.get_xdata()[0] for line in accuracy.lines if len(line.get_xdata()) == 5]
     assert len({round(float(place), 6) for place in places}) == 6  # beside each other
 

@@ -46,6 +46,9 @@ class CountingWorld:
     def bayes_probability(self, row: Row) -> NDArray[np.float64]:
         return np.array([0.8, 0.9])
 
+    def bayes_probabilities(self, rows: Sequence[Row]) -> NDArray[np.float64]:
+        return np.tile([0.8, 0.9], (len(rows), 1))
+
     def bayes_accuracy(self, rows: Sequence[Row]) -> NDArray[np.float64]:
         return np.array([0.8, 0.9])
 

@@ -10,8 +10,9 @@ from sklearn.metrics import cohen_kappa_score
 
 from mora.dataset.read import Record
 from mora.files import read_json
+from mora.functional.stats import share_interval
+from mora.report.style import Z95
 from mora.task import measures
-from mora.task.statistics_figures import wilson
 from mora.task.tally import Tally
 
 NAMES = ("kind", "brief")
@@ -141,5 +142,5 @@ def test_kappa_at_its_ends_and_where_there_is_none():
 
 
 def test_the_interval_of_a_share_is_wilsons():
-    low, high = wilson(0.5, 100)  # 0.4038 and 0.5962 in the literature
+    low, high = share_interval(0.5, 100.0, Z95)  # 0.4038 and 0.5962 in the literature
     assert low == pytest.approx(0.4038, abs=1e-4) and high == pytest.approx(0.5962, abs=1e-4)

@@ -176,7 +176,7 @@ class RewardModel:
         if not measured:  # continued after the last step
             standardized()
 
-    def _quality(self, panel: ModelPanel) -> dict[str, dict[str, float | int]]:
+    def _quality(self, panel: ModelPanel) -> dict[str, dict[str, Any]]:
         """Accuracy, log-loss and calibration on some held-out pairs, as the model is now."""
         rows = held_out(self.parts.corpus.pairs["test"], panel.objectives, self.quality_pairs)
         if self.parts.runtime.main:  # every process reads the same pairs: they count once

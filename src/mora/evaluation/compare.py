@@ -172,9 +172,7 @@ class Compare(Front):
         most = max(float(study.means(i)[:, columns.kl].max()) for i in range(len(study.seeds)))
         return np.linspace(0.0, max(most, 0.0), self.kl_steps + 1).tolist()
 
-    def _pairs(
-        self, names: Sequence[str], study: Study, fixed: Fixed, sure: Sequence[int]
-    ) -> list[dict[str, Any]]:
+    def _pairs(self, names: Sequence[str], study: Study, fixed: Fixed, sure: Sequence[int]) -> list[dict[str, Any]]:
         """Every pair of methods, with one correction over all of their differences; at matched KL those of ``sure``.
 
         The sweep of reference points is that of the two alone: beside far better ones both could lie below all of it.

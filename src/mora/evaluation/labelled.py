@@ -33,6 +33,12 @@ class Pairs:
     units: Floats  # (n, 2) means in standard units for agreement; raw where the panel has none
     gold: Floats | None  # (n, 2)
     true_spread: Floats | None
+    true_probability: Floats | None  # that answer 1 is called better, where a world knows
+
+    @property
+    def prompts(self) -> NDArray[np.int64]:
+        """Which prompt each pair belongs to."""
+        return np.array([row.prompt_id for row in self.rows])
 
     @property
     def margin(self) -> Floats:
@@ -63,6 +69,7 @@ def labelled_pairs(panel: Panel, rows: Sequence[Row], world: World | None) -> di
     prompts, responses = prompts * 2, [*sides[0], *sides[1]]
     gold = None if world is None else _sides(world.gold(prompts, responses), half)
     noise = None if world is None else _sides(world.spread(prompts, responses), half)
+    chance = None if world is None else _numbers(world.bayes_probabilities(rows))
     found = {}
     for column, name in enumerate(panel.objectives):
         kept = [i for i, row in enumerate(rows) if row.labels.get(name) is not None]
@@ -83,6 +90,7 @@ def labelled_pairs(panel: Panel, rows: Sequence[Row], world: World | None) -> di
             true_spread=None
             if place is None or noise is None
             else np.hypot(noise[kept, 0, place], noise[kept, 1, place]),
+            true_probability=None if place is None or chance is None else chance[kept, place],
         )
     if not found:
         raise InputError(f"no held-out pair has a label on {', '.join(panel.objectives)}; check dataset and objectives")

@@ -77,9 +77,7 @@ def _curve(number: int, study: Study, fixed: Fixed, budgets: Sequence[float]) ->
     return curve
 
 
-def _points(
-    number: int, method: Method, study: Study, fixed: Fixed, unit: Unit, plain: bool
-) -> list[dict[str, Any]]:
+def _points(number: int, method: Method, study: Study, fixed: Fixed, unit: Unit, plain: bool) -> list[dict[str, Any]]:
     """A row per preference; a margin is half the width of the interval of a mean."""
     columns, mean = fixed.columns, study.means(number)
     scores = mean[:, columns.scores]

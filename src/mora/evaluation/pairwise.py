@@ -10,20 +10,56 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import xlogy
 from scipy.stats import rankdata
 
 from mora.evaluation import distributions
+from mora.functional.calibration import calibration
 from mora.functional.correlation import mean, spearman
-from mora.functional.pairs import calibration, equal_mass
+from mora.functional.pairs import equal_mass
+from mora.functional.stats import clustered_share_interval, clustered_stderr
 
 Floats = NDArray[np.float64]
 LEAST_BEHIND_A_POINT = 20  # pairs per bin of a calibration error within hard cases: fewer are mostly noise
 
 
-def share_of_bayes(accuracy: float, bayes: float) -> dict[str, float]:
-    """What part of the best possible accuracy is reached, and of its advantage over guessing (else NaN)."""
-    advantage = (accuracy - 0.5) / (bayes - 0.5) if bayes > 0.5 else float("nan")
-    return {"share_of_bayes": accuracy / bayes, "share_of_bayes_advantage": advantage}
+def share_of_bayes(
+    difference: Floats, true_probability: Floats, prompts: NDArray[np.int64], level: float
+) -> dict[str, Any]:
+    """What part of the best possible accuracy is reached, where the probability of each label is known.
+
+    ``expected`` is the accuracy over all labels that could have been drawn, mean p where answer 1 has the higher score,
+    else mean 1 - p (equal scores 1/2), ``bayes`` the best there is, mean max(p, 1 - p): both without the noise of the
+    labels that were drawn.  ``share_of_bayes`` is their ratio, never above 1, with its interval by prompt;
+    ``share_of_bayes_advantage`` that of their advantages over guessing (NaN where there is none).
+    """
+    expected, best = expected_and_best(difference, true_probability)
+    share, bayes = float(expected.mean() / best.mean()), float(best.mean())
+    found = {
+        "expected": float(expected.mean()),
+        "bayes": bayes,
+        "share_of_bayes": share,
+        "share_of_bayes_advantage": (float(expected.mean()) - 0.5) / (bayes - 0.5) if bayes > 0.5 else float("nan"),
+        "share_interval": None,
+    }
+    clusters = len(np.unique(prompts))
+    if clusters > 1:
+        error = float(clustered_stderr(expected - share * best, prompts)) / bayes
+        found["share_interval"] = list(clustered_share_interval(share, error, clusters, float(clusters - 1), level))
+    return found
+
+
+def expected_and_best(difference: Floats, true_probability: Floats) -> tuple[Floats, Floats]:
+    """Chance (n,) that the label is what the model says, and that it is what the best predictor says."""
+    choice = 0.5 + 0.5 * np.sign(difference)
+    expected = choice * true_probability + (1 - choice) * (1 - true_probability)
+    return expected, np.maximum(true_probability, 1 - true_probability)
+
+
+def above_best(log_wins_1: Floats, log_wins_0: Floats, true_probability: Floats) -> Floats:
+    """Nats (n,) that the model's log-loss is expected to lie above the best one: KL(true || model) of each label."""
+    p = true_probability
+    return np.asarray(xlogy(p, p) + xlogy(1 - p, 1 - p) - p * log_wins_1 - (1 - p) * log_wins_0)
 
 
 def hard_cases(
@@ -34,9 +70,11 @@ def hard_cases(
     credit: Floats,
     probability: Floats,
     label: Floats,
+    prompts: NDArray[np.int64],
     true_spread: Floats | None,
     bins: int,
     calibration_bins: int,
+    level: float,
 ) -> list[dict[str, Any]]:
     """What the model is worth in equal-mass bins in ascending order of ``by`` (n,): of the spread, or of the margin.
 
@@ -46,20 +84,24 @@ def hard_cases(
     """
     if len(by) == 0 or np.ptp(by) == 0.0:
         return []
-    return [
-        {
+    found = []
+    for i in equal_mass(by, bins):
+        inner = max(min(calibration_bins, len(i) // LEAST_BEHIND_A_POINT), 1)
+        stated = calibration(probability[i], label[i], prompts[i], bins=inner, level=level)
+        row = {
             "spread": float(spread[i].mean()),
             "margin": float(margin[i].mean()),
             "accuracy": float(credit[i].mean()),
             "error_rate": float(1 - credit[i].mean()),
-            "ece": calibration(
-                probability[i], label[i], bins=max(min(calibration_bins, len(i) // LEAST_BEHIND_A_POINT), 1)
-            )["ece"],
+            "ece": stated["ece"],
+            "ece_if_calibrated": stated["ece_if_calibrated"],
+            "calibration_error": stated["error"]["value"],
+            "calibration_interval": stated["error"]["interval"],
             "count": len(i),
             "true_spread": None if true_spread is None else float(true_spread[i].mean()),
         }
-        for i in equal_mass(by, bins)
-    ]
+        found.append(row)
+    return found
 
 
 def risk_coverage(doubt: Floats, credit: Floats) -> dict[str, float]:

@@ -18,21 +18,27 @@ from numpy.typing import NDArray
 
 from mora.errors import InputError
 from mora.evaluation.pairing import Origin
+from mora.evaluation.pairwise import above_best, expected_and_best
 from mora.evaluation.reward_curves import curves
 from mora.evaluation.reward_metrics import METRICS
 from mora.evaluation.reward_model import Quality
 from mora.evaluation.study import THESE_POLICIES, Study, entry, verdicts
 from mora.evaluation.words import said_of_rewards
 from mora.functional.bootstrap import LEAST_PROMPTS
+from mora.functional.calibration import SquaredError, squared_error
 from mora.functional.correlation import pearson
 from mora.functional.pairs import credits
+from mora.functional.stats import Interval, clustered_share_interval
 
 Floats = NDArray[np.float64]
 Line = Mapping[str, Any]  # a row of pairs.csv
 
 THESE_MODELS = "new prompts, these trained reward models"
-CREDIT, DECIDED, LOSS, BRIER, LABELLED, COLUMNS = 0, 1, 2, 3, 4, 5  # of cells: sums over the pairs of a prompt
+CREDIT, DECIDED, LOSS, BRIER, LABELLED, EXPECTED, BEST, ABOVE = range(8)  # of cells: sums over the pairs of a prompt
+COLUMNS = ABOVE + 1
 RATIOS = {"accuracy": (CREDIT, DECIDED), "log_loss": (LOSS, LABELLED), "brier": (BRIER, LABELLED)}
+KNOWN = {"share_of_bayes": (EXPECTED, BEST), "log_loss_above_best": (ABOVE, LABELLED)}  # where a world knows
+SHARES = ("accuracy", "share_of_bayes")
 COMPARED = ("accuracy", "log_loss")  # what verdicts are given on
 
 
@@ -101,7 +107,10 @@ class CompareRewards:
             "pairs_by_objective": {o: _size(judged[0].lines, o) for o in objectives},
             "bayes": {o: judged[0].table["accuracy"][o].get("bayes") for o in objectives},
             "metrics": {m.name: {"title": m.title, "definition": m.definition, "better": m.better} for m in METRICS},
-            "methods": [_method(i, method, study, objectives, sure) for i, method in enumerate(methods)],
+            "methods": [
+                _method(i, method, study, objectives, sure, self.quality.calibration_bins)
+                for i, method in enumerate(methods)
+            ],
             "pairs": pairs,
             "family": sum(len(found) for pair in pairs for found in pair["objectives"].values()),
             "agreement": agreement(methods, objectives),
@@ -138,7 +147,8 @@ def column(lines: Sequence[Line], name: str) -> Floats:
 def cells(lines: Sequence[Line], objectives: Sequence[str]) -> Floats:
     """Sums over the pairs of each prompt (P, X, C), P objectives; prompts stand in the order of first appearance.
 
-    C holds the credit of decided pairs and their number, then log-loss, squared error and the number of labelled ones.
+    C holds the credit of decided pairs and their number, then log-loss, squared error and the number of labelled ones,
+    then, of decided pairs, expected and best accuracy, and of labelled ones nats above the best: 0 without a world.
     """
     places = {prompt: x for x, prompt in enumerate(dict.fromkeys(line["prompt_id"] for line in lines))}
     found = np.zeros((len(objectives), len(places), COLUMNS))
@@ -152,8 +162,17 @@ def cells(lines: Sequence[Line], objectives: Sequence[str]) -> Floats:
         values[:, LOSS] = label * np.logaddexp(0.0, -odds) + (1 - label) * np.logaddexp(0.0, odds)
         values[:, BRIER] = (column(own, "probability") - label) ** 2
         values[:, LABELLED] = 1.0
+        values[:, EXPECTED:] = _known(own, odds, decided)
         np.add.at(found[row], [places[line["prompt_id"]] for line in own], values)
     return found
+
+
+def _known(own: Sequence[Line], odds: Floats, decided: NDArray[np.bool_]) -> Floats:
+    """The last three columns of cells for each pair (n, 3)."""
+    true = column(own, "true_probability")
+    expected, best = expected_and_best(column(own, "score_1") - column(own, "score_0"), true)
+    above = above_best(-np.logaddexp(0.0, -odds), -np.logaddexp(0.0, odds), true)
+    return np.nan_to_num(np.stack([expected * decided, best * decided, above], axis=-1), nan=0.0)
 
 
 def _enough(of_objective: Floats) -> bool:
@@ -163,7 +182,7 @@ def _enough(of_objective: Floats) -> bool:
 
 def ratio(row: int, name: str, sign: float = 1.0) -> Callable[[Floats], float]:
     """A statistic of mean cells (P, C): of the objective in ``row`` a sum by the number of its pairs."""
-    over, under = RATIOS[name]
+    over, under = (RATIOS | KNOWN)[name]
     return lambda mean: sign * float(mean[row, over] / mean[row, under])
 
 
@@ -177,16 +196,46 @@ def _size(lines: Sequence[Line], objective: str) -> dict[str, int]:
 
 
 def _method(
-    number: int, method: RewardMethod, study: Study, objectives: Sequence[str], sure: Sequence[str]
+    number: int, method: RewardMethod, study: Study, objectives: Sequence[str], sure: Sequence[str], bins: int
 ) -> dict[str, Any]:
     """All that the table says of one method: every metric as the mean over its seeds, and of each seed."""
     found: dict[str, Any] = {}
     for row, objective in enumerate(objectives):
         entries = {m.name: _mean([m.of(one.table, objective) for one in method.seeds]) for m in METRICS}
-        for name in RATIOS if objective in sure else ():
-            entries[name] |= entry(study.interval(number, f"{name} of {row}", ratio(row, name)))
+        known = RATIOS if entries["share_of_bayes"]["value"] is None else RATIOS | KNOWN
+        for name in known if objective in sure else ():
+            interval = study.interval(number, f"{name} of {row}", ratio(row, name))
+            entries[name] |= _share(interval, study.prompts) if name in SHARES else entry(interval)
+        entries["calibration_error"] |= _calibration_error(method, objective, bins, study.level)
         found[objective] = entries
     return {"name": method.name, **method.facts, "covers": _covers(study, number), "metrics": found}
+
+
+def _share(interval: Interval, prompts: int) -> dict[str, Any]:
+    """A share with an interval that does not leave [0, 1]."""
+    ends = clustered_share_interval(
+        min(max(interval.center, 0.0), 1.0),
+        interval.standard_error,
+        prompts,
+        interval.degrees_of_freedom,
+        interval.level,
+    )
+    return {"value": interval.estimate, "interval": list(ends)}
+
+
+def _calibration_error(method: RewardMethod, objective: str, bins: int, level: float) -> dict[str, Any]:
+    """Root of the mean over seeds of the debiased squared error, with its interval over prompts for these models."""
+    errors = []
+    for one in method.seeds:
+        own = [line for line in one.lines if line["objective"] == objective]
+        prompts = [line["prompt_id"] for line in own]
+        errors.append(squared_error(column(own, "probability"), column(own, "label"), prompts, bins=bins))
+    pooled = SquaredError(
+        value=float(np.mean([error.value for error in errors])),
+        without=np.mean([error.without for error in errors], axis=0),
+    )
+    found = pooled.entry(level)
+    return {key: found[key] for key in ("value", "interval")} | {"covers": THESE_MODELS}
 
 
 def _mean(values: Sequence[float | None]) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def _metrics(table: Mapping[str, Any]) -> Iterator[Row]:
                     "low": low,
                     "high": high,
                     "level": table["level"] if low is not None else None,
-                    "covers": method["covers"] if low is not None else None,
+                    "covers": entry.get("covers", method["covers"]) if low is not None else None,
                     "seeds": len(method["seeds"]),
                     **table["pairs_by_objective"][objective],
                     "better": table["metrics"][name]["better"],

@@ -44,7 +44,7 @@ METRICS = (
     Metric(
         name="share_of_bayes",
         title="share of Bayes",
-        definition="accuracy by the best that any model could have, where a world knows",
+        definition="expected accuracy over all labels that could be drawn, by the best possible, where a world knows",
         better="higher",
         of=_at("accuracy", "share_of_bayes"),
     ),
@@ -54,6 +54,13 @@ METRICS = (
         definition="nats per pair, of the model's own probability that answer 1 is better",
         better="lower",
         of=_at("log_loss"),
+    ),
+    Metric(
+        name="log_loss_above_best",
+        title="log-loss above the best",
+        definition="nats of expected log-loss above that of the true probabilities, where a world knows",
+        better="lower",
+        of=_at("log_loss_above_best", "value"),
     ),
     Metric(
         name="log_loss_tempered",
@@ -75,6 +82,21 @@ METRICS = (
         definition="expected calibration error over bins of equally many pairs by confidence",
         better="lower",
         of=_at("calibration", "ece"),
+    ),
+    Metric(
+        name="ece_if_calibrated",
+        title="ECE if calibrated",
+        definition="what the ECE of these probabilities would be by the noise of labels alone",
+        better="",
+        of=_at("calibration", "ece_if_calibrated"),
+    ),
+    Metric(
+        name="calibration_error",
+        title="calibration error",
+        definition="root mean squared calibration error over these bins, without the noise of labels; interval over "
+        "prompts, for these models; seeds by the mean of squares",
+        better="lower",
+        of=_at("calibration", "error", "value"),
     ),
     Metric(
         name="ece_tempered",

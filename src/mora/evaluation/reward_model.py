@@ -22,10 +22,11 @@ from mora.errors import InputError
 from mora.evaluation import pairwise
 from mora.evaluation.labelled import Pairs, labelled_pairs
 from mora.files import write_csv, write_json, write_lines, write_text
+from mora.functional.calibration import calibration
 from mora.functional.conflicts import all_right, conflict_matrices
 from mora.functional.correlation import mean, pearson, spearman
-from mora.functional.pairs import brier, calibration, credits, log_loss
-from mora.functional.stats import clustered_stderr
+from mora.functional.pairs import brier, credits, log_loss
+from mora.functional.stats import clustered_share_interval, clustered_stderr
 from mora.functional.temperature import fit_temperature
 from mora.functional.thinning import evenly
 from mora.reward.cost import Cost
@@ -72,12 +73,13 @@ class Quality:
             "pairs": len(rows),
             "level": self.level,
             "units": {"score": "logits", "agreement": unit},
-            "accuracy": {n: _accuracy(p, world, n, self.level) for n, p in pairs.items()},
+            "accuracy": {n: _accuracy(p, self.level) for n, p in pairs.items()},
             "log_loss": {n: log_loss(p.log_wins_1, p.log_wins_0, p.label) for n, p in pairs.items()},
+            "log_loss_above_best": {n: _above_best(p, self.level) for n, p in pairs.items()},
             "brier": {n: brier(np.exp(p.log_wins_1), p.label) for n, p in pairs.items()},
-            "calibration": {n: calibration(np.exp(p.log_wins_1), p.label, bins=bins) for n, p in pairs.items()},
-            "temperature": {n: _tempered(p, bins) for n, p in pairs.items()},
-            "spread": {n: _hard_cases(p, self.spread_bins, bins) for n, p in pairs.items()},
+            "calibration": {n: _calibration(p, p.log_wins_1, bins, self.level) for n, p in pairs.items()},
+            "temperature": {n: _tempered(p, bins, self.level) for n, p in pairs.items()},
+            "spread": {n: _hard_cases(p, self.spread_bins, bins, self.level) for n, p in pairs.items()},
             "risk_coverage": {n: _risk_coverage(p) for n, p in pairs.items()},
             "length": {n: _length(p) for n, p in pairs.items()},
             "separation": {n: _separation(p) for n, p in pairs.items()},
@@ -129,31 +131,47 @@ def _readable(examples: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def _accuracy(pairs: Pairs, world: World | None, name: str, level: float) -> dict[str, Any]:
-    """Accuracy with its standard error by prompt and the interval from it; ties of the label are left out."""
+def _accuracy(pairs: Pairs, level: float) -> dict[str, Any]:
+    """Accuracy with its standard error by prompt and Wilson's interval from it; ties of the label are left out."""
     decided = pairs.label != 0.5
-    credit = pairs.credit[decided]
-    rows = [row for row, kept in zip(pairs.rows, decided, strict=True) if kept]
-    if not rows:
+    credit, prompts = pairs.credit[decided], pairs.prompts[decided]
+    if not len(credit):
         return {"value": None, "stderr": None, "interval": None, "n": 0, "prompts": 0, "bayes": None}
-    prompt_ids = np.array([row.prompt_id for row in rows])
-    value, error, count = float(credit.mean()), float(clustered_stderr(credit, prompt_ids)), len(np.unique(prompt_ids))
-    margin = float(student.ppf((1 + level) / 2, count - 1)) * error if count > 1 else float("nan")
+    value, error, count = float(credit.mean()), float(clustered_stderr(credit, prompts)), len(np.unique(prompts))
+    interval = clustered_share_interval(value, error, count, float(count - 1), level) if count > 1 else None
     entry: dict[str, Any] = {
         "value": value,
         "stderr": error,
-        "interval": [value - margin, value + margin] if count > 1 else None,
-        "n": len(rows),
+        "interval": None if interval is None else list(interval),
+        "n": len(credit),
         "prompts": count,
         "bayes": None,
     }
-    if world is None or name not in world.objectives:
+    if pairs.true_probability is None:
         return entry
-    bayes = float(world.bayes_accuracy(rows)[world.objectives.index(name)])
-    return entry | {"bayes": bayes} | pairwise.share_of_bayes(value, bayes)
+    difference = (pairs.score_1 - pairs.score_0)[decided]
+    return entry | pairwise.share_of_bayes(difference, pairs.true_probability[decided], prompts, level)
 
 
-def _tempered(pairs: Pairs, bins: int) -> dict[str, Any] | None:
+def _above_best(pairs: Pairs, level: float) -> dict[str, Any] | None:
+    """Expected log-loss less that of the true probabilities, in nats, with Student's interval by prompt.
+
+    None without a world.
+    """
+    if pairs.true_probability is None:
+        return None
+    nats = pairwise.above_best(pairs.log_wins_1, pairs.log_wins_0, pairs.true_probability)
+    error, count = float(clustered_stderr(nats, pairs.prompts)), len(np.unique(pairs.prompts))
+    reach = float(student.ppf((1 + level) / 2, count - 1)) * error if count > 1 else float("nan")
+    value = float(nats.mean())
+    return {"value": value, "stderr": error, "interval": [value - reach, value + reach] if count > 1 else None}
+
+
+def _calibration(pairs: Pairs, log_wins_1: Floats, bins: int, level: float) -> dict[str, Any]:
+    return calibration(np.exp(log_wins_1), pairs.label, pairs.prompts, bins=bins, level=level)
+
+
+def _tempered(pairs: Pairs, bins: int, level: float) -> dict[str, Any] | None:
     """Log-loss and calibration after one temperature for the log-odds.
 
     It is fitted on one half of the conversations for the other.  None where a half has no pair.
@@ -168,12 +186,11 @@ def _tempered(pairs: Pairs, bins: int) -> dict[str, Any] | None:
         fitted.append(fit_temperature(*numbers))
         scaled[part] = odds[part] / fitted[-1]
     wins_1, wins_0 = -np.logaddexp(0.0, -scaled), -np.logaddexp(0.0, scaled)
-    after = calibration(np.exp(wins_1), pairs.label, bins=bins)
     return {
         "values": fitted,
         "log_loss": log_loss(wins_1, wins_0, pairs.label),
         "brier": brier(np.exp(wins_1), pairs.label),
-        "calibration": after,
+        "calibration": _calibration(pairs, wins_1, bins, level),
     }
 
 
@@ -195,7 +212,7 @@ def _length(pairs: Pairs) -> dict[str, dict[str, float]]:
     return pairwise.length_correlation(pairs.score_0, pairs.score_1, pairs.label, lengths[:, 0], lengths[:, 1])
 
 
-def _hard_cases(pairs: Pairs, bins: int, calibration_bins: int) -> dict[str, Any]:
+def _hard_cases(pairs: Pairs, bins: int, calibration_bins: int, level: float) -> dict[str, Any]:
     """Quality by the belief's spread and, as the baseline, by the margin; whether spread is the annotators' own."""
     kept, true = pairs.label != 0.5, pairs.true_spread
     spread, margin = pairs.spread[kept], pairs.margin[kept]
@@ -206,9 +223,11 @@ def _hard_cases(pairs: Pairs, bins: int, calibration_bins: int) -> dict[str, Any
         credit=pairs.credit[kept],
         probability=np.exp(pairs.log_wins_1[kept]),
         label=pairs.label[kept],
+        prompts=pairs.prompts[kept],
         true_spread=None if true is None else true[kept],
         bins=bins,
         calibration_bins=calibration_bins,
+        level=level,
     )
     return {
         "bins": bins_by(spread),
@@ -285,7 +304,9 @@ def _sign(pairs: Pairs, panel: Panel, name: str) -> dict[str, float | int] | Non
 
 
 def _lines(name: str, pairs: Pairs) -> list[dict[str, Any]]:
-    gold = np.full((len(pairs.rows), 2), np.nan) if pairs.gold is None else pairs.gold
+    nothing = np.full((len(pairs.rows), 2), np.nan)
+    gold = nothing if pairs.gold is None else pairs.gold
+    chance = nothing[:, 0] if pairs.true_probability is None else pairs.true_probability
     return [
         {
             "prompt_id": row.prompt_id,
@@ -298,6 +319,7 @@ def _lines(name: str, pairs: Pairs) -> list[dict[str, Any]]:
             "spread": pairs.spread[i],
             "gold_0": gold[i, 0],
             "gold_1": gold[i, 1],
+            "true_probability": chance[i],
         }
         for i, row in enumerate(pairs.rows)
     ]

@@ -41,6 +41,7 @@ class Study:
     ) -> None:
         self.level = level
         self.seeds = [len(method) for method in methods]
+        self.prompts = methods[0].shape[2]
         self._cells = methods
         several = [i for i, count in enumerate(self.seeds) if count > 1]
         self._pairing = {(a, b): pairing(origins[a], origins[b]) for a, b in combinations(range(len(methods)), 2)}

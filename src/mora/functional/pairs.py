@@ -6,8 +6,6 @@ answer 1 is better (0, 1, or a fraction; 1/2 is a tie) and ``probability`` (n,) 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,22 +35,3 @@ def equal_mass(values: Floats, count: int) -> list[NDArray[np.int64]]:
     """Indices of at most ``count`` bins of equally many values, in ascending order of the values; none is empty."""
     order = np.argsort(values, kind="stable")
     return np.array_split(order, min(count, len(order))) if len(order) else []
-
-
-def calibration(probability: Floats, label: Floats, *, bins: int) -> dict[str, Any]:
-    """Expected calibration error over equal-mass bins by confidence, and the bins.
-
-    Confidence is max(p, 1 - p), so the order of the two answers does not matter; a bin's accuracy is the mean
-    probability that the label gives to the answer that the model favors.
-    ``ece = sum_b n_b |accuracy_b - confidence_b| / n``; NaN without a pair, or where a probability or a label is.
-    """
-    if not len(probability):
-        return {"ece": float("nan"), "bins": []}
-    confidence = np.maximum(probability, 1 - probability)
-    right = np.where(probability > 0.5, label, np.where(probability < 0.5, 1 - label, 0.5))
-    rows = [
-        {"confidence": float(confidence[i].mean()), "accuracy": float(right[i].mean()), "count": len(i)}
-        for i in equal_mass(confidence, bins)
-    ]
-    error = sum(row["count"] * abs(row["accuracy"] - row["confidence"]) for row in rows) / len(probability)
-    return {"ece": error, "bins": rows}

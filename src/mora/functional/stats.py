@@ -6,6 +6,7 @@ Numpy only, and nothing random.  The intervals come from ``bootstrap``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import sqrt
 from typing import Literal
 
 import numpy as np
@@ -34,6 +35,30 @@ def clustered_stderr(values: ArrayLike, clusters: ArrayLike) -> Floats:
     sums = np.zeros((count, *rows.shape[1:]))
     np.add.at(sums, index, rows - rows.mean(0))
     return np.asarray(np.sqrt(count / (count - 1) * (sums**2).sum(0)) / len(rows))
+
+
+def share_interval(share: float, count: float, quantile: float) -> tuple[float, float]:
+    """Wilson's score interval (1927) of a share of ``count`` independent cases; it never leaves [0, 1].
+
+    ``quantile`` is that of the normal distribution, or of Student's t where the count was estimated.
+    """
+    spread = quantile**2 / count
+    middle = (share + spread / 2) / (1 + spread)
+    reach = sqrt(spread * (share * (1 - share) + spread / 4)) / (1 + spread)
+    return max(middle - reach, 0.0), min(middle + reach, 1.0)
+
+
+def clustered_share_interval(
+    share: float, standard_error: float, clusters: int, degrees_of_freedom: float, level: float
+) -> tuple[float, float]:
+    """Wilson's interval of a share of cases in clusters, by their effective number.
+
+    As many independent cases as have this standard error, share (1 - share) / se^2 (Kish, 1965), at Student's t; as
+    many as there are ``clusters`` where nothing varied, and the error says nothing.
+    """
+    varies = share * (1 - share) > 0 and standard_error > 0
+    count = share * (1 - share) / standard_error**2 if varies else float(clusters)
+    return share_interval(share, count, float(student.ppf((1 + level) / 2, degrees_of_freedom)))
 
 
 @dataclass(frozen=True, kw_only=True)

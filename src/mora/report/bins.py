@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from mora.functional.stats import share_interval
 from mora.report.style import Z95, Floats
 
 Bin = Mapping[str, Any]
@@ -37,15 +38,7 @@ def pooled(bins: Sequence[Bin], keys: Sequence[str]) -> list[dict[str, Any]]:
     return found
 
 
-def wilson(share: float, count: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share of ``count`` independent pairs."""
-    spread = Z95**2 / count
-    middle = (share + spread / 2) / (1 + spread)
-    reach = math.sqrt(spread * (share * (1 - share) + spread / 4)) / (1 + spread)
-    return middle - reach, middle + reach
-
-
 def intervals(axes: Axes, places: Sequence[float] | Floats, rows: Sequence[Bin], color: str) -> None:
     """A thin bar at each of ``places`` for the interval of the accuracy of one of ``rows``."""
-    ends = [wilson(row["accuracy"], row["count"]) for row in rows]
+    ends = [share_interval(row["accuracy"], float(row["count"]), Z95) for row in rows]
     axes.vlines(places, [low for low, _ in ends], [high for _, high in ends], color=color, linewidth=0.9, alpha=0.45)

@@ -52,7 +52,7 @@ def hard_case_plate(table: Mapping[str, Any], objectives: Sequence[str]) -> Plat
             draw=partial(_draw_doubt, orders=shown, key=key, title=title, objectives=objectives),
             alt=f"{title} from the surest to the most doubtful pairs: {_ends(shown, key)}.",
         )
-        for shown, key, title in ((orders, "accuracy", "Accuracy"), (whole, "ece", "Calibration error"))
+        for shown, key, title in ((orders, "accuracy", "Accuracy"), (whole, "calibration_error", "Calibration error"))
         if shown
     ]
     known = {o: bins for o, bins in orders.get("bins", {}).items() if bins[0].get("true_spread") is not None}
@@ -72,7 +72,7 @@ def hard_case_plate(table: Mapping[str, Any], objectives: Sequence[str]) -> Plat
         title="Does it know where it errs?",
         caption="Equal shares of the held-out pairs, surest on the left: by the margin, which costs nothing, and by "
         f"the spread of the belief, which finds errors if its line falls to the right. {JOINED} The calibration error "
-        "of few pairs is above 0 by chance, and is left out where bins would have to be joined.",
+        "is without the noise of labels, and is left out where bins would have to be joined.",
         panels=panels,
         key=[Key(label=label, color=INK, line="-" if line == "-" else ":") for label, line in shown],
     )
@@ -99,7 +99,8 @@ def _ends(orders: Mapping[str, Bins], key: str) -> str:
         for objective, rows in bins.items():
             sorted_rows = _from_surest(order, rows)
             parts.append(
-                f"{objective} {ORDERS[order][0]} {number(sorted_rows[0][key], 2)} to {number(sorted_rows[-1][key], 2)}"
+                f"{objective} {ORDERS[order][0]} {number(sorted_rows[0].get(key), 2)} "
+                f"to {number(sorted_rows[-1].get(key), 2)}"
             )
     return ", ".join(parts)
 
@@ -108,7 +109,7 @@ def _draw_doubt(axes: Axes, *, orders: Mapping[str, Bins], key: str, title: str,
     lines = [(order, objective, rows) for order, bins in orders.items() for objective, rows in bins.items()]
     for place, (order, objective, rows) in enumerate(lines):
         rows = _from_surest(order, rows)
-        values = [float("nan") if row[key] is None else row[key] for row in rows]
+        values = [float("nan") if row.get(key) is None else row[key] for row in rows]
         aside = min(ASIDE, 1 / len(lines)) * (place - (len(lines) - 1) / 2) if key == "accuracy" else 0.0
         places = (np.arange(len(values)) + 0.5 + aside) / len(values)
         color, solid = objective_color(list(objectives).index(objective)), order == "margin_bins"

@@ -169,7 +169,7 @@ def calibration_plates(comparison: RewardComparison) -> list[Plate]:
         "Is stated confidence met?",
         "Bins of equally many pairs by confidence, as trained, mean over seeds. On the dotted line confidence is met; "
         "below it the model is too sure.",
-        "ece",
+        "calibration_error",
     )
 
 

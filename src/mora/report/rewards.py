@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from mora.functional.thinning import evenly
 from mora.report.bins import JOINED, intervals, pooled
 from mora.report.hard_cases import conflict_plate, hard_case_plate
-from mora.report.style import INK, MUTED, PAPER, Z95, Floats, Panel, Plate, legend_above, objective_color
+from mora.report.style import INK, MUTED, PAPER, Floats, Panel, Plate, legend_above, objective_color
 from mora.report.tables import Front
 
 LEAST_REACH = 0.6  # confidence up to which the axis goes at least
@@ -77,8 +77,9 @@ def _quality_panels(table: Mapping[str, Any], objectives: Sequence[str]) -> list
 
 
 def _ece(table: Mapping[str, Any], objective: str) -> str:
-    value = table["calibration"][objective].get("ece")
-    return "unknown" if value is None else f"{value:.3f}"
+    value, chance = (table["calibration"][objective].get(key) for key in ("ece", "ece_if_calibrated"))
+    by_chance = "" if chance is None else f" ({chance:.3f} by the noise of labels alone)"
+    return "unknown" if value is None else f"{value:.3f}{by_chance}"
 
 
 def _bins(table: Mapping[str, Any], part: str, objectives: Sequence[str], needed: tuple[str, str]) -> dict[str, Any]:
@@ -98,8 +99,9 @@ def _draw_accuracy(axes: Axes, *, accuracy: Mapping[str, Mapping[str, Any] | Non
         entry = accuracy[name] or {}
         if entry.get("value") is None:
             continue
-        axes.bar(place, entry["value"], yerr=Z95 * (entry.get("stderr") or 0.0), color=objective_color(place),
-                 width=0.6, error_kw={"ecolor": INK, "elinewidth": 1.2})  # fmt: skip
+        axes.bar(place, entry["value"], color=objective_color(place), width=0.6)
+        if entry.get("interval"):
+            axes.vlines(place, *entry["interval"], color=INK, linewidth=1.2)
         axes.annotate(f"{entry['value']:.2f}", (place, 0.02), ha="center", color=PAPER, fontweight="bold", fontsize=9)
         if entry.get("bayes") is not None:
             axes.plot([place - 0.4, place + 0.4], [entry["bayes"]] * 2, color=INK, linewidth=1.6)

@@ -273,7 +273,7 @@ def _reward_table(reward: Mapping[str, Any], objectives: Sequence[str]) -> str:
     for index, name in enumerate(objectives):
         entry = (reward.get("accuracy") or {}).get(name) or {}
         if entry.get("value") is not None:
-            ece = ((reward.get("calibration") or {}).get(name) or {}).get("ece")
+            stated = (reward.get("calibration") or {}).get(name) or {}
             loss = (reward.get("log_loss") or {}).get(name)
             rows.append(
                 [
@@ -281,12 +281,19 @@ def _reward_table(reward: Mapping[str, Any], objectives: Sequence[str]) -> str:
                     markup.with_error(entry["value"], entry.get("stderr")),
                     number(entry.get("bayes")),
                     number(loss),
-                    number(ece),
+                    f"{number(stated.get('ece'))} ({number(stated.get('ece_if_calibrated'))})",
+                    _with_interval(stated.get("error") or {}),
                     text(entry.get("n", "–")),
                 ]
             )
-    head_cells = ["objective", "accuracy", "best possible", "log-loss, nats", "calibration error", "pairs"]
+    head_cells = ["objective", "accuracy", "best possible", "log-loss, nats", "ECE (if calibrated)",
+                  "calibration error", "pairs"]  # fmt: skip
     return markup.table(head_cells, rows, caption=f"Reward model, kind {reward.get('kind', 'unknown')}") if rows else ""
+
+
+def _with_interval(entry: Mapping[str, Any]) -> str:
+    low, high = entry.get("interval") or (None, None)
+    return f"{number(entry.get('value'))}" + ("" if low is None else f" [{number(low)}, {number(high)}]")
 
 
 def settings(stages: Sequence[Stage]) -> str:

@@ -21,7 +21,7 @@ HIDDEN = ("time", "second", "memory", "epoch", "rate/", "per_second", "elapsed",
 SUM = "sum"  # of a metric that is logged for each objective, too
 MOST_PANELS = 15
 SMOOTHED_FROM = 40  # points of a curve from which on a running mean is drawn over the raw values
-QUALITY = {"accuracy": "Accuracy", "log_loss": "Log-loss, nats", "ece": "Calibration error"}
+QUALITY = {"accuracy": "Accuracy", "log_loss": "Log-loss, nats", "calibration_error": "Calibration error"}
 
 
 def training_plate(stage: Stage, objectives: Sequence[str], place: int) -> Plate | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mora.files import json_line, read_lines, write_text
 from mora.runtime.devices import Runtime
@@ -12,7 +13,7 @@ from mora.runtime.loop import truncate_metrics
 
 QUALITY = "quality.jsonl"
 
-Measured = Mapping[str, Mapping[str, float]]  # objective -> name -> value
+Measured = Mapping[str, Mapping[str, Any]]  # objective -> name -> value
 
 
 class QualityLog:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from mora.report.style import GRID, INK, MUTED, PAPER, Panel, Plate, number, objective_color, short
+from mora.functional.stats import share_interval
+from mora.report.style import GRID, INK, MUTED, PAPER, Z95, Panel, Plate, number, objective_color, short
 
 SMALL = (3.9, 2.9)  # inches, of one panel
 SIDES = {  # look of what a label says
@@ -139,7 +139,7 @@ def _draw_longer(axes: Axes, *, objectives: Mapping[str, Any]) -> None:
     for row, of in enumerate(objectives.values()):
         share, n = of["longer_better"]["share"], of["longer_better"]["n"]
         if share is not None:
-            axes.plot(wilson(share, n), [row, row], color=objective_color(row), linewidth=1.6)
+            axes.plot(share_interval(share, float(n), Z95), [row, row], color=objective_color(row), linewidth=1.6)
             axes.plot([share], [row], "o", color=objective_color(row), markersize=6)
     _names(axes, objectives)
     axes.set_xlim(-0.02, 1.02)
@@ -152,13 +152,6 @@ def _names(axes: Axes, objectives: Mapping[str, Any]) -> None:
     axes.set_ylim(len(objectives) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
-
-
-def wilson(share: float, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """The interval of Wilson (1927) for a share of ``n``, at ``z`` standard errors."""
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return middle - half, middle + half
 
 
 def _agreement(table: Mapping[str, Any]) -> Plate:

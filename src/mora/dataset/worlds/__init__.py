@@ -45,5 +45,8 @@ class World(Protocol):
     def bayes_probability(self, row: Row) -> Floats:
         """True probability (M,) that an annotator calls ``row.responses[1]`` the better one."""
 
+    def bayes_probabilities(self, rows: Sequence[Row]) -> Floats:
+        """The same of many rows (B, M)."""
+
     def bayes_accuracy(self, rows: Sequence[Row]) -> Floats:
         """Share of labels (M,) that the best possible predictor gets right on these pairs."""
