@@ -15,9 +15,9 @@ is called different, before and after Holm's correction.  Takes five to ten minu
 common to both runs, with seeds drawn for both at once and, beside that, for each by itself.
 
 Matched: hypervolume and inner product at matched KL, as ``evaluation=compare`` computes them: each preference is
-granted two standard errors less than the least mean KL of the two runs, or ``budget`` nats.  Eight answers to a prompt have
-normal log-ratios, N(k, 2k) of the policy and N(-k, 2k) of the reference policy with k the KL of the prompt, and scores
-that rise with them; so the geometric mixture at exponent a has KL a^2 k and a times the gain.
+granted two standard errors less than the least mean KL of the two runs, or ``budget`` nats.  Eight answers to a prompt
+have normal log-ratios, N(k, 2k) of the policy and N(-k, 2k) of the reference policy with k the KL of the prompt, and
+scores that rise with them; so the geometric mixture at exponent a has KL a^2 k and a times the gain.
 KL is skewed over prompts, partly shared by runs, and grows with the gain; a run is worth 0 before training.  Budget and
 reference point are held fixed: the truth of a study is the statistic of the true mean cells at its budget and point.
 """

@@ -4,8 +4,10 @@
     python benchmarks/reward_kinds.py kinds='scalar;qr' dataset=jsonl dataset.path=FILE 'objectives.names=[truthful]'
 
 Each row is an ordinary run of ``algo=reward_model``; finished ones are reused.  Further arguments are overrides of all.
-Prints, per objective, means (and standard deviations) over seeds: accuracy (and its share of the best possible where a
-world knows it), log-loss, calibration error before and after one temperature, the area under the risk-coverage curve
+Prints, per objective, means (and standard deviations) over seeds: accuracy, and where a world knows the probability of
+each label the share of the best possible accuracy and the log-loss above the best, over all labels that could have been
+drawn; log-loss; ECE, what it would be were the model calibrated, and the calibration error without that, before and
+after one temperature; the area under the risk-coverage curve
 when pairs are left out by small margin and by large spread beside the error rate, and Spearman's correlation of spread
 with the annotators' disagreement.
 """
@@ -45,7 +47,10 @@ COLUMNS = (
     "accuracy",
     "share",
     "log-loss",
+    "above best",
     "ECE",
+    "by chance",
+    "calibration error",
     "with T",
     "error rate",
     "AURC margin",
@@ -62,8 +67,11 @@ def columns(found: dict[str, Any], name: str) -> dict[str, float | None]:
         "accuracy": accuracy["value"],
         "share": accuracy.get("share_of_bayes"),
         "log-loss": found["log_loss"][name],
+        "above best": (found["log_loss_above_best"][name] or {}).get("value"),
         "ECE": found["calibration"][name]["ece"],
-        "with T": None if tempered is None else tempered["calibration"]["ece"],
+        "by chance": found["calibration"][name]["ece_if_calibrated"],
+        "calibration error": found["calibration"][name]["error"]["value"],
+        "with T": None if tempered is None else tempered["calibration"]["error"]["value"],
         "error rate": risk["error_rate"],
         "AURC margin": risk["margin"]["aurc"],
         "AURC spread": risk["spread"]["aurc"] if risk["spread"] else None,

@@ -66,6 +66,9 @@ def front_lines(table: dict[str, Any]) -> list[str]:
         f"hypervolume {_sure(found['hypervolume'])} (above {z})   inner product {_sure(found['inner_product'])}"
         f"   sparsity {found['sparsity']['value']:.4f}   spacing {found['spacing']['value']:.4f}   Kendall tau {tau}"
     )
+    if found["hypervolume"].get("interval"):
+        level = found["hypervolume"]["level"]
+        lines.append(f"[{100 * level:g} % intervals over prompts, for this trained policy: not over seeds or machines]")
     return lines
 
 

@@ -56,7 +56,7 @@ def test_without_clusters_it_is_the_plug_in_less_its_variance(rng: np.random.Gen
     assert squared_error(probability, label, np.arange(300), bins=10).value == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("pairs", "by_chance"), [(2000, 0.023), (85, 0.11)])
+@pytest.mark.parametrize(("pairs", "by_chance"), [(2000, 0.027), (85, 0.132)])
 def test_what_a_calibrated_model_scores(pairs: int, by_chance: float) -> None:
     """The mean ECE of simulated calibrated models is what is expected, and their debiased error is 0 on average."""
     eces, expected, squares, held = [], [], [], []
@@ -68,7 +68,7 @@ def test_what_a_calibrated_model_scores(pairs: int, by_chance: float) -> None:
         expected.append(found["ece_if_calibrated"])
         squares.append(found["error"]["squared"])
         held.append(found["error"]["interval"][0] == 0)
-    assert np.mean(expected) == pytest.approx(by_chance, rel=0.2)
+    assert np.mean(expected) == pytest.approx(by_chance, rel=0.03)
     assert np.mean(eces) == pytest.approx(np.mean(expected), rel=0.04)
     assert abs(np.mean(squares)) < 3 * np.std(squares) / np.sqrt(len(squares))
     assert np.mean(eces) ** 2 > 5 * abs(np.mean(squares)) and np.mean(held) > 0.94

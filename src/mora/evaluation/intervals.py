@@ -13,7 +13,7 @@ from mora.evaluation.indicators import SMOOTH
 from mora.functional.bootstrap import LEAST_PROMPTS, bootstrap, interval_of
 
 Floats = NDArray[np.float64]
-COVERED = "bootstrap over prompts, bias-corrected, Student's t; this trained policy, new prompts"
+COVERED = "bootstrap over prompts, bias-corrected, Student's t; this trained policy, new prompts, no other seed"
 
 
 def check(*, level: float, resamples: int) -> None:

@@ -50,7 +50,8 @@ def calibration(probability: Floats, label: Floats, prompts: ArrayLike, *, bins:
 def expected_ece(confidence: Floats, bins: list[NDArray[np.int64]]) -> float:
     """Expected calibration error over ``bins`` (places) of pairs that are right with probability ``confidence`` (n,).
 
-    Exact: the number right of a bin is Poisson-binomial.  0.023 for 2,000 pairs of confidence .5 to 1 in 15 bins.
+    Exact: the number right of a bin is Poisson-binomial.  .027 for 2,000 pairs in 15 bins whose
+    probabilities spread evenly over 0 to 1.
     """
     total = 0.0
     for places in bins:

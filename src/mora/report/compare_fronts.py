@@ -226,7 +226,7 @@ def matched_plate(comparison: Comparison, pairs: list[tuple[int, int]]) -> Plate
         name="fronts-matched-kl",
         title="Fronts at matched KL",
         caption="What each method reaches when none may spend more KL than the budget of its preference: one that does "
-        "mixes in answers of its reference policy until it does not. Trained for that budget it might reach more."
+        "is mixed with its reference policy, π_ref^(1−a) π^a, until it does not; an optimum stays one on that way."
         f"{lead} {units(comparison)}",
         panels=panels,
         columns=min(len(panels), 3),

@@ -198,7 +198,11 @@ def _indicator_table(front: Front) -> str:
         cells = [_value(entry, front.objectives) for entry in entries]
         rows.append([text(name.replace("_", " ")), *cells, text(definition)])
     columns = ["indicator", *[text(scorer_title(front, scorer)) for scorer in front.shown], "definition"]
-    return markup.table(columns, rows, caption="Indicators of the front", words=[len(columns) - 1]) if rows else ""
+    caption = (
+        "Indicators of the front. Intervals are over prompts, for this trained policy: another seed, or another "
+        "machine’s rounding, may differ by more."
+    )
+    return markup.table(columns, rows, caption=caption, words=[len(columns) - 1]) if rows else ""
 
 
 def _value(entry: Mapping[str, Any], objectives: Sequence[str]) -> str:

@@ -43,11 +43,11 @@ FAULTS = (
     Fault(
         name="prompts_drawn_for_each_method",
         file="evaluation/study.py",
-        old="fixed = bootstrap(methods, samples=resamples, seed=seed, new_seeds=False)",
-        new="fixed = [\n"
-        "            bootstrap([run], samples=resamples, seed=seed + i, new_seeds=False)[0]\n"
-        "            for i, run in enumerate(methods)\n"
-        "        ]",
+        old="FIXED: dict(enumerate(bootstrap(methods, samples=resamples, seed=seed, new_seeds=False))),",
+        new="FIXED: {\n"
+        "                i: bootstrap([run], samples=resamples, seed=seed + i, new_seeds=False)[0]\n"
+        "                for i, run in enumerate(methods)\n"
+        "            },",
         why="Prompts differ more than methods do, and every difference drowns in them.",
         caught_by=(f"{COMPARE}::test_prompts_are_paired_between_methods",),
     ),
@@ -64,8 +64,8 @@ FAULTS = (
     Fault(
         name="difference_of_these_seeds_called_one_of_new",
         file="evaluation/study.py",
-        old="new = self._has_new((a, b))",
-        new="new = False",
+        old="if not self._has_new((a, b)):",
+        new="if True:",
         why="The luck of the seeds is called a difference of the methods, in words that promise new seeds.",
         caught_by=(f"{COMPARE}::test_a_difference_over_seeds_is_that_of_newly_trained_ones",),
     ),
@@ -95,11 +95,27 @@ FAULTS = (
     ),
     Fault(
         name="matched_kl_beyond_the_policy",
-        file="functional/comparison.py",
-        old="share = np.where(spent > granted, granted / np.where(spent > 0, spent, 1.0), 1.0)",
-        new="share = np.where(spent > 0, granted / np.where(spent > 0, spent, 1.0), 1.0)",
+        file="functional/mixing.py",
+        old="share = np.where(high > root, (root - low) / np.where(high > low, high - low, 1.0), 1.0)",
+        new="share = (root - low) / np.where(high > low, high - low, 1.0)",
         why="A policy that spends less than the budget is credited with gains that it never had.",
-        caught_by=(f"{FUNCTIONAL}::test_a_budget_draws_points_toward_the_reference_policy",),
+        caught_by=("tests/functional/test_mixing.py::test_budgets_move_points_along_the_square_root_of_the_kl",),
+    ),
+    Fault(
+        name="matched_kl_by_own_answers_alone",
+        file="functional/mixing.py",
+        old="below = np.log(count) - np.logaddexp(np.log(own.shape[-1]) + ratios, np.log(base.shape[-1]))",
+        new="below = np.log(count) - np.logaddexp(np.log(own.shape[-1]), np.log(base.shape[-1])) + 0 * ratios",
+        why="Answers are weighed as if all were the reference policy's, and two optima of one problem are not even.",
+        caught_by=("tests/functional/test_mixing.py::test_a_path_of_many_answers_is_that_of_enumeration",),
+    ),
+    Fault(
+        name="seeds_drawn_for_each_method",
+        file="evaluation/study.py",
+        old="elif self.pairing(a, b).paired:",
+        new="elif False:",
+        why="Luck that both methods share is counted twice instead of not at all, and hides what sets them apart.",
+        caught_by=(f"{COMPARE}::test_seeds_that_stand_on_the_same_runs_are_paired",),
     ),
     Fault(
         name="ties_as_losses",
@@ -152,8 +168,8 @@ FAULTS = (
     Fault(
         name="protocol_without_the_seed",
         file="evaluation/front.py",
-        old='            "max_response": corpus.max_response,\n            "seed": seed,\n',
-        new='            "max_response": corpus.max_response,\n',
+        old='            "measured": ["kl", "log_ratios"],\n            "seed": seed,\n',
+        new='            "measured": ["kl", "log_ratios"],\n',
         why="Answers to other random numbers are taken from the tables of a run as if they were those asked for.",
         caught_by=(f"{COMPARE}::test_a_protocol_names_all_that_answers_depend_on",),
     ),
