@@ -35,7 +35,7 @@ def share_of_bayes(
     """
     expected, best = expected_and_best(difference, true_probability)
     share, bayes = float(expected.mean() / best.mean()), float(best.mean())
-    found = {
+    found: dict[str, Any] = {
         "expected": float(expected.mean()),
         "bayes": bayes,
         "share_of_bayes": share,

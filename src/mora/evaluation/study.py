@@ -120,8 +120,10 @@ class Study:
         key = (method, draws, name)
         if key not in self._values:
             cells = self._draws[draws][method]
-            many = isinstance(statistic, OfPoints)
-            self._values[key] = cells.mapped(statistic.points).values(statistic.of) if many else cells.values(statistic)
+            if isinstance(statistic, OfPoints):  # many at once, as far as that goes
+                self._values[key] = cells.mapped(statistic.points).values(statistic.of)
+            else:
+                self._values[key] = cells.values(statistic)
         return self._values[key]
 
 
