@@ -353,7 +353,7 @@ def optimal(name: str, kl_coef: float) -> Method:
         run=name, steered=True, prompts=tuple(f"p{x}" for x in range(OPTIMA)), texts=texts,
         kl=np.stack([ratio[rows, chosen] for ratio, chosen in zip(ratios, places, strict=True)]),
         reference_ratios=np.stack([ratio[rows, places[0]] for ratio in ratios[1:]]),
-        tokens=np.ones(texts.shape), valid=None,
+        tokens=np.ones(texts.shape), ended=np.ones(texts.shape), valid=None,
     )  # fmt: skip
     return method(name, given)
 
@@ -699,7 +699,7 @@ def test_answers_come_back_from_the_tables_of_a_run(tmp_path, steered):
     after = read_answers(stored(tmp_path, before), GRID)
     assert (after.run, after.steered, after.prompts) == (before.run, steered, before.prompts)
     assert (after.texts == before.texts).all()
-    for key in ("kl", "tokens", "ended", "valid"):, reference_ratios=base.reference_ratios[:, :7],
+    for key in ("kl", "tokens", "ended", "valid", "reference_ratios"):
         assert np.array_equal(vars(after)[key], vars(before)[key])
 
 
