@@ -79,6 +79,8 @@ def _refuse_without_meaning(stage: Stage) -> None:
         if isinstance(rollout, RolloutSettings):
             rollout.check(reward.belief_kind, reward.has_zero(stage.config["objectives"]["names"]))
             rollout.check_shared(scalarize)
+            unit = build(stage.config["preference"]).unit
+            scalarizers.check_sharing(scalarize, unit, prompts=rollout.prompts, samples=rollout.samples)
     build(stage.config["evaluation"])
     if stage.config["evaluation"]["_target_"] in SEVERAL:
         raise InputError(
@@ -90,12 +92,6 @@ def _refuse_without_meaning(stage: Stage) -> None:
             "evaluation=sections takes a finished reward run: python -m mora.evaluate run=REWARD_RUN "
             "evaluation=sections evaluation.path=..."
         )
-    if "scalarize" in stage.identity and build(stage.config["scalarize"]).shares:
-        if build(stage.config["preference"]).unit == "row":
-            raise InputError(
-                "scalarize=tchebycheff_expected takes means over rows that share a preference, and preference=row "
-                "shares none: use preference=group or preference=batch"
-            )
 
 
 def _refuse_stage_without_meaning(stage: Stage) -> None:

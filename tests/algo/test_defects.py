@@ -100,7 +100,7 @@ def test_the_ideal_point_is_read_but_never_used():
     assert near.tolist() == [-2.0, -2.0] and far.tolist() == [-4.0, -4.0]  # .5 (0 - 4) and .5 (1 - 9)
     # Which objective is worst off follows rewards and ideal, not the smallest weight: mean gaps .2 (-1) > .8 (-.1).
     tilted = torch.tensor([[0.2, 0.8], [0.2, 0.8]])
-    gains = TchebycheffExpected(ideal=[2.0, 0.1], augment=0.0)(rewards, tilted)
+    gains = TchebycheffExpected(ideal=[2.0, 0.1], augment=0.0)(rewards, tilted, torch.arange(2))
     assert gains.tolist() == pytest.approx([0.2, 0.2])
     with pytest.raises(ValueError, match="above every reward"):
         Tchebycheff(ideal=0.0, augment=0.0, temperature=0.0)(rewards, weights)
@@ -152,14 +152,14 @@ def test_processes_agree_on_preferences_only_by_luck(make):
     sampler = Sampler(unit="row", vertex_probability=0.3, concentration=1.0)
     rows = torch.arange(16)
     torch.manual_seed(0)
-    whole = sampler(rows, rows // 4, 2, seed=0, step=3)
+    whole = sampler(rows, rows // 4, rows % 4, 2, seed=0, step=3)
     torch.manual_seed(1)
     torch.rand(1000)
-    halves = [sampler(part, part // 4, 2, seed=0, step=3) for part in rows.split(8)]
+    halves = [sampler(part, part // 4, part % 4, 2, seed=0, step=3) for part in rows.split(8)]
     assert torch.equal(torch.cat(halves), whole)
     shared = Sampler(unit="batch", vertex_probability=0.0, concentration=1.0)
     both = [make("panacea", *SMALL, process=rank).parts for rank in (0, 1)]
-    drawn = [shared(rows[parts.runtime.rank * 8 :][:8], rows[:8], 2, seed=0, step=3) for parts in both]
+    drawn = [shared(rows[parts.runtime.rank * 8 :][:8], rows[:8], rows[:8], 2, seed=0, step=3) for parts in both]
     assert torch.equal(*drawn)
 
 

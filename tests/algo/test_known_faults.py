@@ -12,6 +12,7 @@ from mora.runtime.engine import Engine
 from mora.runtime.experience import Experience
 from mora.runtime.ptx import Pretraining
 from mora.runtime.rollout import sample_reference
+from mora.types import content_id
 
 REWARD = (
     "algo.steps=2",
@@ -96,7 +97,8 @@ def test_rows_that_share_a_preference_are_judged_together_on_whatever_process_th
 
         def gathered(self, own, place=place):
             """The tensor of all rows that the own rows are a part of."""
-            return next(t for t in (whole.rewards, whole.preference) if torch.equal(t[place], own))
+            ids = torch.tensor([content_id(prompt) for prompt in whole.prompts])
+            return next(t for t in (whole.rewards, whole.preference, ids) if torch.equal(t[place], own))
 
         monkeypatch.setattr(type(algo.parts.runtime), "gather", gathered)
         assert torch.allclose(rolled_out(algo).gains, whole.gains[place])

@@ -18,6 +18,7 @@ from mora.model.svd_lora import read_settings
 from mora.runtime.experience import Experience, Roller
 from mora.runtime.ptx import Pretraining
 from mora.runtime.rollout import sample_rows
+from mora.types import content_id
 
 GOLD = "reward=gold"
 SMALL = (
@@ -414,8 +415,12 @@ def test_with_one_objective_it_is_plain_ppo_on_the_same_adapter(make, monkeypatc
 
 @pytest.mark.parametrize(
     "options",
-    [["scalarize=tchebycheff"], ["scalarize=tchebycheff_expected", "preference=group"]],
-    ids=["tchebycheff", "expected"],
+    [
+        ["scalarize=tchebycheff"],
+        ["scalarize=tchebycheff_expected", "preference=sample"],
+        ["scalarize=tchebycheff_prompt", "preference=group"],
+    ],
+    ids=["tchebycheff", "expected", "prompt"],
 )
 def test_a_nonlinear_gain_has_a_critic_of_its_own(make, monkeypatch, options):
     algo = make("panacea", *SMALL, ADVANTAGES_AS_THEY_ARE, *options, objectives=3)
@@ -423,7 +428,9 @@ def test_a_nonlinear_gain_has_a_critic_of_its_own(make, monkeypatch, options):
     last = experiences[-1]
     assert last.values.shape[-1] == last.returns.shape[-1] == 1
     assert policy.critic.body[-1].weight.abs().max() > 0
-    gain = algo.parts.scalarize(last.rewards, last.preference)
+    shared = algo.parts.scalarize.shares is not None
+    ids = [torch.tensor([content_id(prompt) for prompt in last.prompts])] if shared else []
+    gain = algo.parts.scalarize(last.rewards, last.preference, *ids)
     assert torch.allclose(last.gains, gain)
     token = torch.zeros_like(last.old_logps)
     token -= algo.kl_coef * (last.old_logps - last.ref_logps) * last.response
@@ -433,10 +440,26 @@ def test_a_nonlinear_gain_has_a_critic_of_its_own(make, monkeypatch, options):
     assert torch.allclose(last.returns, returns, atol=1e-5)
 
 
-@pytest.mark.parametrize("options", [["preference=row"], ["preference=group", "algo.rollout.samples=1"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["scalarize=tchebycheff_expected", "preference=row"],
+        ["scalarize=tchebycheff_expected", "preference=group"],
+        ["scalarize=tchebycheff_prompt", "preference=sample"],
+        ["scalarize=tchebycheff_prompt", "preference=group", "algo.rollout.samples=1"],
+    ],
+)
 def test_means_over_rows_that_share_a_preference_need_such_rows(make, options):
-    with pytest.raises(InputError, match="tchebycheff_expected takes means over rows that share"):
-        make("panacea", *SMALL, "scalarize=tchebycheff_expected", *options).fit()
+    with pytest.raises(InputError, match=f"{options[0]} takes means over the answers to"):
+        make("panacea", *SMALL, *options).fit()
+
+
+def test_with_a_preference_per_sample_the_nth_answers_to_all_prompts_share_one(make, monkeypatch):
+    """Samples of a prompt stand side by side: 4 prompts x 4 samples have 4 preferences, each on every prompt."""
+    _, experiences = trained(make("panacea", *SMALL, "preference=sample"), monkeypatch)
+    preference = experiences[0].preference
+    assert torch.equal(preference, preference[:4].repeat(len(preference) // 4, 1))
+    assert not torch.equal(preference, experiences[-1].preference)
 
 
 def test_minibatches_that_do_not_divide_the_rollout_are_refused(make):

@@ -13,7 +13,7 @@ from tests.known.gradients import algorithm
 from mora.errors import InputError
 from mora.evaluation.regret import Regret, Truth, with_limit
 from mora.functional.risk import mean
-from mora.functional.scalarize import Linear, Minimum, Tchebycheff, TchebycheffExpected
+from mora.functional.scalarize import Linear, Minimum, Tchebycheff, TchebycheffExpected, TchebycheffPrompt
 from mora.functional.tilting import exact_kl, expected
 from mora.model.generate import Sampling
 from mora.reward.panel import GoldPanel
@@ -36,6 +36,7 @@ SCALARIZERS = (
     Linear(),
     Tchebycheff(ideal=6.0, augment=0.1, temperature=0.0),
     TchebycheffExpected(ideal=6.0, augment=0.1),
+    TchebycheffPrompt(ideal=6.0, augment=0.1),
     Minimum(augment=0.1, temperature=0.0),
 )
 

@@ -24,7 +24,7 @@ def test_every_row_gets_another_preference_at_every_step():
 def test_every_row_stands_at_every_vertex_in_time():
     """Of 40 steps with probability 1/3 each, a row misses a vertex with 9e-8; one draw for all steps misses two."""
     sampler = Sampler(unit="row", vertex_probability=1.0, concentration=1.0)
-    drawn = torch.stack([sampler(KEYS, KEYS, 3, seed=0, step=step) for step in range(40)])
+    drawn = torch.stack([sampler(KEYS, KEYS, KEYS, 3, seed=0, step=step) for step in range(40)])
     assert set(drawn.unique().tolist()) == {0.0, 1.0}
     assert bool((drawn.sum(0) > 0).all())
 
@@ -43,8 +43,8 @@ def test_groups_of_different_size_do_not_touch_each_other():
     rewards = torch.tensor([[1.0, 2.0], [3.0, 0.0], [2.0, 4.0], [0.0, 2.0], [2.0, 3.0], [3.0, 4.0]])
     weights = torch.tensor([[0.7, 0.3]] * 4 + [[0.4, 0.6]] * 2)
     scalarize = TchebycheffExpected(ideal=5.0, augment=0.1)
-    together = scalarize(rewards, weights)
-    assert torch.allclose(together[:4], scalarize(rewards[:4], weights[:4]))
-    assert torch.allclose(together[4:], scalarize(rewards[4:], weights[4:]))
-    plain = TchebycheffExpected(ideal=5.0, augment=0.0)(rewards, weights)
+    together = scalarize(rewards, weights, torch.arange(6))
+    assert torch.allclose(together[:4], scalarize(rewards[:4], weights[:4], torch.arange(4)))
+    assert torch.allclose(together[4:], scalarize(rewards[4:], weights[4:], torch.arange(2)))
+    plain = TchebycheffExpected(ideal=5.0, augment=0.0)(rewards, weights, torch.arange(6))
     assert plain[4:].tolist() == pytest.approx([0.8, 1.2])  # .4 r_0

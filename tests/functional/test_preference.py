@@ -31,10 +31,10 @@ def test_the_first_of_two_weights_is_beta_distributed(concentration):
 
 
 @pytest.mark.parametrize("objectives", [1, 2, 6])
-@pytest.mark.parametrize("unit", ["row", "group", "batch"])
+@pytest.mark.parametrize("unit", ["row", "group", "sample", "batch"])
 def test_preferences_lie_on_the_simplex_whatever_the_number_of_objectives(objectives, unit):
     sampler = Sampler(unit=unit, vertex_probability=0.3, concentration=0.05)
-    drawn = sampler(ROWS[:500], ROWS[:500] // 4, objectives, seed=0, step=0)
+    drawn = sampler(ROWS[:500], ROWS[:500] // 4, ROWS[:500] % 4, objectives, seed=0, step=0)
     assert drawn.shape == (500, objectives) and drawn.dtype == torch.float32
     assert on_simplex(drawn)
     if objectives == 1:
@@ -43,7 +43,7 @@ def test_preferences_lie_on_the_simplex_whatever_the_number_of_objectives(object
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_vertices_come_with_their_probability_and_equally_often(share):
-    drawn = Sampler(unit="row", vertex_probability=share, concentration=1.0)(ROWS, ROWS, 3, seed=0, step=0)
+    drawn = Sampler(unit="row", vertex_probability=share, concentration=1.0)(ROWS, ROWS, ROWS, 3, seed=0, step=0)
     corner = (drawn == 1).any(-1)
     assert float(corner.float().mean()) == pytest.approx(share, abs=5 * (0.25 / len(ROWS)) ** 0.5)
     if share > 0:
@@ -56,24 +56,26 @@ def test_a_unit_says_which_rows_share_a_preference():
 
     def distinct(unit):
         sampler = Sampler(unit=unit, vertex_probability=0.0, concentration=1.0)
-        return sampler(rows, groups, 2, seed=0, step=0)
+        return sampler(rows, groups, rows % 4, 2, seed=0, step=0)
 
     assert len(distinct("row").unique(dim=0)) == 12
     by_group = distinct("group")
     assert len(by_group.unique(dim=0)) == 3
     assert torch.equal(by_group, by_group[::4].repeat_interleave(4, dim=0))
+    by_sample = distinct("sample")  # the n-th answers to all prompts
+    assert len(by_sample.unique(dim=0)) == 4 and torch.equal(by_sample, by_sample[:4].repeat(3, 1))
     assert len(distinct("batch").unique(dim=0)) == 1
 
 
-@pytest.mark.parametrize("unit", ["row", "group", "batch"])
+@pytest.mark.parametrize("unit", ["row", "group", "sample", "batch"])
 def test_a_row_has_its_preference_in_any_batch_and_a_new_one_at_each_step(unit):
     sampler = Sampler(unit=unit, vertex_probability=0.3, concentration=1.0)
-    whole = sampler(ROWS[:32], ROWS[:32] // 4, 2, seed=0, step=5)
+    whole = sampler(ROWS[:32], ROWS[:32] // 4, ROWS[:32] % 4, 2, seed=0, step=5)
     for start in range(0, 32, 8):
         part = slice(start, start + 8)
-        assert torch.equal(sampler(ROWS[part], ROWS[part] // 4, 2, seed=0, step=5), whole[part])
-    assert not torch.equal(sampler(ROWS[:32], ROWS[:32] // 4, 2, seed=0, step=6), whole)
-    assert not torch.equal(sampler(ROWS[:32], ROWS[:32] // 4, 2, seed=1, step=5), whole)
+        assert torch.equal(sampler(ROWS[part], ROWS[part] // 4, ROWS[part] % 4, 2, seed=0, step=5), whole[part])
+    assert not torch.equal(sampler(ROWS[:32], ROWS[:32] // 4, ROWS[:32] % 4, 2, seed=0, step=6), whole)
+    assert not torch.equal(sampler(ROWS[:32], ROWS[:32] // 4, ROWS[:32] % 4, 2, seed=1, step=5), whole)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ from mora.functional.tilting import (
     tchebycheff_expected_optimum,
     tchebycheff_expected_utility,
     tchebycheff_gains,
+    tchebycheff_prompt_optimum,
+    tchebycheff_prompt_utility,
     tilt,
 )
 
@@ -181,6 +183,38 @@ def test_expected_tchebycheff_is_the_worst_of_the_linear_problems(objectives):
     assert min(bound(other) for other in others) >= best.utility
     gaps = preference * (best.rewards - z)
     assert_allclose(gaps[best.multipliers > 0], gaps.min(), atol=1e-10)
+
+
+def test_two_prompts_that_lack_different_objectives_part_the_two_utilities():
+    """One answer each, rewards (0, -2) and (-2, 0), equal weights, ideal 1: -1 of the means, -1.5 of each prompt."""
+    only, rewards = np.zeros((2, 1)), np.array([[[0.0, -2.0]], [[-2.0, 0.0]]])
+    settings = {"ideal": [1, 1], "augment": 0.0, "kl_coef": BETA}
+    assert tchebycheff_expected_utility(only, only, rewards, [0.5, 0.5], **settings) == -1.0
+    assert tchebycheff_prompt_utility(only, only, rewards, [0.5, 0.5], **settings) == -1.5
+    assert tchebycheff_expected_optimum(only, rewards, [0.5, 0.5], **settings).utility == -1.0
+    assert tchebycheff_prompt_optimum(only, rewards, [0.5, 0.5], **settings).utility == -1.5
+
+
+@pytest.mark.parametrize("objectives", OBJECTIVES)
+def test_prompt_tchebycheff_agrees_with_a_primal_optimizer_and_lies_below_the_expected_form(objectives):
+    ref_logps, rewards = world(objectives)
+    rewards = rewards - np.eye(3, objectives)[:, None]  # prompts that lack different objectives
+    preference, z = np.full(objectives, 1 / objectives), ideal(rewards)
+    settings = {"ideal": z, "augment": AUGMENT, "kl_coef": BETA}
+    best = tchebycheff_prompt_optimum(ref_logps, rewards, preference, **settings)
+    gaps = weighted_gaps(rewards, preference, z)
+    each = [primal(ref_logps[[x]], AUGMENT * gaps[[x]].sum(-1), gaps[[x]], minimum=True) for x in range(3)]
+    utility = tchebycheff_prompt_utility(np.concatenate(each), ref_logps, rewards, preference, **settings)
+    assert best.utility == pytest.approx(utility, abs=1e-10)
+    assert_allclose(np.exp(best.logps), np.exp(np.concatenate(each)), atol=1e-7)
+    own = tchebycheff_prompt_utility(best.logps, ref_logps, rewards, preference, **settings)
+    assert best.utility == pytest.approx(own, abs=1e-14)
+    assert_allclose(best.rewards, expected(best.logps, rewards), atol=1e-14)
+    assert best.kl == pytest.approx(exact_kl(best.logps, ref_logps), abs=1e-14)
+    assert best.multipliers.shape == (3, objectives)
+    above = tchebycheff_expected_optimum(ref_logps, rewards, preference, **settings)
+    assert above.utility > best.utility
+    assert tchebycheff_expected_utility(best.logps, ref_logps, rewards, preference, **settings) < above.utility
 
 
 def test_expected_tchebycheff_agrees_with_a_grid():

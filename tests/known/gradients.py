@@ -22,7 +22,7 @@ from torch import Tensor
 
 import mora
 from mora.dataset import collate
-from mora.functional.scalarize import Minimum
+from mora.functional.scalarize import Minimum, TchebycheffExpected
 from mora.model.policy import Policy
 from mora.reward.panel import Panel
 from mora.reward.standardization import Standardization
@@ -67,6 +67,7 @@ class Case:
     overrides: tuple[str, ...] = ()
     objectives: int = 2
     penalty: float = 0.0  # of a response that does not end
+    unequal: bool = False  # the first objective is low on one prompt, the second on the other, at nearly equal weights
 
     @property
     def command(self) -> list[str]:
@@ -75,7 +76,9 @@ class Case:
         return [f"algo={self.algo}", *SETTINGS, f"objectives.names=[{names}]", *own, *self.overrides]
 
 
-SHARED = ("scalarize=tchebycheff_expected", "preference=group", "algo.rollout.samples=4")
+EXPECTED = ("scalarize=tchebycheff_expected", "scalarize.augment=0.1")
+PROMPT = ("scalarize=tchebycheff_prompt", "scalarize.augment=0.1")
+NEAR = ("scalarize.ideal=3.0",)
 CASES = (
     Case("panacea, linear", "panacea"),
     Case("panacea, linear, 3 objectives", "panacea", objectives=3),
@@ -95,26 +98,40 @@ CASES = (
         3,
     ),
     Case("panacea, minimum across objectives", "panacea", ("scalarize=minimum", "scalarize.augment=0.3"), 3),
-    Case("panacea, Tchebycheff of expectations", "panacea", (*SHARED, "scalarize.augment=0.1")),
+    Case("panacea, Tchebycheff of expectations", "panacea", (*EXPECTED, "preference=sample")),
+    Case(
+        "panacea, Tchebycheff of expectations, unequal prompts",
+        "panacea",
+        (*EXPECTED, *NEAR, "preference=sample"),
+        unequal=True,
+    ),
+    Case("panacea, Tchebycheff of each prompt", "panacea", (*PROMPT, "preference=group")),
+    Case(
+        "panacea, Tchebycheff of each prompt, unequal prompts",
+        "panacea",
+        (*PROMPT, *NEAR, "preference=group"),
+        unequal=True,
+    ),
     Case("exact, linear", "exact"),
     Case("exact, Tchebycheff of responses", "exact", ("scalarize=tchebycheff",)),
-    Case(
-        "exact, Tchebycheff of expectations",
-        "exact",
-        ("scalarize=tchebycheff_expected", "preference=group", "scalarize.augment=0.1"),
-        3,
-    ),
+    Case("exact, Tchebycheff of expectations", "exact", EXPECTED, 3),
+    Case("exact, Tchebycheff of expectations, unequal prompts", "exact", (*EXPECTED, *NEAR), unequal=True),
+    Case("exact, Tchebycheff of each prompt", "exact", PROMPT, 3),
+    Case("exact, Tchebycheff of each prompt, unequal prompts", "exact", (*PROMPT, *NEAR), unequal=True),
 )
 
 
 class Table(Panel):
-    """Rewards of (prompt, response) drawn once, in double precision, already in standard units."""
+    """Rewards of (prompt, response) drawn once, in double precision, already in standard units.
 
-    def __init__(self, objectives: Sequence[str], generator: torch.Generator) -> None:
+    Where prompts are ``unequal``, two points are taken off another objective on each of the two, and the draws halved.
+    """
+
+    def __init__(self, objectives: Sequence[str], generator: torch.Generator, *, unequal: bool) -> None:
         count = len(objectives)
         units = Standardization(mean=torch.zeros(count), std=torch.ones(count), provenance={})
         super().__init__(objectives, units)
-        self.generator, self.table = generator, dict[tuple[str, str], Tensor]()
+        self.generator, self.table, self.unequal = generator, dict[tuple[str, str], Tensor](), unequal
 
     def raw(self, prompts: Sequence[str], responses: Sequence[str], sampled: Any = None) -> RewardBelief:
         rows = [self.reward(*pair) for pair in zip(prompts, responses, strict=True)]
@@ -124,8 +141,22 @@ class Table(Panel):
     def reward(self, prompt: str, response: str) -> Tensor:
         if (prompt, response) not in self.table:
             drawn = torch.randn(len(self.objectives), dtype=torch.float64, generator=self.generator)
+            if self.unequal:
+                drawn = drawn / 2
+                drawn[PROMPTS.index(prompt)] -= 2
             self.table[prompt, response] = drawn
         return self.table[prompt, response]
+
+
+class Weighed:
+    """A scalarizer of means whose rows count by their probability."""
+
+    def __init__(self, scalarize: Any, weights: Tensor) -> None:
+        self.scalarize, self.weights, self.linear, self.shares = scalarize, weights, False, scalarize.shares
+
+    def __call__(self, rewards: Tensor, preference: Tensor, prompts: Tensor) -> Tensor:
+        gains: Tensor = self.scalarize(rewards, preference, prompts, self.weights)
+        return gains
 
 
 @dataclass
@@ -143,9 +174,10 @@ class Setting:
         parts, self.scalarize = self.algo.parts, self.algo.parts.scalarize
         self.model, tokenizer = parts.starting_model(frozen=True)
         self.encoder = parts.encoder(tokenizer)
-        self.panel = Table(parts.corpus.objectives, self.generator)
+        self.panel = Table(parts.corpus.objectives, self.generator, unequal=self.case.unequal)
         self.policy = self._policy()
-        weights = torch.rand(2, self.case.objectives, dtype=torch.float64, generator=self.generator) + 0.1
+        least = 5.0 if self.case.unequal else 0.1
+        weights = torch.rand(2, self.case.objectives, dtype=torch.float64, generator=self.generator) + least
         self.preferences = weights / weights.sum(1, keepdim=True)
         self._enumerate()
 
@@ -214,19 +246,18 @@ class Setting:
         return torch.stack([torch.stack([row.sum() for row in rows]) for rows in self.token_logps(preference)])
 
     def utility(self, preference: Tensor) -> Tensor:
-        """``E gain - beta KL`` written out; for expected Tchebycheff the minimum of expectations."""
+        """``E gain - beta KL`` written out; a minimum of expectations over all prompts, or of those of each prompt."""
         logps, ref_logps = self.logps(preference), self.logps(None).detach()
         share = logps.exp() / len(PROMPTS)
         kl = (share * (logps - ref_logps)).sum()
         if not self.scalarize.shares:
             return (share * self.gains(preference)).sum() - KL_COEF * kl
-        # the gain of a row takes the objective that is worst off among the rows of its preference, which count alike
-        terms = preference * ((share[..., None] * self.rewards).sum((0, 1)) - self.scalarize.ideal)
-        if self.case.algo == "panacea":
-            worst = (preference * (self.rewards.mean((0, 1)) - self.scalarize.ideal)).argmin()
+        terms = preference * ((logps.exp()[..., None] * self.rewards).sum(1) - self.scalarize.ideal)  # (X, M)
+        if isinstance(self.scalarize, TchebycheffExpected):
+            least = terms.mean(0).min()
         else:
-            worst = terms.argmin()
-        return terms[worst] + self.scalarize.augment * terms.sum() - KL_COEF * kl
+            least = torch.stack([row.min() for row in terms]).mean()
+        return least + self.scalarize.augment * terms.sum(1).mean() - KL_COEF * kl
 
     def gains(self, preference: Tensor) -> Tensor:
         """The gain of every response (X, Y), from the definitions."""
@@ -248,7 +279,10 @@ class Setting:
     # --- the code under test ---------------------------------------------------------------------------------------
 
     def experience(self) -> Any:
-        """Every response to every prompt at every preference, as the rollout that training would make of them."""
+        """Every response to every prompt at every preference, as the rollout that training would make of them.
+
+        Where a gain takes means over rows, each row counts there by its probability, as it would in a large sample.
+        """
         roller = self.algo._roller(self.panel, self.encoder)
         count = len(self.responses)
         rows = [Row(prompt=prompt) for prompt in PROMPTS for _ in self.preferences for _ in range(count)]
@@ -258,6 +292,10 @@ class Setting:
         mask = [[place < len(response) for place in range(LENGTH)] for response in self.responses]
         repeats = len(PROMPTS) * len(self.preferences)
         tokens, response = torch.tensor(padded).repeat(repeats, 1), torch.tensor(mask).repeat(repeats, 1)
+        if self.scalarize.shares:
+            with torch.no_grad():
+                share = torch.stack([self.logps(one) for one in self.preferences], 1).exp().flatten()  # as the rows lie
+            self.algo.parts.scalarize = Weighed(self.scalarize, share)
         return roller.experience(self.policy, prompts, preference, tokens, response)
 
     def surrogate_gradient(self) -> Tensor:

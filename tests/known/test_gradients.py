@@ -20,6 +20,18 @@ def test_the_gradient_is_that_of_the_expected_utility(case, seed):
     assert relative_error(case, seed) < 1e-10
 
 
+@pytest.mark.parametrize("algo", ["panacea", "exact"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_where_prompts_are_unequal_the_two_tchebycheff_utilities_of_expectations_pull_apart(algo, seed, tmp_path):
+    """Each case is held to its own utility above; here: they are not the same question, so neither passes for both."""
+    gradients = []
+    for case in [case for case in CASES if case.unequal and case.algo == algo]:
+        setting = Setting(case, seed, tmp_path / case.name)
+        gradients.append(setting.surrogate_gradient())
+    expected, prompt = gradients
+    assert float((expected - prompt).norm() / expected.norm()) > 0.05  # the price of the KL is the same in both
+
+
 def test_every_algorithm_that_steers_a_policy_stands_in_the_table():
     algorithms = {path.stem for path in (Path(__file__).parents[2] / "conf" / "algo").glob("*.yaml")}
     assert algorithms - {"sft", "reward_model"} == {case.algo for case in CASES}

@@ -163,12 +163,13 @@ def test_without_a_limit_nothing_speaks_of_one(tmp_path):
     assert not [line for line in drawn(regret, "regret").lines if line.get_label() == "class limit"]
 
 
-@pytest.mark.parametrize("scalarize", ["Tchebycheff", "TchebycheffExpected", "Other"])
+@pytest.mark.parametrize("scalarize", ["Tchebycheff", "TchebycheffExpected", "TchebycheffPrompt", "Other"])
 def test_the_utility_is_spelled_out(tmp_path, scalarize):
     html = section(read(tmp_path, regret_table(2) | {"scalarize": scalarize}), [])
     words = {
         "Tchebycheff": "E minᵢ wᵢ (rᵢ − zᵢ)",
         "TchebycheffExpected": "minᵢ wᵢ (E rᵢ − zᵢ)",
+        "TchebycheffPrompt": "E minᵢ wᵢ (E[rᵢ | x] − zᵢ)",
         "Other": "the Other gain",
     }
     assert words[scalarize] in html and "U = E ⟨w, r⟩" not in html

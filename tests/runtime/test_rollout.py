@@ -78,7 +78,7 @@ def test_sixteen_rows_over_four_prompts_are_all_different(encoder, samples):
 def test_a_prompt_that_stands_twice_gets_other_preferences(encoder, unit):
     prompts, groups = sample_rows(SIXTEEN, 2, encoder, CPU)
     sampler = Sampler(unit=unit, vertex_probability=0.0, concentration=1.0)
-    drawn = sampler(prompts.row_ids, groups, 3, seed=0, step=0)
+    drawn = sampler(prompts.row_ids, groups, groups, 3, seed=0, step=0)
     assert len(drawn.unique(dim=0)) == (32 if unit == "row" else 16)
     within = drawn.view(16, 2, 3)
     assert torch.equal(within[:, 0], within[:, 1]) == (unit == "group")

@@ -79,7 +79,7 @@ class Exact:
         loop = parts.loop(engine, self.steps)
         for step in loop.steps():
             numbers = runtime.share(torch.arange(self.preferences))
-            drawn = parts.preference(numbers, numbers, len(panel.objectives), seed=parts.seed, step=step)
+            drawn = parts.preference(numbers, numbers, numbers, len(panel.objectives), seed=parts.seed, step=step)
             tally = torch.zeros(1, device=runtime.device)
             losses = [
                 partial(self.loss, engine.module, everything, ref_logps, rewards, preference, tally)
@@ -109,8 +109,7 @@ class Exact:
         kl = exact_kl(logps, ref_logps)
         tally += kl.detach()
         if scalarize.shares:  # a function of expectations
-            (value,) = scalarize.value(expected_rewards(logps, rewards)[None], preference[None])
-            utility = value - self.kl_coef * kl
+            utility = scalarize.utility(expected_rewards(logps, rewards), preference) - self.kl_coef * kl
         else:
             gains = scalarize(rewards.flatten(0, 1), preference.expand(rewards.shape[:2].numel(), -1))
             utility = exact_utility(logps, ref_logps, gains.view_as(logps), kl_coef=self.kl_coef)

@@ -21,12 +21,17 @@ from mora.errors import InputError
 from mora.evaluation.grid import preference_grid
 from mora.functional import tilting
 from mora.functional.hull import hull_front
+from mora.functional.scalarize import Sharing
 from mora.model.policy import Policy
 from mora.reward.panel import Panel
 from mora.runtime.enumeration import Enumeration
 from mora.types import RewardBelief
 
 Floats = NDArray[np.float64]
+OF_EXPECTATIONS: dict[Sharing, tuple[Callable[..., tilting.Solution], Callable[..., float]]] = {
+    "preference": (tilting.tchebycheff_expected_optimum, tilting.tchebycheff_expected_utility),
+    "prompt": (tilting.tchebycheff_prompt_optimum, tilting.tchebycheff_prompt_utility),
+}  # optimum and utility, by what the scalarizer takes means over
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,17 +46,15 @@ class Truth:
     def optimum(self, preference: Floats) -> tilting.Solution:
         """The best policy at a preference (M,)."""
         if self.scalarize.shares:
-            return tilting.tchebycheff_expected_optimum(
-                self.ref_logps, self.rewards, preference, kl_coef=self.kl_coef, **self._tchebycheff()
-            )
+            solve, _ = OF_EXPECTATIONS[self.scalarize.shares]
+            return solve(self.ref_logps, self.rewards, preference, kl_coef=self.kl_coef, **self._tchebycheff())
         return tilting.response_optimum(self.ref_logps, self._gains(preference), self.rewards, kl_coef=self.kl_coef)
 
     def utility(self, logps: Floats, preference: Floats) -> float:
         """The exact utility of a policy (X, Y) at a preference (M,), in reward units."""
         if self.scalarize.shares:
-            return tilting.tchebycheff_expected_utility(
-                logps, self.ref_logps, self.rewards, preference, kl_coef=self.kl_coef, **self._tchebycheff()
-            )
+            _, value = OF_EXPECTATIONS[self.scalarize.shares]
+            return value(logps, self.ref_logps, self.rewards, preference, kl_coef=self.kl_coef, **self._tchebycheff())
         return tilting.response_utility(logps, self.ref_logps, self._gains(preference), kl_coef=self.kl_coef)
 
     def _gains(self, preference: Floats) -> Floats:

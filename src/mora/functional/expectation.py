@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def expected_rewards(logps: Float[Tensor, "X Y"], rewards: Float[Tensor, "X Y M"]) -> Float[Tensor, " M"]:
-    """``mean_x sum_y pi(y|x) r(x, y)``, in reward units."""
-    return (logps.exp()[..., None] * rewards).sum(1).mean(0)
+def expected_rewards(logps: Float[Tensor, "X Y"], rewards: Float[Tensor, "X Y M"]) -> Float[Tensor, "X M"]:
+    """``sum_y pi(y|x) r(x, y)`` of each prompt, in reward units."""
+    return (logps.exp()[..., None] * rewards).sum(1)
 
 
 def exact_kl(logps: Float[Tensor, "X Y"], ref_logps: Float[Tensor, "X Y"]) -> Float[Tensor, ""]:

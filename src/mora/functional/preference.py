@@ -55,28 +55,35 @@ def dirichlet(
 class Sampler:
     """Draws training preferences: a vertex with probability ``vertex_probability``, else Dirichlet(concentration).
 
-    ``unit`` says what shares one preference: each ``row``, each ``group`` of samples of a prompt, or the whole
-    ``batch`` (as in Panacea, Zhong et al. 2024, Algorithm 1).  Sampling the vertices more often than a density would
+    ``unit`` says what shares one preference: each ``row``; each ``group`` of samples of a prompt; the n-th ``sample`` of
+    every prompt; or the whole ``batch`` (as in Panacea, Zhong et al. 2024, Algorithm 1).  Sampling the vertices more often than a density would
     is that paper's remark; the probability is our choice.
     """
 
-    unit: str  # row, group or batch
+    unit: str  # row, group, sample or batch
     vertex_probability: float
     concentration: float
 
     def __post_init__(self) -> None:
-        if self.unit not in ("row", "group", "batch"):
-            raise InputError(f"preference.unit is {self.unit!r}; it must be row, group or batch")
+        if self.unit not in ("row", "group", "sample", "batch"):
+            raise InputError(f"preference.unit is {self.unit!r}; it must be row, group, sample or batch")
         if not 0 <= self.vertex_probability <= 1:
             raise InputError(f"preference.vertex_probability is {self.vertex_probability}; it must lie in [0, 1]")
         if self.concentration <= 0:
             raise InputError(f"preference.concentration is {self.concentration}; it must be positive")
 
     def __call__(
-        self, rows: Int[Tensor, " B"], groups: Int[Tensor, " B"], objectives: int, *, seed: int, step: int
+        self,
+        rows: Int[Tensor, " B"],
+        groups: Int[Tensor, " B"],
+        numbers: Int[Tensor, " B"],
+        objectives: int,
+        *,
+        seed: int,
+        step: int,
     ) -> Float[Tensor, "B M"]:
-        """Preferences for rows with identities ``rows`` whose prompts have identities ``groups``."""
-        keys = {"row": rows, "group": groups, "batch": torch.zeros_like(rows)}[self.unit].cpu()
+        """Preferences for rows with identities ``rows``, the ``numbers``-th samples of the prompts ``groups``."""
+        keys = {"row": rows, "group": groups, "sample": numbers, "batch": torch.zeros_like(rows)}[self.unit].cpu()
         interior = dirichlet(keys, objectives, concentration=self.concentration, seed=seed, step=step)
         u = uniform(seed, Stream.VERTEX, step, keys[:, None], torch.arange(2)[None, :])
         vertex = (u[:, 1] * objectives).long().clamp_max(objectives - 1)

@@ -1,17 +1,22 @@
 """From rewards (B, M) and preferences (B, M) to one gain per row (B,).
 
 A linear gain lets a critic with one output per objective serve as the baseline, ``<preference, V>``; any other gain
-needs a critic of the gain itself.  ``linear`` and ``shares`` tell an algorithm which case it has.
+needs a critic of the gain itself.  ``linear`` tells an algorithm which case it has, ``shares`` over which rows a gain takes
+means: those of a preference, those of a prompt at a preference, or none (None).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
+
+from mora.errors import InputError
+
+Sharing = Literal["preference", "prompt"]
 
 
 @dataclass(kw_only=True)
@@ -19,7 +24,7 @@ class Linear:
     """``gain = sum_i w_i r_i`` (linear scalarization; Panacea eq. 6)."""
 
     linear: ClassVar[bool] = True
-    shares: ClassVar[bool] = False
+    shares: ClassVar[Sharing | None] = None
 
     def __call__(self, rewards: Float[Tensor, "B M"], preference: Float[Tensor, "B M"]) -> Float[Tensor, " B"]:
         """Gain per row, in reward units."""
@@ -51,7 +56,7 @@ class Tchebycheff:
     """
 
     linear: ClassVar[bool] = False
-    shares: ClassVar[bool] = False
+    shares: ClassVar[Sharing | None] = None
     ideal: float | list[float]
     augment: float
     temperature: float
@@ -74,7 +79,7 @@ class Minimum:
     """
 
     linear: ClassVar[bool] = False
-    shares: ClassVar[bool] = False
+    shares: ClassVar[Sharing | None] = None
     augment: float
     temperature: float
 
@@ -91,36 +96,101 @@ def _least(values: Tensor, temperature: float) -> Tensor:
     return values.amin(-1)
 
 
-@dataclass(kw_only=True)
-class TchebycheffExpected:
-    """Gradient of ``min_i w_i (E r_i - z_i)`` (Panacea eq. 7), estimated on the rows that share a preference.
-
-    The minimum is taken over the mean reward of those rows, ``i* = argmin_i w_i (mean r_i - z_i)``; each row's gain is
-    then ``w_{i*} r_{i*} + rho sum_i w_i r_i``, whose expectation has that gradient.  Rows share a preference when
-    ``preference.unit`` is ``group`` or ``batch``.
-    """
+class _OfMeans:
+    """What the two Tchebycheff utilities of expectations share: the gain of a row, given which rows are averaged."""
 
     linear: ClassVar[bool] = False
-    shares: ClassVar[bool] = True
+    shares: ClassVar[Sharing]
     ideal: float | list[float]
     augment: float
 
-    def __call__(self, rewards: Float[Tensor, "B M"], preference: Float[Tensor, "B M"]) -> Float[Tensor, " B"]:
-        """Gain per row.  Raises ValueError when a preference stands on one row only or a mean exceeds the ideal."""
-        shared, index, count = torch.unique(preference, dim=0, return_inverse=True, return_counts=True)
+    def __call__(
+        self,
+        rewards: Float[Tensor, "B M"],
+        preference: Float[Tensor, "B M"],
+        prompts: Int[Tensor, " B"],
+        weights: Float[Tensor, " B"] | None = None,
+    ) -> Float[Tensor, " B"]:
+        """Gain per row of a whole batch; ``prompts`` are identities, ``weights`` what a row counts (None: all alike).
+
+        Raises ValueError when a row has nothing to be averaged with or a mean exceeds the ideal.
+        """
+        _, index = torch.unique(preference, dim=0, return_inverse=True)
+        if self.shares == "prompt":
+            _, place = torch.unique(prompts, return_inverse=True)
+            index = index * len(prompts) + place
+        _, index, count = torch.unique(index, return_inverse=True, return_counts=True)
         if bool((count < 2).any()):
             raise ValueError(
-                "expected Tchebycheff needs at least two rows with the same preference: preference=group or batch"
+                "a Tchebycheff utility of expectations needs at least two rows to average: preference=sample or batch, "
+                "and with scalarize=tchebycheff_prompt preference=group or batch"
             )
-        means = torch.zeros_like(shared).index_add_(0, index, rewards.to(shared)) / count[:, None]
-        least = _gaps(means, shared, self.ideal).argmin(-1)[index, None]
+        share = torch.ones_like(rewards[:, :1]) if weights is None else weights[:, None].to(rewards)
+        sums = rewards.new_zeros(len(count), rewards.shape[-1] + 1)
+        sums.index_add_(0, index, torch.cat([rewards * share, share], -1))
+        means = (sums[:, :-1] / sums[:, -1:])[index]
+        least = _gaps(means, preference, self.ideal).argmin(-1, keepdim=True)
         weighted = preference * rewards
         return weighted.gather(-1, least).squeeze(-1) + self.augment * weighted.sum(-1)
 
-    def value(self, expected: Float[Tensor, "B M"], preference: Float[Tensor, "B M"]) -> Float[Tensor, " B"]:
-        """``min_i w_i (E r_i - z_i) + rho sum_i w_i (E r_i - z_i)`` of known expectations: the utility itself."""
-        gaps = _gaps(expected, preference, self.ideal)
+    def _utilities(self, expected: Tensor, preference: Tensor) -> Tensor:
+        """``min_i w_i (E r_i - z_i) + rho sum_i w_i (E r_i - z_i)`` of each row of expectations (X, M)."""
+        gaps = _gaps(expected, preference.expand_as(expected), self.ideal)
         return gaps.amin(-1) + self.augment * gaps.sum(-1)
+
+
+@dataclass(kw_only=True)
+class TchebycheffExpected(_OfMeans):
+    """Gradient of ``min_i w_i (E r_i - z_i)``, E over prompts and answers (Panacea eq. 7), estimated on a batch.
+
+    The minimum is taken over the mean reward of all rows that share a preference, ``i* = argmin_i w_i (mean r_i -
+    z_i)``; each row's gain is then ``w_{i*} r_{i*} + rho sum_i w_i r_i``, whose expectation has that gradient where i*
+    is the objective that is worst off in expectation.  Rows of several prompts share a preference when
+    ``preference.unit`` is ``sample`` or ``batch``.
+    """
+
+    shares: ClassVar[Sharing] = "preference"
+    ideal: float | list[float]
+    augment: float
+
+    def utility(self, expected: Float[Tensor, "X M"], preference: Float[Tensor, " M"]) -> Float[Tensor, ""]:
+        """``min_i w_i (E r_i - z_i) + rho sum_i w_i (E r_i - z_i)``, from the known expectations of each prompt."""
+        return self._utilities(expected.mean(0, keepdim=True), preference).mean()
+
+
+@dataclass(kw_only=True)
+class TchebycheffPrompt(_OfMeans):
+    """Gradient of ``E_x min_i w_i (E[r_i | x] - z_i)``: each prompt x has an objective of its own that is worst off.
+
+    Never above :class:`TchebycheffExpected`, and the same where all prompts can reach the same.  The mean is that of
+    the rows of a prompt that share a preference: ``preference.unit`` is ``group`` or ``batch``.
+    """
+
+    shares: ClassVar[Sharing] = "prompt"
+    ideal: float | list[float]
+    augment: float
+
+    def utility(self, expected: Float[Tensor, "X M"], preference: Float[Tensor, " M"]) -> Float[Tensor, ""]:
+        """Mean over prompts of ``min_i w_i (E[r_i | x] - z_i) + rho sum_i w_i (E[r_i | x] - z_i)``."""
+        return self._utilities(expected, preference).mean()
+
+
+def check_sharing(scalarize: Any, unit: str, *, prompts: int, samples: int) -> None:
+    """Raises InputError where a rollout has no rows to take the means of ``scalarize`` over.
+
+    ``unit`` is that of the preferences; a rollout has ``samples`` answers to each of ``prompts`` prompts.
+    """
+    if scalarize.shares == "preference" and (unit not in ("sample", "batch") or prompts < 2):
+        raise InputError(
+            "scalarize=tchebycheff_expected takes means over the answers to all prompts at a preference: set "
+            f"preference=sample or preference=batch, not {unit}, and algo.rollout.prompts to 2 or more; for a minimum "
+            "of each prompt by itself use scalarize=tchebycheff_prompt"
+        )
+    if scalarize.shares == "prompt" and (unit not in ("group", "batch") or samples < 2):
+        raise InputError(
+            "scalarize=tchebycheff_prompt takes means over the answers to a prompt at a preference: set "
+            f"preference=group or preference=batch, not {unit}, and algo.rollout.samples to 2 or more"
+        )
 
 
 def check(scalarize: Any, *, objectives: int, atoms: int) -> list[str]:

@@ -38,7 +38,7 @@ class Solution:
     rewards: Floats  # (M,) E r under pi*
     kl: float  # nats
     utility: float  # reward units, the price of the KL included
-    multipliers: Floats | None  # (M,) one per objective; None where the problem has none
+    multipliers: Floats | None  # (M,) of each objective, (X, M) where prompts have their own, None where there are none
 
 
 def tilt(ref_logps: ArrayLike, gains: ArrayLike, *, kl_coef: float) -> Floats:
@@ -107,6 +107,25 @@ def tchebycheff_expected_utility(
     """
     gaps = expected(logps, weighted_gaps(rewards, preference, ideal))
     return float(gaps.min() + augment * gaps.sum()) - kl_coef * exact_kl(logps, ref_logps)
+
+
+def tchebycheff_prompt_utility(
+    logps: ArrayLike,
+    ref_logps: ArrayLike,
+    rewards: ArrayLike,
+    preference: ArrayLike,
+    *,
+    ideal: ArrayLike,
+    augment: float,
+    kl_coef: float,
+) -> float:
+    """Mean over prompts x of ``min_i w_i (E[r_i|x] - z_i) + augment * sum_i w_i (E[r_i|x] - z_i)``, less beta KL.
+
+    Never above :func:`tchebycheff_expected_utility`, since a minimum is concave.  Raises ``ValueError`` like
+    :func:`tchebycheff_gains`.
+    """
+    gaps = np.einsum("xy,xym->xm", np.exp(np.asarray(logps)), weighted_gaps(rewards, preference, ideal))
+    return float((gaps.min(-1) + augment * gaps.sum(-1)).mean()) - kl_coef * exact_kl(logps, ref_logps)
 
 
 # --- the best policy -------------------------------------------------------------------------------------------------
@@ -178,6 +197,37 @@ def tchebycheff_expected_optimum(
         kl=kl,
         utility=float(reached.min() + augment * reached.sum()) - kl_coef * kl,
         multipliers=multipliers,
+    )
+
+
+def tchebycheff_prompt_optimum(
+    ref_logps: ArrayLike,
+    rewards: ArrayLike,
+    preference: ArrayLike,
+    *,
+    ideal: ArrayLike,
+    augment: float,
+    kl_coef: float,
+) -> Solution:
+    """Maximizer of the mean over prompts of ``min_i w_i (E[r_i|x] - z_i) + augment * sum_i w_i (E[r_i|x] - z_i)``,
+    less beta KL.
+
+    Prompts do not meet in it, so it is :func:`tchebycheff_expected_optimum` of each prompt by itself, with a multiplier
+    per prompt and objective and with the same refusals.
+    """
+    reference, scores = np.asarray(ref_logps, dtype=np.float64), np.asarray(rewards, dtype=np.float64)
+    each = [
+        tchebycheff_expected_optimum(
+            reference[[x]], scores[[x]], preference, ideal=ideal, augment=augment, kl_coef=kl_coef
+        )
+        for x in range(len(reference))
+    ]
+    return Solution(
+        logps=np.concatenate([one.logps for one in each]),
+        rewards=np.mean([one.rewards for one in each], axis=0),
+        kl=float(np.mean([one.kl for one in each])),
+        utility=float(np.mean([one.utility for one in each])),
+        multipliers=np.stack([one.multipliers for one in each if one.multipliers is not None]),
     )
 
 

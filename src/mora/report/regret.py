@@ -15,6 +15,7 @@ UTILITIES = {
     "Linear": "E ⟨w, r⟩",
     "Tchebycheff": "E minᵢ wᵢ (rᵢ − zᵢ)",
     "TchebycheffExpected": "minᵢ wᵢ (E rᵢ − zᵢ)",
+    "TchebycheffPrompt": "E minᵢ wᵢ (E[rᵢ | x] − zᵢ)",
     "Minimum": "E minᵢ rᵢ over wᵢ > 0",
 }
 

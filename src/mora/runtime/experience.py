@@ -16,6 +16,7 @@ from mora.dataset.encode import Encoder
 from mora.errors import InputError
 from mora.functional.advantages import token_rewards
 from mora.functional.centering import PAIRED
+from mora.functional.scalarize import check_sharing
 from mora.model.generate import Sampling
 from mora.model.policy import Policy
 from mora.reward.panel import Panel
@@ -24,7 +25,7 @@ from mora.runtime.parts import Parts
 from mora.runtime.rewards import Rewards, Truncated
 from mora.runtime.rollout import decode, sample_rows
 from mora.runtime.rollout_metrics import rollout_metrics
-from mora.types import BeliefKind, Prompts, Row
+from mora.types import BeliefKind, Prompts, Row, content_id
 
 ON_POLICY = Sampling(temperature=1.0, top_p=1.0, top_k=0)
 
@@ -169,12 +170,7 @@ class Roller:
         self.parts, self.settings, self.panel, self.encoder = parts, settings, panel, encoder
         self.kl_coef, self.advantage, self.minibatches = kl_coef, advantage, minibatches
         assert parts.scalarize is not None and parts.preference is not None
-        unit = parts.preference.unit
-        if parts.scalarize.shares and (unit == "row" or (unit == "group" and settings.samples < 2)):
-            raise InputError(
-                "scalarize=tchebycheff_expected takes means over rows that share a preference: set preference=group "
-                "with algo.rollout.samples of 2 or more, or preference=batch"
-            )
+        check_sharing(parts.scalarize, parts.preference.unit, prompts=settings.prompts, samples=settings.samples)
         settings.check_shared(parts.scalarize)
         share = settings.prompts * settings.samples / parts.runtime.world
         if share % minibatches:
@@ -206,8 +202,9 @@ class Roller:
         places = parts.runtime.share(range(len(rows) * settings.samples))
         prompts, groups = sample_rows(rows, settings.samples, encoder, parts.runtime.device, places)
         assert parts.preference is not None
+        numbers = torch.tensor([place % settings.samples for place in places])
         preference = parts.preference(
-            prompts.row_ids, groups, len(self.panel.objectives), seed=parts.seed, step=step
+            prompts.row_ids, groups, numbers, len(self.panel.objectives), seed=parts.seed, step=step
         ).to(parts.runtime.device)
         with parts.runtime.autocast():
             tokens, response = policy.generate(
@@ -242,7 +239,8 @@ class Roller:
         trained = response & ended[:, None] if self.settings.truncated == "mask" else response
         forward = self._passes(policy, prompts, tokens, response, preference)
         rewards = self.rewards(prompts.texts, texts, sampled)
-        gains, advantages, returns = self._advantages(rewards, preference, response, trained, forward)
+        gains = self._gains(rewards, preference, prompts.texts)
+        advantages, returns = self._advantages(rewards, gains, preference, response, trained, forward)
         global_rows = len(tokens) * runtime.world
         return Experience(
             ids=torch.cat([prompts.ids, tokens], 1),
@@ -282,22 +280,34 @@ class Roller:
             self.parts.spent.read(2 * len(index))  # by the policy and by its reference
         return {name: torch.cat(parts) for name, parts in found.items()}
 
-    def _advantages(
-        self, rewards: Tensor, preference: Tensor, response: Tensor, trained: Tensor, forward: dict[str, Tensor]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Gains (B,), scalarized advantages (B, T) and returns per stream (B, T, C)."""
+    def _gains(self, rewards: Tensor, preference: Tensor, prompts: Sequence[str]) -> Tensor:
+        """Gains (B,) of this process' rows; means are those of the global batch."""
         runtime, scalarize = self.parts.runtime, self.parts.scalarize
         assert scalarize is not None
-        if scalarize.shares:  # a mean over rows that may stand on other processes
-            start = runtime.rank * len(rewards)
-            gains = scalarize(runtime.gather(rewards), runtime.gather(preference))[start : start + len(rewards)]
-        else:
-            gains = scalarize(rewards, preference)
+        if not scalarize.shares:
+            own: Tensor = scalarize(rewards, preference)
+            return own
+        ids = torch.tensor([content_id(prompt) for prompt in prompts], device=rewards.device)
+        everything: Tensor = scalarize(*(runtime.gather(rows) for rows in (rewards, preference, ids)))
+        return everything[runtime.rank * len(rewards) :][: len(rewards)]
+
+    def _advantages(
+        self,
+        rewards: Tensor,
+        gains: Tensor,
+        preference: Tensor,
+        response: Tensor,
+        trained: Tensor,
+        forward: dict[str, Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        """Scalarized advantages (B, T) and returns per stream (B, T, C)."""
+        scalarize = self.parts.scalarize
+        assert scalarize is not None
         streams = rewards if scalarize.linear else gains[:, None]
         token_level = token_rewards(streams, forward["old_logps"], forward["ref_logps"], response, kl_coef=self.kl_coef)
         advantages, returns = self.advantage(token_level, forward["values"], response)
         weights = preference[:, None, :] if scalarize.linear else torch.ones_like(streams)[:, None, :]
-        return gains, self._normalized((advantages * weights).sum(-1), trained), returns
+        return self._normalized((advantages * weights).sum(-1), trained), returns
 
     def _normalized(self, advantages: Tensor, trained: Tensor) -> Tensor:
         """Advantages (B, T) of the tokens that train, 0 elsewhere, in the unit of all that train."""

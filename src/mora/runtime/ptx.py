@@ -50,7 +50,7 @@ class Pretraining:
         assert self.parts.preference is not None
         keys = torch.tensor([row.id for row in rows], dtype=torch.int64)
         preference = self.parts.preference(
-            keys, keys, len(self.parts.corpus.objectives), seed=self.parts.seed, step=update
+            keys, keys, keys, len(self.parts.corpus.objectives), seed=self.parts.seed, step=update
         ).to(device)
         mask = torch.cat([prompts.mask, response], 1)
         self.parts.spent.trained(mask)

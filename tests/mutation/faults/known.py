@@ -42,8 +42,8 @@ FAULTS = (
     Fault(
         name="exact_trainer_without_kl_for_expectations",
         file="algo/exact.py",
-        old="utility = value - self.kl_coef * kl",
-        new="utility = value",
+        old="utility = scalarize.utility(expected_rewards(logps, rewards), preference) - self.kl_coef * kl",
+        new="utility = scalarize.utility(expected_rewards(logps, rewards), preference)",
         why="The class limit of expected Tchebycheff is that of another utility.",
         caught_by=(GRADIENTS,),
     ),

@@ -48,10 +48,30 @@ FAULTS = (
     Fault(
         name="expected_tchebycheff_per_response",
         file="functional/scalarize.py",
-        old="least = _gaps(means, shared, self.ideal).argmin(-1)[index, None]",
-        new="least = _gaps(rewards, preference, self.ideal).argmin(-1)[:, None]",
+        old="least = _gaps(means, preference, self.ideal)",
+        new="least = _gaps(rewards, preference, self.ideal)",
         why="The expectation of minima is another utility than the minimum of expectations that was asked for.",
         caught_by=("tests/functional/test_scalarize.py::test_the_expected_form_takes_the_minimum_of_means",),
+    ),
+    Fault(
+        name="expected_tchebycheff_of_each_prompt",
+        file="functional/scalarize.py",
+        old='if self.shares == "prompt":',
+        new="if self.shares:",
+        why="The mean of the prompts' minima is trained under the name of the minimum over all prompts.",
+        caught_by=(
+            "tests/functional/test_scalarize.py::test_two_prompts_that_lack_different_objectives_part_the_two_forms",
+        ),
+    ),
+    Fault(
+        name="prompt_tchebycheff_over_all_prompts",
+        file="functional/scalarize.py",
+        old="return self._utilities(expected, preference).mean()",
+        new="return self._utilities(expected.mean(0, keepdim=True), preference).mean()",
+        why="The class limit of the utility per prompt is that of another utility.",
+        caught_by=(
+            "tests/functional/test_scalarize.py::test_two_prompts_that_lack_different_objectives_part_the_two_forms",
+        ),
     ),
     Fault(
         name="expected_tchebycheff_forgets_the_weight",
@@ -64,8 +84,8 @@ FAULTS = (
     Fault(
         name="expected_tchebycheff_means_over_the_largest_group",
         file="functional/scalarize.py",
-        old=" / count[:, None]",
-        new=" / count.max()",
+        old=" / sums[:, -1:])[index]",
+        new=" / sums[:, -1].max())[index]",
         why="Rows that share a preference with few others seem better off than they are, objective by objective.",
         caught_by=("tests/functional/test_known_faults.py::test_groups_of_different_size_do_not_touch_each_other",),
     ),

@@ -187,8 +187,9 @@ FAULTS = (
     Fault(
         name="group_means_of_one_process",
         file="runtime/experience.py",
-        old="gains = scalarize(runtime.gather(rewards), runtime.gather(preference))[start : start + len(rewards)]",
-        new="gains = scalarize(rewards, preference)",
+        old="everything: Tensor = scalarize(*(runtime.gather(rows) for rows in (rewards, preference, ids)))\n"
+        "        return everything[runtime.rank * len(rewards) :][: len(rewards)]",
+        new="everything: Tensor = scalarize(rewards, preference, ids)\n        return everything",
         why="Which objective is worst off is decided by each process for itself.",
         caught_by=(
             "tests/algo/test_known_faults.py::test_rows_that_share_a_preference_are_judged_together_on_whatever_process_they_stand",
