@@ -67,6 +67,7 @@ def compare(cfg: DictConfig, overrides: Sequence[str]) -> Path:
             "comparison": folder.id,
             "objectives": list(corpus.objectives),
             "dataset": {"name": corpus.name, "protocol": folder.identity["protocol"]},
+            "split": corpus.asked,
             "prompts": len(methods[0].seeds[0].answers.prompts),
             "samples_per_prompt": evaluator.samples,
             "seed": cfg.seed,
@@ -166,8 +167,11 @@ def _data_warnings(runs: Sequence[Opened], corpus: Corpus, evaluator: Compare) -
     """Whose prompts are asked where the runs had several sets, and which of these prompts a run was trained on."""
     first, asked = runs[0].folder, {row.prompt for row in evaluator.rows(corpus)}
     found = []
-    if not corpus.prompts["test"]:
-        found.append(f"{first.id} has no held-out prompts: all methods answer prompts that were trained on.")
+    if corpus.asked == "train":
+        found.append(
+            f"{first.id} has no held-out prompts: all methods answer prompts that were trained on, so intervals and "
+            "verdicts say nothing of new prompts."
+        )
     others = [run.folder.id for run in runs if run.folder.identity["dataset"] != first.identity["dataset"]]
     if others:
         found.append(f"The prompts are those of {first.id}; {', '.join(others)} had other data.")

@@ -11,6 +11,8 @@ from mora.files import read_json
 from mora.runtime.console import is_main_process
 from mora.stages import Stage, describe
 
+ASKED = {"test": "{} held-out prompts", "train": "{} prompts of training"}  # by the split that was read
+
 
 def announce(stages: Sequence[Stage], *, fresh: bool) -> None:
     """Print the plan, or that there is nothing to do; only the first process speaks."""
@@ -50,7 +52,7 @@ def front_lines(table: dict[str, Any]) -> list[str]:
     head = ["preference".ljust(6 * len(names)), *(f"{n:>10}" for n in names), f"{'KL':>8}", f"{'ended':>8}"]
     head += [f"{'valid':>8}"] if valid else []
     lines = [
-        f"scores by {judge} ({table['units'][judge]}), {table['prompts']} prompts x {table['samples_per_prompt']}",
+        f"scores by {judge} ({table['units'][judge]}), {_asked(table)} x {table['samples_per_prompt']}",
         " ".join(head),
     ]
     for point in [table["reference"], *table["points"]]:
@@ -72,6 +74,11 @@ def front_lines(table: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _asked(table: dict[str, Any]) -> str:
+    """How many prompts were asked, and whether training had seen them."""
+    return ASKED[table["split"]].format(table["prompts"])
+
+
 def _sure(entry: dict[str, Any]) -> str:
     """A value with its interval, where there is one."""
     between = entry.get("interval")
@@ -82,27 +89,38 @@ def regret_lines(table: dict[str, Any]) -> list[str]:
     """The regret to truth as text: a line per preference by the first scorer, a closing line for each."""
     wide = max(6 * len(table["objectives"]), 10)
     head = f"{'U ref.':>9} {'U policy':>9} {'U optimum':>9} {'regret':>7} {'KL':>8} {'KL opt.':>8}"
-    first = next(iter(table["scorers"]))
-    lines = [
-        f"regret to truth by {first} (reference std), kl_coef {table['kl_coef']:g}; enumerated, not sampled: "
-        f"{table['prompts']} prompts x {table['responses']:,} responses",
-        f"{'preference':<{wide}} {head}",
-    ]
-    for point in table["scorers"][first]["points"]:
+    lines = []
+    for split, found in table["splits"].items():
+        asked = ASKED[split].format(len(found["prompts"]))
+        first = next(iter(found["scorers"]))
+        lines += [
+            f"regret to truth by {first} (reference std), kl_coef {table['kl_coef']:g}; enumerated, not sampled: "
+            f"{asked} x {found['responses']:,} responses",
+            f"{'preference':<{wide}} {head}",
+            *_regret_points(found["scorers"][first]["points"], wide),
+            *(_regret_summary(f"{name}, {asked}", judged) for name, judged in found["scorers"].items()),
+        ]
+    return lines
+
+
+def _regret_points(points: Sequence[dict[str, Any]], wide: int) -> list[str]:
+    lines = []
+    for point in points:
         utility, kl = point["utility"], point["kl"]
         lines.append(
             " ".join(f"{w:.2f}" for w in point["preference"]).ljust(wide)
             + "".join(f" {utility[who]:z9.3f}" for who in ("reference", "policy", "optimum"))
             + f" {point['relative_regret']:z7.1%} {kl['policy']:z8.2f} {kl['optimum']:z8.2f}"
         )
-    return lines + [_regret_summary(name, judged) for name, judged in table["scorers"].items()]
+    return lines
 
 
 def _regret_summary(name: str, judged: dict[str, Any]) -> str:
     def share(summary: dict[str, float]) -> str:
+        each = summary["relative_regret_worst_prompt"]
         return (
             f"mean {100 * summary['relative_regret_mean']:.1f} %, worst {100 * summary['relative_regret_worst']:.1f} %"
-        )
+        ) + ("" if each is None else f", worst prompt {100 * each:.1f} %")
 
     limit = f" (class limit: {share(judged['limit']['summary'])})" if "limit" in judged else ""
     return f"regret by {name}: {share(judged['summary'])}{limit}"
@@ -113,7 +131,7 @@ def optimum_lines(table: dict[str, Any]) -> list[str]:
     found = table["summary"]
     volumes = found["hypervolume"]
     return [
-        f"of the KL-regularized optimum by gold, kl_coef {table['kl_coef']:g}; {table['prompts']} prompts x "
+        f"of the KL-regularized optimum by gold, kl_coef {table['kl_coef']:g}; {_asked(table)} x "
         f"{table['samples']:,} answers of the reference policy",
         f"gain in utility  mean {found['utility_share_mean']:z.1%}, worst {found['utility_share_worst']:z.1%}",
         f"hypervolume      {volumes['reached']:.3f} of {volumes['optimum']:.3f}, {found['hypervolume_share']:.1%}",
@@ -177,7 +195,7 @@ def compare_lines(table: dict[str, Any]) -> list[str]:
     wide = max(len(method["name"]) for method in table["methods"])
     lines = [
         *(f"! {warning}" for warning in table["warnings"]),
-        f"judged by {table['judge']['name']} ({table['judge']['unit']}), {table['prompts']} prompts x "
+        f"judged by {table['judge']['name']} ({table['judge']['unit']}), {_asked(table)} x "
         f"{table['samples_per_prompt']}; hypervolume above {z}",
         "method".ljust(wide) + " seeds" + "".join(f"{title:>23}" for title in columns.values()),
     ]

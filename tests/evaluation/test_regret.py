@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,13 @@ import torch
 from tests.known.gradients import algorithm
 
 from mora.errors import InputError
-from mora.evaluation.regret import Regret, Truth, with_limit
+from mora.evaluation.regret import Regret, Truth, _mixtures, with_limit
 from mora.functional.risk import mean
 from mora.functional.scalarize import Linear, Minimum, Tchebycheff, TchebycheffExpected, TchebycheffPrompt
 from mora.functional.tilting import exact_kl, expected
 from mora.model.generate import Sampling
 from mora.reward.panel import GoldPanel
+from mora.reward.standardization import Standardization
 from mora.runtime.actor import conditioned_policy
 from mora.runtime.rollout import decode, sample_rows
 
@@ -54,10 +56,10 @@ def moved(tmp_path_factory):
     return algo.parts, policy, algo.parts.encoder(tokenizer)
 
 
-def measured(moved, *, scalarize=SCALARIZERS[0], steered=True, limit=200, preferences=None):
+def measured(moved, *, scalarize=SCALARIZERS[0], steered=True, limit=200, preferences=None, panel=None):
     parts, policy, encoder = moved
     evaluator = Regret(preferences=preferences, kl_coef=None, limit=None, max_responses=limit, batch_size=50)
-    panels = {"gold": GoldPanel(parts.corpus.world)}
+    panels = {"gold": panel or GoldPanel(parts.corpus.world)}
     return evaluator.measure(
         policy, encoder, parts.corpus, panels, steered=steered, risk=mean, scalarize=scalarize, kl_coef=KL_COEF
     )
@@ -67,7 +69,7 @@ def test_exact_expectations_are_those_of_sampling(moved):
     """2,048 answers to each prompt: mean gold score and KL within four standard errors."""
     parts, policy, encoder = moved
     table = measured(moved, preferences=[[0.3, 0.7]])
-    (point,) = table["scorers"]["gold"]["points"]
+    (point,) = table["splits"]["train"]["scorers"]["gold"]["points"]
     weights = torch.tensor([[0.3, 0.7]])
     prompts, _ = sample_rows(parts.corpus.prompts["train"], 2048, encoder, torch.device("cpu"))
     rows = weights.expand(len(prompts.texts), -1)
@@ -89,10 +91,10 @@ def test_exact_expectations_are_those_of_sampling(moved):
 
 @pytest.mark.parametrize("scalarize", SCALARIZERS, ids=lambda one: type(one).__name__)
 def test_the_reference_has_all_the_regret_and_the_optimum_none(moved, scalarize):
-    unsteered = measured(moved, scalarize=scalarize, steered=False)["scorers"]["gold"]
+    unsteered = measured(moved, scalarize=scalarize, steered=False)["splits"]["train"]["scorers"]["gold"]
     assert [point["relative_regret"] for point in unsteered["points"]] == pytest.approx([1.0] * 11, abs=1e-12)
     assert unsteered["summary"]["kl_mean"] == 0
-    for point in measured(moved, scalarize=scalarize)["scorers"]["gold"]["points"]:
+    for point in measured(moved, scalarize=scalarize)["splits"]["train"]["scorers"]["gold"]["points"]:
         assert point["relative_regret"] > 0  # nothing is better than the optimum
         assert point["utility"]["optimum"] > point["utility"]["reference"]
 
@@ -113,10 +115,75 @@ def test_a_policy_nearer_the_optimum_has_less_regret_and_the_optimum_itself_none
     assert expected(best.logps, rewards).shape == (2,)
 
 
+def test_held_out_prompts_are_measured_apart_in_the_units_of_training(moved):
+    """Each split by its own optimum and reference; the statistics of rewards are those of the prompts of training."""
+    parts, policy, encoder = moved
+    table = measured(moved, preferences=[[0.3, 0.7]])
+    asked = {split: [row.prompt for row in rows] for split, rows in parts.corpus.prompts.items()}
+    assert {split: found["prompts"] for split, found in table["splits"].items()} == asked
+    assert asked["test"] == ["a a", "b c", "c b"]
+    trained, held_out = (table["splits"][split]["scorers"]["gold"] for split in ("train", "test"))
+    assert held_out["units"] == trained["units"]
+    (point,) = held_out["points"]
+    assert point["reward"]["reference"] != pytest.approx([0.0, 0.0], abs=1e-3)  # another mean than that of training
+    alone = copy.deepcopy(parts.corpus)
+    alone.prompts = {"train": alone.prompts["test"], "test": []}
+    panel = GoldPanel(alone.world)
+    panel.standardization = Standardization(
+        mean=torch.tensor(trained["units"]["mean"]), std=torch.tensor(trained["units"]["std"]), provenance={}
+    )
+    (again,) = measured((replace(parts, corpus=alone), policy, encoder), preferences=[[0.3, 0.7]], panel=panel)[
+        "splits"
+    ]["train"]["scorers"]["gold"]["points"]
+    assert again["utility"] == pytest.approx(point["utility"], abs=1e-6)
+
+
+@pytest.mark.parametrize("scalarize", SCALARIZERS, ids=lambda one: type(one).__name__)
+def test_the_regret_of_each_prompt_where_a_utility_is_a_mean_over_prompts(moved, scalarize):
+    """Gains add up: the mean regret is the mean of the prompts', weighted by what there was to gain."""
+    judged = measured(moved, scalarize=scalarize)["splits"]["train"]["scorers"]["gold"]
+    if isinstance(scalarize, TchebycheffExpected):
+        assert all(point["by_prompt"] is None for point in judged["points"])
+        assert judged["summary"]["relative_regret_worst_prompt"] is None
+        return
+    for point in judged["points"]:
+        assert len(point["by_prompt"]) == 6 and min(point["by_prompt"]) > 0
+        assert min(point["by_prompt"]) <= point["relative_regret"] <= max(point["by_prompt"])
+    each = np.mean([point["by_prompt"] for point in judged["points"]], axis=0)
+    assert judged["summary"]["relative_regret_worst_prompt"] == pytest.approx(each.max())
+
+
+def test_what_mixtures_reach_of_unequal_prompts_is_a_mean_over_them():
+    """Ends (1, 0) and (0, .5) on one prompt, (.5, 0) and (0, 1) on the other: means of four, of which three stand out.
+
+    (.75, 0), (.5, .5), (.25, .25) inside, (0, .75).
+    """
+    gold = np.array([[[1.0, 0.0], [0.0, 0.5], [0.0, 0.0]], [[0.5, 0.0], [0.0, 1.0], [0.0, 0.0]]])
+    assert sorted(_mixtures(gold).tolist()) == [[0.0, 0.75], [0.5, 0.5], [0.75, 0.0]]
+    assert sorted(_mixtures(gold[[0, 0]]).tolist()) == [[0.0, 0.5], [1.0, 0.0]]
+
+
+def test_regret_tells_the_two_tchebycheff_utilities_of_expectations_apart(moved):
+    """Prompts that lack different objectives: the best policy of one utility misses much of the other."""
+    generator = np.random.default_rng(0)
+    reference = np.log(generator.dirichlet(np.ones(30), size=2))
+    rewards = generator.normal(size=(2, 30, 2)) / 2 - 2 * np.eye(2)[:, None]
+    truths = [
+        Truth(ref_logps=reference, rewards=rewards, scalarize=form(ideal=2.0, augment=0.0), kl_coef=0.1)
+        for form in (TchebycheffExpected, TchebycheffPrompt)
+    ]
+    preference = np.array([0.5, 0.5])
+    best = [truth.optimum(preference) for truth in truths]
+    for truth, mine, other in zip(truths, best, reversed(best), strict=True):
+        start = truth.utility(reference, preference)
+        assert truth.utility(mine.logps, preference) == pytest.approx(mine.utility, abs=1e-12)
+        assert (mine.utility - truth.utility(other.logps, preference)) / (mine.utility - start) > 0.05
+
+
 def test_units_are_those_of_the_reference_policy_exactly(moved):
     """Gold comes without statistics: the reference's own probabilities give mean 0 and deviation 1."""
     table = measured(moved, preferences=[[0.5, 0.5]])
-    judged = table["scorers"]["gold"]
+    judged = table["splits"]["train"]["scorers"]["gold"]
     (point,) = judged["points"]
     assert point["reward"]["reference"] == pytest.approx([0.0, 0.0], abs=1e-6)
     units = np.array([judged["units"]["mean"], judged["units"]["std"]])
@@ -133,17 +200,21 @@ def test_too_many_responses_are_refused(moved):
 def test_a_class_limit_stands_beside_the_run_it_belongs_to(moved):
     mine, other = measured(moved), measured(moved, steered=False)
     table = with_limit(copy.deepcopy(mine), other, "exact-run")
-    assert table["scorers"]["gold"]["limit"]["summary"]["relative_regret_mean"] == pytest.approx(1.0)
-    assert table["scorers"]["gold"]["points"] == mine["scorers"]["gold"]["points"]
+    assert table["splits"]["train"]["scorers"]["gold"]["limit"]["summary"]["relative_regret_mean"] == pytest.approx(1.0)
+    assert table["splits"]["train"]["scorers"]["gold"]["points"] == mine["splits"]["train"]["scorers"]["gold"]["points"]
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         (lambda t: t.update(kl_coef=0.2), "its kl_coef is 0.2"),
-        (lambda t: t["scorers"]["gold"]["points"].pop(), "its optimum differs"),
-        (lambda t: t["scorers"]["gold"]["points"][0]["utility"].update(optimum=9.0), "its optimum differs"),
-        (lambda t: t["scorers"].pop("gold"), "its optimum differs"),
+        (lambda t: t["splits"].pop("test"), "its prompts are"),
+        (lambda t: t["splits"]["train"]["scorers"]["gold"]["points"].pop(), "its optimum differs"),
+        (
+            lambda t: t["splits"]["train"]["scorers"]["gold"]["points"][0]["utility"].update(optimum=9.0),
+            "its optimum differs",
+        ),
+        (lambda t: t["splits"]["train"]["scorers"].pop("gold"), "its optimum differs"),
     ],
 )
 def test_a_class_limit_of_another_truth_is_refused(moved, change, said):

@@ -296,7 +296,7 @@ class Setting:
             with torch.no_grad():
                 share = torch.stack([self.logps(one) for one in self.preferences], 1).exp().flatten()  # as the rows lie
             self.algo.parts.scalarize = Weighed(self.scalarize, share)
-        return roller.experience(self.policy, prompts, preference, tokens, response)
+        return roller.experience(self.policy, prompts, preference, tokens, response, 0)
 
     def surrogate_gradient(self) -> Tensor:
         """Gradient of the shipped loss on that rollout, rows weighted by their probability, as an ascent direction."""

@@ -20,11 +20,11 @@ def run(command: str, *overrides: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def summary(runs: Path, algo: str) -> dict[str, float]:
-    """What ``tables/regret.json`` of the one run of an algorithm says against gold."""
+def summary(runs: Path, algo: str, split: str = "train") -> dict[str, float]:
+    """What ``tables/regret.json`` of the one run of an algorithm says against gold, on the prompts of a split."""
     (folder,) = runs.glob(f"{algo}-*")
     table = json.loads((folder / "tables" / "regret.json").read_text())
-    found: dict[str, float] = table["scorers"]["gold"]["summary"]
+    found: dict[str, float] = table["splits"][split]["scorers"]["gold"]["summary"]
     return found
 
 

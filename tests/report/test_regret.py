@@ -17,7 +17,8 @@ from mora.functional import tilting
 from mora.functional.hull import hull_front
 from mora.functional.pareto import default_grid
 from mora.report import page
-from mora.report.regret import section, tiles
+from mora.report import regret as words
+from mora.report.regret import tiles
 from mora.report.regret_figures import percent, regret_plates
 from mora.report.tables import Regret, read_regret
 from mora.summary import conclude
@@ -39,6 +40,7 @@ def _point(logps: np.ndarray, rewards: np.ndarray, weights: np.ndarray, share: f
         "relative_regret": (utility["optimum"] - utility["policy"]) / (utility["optimum"] - utility["reference"]),
         "kl": {name: tilting.exact_kl(one, logps) for name, one in who.items()},
         "gold": {name: tilting.expected(one, rewards).tolist() for name, one in who.items()},
+        "by_prompt": [0.25],
     }
 
 
@@ -55,28 +57,35 @@ def regret_table(
         points = {
             part: [_point(logps, rewards, w, part) for w in default_grid(count)] for part in {share, limit} - {None}
         }
-        judged[name] = {"points": points[share]}
+        judged[name] = {"points": points[share], "summary": {"relative_regret_worst_prompt": 0.25}}
         if limit is not None:
             judged[name]["limit"] = {"run": "exact-1234", "points": points[limit]}
     return {
         "run": "panacea-oracle",
         "objectives": list(NAMES[:count]),
-        "prompts": 1,
-        "responses": 40,
         "kl_coef": KL_COEF,
         "scalarize": "Linear",
         "definition": "relative regret: (U* - U) / (U* - U_ref), exact utilities, means over prompts",
-        "scorers": judged,
-        "pure": gold[0].tolist(),
-        "hull": gold[0][hull_front(gold[0])].tolist(),
+        "splits": {
+            "train": {
+                "prompts": ["a a"],
+                "responses": 40,
+                "scorers": judged,
+                "pure": gold[0].tolist(),
+                "hull": gold[0][hull_front(gold[0])].tolist(),
+            }
+        },
     }
 
 
 def read(root: Path, table: dict[str, Any]) -> Regret:
+    """What the table says of the prompts of training."""
     write_json(root / "regret.json", table)
-    regret = read_regret(root / "regret.json")
-    assert regret is not None
-    return regret
+    return read_regret(root / "regret.json")[0]
+
+
+def section(regret: Regret, plates: list[Any]) -> str:
+    return words.section([regret], [plates])
 
 
 def drawn(regret: Regret, plate: str, panel: int = 0) -> Axes:
@@ -106,7 +115,7 @@ def test_a_page_with_nothing_but_a_regret(tmp_path, undrawn):
         "r1",
         "r2",
         "at 11 preferences",
-        "40 responses to the only prompt",
+        "40 responses to each of 1 prompts of training",
         "</code> 0.2",
         "nothing is sampled",
     ):
@@ -138,8 +147,8 @@ def test_beside_a_front_the_front_leads(make, tmp_path, undrawn):
 def test_the_table_says_what_was_measured(tmp_path):
     table = regret_table(2, share=0.6, limit=0.8)
     html = section(read(tmp_path, table), [])
-    point = table["scorers"]["gold"]["points"][3]
-    limit = table["scorers"]["gold"]["limit"]["points"][3]
+    point = table["splits"]["train"]["scorers"]["gold"]["points"][3]
+    limit = table["splits"]["train"]["scorers"]["gold"]["limit"]["points"][3]
     utility, kl = point["utility"], point["kl"]
     assert point["preference"] == [0.3, 0.7]
     expected = [
@@ -149,7 +158,7 @@ def test_the_table_says_what_was_measured(tmp_path):
         *(f"{kl[who]:.3f}" for who in ("policy", "optimum")),
     ]
     assert row_of(html, "0.3 / 0.7") == [cell.replace("-", "−") for cell in expected]
-    regrets = [p["relative_regret"] for p in table["scorers"]["gold"]["points"]]
+    regrets = [p["relative_regret"] for p in table["splits"]["train"]["scorers"]["gold"]["points"]]
     assert row_of(html, "<strong>mean</strong>")[3] == f"{100 * sum(regrets) / 11:.1f}"
     assert row_of(html, "<strong>worst</strong>")[3] == f"{100 * max(regrets):.1f}"
     assert "(U* - U) / (U* - U_ref)" in html
@@ -177,10 +186,12 @@ def test_the_utility_is_spelled_out(tmp_path, scalarize):
 
 def test_regret_is_drawn_in_percent_over_the_weight(tmp_path):
     table = regret_table(2, limit=0.8)
-    table["scorers"]["gold"]["points"].reverse()  # any order of preferences
-    table["scorers"]["gold"]["limit"]["points"].reverse()
+    table["splits"]["train"]["scorers"]["gold"]["points"].reverse()  # any order of preferences
+    table["splits"]["train"]["scorers"]["gold"]["limit"]["points"].reverse()
     axes = drawn(read(tmp_path, table), "regret")
-    points = {p["preference"][0]: 100 * p["relative_regret"] for p in table["scorers"]["gold"]["points"]}
+    points = {
+        p["preference"][0]: 100 * p["relative_regret"] for p in table["splits"]["train"]["scorers"]["gold"]["points"]
+    }
     (found,) = offsets(axes)
     assert_allclose(found, sorted(points.items()))
     (line,) = [line for line in axes.lines if line.get_label() == "class limit"]
@@ -193,13 +204,13 @@ def test_regret_is_drawn_in_percent_over_the_weight(tmp_path):
 def test_a_policy_that_is_its_reference(tmp_path):
     # share 0: the policy is the reference, and what is missing is everything
     table = regret_table(2, share=0.0)
-    reference = table["scorers"]["gold"]["points"][0]["gold"]["reference"]
+    reference = table["splits"]["train"]["scorers"]["gold"]["points"][0]["gold"]["reference"]
     regret = read(tmp_path, table)
     assert row_of(section(regret, []), "0.3 / 0.7")[3:5] == ["100.0", "0.000"]
     assert_allclose(np.array(offsets(drawn(regret, "regret"))[0])[:, 1], 100.0)
     plane = [points for points in offsets(drawn(regret, "regret-front")) if np.allclose(points, reference)]
     assert [len(points) for points in plane] == [1, 1]  # one mark of the policy, and the cross over it
-    assert ("100.0 %", "mean regret") in tiles(regret)
+    assert ("100.0 %", "mean regret, prompts of training") in tiles([regret])
 
 
 def test_rows_for_more_objectives(tmp_path):
@@ -231,7 +242,7 @@ def test_every_number_of_objectives_has_its_plates(tmp_path, count, panels):
 def test_what_the_optimum_by_a_learned_reward_reaches_is_gold(tmp_path):
     table = regret_table(2, scorers=("gold", "reward"))
     found = offsets(drawn(read(tmp_path, table), "regret-front", 1))
-    optimum = [p["gold"]["optimum"] for p in table["scorers"]["reward"]["points"]]
+    optimum = [p["gold"]["optimum"] for p in table["splits"]["train"]["scorers"]["reward"]["points"]]
     assert [points for points in found if len(points) == 11 and np.allclose(points, optimum)]
 
 
@@ -241,53 +252,79 @@ def test_percent():
 
 
 def test_a_broken_regret_table_is_named(tmp_path):
-    assert read_regret(tmp_path / "regret.json") is None
+    assert read_regret(tmp_path / "regret.json") == []
     table = regret_table(2)
-    table["scorers"]["gold"]["points"][1]["gold"]["policy"] = [0.1, 0.2, 0.3]
+    table["splits"]["train"]["scorers"]["gold"]["points"][1]["gold"]["policy"] = [0.1, 0.2, 0.3]
     with pytest.raises(InputError, match=r"regret\.json.*one per objective"):
         read(tmp_path, table)
     table = regret_table(2)
-    del table["scorers"]["gold"]["points"][0]["kl"]["optimum"]
+    del table["splits"]["train"]["scorers"]["gold"]["points"][0]["kl"]["optimum"]
     with pytest.raises(InputError, match=r"regret\.json.*optimum"):
         read(tmp_path, table)
     with pytest.raises(InputError, match=r"regret\.json.*run the evaluation"):
-        read(tmp_path, regret_table(2) | {"scorers": {}})
+        read(tmp_path, regret_table(2) | {"splits": {"train": {"scorers": {}}}})
 
 
 def test_the_end_of_a_command(tmp_path, capsys):
     table = regret_table(2, limit=0.8, scorers=("gold", "reward"))
-    for judged in table["scorers"].values():
+    for judged in table["splits"]["train"]["scorers"].values():
         for part in (judged, judged["limit"]):
             regrets = [p["relative_regret"] for p in part["points"]]
             part["summary"] = {"relative_regret_mean": sum(regrets) / 11, "relative_regret_worst": max(regrets)}
+            part["summary"]["relative_regret_worst_prompt"] = 0.25
     write_json(tmp_path / "tables" / "regret.json", table)
     conclude(tmp_path)
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == f"run: {tmp_path}"
     found = [line.split() for line in lines if line.startswith(("0.", "1."))]
     assert [row[:2] for row in found] == [[f"{w:.2f}", f"{1 - w:.2f}"] for w in np.linspace(0, 1, 11)]
-    point = table["scorers"]["gold"]["points"][3]
+    point = table["splits"]["train"]["scorers"]["gold"]["points"][3]
     assert found[3][4:] == [
         f"{point['utility']['optimum']:.3f}",
         f"{point['relative_regret']:.1%}",
         f"{point['kl']['policy']:.2f}",
         f"{point['kl']['optimum']:.2f}",
     ]
-    for name, judged in table["scorers"].items():
+    for name, judged in table["splits"]["train"]["scorers"].items():
         mean, worst = (f"{100 * judged['summary'][f'relative_regret_{s}']:.1f} %" for s in ("mean", "worst"))
-        (line,) = [line for line in lines if line.startswith(f"regret by {name}:")]
-        assert f"mean {mean}, worst {worst} (class limit: mean " in line
+        (line,) = [line for line in lines if line.startswith(f"regret by {name}, 1 prompts of training:")]
+        assert f"mean {mean}, worst {worst}, worst prompt 25.0 % (class limit: mean " in line
+
+
+def test_held_out_prompts_stand_apart_from_those_of_training(tmp_path, capsys):
+    """Two splits: a heading, figures, tables, tiles and terminal lines of each, under names that say which is which."""
+    table, other = regret_table(2, share=0.9), regret_table(2, share=0.3)["splits"]["train"]
+    table["splits"]["test"] = other | {"prompts": ["b a", "c b", "a c"]}
+    for found in table["splits"].values():
+        for judged in found["scorers"].values():
+            regrets = [p["relative_regret"] for p in judged["points"]]
+            judged["summary"] |= {"relative_regret_mean": sum(regrets) / 11, "relative_regret_worst": max(regrets)}
+    write_json(tmp_path / "tables" / "regret.json", table)
+    html = page.write_report(tmp_path, []).read_text(encoding="utf-8")
+    trained, held_out = (f"{100 * table['splits'][s]['scorers']['gold']['summary']['relative_regret_mean']:.1f} %"
+                         for s in ("train", "test"))  # fmt: skip
+    assert trained != held_out
+    head = html[: html.index("</header>")]
+    for value, name in ((trained, "mean regret, prompts of training"), (held_out, "mean regret, held-out prompts")):
+        assert f'<span class="value">{value}</span><span class="name">{name}</span>' in head
+    assert "each of 1 prompts of training and 3 held-out prompts" in head
+    assert html.index("<h3>Prompts of training (1)</h3>") < html.index("<h3>Held-out prompts (3)</h3>")
+    stems = {path.stem for path in (tmp_path / "report" / "figures").iterdir()}
+    assert stems == {"regret", "regret-front", "regret-held-out", "regret-front-held-out"}
+    conclude(tmp_path)
+    said = capsys.readouterr().out
+    assert f"regret by gold, 1 prompts of training: mean {trained}" in said
+    assert f"regret by gold, 3 held-out prompts: mean {held_out}" in said
 
 
 def test_the_share_of_the_optimum_at_the_end_of_a_command(tmp_path, capsys):
     volumes = {"reached": 0.463, "optimum": 0.542}
     summary = {"utility_share_mean": 0.913, "utility_share_worst": 0.819, "hypervolume": volumes,
                "hypervolume_share": 0.854, "kl_mean": 2.161, "optimum_kl_mean": 3.0}  # fmt: skip
-    write_json(
-        tmp_path / "tables" / "optimum.json", {"kl_coef": 0.15, "prompts": 16, "samples": 4096, "summary": summary}
-    )
+    table = {"kl_coef": 0.15, "split": "test", "prompts": 16, "samples": 4096, "summary": summary}
+    write_json(tmp_path / "tables" / "optimum.json", table)
     write_json(tmp_path / "tables" / "front.json", {})  # was measured before; not shown again
     conclude(tmp_path, "optimum")
     said = capsys.readouterr().out
-    assert "16 prompts x 4,096 answers" in said and "mean 91.3%, worst 81.9%" in said
+    assert "16 held-out prompts x 4,096 answers" in said and "mean 91.3%, worst 81.9%" in said
     assert "0.463 of 0.542, 85.4%" in said and "2.16 of 3.00 nats" in said

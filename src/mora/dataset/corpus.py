@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mora.dataset.encode import Encoder, Overlong
 from mora.dataset.sieve import Rejected
@@ -49,6 +49,11 @@ class Corpus:
     records: Mapping[str, Any] = field(default_factory=dict)  # read, used, set aside, by reason
     overlap: Mapping[str, Any] = field(default_factory=dict)  # prompts that its sides share (dataset/overlap.py)
     commits: Mapping[str, str | None] = field(default_factory=dict)  # of datasets of the hub
+
+    @property
+    def asked(self) -> Literal["test", "train"]:
+        """The split whose prompts a policy is measured on: held-out ones where there are any."""
+        return "test" if len(self.prompts["test"]) else "train"
 
     def tokenizer_texts(self) -> Iterator[str]:
         """The texts that a tokenizer is made from: train; word-level: test too, so that no word is unknown."""

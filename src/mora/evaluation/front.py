@@ -56,7 +56,7 @@ class Front:
 
     def rows(self, corpus: Corpus) -> list[Row]:
         """The prompts that are asked: held-out ones where there are any."""
-        return evenly(corpus.prompts["test"] or corpus.prompts["train"], self.prompts)
+        return evenly(corpus.prompts[corpus.asked], self.prompts)
 
     def protocol(self, corpus: Corpus, *, seed: int) -> str:
         """A hash of what is asked and how: two fronts of the same protocol share prompts and random numbers."""
@@ -111,6 +111,7 @@ class Front:
             "objectives": list(corpus.objectives),
             "steered": steered,
             "protocol": self.protocol(corpus, seed=seed),
+            "split": corpus.asked,
             "prompts": len(rows),
             "samples_per_prompt": self.samples,
             "seed": seed,
@@ -129,7 +130,7 @@ class Front:
                 grid,
                 references[name]["values"],
                 level=self.level,
-                resamples=self.resamples,
+                resamples=self.resamples if corpus.asked == "test" else 0,  # an interval is one for new prompts
                 seed=seed,
             )
             for name in scorers

@@ -66,7 +66,7 @@ class Optimum:
         world = corpus.world
         if world is None:
             raise InputError(f"evaluation=optimum needs a world with gold scores; dataset {corpus.name} has none")
-        rows = evenly(corpus.prompts["test"], self.prompts)
+        rows = evenly(corpus.prompts[corpus.asked], self.prompts)
         answered = [self._gold(policy, encoder, corpus, row, seed) for row in rows]
         gold = np.stack([scores for scores, _ in answered])  # prompts, N, M
         mean, std = gold.mean((0, 1)), gold.std((0, 1))
@@ -79,6 +79,7 @@ class Optimum:
             points.append({"preference": point["preference"], "optimum": best, "reached_utility": float(reached)})
         return {
             "kl_coef": kl_coef,
+            "split": corpus.asked,
             "prompts": len(rows),
             "samples": self.samples,
             "ended": float(np.mean([share for _, share in answered])),

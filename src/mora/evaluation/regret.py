@@ -7,7 +7,7 @@ policies; what the parameters of one policy can reach of it is another question,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mora.dataset.corpus import Corpus
+from mora.dataset.corpus import SPLITS, Corpus
 from mora.dataset.encode import Encoder
 from mora.errors import InputError
 from mora.evaluation.grid import preference_grid
@@ -91,7 +91,7 @@ class Regret:
         scalarize: Any,
         kl_coef: float,
     ) -> dict[str, Any]:
-        """The table ``regret.json``, without its head.
+        """The table ``regret.json``, without its head: an entry for the prompts of training and one for held-out ones.
 
         ``scorers`` are the rewards to judge by; one that is not in standard units is standardized exactly, by the
         reference policy's own probabilities.  A policy that is not ``steered`` is its reference at every preference.
@@ -100,40 +100,56 @@ class Regret:
         world = corpus.world
         if world is None:
             raise InputError(f"evaluation=regret needs a world with gold scores; dataset {corpus.name} has none")
-        device = next(policy.parameters()).device
-        rows = [*corpus.prompts["train"], *corpus.prompts["test"]]
-        everything = Enumeration(rows, encoder, device, limit=self.max_responses)
-
-        def logps(preference: Floats | None) -> Floats:
-            weights = None if preference is None else torch.as_tensor(preference, dtype=torch.float32)
-            found = everything.logps(policy, weights, batch_size=self.batch_size).double()
-            return np.asarray(found.log_softmax(-1).cpu().numpy())  # rounding of fp32 neither makes nor loses mass
-
-        reference, grid = logps(None), preference_grid(self.preferences, corpus.objectives)
-        policies = [logps(preference) if steered else reference for preference in grid]
-        texts, ended = everything.texts, everything.sampled.ended
-        gold = np.stack([world.gold([row.prompt] * len(texts), texts, ended) for row in rows])
-        judged = {}
-        for name, panel in scorers.items():
-            if not panel.standardized:
-                everything.standardize(panel, torch.from_numpy(reference))
-            rewards = everything.rewards(panel, risk).double().cpu().numpy()
-            truth = Truth(ref_logps=reference, rewards=rewards, scalarize=scalarize, kl_coef=kl_coef)
-            points = [_point(truth, gold, w, found) for w, found in zip(grid, policies, strict=True)]
-            assert panel.standardization is not None
-            judged[name] = {"units": panel.standardization.facts(), "points": points, "summary": summary(points)}
-        pure = np.unique(gold.reshape(-1, gold.shape[-1]), axis=0)
-        return {
+        device, grid = next(policy.parameters()).device, preference_grid(self.preferences, corpus.objectives)
+        table: dict[str, Any] = {
             "objectives": list(corpus.objectives),
-            "prompts": len(rows),
-            "responses": len(everything.texts),
             "kl_coef": kl_coef,
             "scalarize": type(scalarize).__name__,
             "definition": "relative regret: (U* - U) / (U* - U_ref), exact utilities, means over prompts",
-            "scorers": judged,
-            "pure": pure.tolist(),
-            "hull": pure[hull_front(pure)].tolist(),
+            "splits": {},
         }
+        for split in (split for split in SPLITS if corpus.prompts[split]):
+            rows = corpus.prompts[split]
+            everything = Enumeration(rows, encoder, device, limit=self.max_responses)
+            reference = self._logps(everything, policy, None)
+            policies = [self._logps(everything, policy, w) if steered else reference for w in grid]
+            texts, ended = everything.texts, everything.sampled.ended
+            gold = np.stack([world.gold([row.prompt] * len(texts), texts, ended) for row in rows])
+            judged = {}
+            for name, panel in scorers.items():
+                if not panel.standardized:  # the first split are the prompts of training: their units are those of all
+                    everything.standardize(panel, torch.from_numpy(reference))
+                rewards = everything.rewards(panel, risk).double().cpu().numpy()
+                truth = Truth(ref_logps=reference, rewards=rewards, scalarize=scalarize, kl_coef=kl_coef)
+                points = [_point(truth, gold, w, found) for w, found in zip(grid, policies, strict=True)]
+                assert panel.standardization is not None
+                judged[name] = {"units": panel.standardization.facts(), "points": points, "summary": summary(points)}
+            table["splits"][split] = {
+                "prompts": [row.prompt for row in rows],
+                "responses": len(everything.texts),
+                "scorers": judged,
+                "pure": np.unique(gold.reshape(-1, gold.shape[-1]), axis=0).tolist(),
+                "hull": _mixtures(gold).tolist(),
+            }
+        return table
+
+    def _logps(self, everything: Enumeration, policy: Policy, preference: Floats | None) -> Floats:
+        """Log-probabilities (X, Y) at a preference (M,), None: of the reference policy."""
+        weights = None if preference is None else torch.as_tensor(preference, dtype=torch.float32)
+        found = everything.logps(policy, weights, batch_size=self.batch_size).double()
+        return np.asarray(found.log_softmax(-1).cpu().numpy())  # rounding of fp32 neither makes nor loses mass
+
+
+def _mixtures(gold: Floats) -> Floats:
+    """Vertices (H, M) of the front of what a policy can expect of gold scores (X, Y, M), whatever its KL."""
+    pure = [np.unique(scores, axis=0) for scores in gold]
+    reached = pure[0][hull_front(pure[0])]
+    if all(np.array_equal(one, pure[0]) for one in pure):
+        return np.asarray(reached)
+    for one in pure[1:]:
+        sums = (reached[:, None] + one[hull_front(one)]).reshape(-1, gold.shape[-1])
+        reached = sums[hull_front(sums)]
+    return np.asarray(reached / len(gold))
 
 
 def _point(truth: Truth, gold: Floats, preference: Floats, logps: Floats) -> dict[str, Any]:
@@ -148,15 +164,33 @@ def _point(truth: Truth, gold: Floats, preference: Floats, logps: Floats) -> dic
         "kl": {name: tilting.exact_kl(one, truth.ref_logps) for name, one in who.items()},
         "reward": {name: tilting.expected(one, truth.rewards).tolist() for name, one in who.items()},
         "gold": {name: tilting.expected(one, gold).tolist() for name, one in who.items()},
+        "by_prompt": _by_prompt(truth, best.logps, preference, logps),
     }
 
 
+def _by_prompt(truth: Truth, best: Floats, preference: Floats, logps: Floats) -> list[float] | None:
+    """The relative regret of each prompt; None where a utility is no mean over prompts."""
+    if truth.scalarize.shares == "preference":
+        return None
+    regrets = []
+    for x in range(len(logps)):
+        alone = replace(truth, ref_logps=truth.ref_logps[[x]], rewards=truth.rewards[[x]])
+        top, mine, start = (alone.utility(one[[x]], preference) for one in (best, logps, truth.ref_logps))
+        regrets.append((top - mine) / (top - start))
+    return regrets
+
+
 def summary(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Mean and worst relative regret over the preferences, and the mean KL of policy and optimum in nats."""
+    """Mean and worst relative regret over the preferences, and the mean KL of policy and optimum in nats.
+
+    The worst prompt is the one whose mean over the preferences is largest; None where no prompt has a regret.
+    """
     regrets = [point["relative_regret"] for point in points]
+    each = [point["by_prompt"] for point in points]
     return {
         "relative_regret_mean": float(np.mean(regrets)),
         "relative_regret_worst": float(np.max(regrets)),
+        "relative_regret_worst_prompt": None if None in each else float(np.mean(each, axis=0).max()),
         "kl_mean": float(np.mean([point["kl"]["policy"] for point in points])),
         "optimum_kl_mean": float(np.mean([point["kl"]["optimum"] for point in points])),
     }
@@ -167,11 +201,21 @@ def with_limit(table: dict[str, Any], limit: Mapping[str, Any], run: str) -> dic
 
     Raises InputError when the two were not measured against the same utility.
     """
-    for key in ("objectives", "kl_coef", "scalarize", "prompts", "responses"):
+    for key in ("objectives", "kl_coef", "scalarize"):
         if table[key] != limit[key]:
             raise InputError(f"evaluation.limit={run}: its {key} is {limit[key]}, this run's is {table[key]}")
-    for name, judged in table["scorers"].items():
-        other = limit["scorers"].get(name)
+    asked = [{split: found["prompts"] for split, found in one["splits"].items()} for one in (table, limit)]
+    if asked[0] != asked[1]:
+        raise InputError(f"evaluation.limit={run}: its prompts are {asked[1]}, this run's are {asked[0]}")
+    for split, found in table["splits"].items():
+        _beside(found["scorers"], limit["splits"][split]["scorers"], run)
+    return table
+
+
+def _beside(scorers: dict[str, Any], limits: Mapping[str, Any], run: str) -> None:
+    """Give each scorer of a split its class limit.  Raises InputError where the optima differ."""
+    for name, judged in scorers.items():
+        other = limits.get(name)
         same = other is not None and [p["preference"] for p in other["points"]] == [
             p["preference"] for p in judged["points"]
         ]
@@ -184,4 +228,3 @@ def with_limit(table: dict[str, Any], limit: Mapping[str, Any], run: str) -> dic
                 "and have the same reward, seed and preferences"
             )
         judged["limit"] = {"run": run, "points": other["points"], "summary": other["summary"]}
-    return table

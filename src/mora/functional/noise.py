@@ -25,6 +25,7 @@ class Stream(IntEnum):
     ROW = 5
     MEMBER = 6
     REFERENCE = 7
+    SCORE = 8
 
 
 def _signed(value: int) -> int:
@@ -69,6 +70,11 @@ def uniform(seed: int, stream: Stream, *counters: int | Tensor) -> Tensor:
     ``counters`` are integers or int64 tensors.  The top 53 bits are used, so neither 0 nor 1 occurs.
     """
     return (_shift(hashed(seed, stream, *counters), 11).double() + 0.5) * 2.0**-53
+
+
+def normal(seed: int, stream: Stream, *counters: int | Tensor) -> Tensor:
+    """Standard normal numbers, float64, one for each element of the broadcast ``counters``, by inversion."""
+    return torch.special.ndtri(uniform(seed, stream, *counters))
 
 
 def poisson_ones(seed: int, stream: Stream, *counters: int | Tensor) -> Tensor:

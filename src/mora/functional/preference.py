@@ -55,9 +55,9 @@ def dirichlet(
 class Sampler:
     """Draws training preferences: a vertex with probability ``vertex_probability``, else Dirichlet(concentration).
 
-    ``unit`` says what shares one preference: each ``row``; each ``group`` of samples of a prompt; the n-th ``sample`` of
-    every prompt; or the whole ``batch`` (as in Panacea, Zhong et al. 2024, Algorithm 1).  Sampling the vertices more often than a density would
-    is that paper's remark; the probability is our choice.
+    ``unit`` says what shares one preference: each ``row``; each ``group`` of samples of a prompt; the n-th ``sample``
+    of every prompt; or the whole ``batch`` (as in Panacea, Zhong et al. 2024, Algorithm 1).  Sampling the vertices more
+    often than a density would is that paper's remark; the probability is our choice.
     """
 
     unit: str  # row, group, sample or batch

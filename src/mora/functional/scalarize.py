@@ -1,8 +1,8 @@
 """From rewards (B, M) and preferences (B, M) to one gain per row (B,).
 
 A linear gain lets a critic with one output per objective serve as the baseline, ``<preference, V>``; any other gain
-needs a critic of the gain itself.  ``linear`` tells an algorithm which case it has, ``shares`` over which rows a gain takes
-means: those of a preference, those of a prompt at a preference, or none (None).
+needs a critic of the gain itself.  ``linear`` tells an algorithm which case it has; ``shares`` says over which rows a
+gain takes means: those of a preference, those of a prompt at a preference, or none (None).
 """
 
 from __future__ import annotations

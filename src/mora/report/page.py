@@ -31,23 +31,25 @@ def write_report(folder: Path, stages: list[tuple[str, Path]]) -> Path:
     if folder.resolve() not in [path.resolve() for _, path in named]:
         named.append((folder.name, folder))
     read = [read_stage(name, path) for name, path in named]
-    front, regret = read_front(folder / "tables" / "front.json"), read_regret(folder / "tables" / "regret.json")
+    front, regrets = read_front(folder / "tables" / "front.json"), read_regret(folder / "tables" / "regret.json")
     with new_folder(folder / "report") as target:
-        body, plates = _body(folder, front, regret, read)
+        body, plates = _body(folder, front, regrets, read)
         for plate in plates:
             save_plate(plate, target / "figures")
         write_text(target / "index.html", markup.document(f"{folder.name} · mora report", body))
     return folder / "report" / "index.html"
 
 
-def _body(folder: Path, front: Front | None, regret: Regret | None, stages: Sequence[Stage]) -> tuple[str, list[Plate]]:
+def _body(
+    folder: Path, front: Front | None, regrets: Sequence[Regret], stages: Sequence[Stage]
+) -> tuple[str, list[Plate]]:
     samples = read_samples(folder / "tables" / "samples.jsonl")
     judge = next((stage for stage in reversed(stages) if stage.reward or stage.quality), None)
-    reward, measured = judge.reward if judge else None, front or regret
+    reward, measured = judge.reward if judge else None, front or next(iter(regrets), None)
     objectives = measured.objectives if measured else _judged(judge)
     fronts = front_plates(front) if front else []
     steering = steering_plates(front) if front else []
-    regrets = regret_plates(regret) if regret else []
+    missed = [regret_plates(regret) for regret in regrets]
     rewards = reward_plates(reward, front, samples)
     rewards += [plate for plate in [quality_plate(judge, objectives)] if plate]
     benchmark = next((stage.benchmark for stage in reversed(stages) if stage.benchmark), None)
@@ -56,7 +58,7 @@ def _body(folder: Path, front: Front | None, regret: Regret | None, stages: Sequ
     parts = [
         ("front", "The front", sections.figures("front", "The front", fronts)),
         ("steering", "Steering", sections.figures("steering", "Steering and its price", steering)),
-        ("regret", "Regret", regret_section(regret, regrets)),
+        ("regret", "Regret", regret_section(regrets, missed)),
         ("samples", "Answers", sections.samples(front, samples) if front else ""),
         ("numbers", "Numbers", sections.numbers(front) if front else ""),
         ("reward", "Reward", sections.reward(reward, rewards, objectives)),
@@ -65,8 +67,8 @@ def _body(folder: Path, front: Front | None, regret: Regret | None, stages: Sequ
         ("settings", "Settings", sections.settings(stages)),
     ]
     shown = [(anchor, title) for anchor, title, content in parts if content]
-    head = sections.head(front, stages, folder.name, shown, regret=regret)
-    plates = [*fronts, *steering, *regrets, *rewards, *subsets, *curves]
+    head = sections.head(front, stages, folder.name, shown, regrets=regrets)
+    plates = [*fronts, *steering, *(plate for plates in missed for plate in plates), *rewards, *subsets, *curves]
     return head + "\n".join(content for *_, content in parts if content), plates
 
 

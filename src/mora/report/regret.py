@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from mora.report import markup
@@ -20,42 +21,52 @@ UTILITIES = {
 }
 
 
-def lead(regret: Regret) -> str:
+SPLITS = {"train": "prompts of training", "test": "held-out prompts"}
+
+
+def lead(regrets: Sequence[Regret]) -> str:
     """What was run, as HTML, for a page whose run has no front."""
+    regret = regrets[0]
     objectives = ", ".join(markup.objective(name, i) for i, name in enumerate(regret.objectives))
     return (
         f"A policy over {objectives}, held against the best policy there is at {_count(regret.preferences)}. All "
-        f"{_enumerated(regret)} are enumerated: utilities, KL (<code>kl_coef</code> {regret.kl_coef:g}) and the "
+        f"{_enumerated(regrets)} are enumerated: utilities, KL (<code>kl_coef</code> {regret.kl_coef:g}) and the "
         "optimum are exact, nothing is sampled."
     )
 
 
-def tiles(regret: Regret) -> list[tuple[str, str]]:
+def tiles(regrets: Sequence[Regret]) -> list[tuple[str, str]]:
     """The figures that the page begins with, as (value, name), by the first scorer."""
-    judged = next(iter(regret.judged.values()))
-    found = [
-        (f"{percent(mean(judged.regret))} %", "mean regret"),
-        (f"{percent(worst(judged.regret))} %", "worst regret"),
-    ]
-    if judged.limit is not None:
-        found.append((f"{percent(mean(judged.limit))} %", "class limit, mean"))
+    found = []
+    for regret in regrets:
+        judged, where = next(iter(regret.judged.values())), SPLITS[regret.split]
+        found += [
+            (f"{percent(mean(judged.regret))} %", f"mean regret, {where}"),
+            (f"{percent(worst(judged.regret))} %", f"worst regret, {where}"),
+        ]
+        if judged.limit is not None:
+            found.append((f"{percent(mean(judged.limit))} %", f"class limit, mean, {where}"))
+    judged = next(iter(regrets[0].judged.values()))
     return [*found, *((number(mean(judged.kl[who]), 2), f"KL of the {who}, mean") for who in WHOSE)]
 
 
-def section(regret: Regret | None, plates: Sequence[Plate]) -> str:
-    """The section of the page: what regret means here, the figures, a table per scorer."""
-    if regret is None:
+def section(regrets: Sequence[Regret], plates: Sequence[Sequence[Plate]]) -> str:
+    """The section of the page: what regret means here; for each split the figures and a table per scorer."""
+    if not regrets:
         return ""
+    regret = regrets[0]
     utility = UTILITIES.get(regret.scalarize, f"E of the {regret.scalarize} gain")
     notes = [
-        f"All {_enumerated(regret)} are enumerated; nothing is sampled. Utility of a policy π at a preference w: "
+        f"All {_enumerated(regrets)} are enumerated; nothing is sampled. Utility of a policy π at a preference w: "
         f"U = {utility} − {regret.kl_coef:g} KL(π ‖ π_ref), r in standard deviations of the reference policy. "
         f"{regret.definition[:1].upper()}{regret.definition[1:]}; 0 % is the best policy, 100 % the reference.",
         *_limit_notes(regret),
     ]
     body = "".join(f'<p class="note">{text(note)}</p>' for note in notes)
-    body += "".join(markup.plate(plate) for plate in plates)
-    body += "".join(_table(regret, scorer) for scorer in regret.judged)
+    for regret, drawn in zip(regrets, plates, strict=True):
+        title = f"{SPLITS[regret.split].capitalize()} ({regret.prompts})"
+        body += f"<h3>{text(title)}</h3>" + "".join(markup.plate(plate) for plate in drawn)
+        body += "".join(_table(regret, scorer) for scorer in regret.judged)
     return f'<section id="regret"><h2>Regret to truth</h2>{body}</section>'
 
 
@@ -63,9 +74,9 @@ def _count(preferences: Floats) -> str:
     return f"{len(preferences)} preference{'' if len(preferences) == 1 else 's'}"
 
 
-def _enumerated(regret: Regret) -> str:
-    prompts = "the only prompt" if regret.prompts == 1 else f"each of {regret.prompts} prompts"
-    return f"{regret.responses:,} responses to {prompts}"
+def _enumerated(regrets: Sequence[Regret]) -> str:
+    asked = " and ".join(f"{regret.prompts} {SPLITS[regret.split]}" for regret in regrets)
+    return f"{regrets[0].responses:,} responses to each of {asked}"
 
 
 def _limit_notes(regret: Regret) -> list[str]:
@@ -94,4 +105,7 @@ def _table(regret: Regret, scorer: str) -> str:
         regrets = [percent(reduce(values)) for values in (judged.regret, judged.limit) if values is not None]
         kl = [number(mean(judged.kl[who])) if name == "mean" else "–" for who in WHOSE]
         rows.append([f"<strong>{name}</strong>", "–", "–", "–", *regrets, *kl])
-    return markup.table(columns, rows, caption=f"Utility U in reward units, by the {SCORER_NAMES[scorer]}")
+    caption = f"Utility U in reward units, by the {SCORER_NAMES[scorer]}, {SPLITS[regret.split]}"
+    if not math.isnan(judged.worst_prompt):
+        caption += f"; the prompt that misses most misses {percent(judged.worst_prompt)} % on average"
+    return markup.table(columns, rows, caption=caption)

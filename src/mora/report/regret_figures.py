@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import combinations
 from typing import Any
@@ -59,7 +60,10 @@ def regret_plates(regret: Regret) -> list[Plate]:
     reached = [_plane_plate(regret)] if count == 2 else []
     if count > 2:
         reached = [(_pairs_plate if count == 3 else _shares_plate)(regret, scorer) for scorer in regret.judged]
-    return [*reached, _regret_plate(regret)]
+    plates = [*reached, _regret_plate(regret)]
+    if regret.split == "train":
+        return plates
+    return [replace(plate, name=f"{plate.name}-held-out", title=f"{plate.title}: held-out prompts") for plate in plates]
 
 
 # --- marks -----------------------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ def head(
     run: str,
     sections: Sequence[tuple[str, str]],
     *,
-    regret: Regret | None = None,
+    regrets: Sequence[Regret] = (),
 ) -> str:
     """What was run, what must be known before reading on, and the way to the sections.
 
@@ -44,10 +44,10 @@ def head(
     links = " ".join(f'<a href="#{anchor}">{text(title)}</a>' for anchor, title in sections)
     parts = ['<p class="eyebrow">mora report</p>', f"<h1>{text(run)}</h1>"]
     chain = " → ".join(text(stage.name) for stage in stages)
-    summary = _summary(front) if front else lead(regret) if regret else ""
+    summary = _summary(front) if front else lead(regrets) if regrets else ""
     parts.append(f'<p class="lead">{summary} Stages: {chain}.</p>')
     parts += [markup.warning(message) for message in _warnings(front)]
-    values = _indicator_tiles(front) if front else tiles(regret) if regret else []
+    values = _indicator_tiles(front) if front else tiles(regrets) if regrets else []
     if values:
         items = [f'<li><span class="value">{v}</span><span class="name">{name}</span></li>' for v, name in values]
         parts.append(f'<ul class="tiles">{"".join(items)}</ul>')

@@ -69,16 +69,18 @@ class Judged:
     kl: Mapping[str, Floats]  # reference, policy, optimum -> P, nats
     gold: Mapping[str, Floats]  # reference, policy, optimum -> P M, expected gold scores
     regret: Floats  # P, relative: 0 is the optimum, 1 the reference policy
+    worst_prompt: float  # mean over preferences of the prompt with the largest; NaN where prompts have none
     limit: Floats | None  # P, the relative regret of the run that stands for the class limit
     limit_run: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Regret:
-    """``tables/regret.json``: exact utilities, over all responses; NaN stands where the table holds null."""
+    """A split of ``tables/regret.json``: exact utilities, over all responses; NaN stands where the table holds null."""
 
     run: str
     objectives: tuple[str, ...]
+    split: str  # train or test
     prompts: int
     responses: int
     kl_coef: float  # reward units per nat
@@ -94,33 +96,37 @@ COLUMNS = ("kl", "kl_stderr", "ended", "valid", "distinct", "tokens")
 WHO = ("reference", "policy", "optimum")
 
 
-def read_regret(path: Path) -> Regret | None:
-    """The regret table, or None when the run has none.  Raises ``InputError`` naming a key that is missing."""
+def read_regret(path: Path) -> list[Regret]:
+    """The regret on the prompts of each split, those of training first; none when the run has no such table.
+
+    Raises ``InputError`` naming a key that is missing.
+    """
     if not path.exists():
-        return None
+        return []
     table = read_json(path)
     try:
-        return _regret(table)
+        return [_regret(table, split) for split in ("train", "test") if split in table["splits"]]
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise InputError(f"{path} is not a regret table: {error!r}; run the evaluation of this run again") from error
 
 
-def _regret(table: dict[str, Any]) -> Regret:
-    objectives = tuple(table["objectives"])
-    names = [scorer for scorer in SCORERS if scorer in table["scorers"]]
-    points = table["scorers"][names[0]]["points"]
+def _regret(table: dict[str, Any], split: str) -> Regret:
+    objectives, found = tuple(table["objectives"]), table["splits"][split]
+    names = [scorer for scorer in SCORERS if scorer in found["scorers"]]
+    points = found["scorers"][names[0]]["points"]
     return Regret(
         run=str(table["run"]),
         objectives=objectives,
-        prompts=int(table["prompts"]),
-        responses=int(table["responses"]),
+        split=split,
+        prompts=len(found["prompts"]),
+        responses=int(found["responses"]),
         kl_coef=float(table["kl_coef"]),
         scalarize=str(table["scalarize"]),
         definition=str(table["definition"]),
         preferences=_matrix([point["preference"] for point in points], len(objectives)),
-        judged={scorer: _judged(table["scorers"][scorer], len(objectives)) for scorer in names},
-        pure=_matrix(table["pure"], len(objectives)),
-        hull=_matrix(table["hull"], len(objectives)),
+        judged={scorer: _judged(found["scorers"][scorer], len(objectives)) for scorer in names},
+        pure=_matrix(found["pure"], len(objectives)),
+        hull=_matrix(found["hull"], len(objectives)),
     )
 
 
@@ -131,6 +137,7 @@ def _judged(entry: dict[str, Any], width: int) -> Judged:
         kl={who: _column(point["kl"][who] for point in points).clip(min=0.0) for who in WHO},  # rounding alone is below
         gold={who: _matrix([point["gold"][who] for point in points], width) for who in WHO},
         regret=_column(point["relative_regret"] for point in points),
+        worst_prompt=_number(entry["summary"]["relative_regret_worst_prompt"]),
         limit=None if limit is None else _column(point["relative_regret"] for point in limit["points"]),
         limit_run="" if limit is None else str(limit["run"]),
     )

@@ -16,6 +16,7 @@ from mora.dataset.encode import Encoder
 from mora.errors import InputError
 from mora.functional.advantages import token_rewards
 from mora.functional.centering import PAIRED
+from mora.functional.noise import Stream, normal
 from mora.functional.scalarize import check_sharing
 from mora.model.generate import Sampling
 from mora.model.policy import Policy
@@ -40,6 +41,7 @@ class RolloutSettings:
     center_by_prompt: bool
     tracking: Literal["none", "running", "ema"]
     tracking_decay: float
+    score_noise: float
     score_clip: float | None
     normalize_rewards: bool
     normalize_advantages: Literal["none", "scale", "whiten"]
@@ -48,6 +50,8 @@ class RolloutSettings:
 
     def __post_init__(self) -> None:
         self._check_truncated()
+        if not self.score_noise >= 0.0:
+            raise InputError(f"algo.rollout.score_noise={self.score_noise}: must be at least 0")
         if not 0.0 <= self.tracking_decay < 1.0:
             raise InputError(f"algo.rollout.tracking_decay={self.tracking_decay}: must be at least 0 and below 1")
         if self.normalize_rewards and self.tracking != "none":
@@ -219,7 +223,7 @@ class Roller:
             )
         parts.spent.sampled(response)
         longest = int(response.sum(-1).max())
-        experience = self.experience(policy, prompts, preference, tokens[:, :longest], response[:, :longest])
+        experience = self.experience(policy, prompts, preference, tokens[:, :longest], response[:, :longest], step)
         if step == 0 and not torch.equal(experience.old_logps, experience.ref_logps):
             raise RuntimeError("at step 0 the adapted policy is not its reference: the adapter does not start at zero")
         policy.train()
@@ -227,11 +231,11 @@ class Roller:
 
     @torch.no_grad()
     def experience(
-        self, policy: Policy, prompts: Prompts, preference: Tensor, tokens: Tensor, response: Tensor
+        self, policy: Policy, prompts: Prompts, preference: Tensor, tokens: Tensor, response: Tensor, step: int
     ) -> Experience:
         """All that updates need to know of responses (B, T), with mask ``response``, sampled at ``preference`` (B, M).
 
-        Every process hands in as many rows.
+        ``step`` and the identities of the rows are what the noise of scores is keyed by.  Every process hands in as many rows.
         """
         runtime, encoder = self.parts.runtime, self.encoder
         texts, sampled = decode(tokens, response, encoder)
@@ -239,6 +243,10 @@ class Roller:
         trained = response & ended[:, None] if self.settings.truncated == "mask" else response
         forward = self._passes(policy, prompts, tokens, response, preference)
         rewards = self.rewards(prompts.texts, texts, sampled)
+        if self.settings.score_noise:
+            places = torch.arange(rewards.shape[1], device=prompts.row_ids.device)
+            drawn = normal(self.parts.seed, Stream.SCORE, step, prompts.row_ids[:, None], places[None, :])
+            rewards = rewards + self.settings.score_noise * drawn.to(rewards)
         gains = self._gains(rewards, preference, prompts.texts)
         advantages, returns = self._advantages(rewards, gains, preference, response, trained, forward)
         global_rows = len(tokens) * runtime.world

@@ -14,6 +14,7 @@ from mora.errors import InputError
 from mora.model.tokenizer import train_words
 from mora.types import Row
 
+ONE = {"reach": [1.0], "held_out": 0}  # one second word, nothing held out
 NAMES = ("r1", "r2", "r3", "r4", "r5", "r6")
 
 
@@ -51,12 +52,28 @@ def shipped(oracle):
 def test_sizes_and_prompts(shipped):
     assert {k: len(v) for k, v in shipped.supervised.items()} == {"train": 6000, "test": 500}
     assert {k: len(v) for k, v in shipped.pairs.items()} == {"train": 16_000, "test": 1000}
-    assert [row.prompt for row in shipped.prompts["train"]] == ["a", "b", "c", "d"] and shipped.prompts["test"] == []
+    asked = {split: [row.prompt for row in rows] for split, rows in shipped.prompts.items()}
+    assert asked == {"train": ["a b", "a c", "b a", "b b", "c a", "c c"], "test": ["a a", "b c", "c b"]}
     for kind in (shipped.supervised, shipped.pairs):
-        for rows in kind.values():
-            counts = Counter(row.prompt for row in rows)
-            mean, deviation = len(rows) / 4, sqrt(len(rows) * 3 / 16)
-            assert set(counts) == set("abcd") and all(abs(n - mean) < 4 * deviation for n in counts.values())
+        for split, rows in kind.items():
+            counts, share = Counter(row.prompt for row in rows), 1 / len(asked[split])
+            mean, deviation = len(rows) * share, sqrt(len(rows) * share * (1 - share))
+            assert set(counts) == set(asked[split])
+            assert all(abs(n - mean) < 4 * deviation for n in counts.values())
+
+
+@pytest.mark.parametrize(
+    ("topics", "reach", "held_out"), [(4, 3, 1), (3, 3, 1), (5, 5, 3), (2, 4, 1), (7, 2, 1), (1, 3, 0), (3, 1, 0)]
+)
+def test_both_words_of_a_held_out_prompt_are_trained_on_but_not_together(oracle, topics, reach, held_out):
+    corpus = oracle("oracle", "r1", "r2", small=20, topics=topics, reach=[1.0] * reach, held_out=held_out)
+    train, test = ({tuple(row.prompt.split()) for row in corpus.prompts[split]} for split in ("train", "test"))
+    assert len(train | test) == topics * reach and len(test) == topics * held_out and not train & test
+    for place, count in ((0, topics), (1, reach)):
+        assert {pair[place] for pair in train} == set("abcdefg"[:count])
+    for kind in (corpus.supervised, corpus.pairs):  # without a held-out prompt: fresh answers to those of training
+        assert {tuple(row.prompt.split()) for row in kind["train"]} <= train
+        assert {tuple(row.prompt.split()) for row in kind["test"]} <= (test or train)
 
 
 def test_rows_are_valid_and_fit_the_limits_of_the_closed_tokenizer(shipped):
@@ -70,7 +87,7 @@ def test_rows_are_valid_and_fit_the_limits_of_the_closed_tokenizer(shipped):
             texts = [text for row in rows for text in row.responses]
             assert shipped.world.valid(prompts, texts).all()
             assert encoder.admit(rows) == rows
-            assert {len(encoder.prompt(prompt)) for prompt in set(prompts)} == {1}
+            assert {len(encoder.prompt(prompt)) for prompt in set(prompts)} == {2}
             assert {len(encoder.response(text)) for text in set(texts)} == {2, 3, 4}  # 1 to 3 words and the end
     assert max(len(encoder.response(text)) for text in shipped.world.responses()) == shipped.max_response
 
@@ -122,7 +139,7 @@ def test_authors_have_a_taste_for_families(oracle, taste):
     """
     corpus = oracle("oracle", "r1", "r2", small=6000, taste=taste)
     rows = corpus.supervised["train"]
-    roles = [[(ord(w) + ord(row.prompt) - 2 * ord("a")) % 7 for w in row.responses[0].split()] for row in rows]
+    roles = [[(ord(w) + ord(row.prompt[0]) - 2 * ord("a")) % 7 for w in row.responses[0].split()] for row in rows]
     first = Counter(found[0] for found in roles)
     for role in range(7):
         p = 1 / 3 if role == 6 else 1 / 9
@@ -140,12 +157,12 @@ def test_authors_have_a_taste_for_families(oracle, taste):
 
 def test_the_bayes_probability_by_hand(world):
     # Under prompt a: (2/3, 1/3) against (0, 1), slope 8: sigmoid(8 * -2/3) and sigmoid(8 * 2/3).
-    row = Row(prompt="a", responses=("a b d", "d e f"))
+    row = Row(prompt="a a", responses=("a b d", "d e f"))
     p = 1 / (1 + np.exp(16 / 3))
     np.testing.assert_allclose(world("oracle_flat").bayes_probability(row), [p, 1 - p], atol=1e-7)
     np.testing.assert_allclose(world("oracle_flat", slope=0.0).bayes_probability(row), [0.5, 0.5], atol=1e-12)
-    turned = Row(prompt="d", responses=("a b d", "d e f"))  # (0, 2/3) against (2/3, 0)
-    np.testing.assert_allclose(world("oracle_flat").bayes_probability(turned), [1 - p, p], atol=1e-7)
+    turned = Row(prompt="d b", responses=("a b d", "d e f"))  # (0, 2/3) against (2/3, 0)
+    np.testing.assert_allclose(world("oracle_flat", topics=4).bayes_probability(turned), [1 - p, p], atol=1e-7)
 
 
 def test_labels_follow_the_bayes_probability(shipped):
@@ -176,14 +193,14 @@ def test_the_bayes_accuracy_is_what_the_best_predictor_gets_right(shipped):
 
 def test_annotators_feel_alike(world):
     oracle = world("oracle")
-    assert oracle.spread(["a", "a"], ["a", "?"]).tolist() == [[0.0, 0.0]] * 2
-    gold, spread = oracle.seen(["a", "a"], ["a", "?"])
-    assert not spread.any() and gold.tolist() == oracle.gold(["a", "a"], ["a", "?"]).tolist()
+    assert oracle.spread(["a a", "a a"], ["a", "?"]).tolist() == [[0.0, 0.0]] * 2
+    gold, spread = oracle.seen(["a a", "a a"], ["a", "?"])
+    assert not spread.any() and gold.tolist() == oracle.gold(["a a", "a a"], ["a", "?"]).tolist()
 
 
 def test_a_row_that_is_no_pair_is_refused(world):
     with pytest.raises(InputError, match="a pair has two responses, this row has 1"):
-        world("oracle").bayes_probability(Row(prompt="a", responses=("a",)))
+        world("oracle").bayes_probability(Row(prompt="a a", responses=("a",)))
 
 
 # --- settings --------------------------------------------------------------------------------------------------------
@@ -199,8 +216,16 @@ def test_the_shipped_floors(world):
     [
         ({"words": 1}, r"dataset\.words=1: must be from 2 to 26"),
         ({"words": 27}, r"dataset\.words=27: must be from 2 to 26"),
-        ({"topics": 0}, r"dataset\.topics=0: a prompt is a word; must be from 1 to 7"),
+        ({"topics": 0}, r"dataset\.topics=0: first words of prompts; must be from 1 to 7"),
         ({"topics": 8}, r"dataset\.topics=8"),
+        ({"reach": []}, r"dataset\.reach=\[\]: one number per second word"),
+        ({"reach": [1.0] * 8}, r"dataset\.reach=.*from 1 to 7 numbers"),
+        ({"reach": [1.0, 0.0]}, r"dataset\.reach=\[1\.0, 0\.0\].*above 0 and at most 1"),
+        ({"reach": [1.5]}, r"dataset\.reach=\[1\.5\]"),
+        ({"held_out": -1}, r"dataset\.held_out=-1: must be at least 0"),
+        ({"held_out": 3}, r"dataset\.held_out=3.*0 and 0 are left"),
+        ({"topics": 1}, r"dataset\.held_out=1.*1 and 2 are left"),
+        ({"topics": 2, "held_out": 2}, r"dataset\.held_out=2.*2 and 2 are left"),
         ({"scores": "sums"}, r"dataset\.scores=sums: must be counts or constraint"),
         ({"power": 0.0}, r"dataset\.power=0\.0"),
         ({"power": -1.0}, r"dataset\.power=-1\.0"),
@@ -220,7 +245,7 @@ def test_bad_settings_are_refused_with_their_key(settings, changes, message):
         ("oracle", ("help", "safe"), {}, "objectives: help is not scored"),
         ("oracle_constraint", ("r1", "r2"), {}, "objectives: r1 is not scored by this world; choose among .*'safe'"),
         # Two objectives need two words and an idle one.
-        ("oracle", ("r1", "r2"), {"words": 2, "topics": 1}, r"dataset\.words=2: r1, r2 need more words"),
+        ("oracle", ("r1", "r2"), {"words": 2, "topics": 1, **ONE}, r"dataset\.words=2: r1, r2 need more words"),
         ("oracle", NAMES, {"words": 6}, r"dataset\.words=6: r1, .*, r6 need more words"),
     ],
 )
@@ -230,9 +255,9 @@ def test_objectives_that_the_world_cannot_score_are_refused(oracle, name, object
 
 
 def test_just_enough_words_are_accepted(world):
-    oracle = world("oracle_flat", *NAMES, words=7, topics=1)
+    oracle = world("oracle_flat", *NAMES, words=7, topics=1, held_out=0)
     assert oracle.best(np.eye(6)).tolist() == np.eye(6).tolist()
-    assert world("oracle_flat", words=3, topics=1).front().tolist()[-1] == [1.0, 0.0]
+    assert world("oracle_flat", words=3, topics=1, held_out=0).front().tolist()[-1] == [1.0, 0.0]
 
 
 @pytest.mark.parametrize(
@@ -241,7 +266,7 @@ def test_just_enough_words_are_accepted(world):
         pytest.param("oracle", {"floors": {"safe": 0.9}}, r"dataset\.floors", id="floor of an unknown objective"),
         pytest.param("oracle", {"floors": {"r3": 0.5}}, r"dataset\.floors", id="floor of an objective left out"),
         pytest.param(
-            "oracle_constraint", {"words": 2, "topics": 1}, r"dataset\.words=2", id="no mild and no bold word"
+            "oracle_constraint", {"words": 2, "topics": 1, **ONE}, r"dataset\.words=2", id="no mild and no bold word"
         ),
     ],
 )
@@ -252,7 +277,7 @@ def test_settings_that_leave_an_objective_or_a_floor_without_meaning(world, name
 
 def test_one_objective_of_two_words_has_no_role(world):
     with pytest.raises(InputError, match=r"dataset\.words=2"):
-        world("oracle", "r1", words=2, topics=1)
+        world("oracle", "r1", words=2, topics=1, **ONE)
 
 
 def test_no_text_has_no_score(world, oracle):
@@ -267,7 +292,7 @@ def test_of_no_text_none_is_valid(world):
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_a_very_small_taste_favors_no_family(oracle):
     rows = oracle("oracle", "r1", "r2", small=3000, taste=0.01).supervised["train"]
-    first = Counter((ord(row.responses[0][0]) + ord(row.prompt) - 2 * ord("a")) % 7 // 3 for row in rows)
+    first = Counter((ord(row.responses[0][0]) + ord(row.prompt[0]) - 2 * ord("a")) % 7 // 3 for row in rows)
     assert all(abs(first[family] - 1000) < 4 * sqrt(3000 * 2 / 9) for family in range(3))
 
 

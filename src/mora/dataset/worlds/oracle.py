@@ -1,9 +1,14 @@
 """The oracle world: so few responses that all of them can be enumerated, and every optimum computed.
 
-A prompt is one word, a response up to ``max_response - 1`` words of the same vocabulary; a token is a word or the end.
-The prompt turns the roles of the words: word j plays role (j + prompt) mod W.  Scores depend on how many words of each
-role a response holds, not on their order.  What a policy can expect is a convex set; ``power`` bends what a single
-response can reach below, onto or above the line between the best of each objective.
+A prompt is two words, a response up to ``max_response - 1`` words of the same vocabulary; a token is a word or the end.
+The first word of the prompt turns the roles of the words: after word i word j plays role (i + j) mod W.  The second one
+says how much of each objective can be reached: after word k the score of objective m is multiplied by ``reach[(k + m)
+mod K]``.  Scores depend on how many words of each role a response holds, not on their order.  What a policy can expect
+is a convex set; ``power`` bends what a single response can reach below, onto or above the line between the best of each
+objective.
+
+Both words of a held-out prompt occur in training, only not together: a policy that reads either word right knows what
+to do with both.
 """
 
 from __future__ import annotations
@@ -36,7 +41,7 @@ OUTSIDE = -1  # where a text holds a word that is none, or too many
 
 @dataclass(kw_only=True)
 class OracleWorld(Judged):
-    """Gold scores of the oracle, in [0, 1]; a `mora.dataset.worlds.World`.
+    """Gold scores of the oracle, in [0, 1]; a `mora.dataset.worlds.World`.  Before the prompt's ``reach``:
 
     ``counts``: each of r1..rM, two at least, owns (W - 1) // M roles, the other roles are idle, and with n_i of the L
     words allowed in its roles it scores ``(n_i / L)^power``.  ``constraint``: a third of the roles is mild, a third is
@@ -47,7 +52,8 @@ class OracleWorld(Judged):
     objectives: tuple[str, ...]
     scores: Literal["counts", "constraint"]
     words: int  # W
-    prompts: int
+    turns: int  # T, first words of prompts
+    reach: tuple[float, ...]  # (K,) in (0, 1], as many as second words of prompts
     longest: int  # L, words of the longest response
     power: float
     slope: float
@@ -73,13 +79,23 @@ class OracleWorld(Judged):
         """The words: the first letters of the alphabet."""
         return ascii_lowercase[: self.words]
 
+    def prompt(self, turn: int, second: int) -> str:
+        """The prompt of two words, by their codes."""
+        return f"{self.vocabulary[turn]} {self.vocabulary[second]}"
+
     def gold(self, prompts: Sequence[str], responses: Sequence[str], ended: Sequence[bool] | None = None) -> Floats:
         """True scores (B, M) of any strings; 0 for a response that did not end (``ended`` None: all did)."""
         read = self._all_read(prompts, responses, ended)
-        codes = np.array(read, dtype=np.int64).reshape(len(read), self.longest + 1)
+        codes = np.array(read, dtype=np.int64).reshape(len(read), self.longest + 2)
         inside = codes[:, 0] != OUTSIDE
-        roles = np.where(codes[:, 1:] >= 0, (codes[:, 1:] + codes[:, :1]) % self.words, OUTSIDE)
-        return np.where(inside[:, None], self._scored(roles), 0.0)
+        roles = np.where(codes[:, 2:] >= 0, (codes[:, 2:] + codes[:, :1]) % self.words, OUTSIDE)
+        return np.where(inside[:, None], self._scored(roles) * self._reached(codes[:, 1]), 0.0)
+
+    def _reached(self, seconds: Codes) -> Floats:
+        """What the best response scores on each objective (B, M), in shares of 1, by the second word of the prompt."""
+        known = COUNTED if self.scores == "counts" else CONSTRAINED
+        places = np.array([known.index(name) for name in self.objectives])
+        return np.asarray(self.reach)[(seconds[:, None] + places) % len(self.reach)]
 
     @property
     def families(self) -> list[range]:
@@ -102,16 +118,17 @@ class OracleWorld(Judged):
         self, prompts: Sequence[str], responses: Sequence[str], ended: Sequence[bool] | None
     ) -> list[list[int]]:
         whole = (True,) * len(responses) if ended is None else ended
-        outside = [OUTSIDE] * (self.longest + 1)
+        outside = [OUTSIDE] * (self.longest + 2)
         return [self._read(p, r) if e else outside for p, r, e in zip(prompts, responses, whole, strict=True)]
 
     def _read(self, prompt: str, response: str) -> list[int]:
-        """The prompt's turn and the code of each word, padded; OUTSIDE in the first place for any other text."""
-        words = response.split()
-        turn = self._index.get(prompt, self.prompts)
-        if turn >= self.prompts or len(words) > self.longest or not self._index.keys() >= set(words):
-            return [OUTSIDE] * (self.longest + 1)
-        return [turn, *(self._index[word] for word in words), *[OUTSIDE] * (self.longest - len(words))]
+        """The codes of the prompt and of each word, padded; OUTSIDE in the first place for any other text."""
+        asked, words = prompt.split(" "), response.split()
+        codes = [self._index.get(word, self.words) for word in asked]
+        known = len(codes) == 2 and codes[0] < self.turns and codes[1] < len(self.reach)
+        if not known or len(words) > self.longest or not self._index.keys() >= set(words):
+            return [OUTSIDE] * (self.longest + 2)
+        return [*codes, *(self._index[word] for word in words), *[OUTSIDE] * (self.longest - len(words))]
 
     def seen(self, prompts: Sequence[str], responses: Sequence[str]) -> tuple[Floats, Floats]:
         """Gold scores (B, M); all annotators feel alike."""
@@ -133,29 +150,39 @@ class OracleWorld(Judged):
         """Every text of the oracle: the sequences of 0 to L words, shorter ones first."""
         return [" ".join(words) for n in range(self.longest + 1) for words in product(self.vocabulary, repeat=n)]
 
-    def pure(self) -> Floats:
-        """Score vectors (P, M) that a single response can have, each once; the same for every prompt."""
+    def pure(self, second: int = 0) -> Floats:
+        """Score vectors (P, M) that a single response can have, each once; the same for every first word."""
         texts = self.responses()
-        return np.unique(self.gold([self.vocabulary[0]] * len(texts), texts), axis=0)
+        return np.unique(self.gold([self.prompt(0, second)] * len(texts), texts), axis=0)
 
     def front(self) -> Floats:
-        """Every non-dominated score vector of a response (P, M), ascending in the first objective."""
-        pure = self.pure()
-        return np.asarray(pure[non_dominated(pure)])
+        """Every non-dominated score vector (P, M) of one response to each prompt, ascending in the first objective.
+
+        A mean over prompts whose second words are equally frequent; prompts that reach the same have the same response.
+        """
+        limits = [tuple(row) for row in self._reached(np.arange(len(self.reach)))]
+        sums = np.zeros((1, len(self.objectives)))
+        for found in dict.fromkeys(limits):
+            pure = self.pure(limits.index(found)) * (limits.count(found) / len(limits))
+            sums = (sums[:, None] + pure[non_dominated(pure)]).reshape(-1, len(self.objectives))
+            sums = np.unique(sums[non_dominated(sums)], axis=0)
+        return sums
 
 
 @dataclass(kw_only=True)
 class Oracle:
     """A corpus of the oracle; the fields are the keys of conf/dataset/oracle.yaml.
 
-    Its few prompts are all there are: test rows are fresh answers to the same prompts, since nothing that is asked of
-    this world is how well a model does on prompts it never saw.
+    Its few prompts are all there are.  With the first word i, the second words k with ``(i + k) mod K < held_out`` are
+    held out; where nothing is, test rows are fresh answers to the prompts that are trained on.
     """
 
     name: str
     scores: Literal["counts", "constraint"]
     words: int
     topics: int
+    reach: Sequence[float]
+    held_out: int
     power: float
     floors: Mapping[str, float]
     taste: float
@@ -169,7 +196,19 @@ class Oracle:
         if not 2 <= self.words <= len(ascii_lowercase):
             raise InputError(f"dataset.words={self.words}: must be from 2 to {len(ascii_lowercase)}")
         if not 1 <= self.topics <= self.words:
-            raise InputError(f"dataset.topics={self.topics}: a prompt is a word; must be from 1 to {self.words}")
+            raise InputError(f"dataset.topics={self.topics}: first words of prompts; must be from 1 to {self.words}")
+        if not 1 <= len(self.reach) <= self.words or not all(0 < share <= 1 for share in self.reach):
+            raise InputError(
+                f"dataset.reach={[*self.reach]}: one number per second word of prompts, from 1 to {self.words} numbers "
+                "above 0 and at most 1"
+            )
+        trained = self._prompts()["train"]
+        left = [len({pair[place] for pair in trained}) for place in (0, 1)]
+        if self.held_out < 0 or left != [self.topics, len(self.reach)]:
+            raise InputError(
+                f"dataset.held_out={self.held_out}: must be at least 0 and leave each of {self.topics} first words and "
+                f"of {len(self.reach)} second words in a prompt of training; {left[0]} and {left[1]} are left"
+            )
         if self.scores not in ("counts", "constraint"):
             raise InputError(f"dataset.scores={self.scores}: must be counts or constraint")
         if not self.power > 0 or not self.taste >= LEAST_TASTE:
@@ -186,17 +225,19 @@ class Oracle:
             objectives=tuple(objectives),
             scores=self.scores,
             words=self.words,
-            prompts=self.topics,
+            turns=self.topics,
+            reach=tuple(self.reach),
             longest=self.max_response - 1,
             power=self.power,
             slope=self.slope,
             floors=dict(self.floors),
         )
-        supervised, pairs = {}, {}
+        supervised, pairs, codes = {}, {}, self._prompts()
         for part, split in enumerate(("train", "test")):
-            supervised[split] = self._supervised(world, Draws(seed, 2 * part, self.supervised[split]))
-            pairs[split] = self._pairs(world, Draws(seed, 2 * part + 1, self.pairs[split]))
-        prompts = {"train": [Row(prompt=word) for word in world.vocabulary[: self.topics]], "test": []}
+            asked = np.array(codes[split] or codes["train"])
+            supervised[split] = self._supervised(world, asked, Draws(seed, 2 * part, self.supervised[split]))
+            pairs[split] = self._pairs(world, asked, Draws(seed, 2 * part + 1, self.pairs[split]))
+        prompts = {split: [Row(prompt=world.prompt(*pair)) for pair in found] for split, found in codes.items()}
         return Corpus(
             name=self.name,
             objectives=world.objectives,
@@ -211,15 +252,24 @@ class Oracle:
             world=world,
         )
 
-    def _supervised(self, world: OracleWorld, draws: Draws) -> list[Row]:
-        turns = draws.below(self.topics)
-        written = zip(turns, self._answers(world, turns, draws), strict=True)
-        return [Row(prompt=world.vocabulary[turn], responses=(text,)) for turn, text in written]
+    def _prompts(self) -> dict[str, list[tuple[int, int]]]:
+        """Codes of the prompts of each split."""
+        found: dict[str, list[tuple[int, int]]] = {"train": [], "test": []}
+        count = len(self.reach)
+        for turn, second in product(range(self.topics), range(count)):
+            found["test" if (turn + second) % count < self.held_out else "train"].append((turn, second))
+        return found
 
-    def _pairs(self, world: OracleWorld, draws: Draws) -> list[Row]:
-        turns = draws.below(self.topics)
-        sides = [self._answers(world, turns, draws) for _ in range(2)]
-        rows = [Row(prompt=world.vocabulary[t], responses=tuple(pair)) for t, *pair in zip(turns, *sides, strict=True)]
+    def _supervised(self, world: OracleWorld, prompts: Codes, draws: Draws) -> list[Row]:
+        asked = prompts[draws.below(len(prompts))]
+        written = zip(asked.tolist(), self._answers(world, asked[:, 0], draws), strict=True)
+        return [Row(prompt=world.prompt(*pair), responses=(text,)) for pair, text in written]
+
+    def _pairs(self, world: OracleWorld, prompts: Codes, draws: Draws) -> list[Row]:
+        asked = prompts[draws.below(len(prompts))]
+        sides = [self._answers(world, asked[:, 0], draws) for _ in range(2)]
+        written = zip(asked.tolist(), *sides, strict=True)
+        rows = [Row(prompt=world.prompt(*pair), responses=tuple(texts)) for pair, *texts in written]
         return world.label(rows, np.moveaxis(draws.uniform(3, len(world.objectives)), 0, 1))
 
     def _answers(self, world: OracleWorld, turns: Codes, draws: Draws) -> list[str]:
