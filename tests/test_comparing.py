@@ -154,7 +154,8 @@ def warned(monkeypatch) -> Callable[..., list[str]]:
     monkeypatch.setattr(comparing, "load_corpus", lambda config: data)
 
     def ask_for(groups: dict[str, list[Opened]], judge: str, test: tuple[str, ...] = ("p",)) -> list[str]:
-        corpus: Any = SimpleNamespace(prompts={"train": [], "test": [SimpleNamespace(prompt=p) for p in test]})
+        prompts = {"train": [], "test": [SimpleNamespace(prompt=p) for p in test]}
+        corpus: Any = SimpleNamespace(prompts=prompts, asked="test" if test else "train")
         evaluator: Any = SimpleNamespace(rows=lambda corpus: corpus.prompts["test"])
         return comparing._warnings(groups, judge, corpus, evaluator)
 
@@ -180,7 +181,7 @@ def test_what_else_a_reader_must_know_is_told(tmp_path, warned):
     (told,) = warned({"both": other}, "gold")
     assert told == "The prompts are those of a; b had other data."
     (told,) = warned({"one": [opened(tmp_path / "a", "r"), opened(tmp_path / "b", "r", seed=1)]}, "gold", test=())
-    assert "a has no held-out prompts" in told
+    assert "a has no held-out prompts" in told and "say nothing of new prompts" in told
 
 
 def test_the_page_is_drawn_from_the_tables_alone(compared, tmp_path, capsys):

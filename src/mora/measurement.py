@@ -68,7 +68,7 @@ def _measure_reward(folder: RunFolder, config: Mapping[str, Any], evaluation: Ma
         return "sections"
     corpus = load_corpus(config)
     table, lines, examples = evaluator.measure(panel, corpus.pairs["test"], corpus.world, kind=panel.kind.name)
-    head = {"model": config["model"]["name"], "smoke": config["model"]["smoke"]}
+    head = {"model": config["model"]["name"], "smoke": config["model"]["smoke"], "split": "test"}
     write(folder.tables, head | table, lines, examples)
     return "reward"
 

@@ -8,10 +8,9 @@ from typing import Any
 
 from mora.evaluation.words import winner
 from mora.files import read_json
+from mora.report.tables import SPLIT_NAMES
 from mora.runtime.console import is_main_process
 from mora.stages import Stage, describe
-
-ASKED = {"test": "{} held-out prompts", "train": "{} prompts of training"}  # by the split that was read
 
 
 def announce(stages: Sequence[Stage], *, fresh: bool) -> None:
@@ -76,7 +75,7 @@ def front_lines(table: dict[str, Any]) -> list[str]:
 
 def _asked(table: dict[str, Any]) -> str:
     """How many prompts were asked, and whether training had seen them."""
-    return ASKED[table["split"]].format(table["prompts"])
+    return f"{table['prompts']} {SPLIT_NAMES[table['split']]}"
 
 
 def _sure(entry: dict[str, Any]) -> str:
@@ -91,7 +90,7 @@ def regret_lines(table: dict[str, Any]) -> list[str]:
     head = f"{'U ref.':>9} {'U policy':>9} {'U optimum':>9} {'regret':>7} {'KL':>8} {'KL opt.':>8}"
     lines = []
     for split, found in table["splits"].items():
-        asked = ASKED[split].format(len(found["prompts"]))
+        asked = f"{len(found['prompts'])} {SPLIT_NAMES[split]}"
         first = next(iter(found["scorers"]))
         lines += [
             f"regret to truth by {first} (reference std), kl_coef {table['kl_coef']:g}; enumerated, not sampled: "

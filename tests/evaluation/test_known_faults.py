@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from mora.dataset.corpus import Corpus
 from mora.dataset.encode import Encoder
 from mora.evaluation.front import Front
 from mora.evaluation.optimum import Optimum, sampled_optimum
@@ -94,7 +94,14 @@ def _policy(moved: float) -> Policy:
     return Policy(model, adapter, None)
 
 
-def measured(policy: Policy, *, test: Sequence[str] = ("a", "b c", "c d e a"), world: Any = None):
+def measured(
+    policy: Policy,
+    *,
+    test: Sequence[str] = ("a", "b c", "c d e a"),
+    train: Sequence[str] = ("e", "d d"),
+    world: Any = None,
+    resamples: int = 0,
+):
     """The table, and every answer with the KL that belongs to it, in order."""
     front = Front(
         preferences=GRID,
@@ -104,12 +111,34 @@ def measured(policy: Policy, *, test: Sequence[str] = ("a", "b c", "c d e a"), w
         temperature=1.0,
         top_p=1.0,
         top_k=0,
-        resamples=0,
+        resamples=resamples,
         level=0.95,
     )
-    prompts = {"test": [Row(prompt=p) for p in test], "train": [Row(prompt=p) for p in ("e", "d d")]}
-    corpus: Any = SimpleNamespace(objectives=("many a", "many b"), prompts=prompts, world=world, max_response=6)
+    corpus = _corpus(test, train, world)
     return front.measure(policy, _encoder(), corpus, {"reward": Counts()}, seed=0)
+
+
+def _corpus(test: Sequence[str], train: Sequence[str], world: Any) -> Corpus:
+    prompts = {"test": [Row(prompt=p) for p in test], "train": [Row(prompt=p) for p in train]}
+    none: dict[str, list[Row]] = {"train": [], "test": []}
+    return Corpus(
+        name="counting", objectives=("many a", "many b"), supervised=none, pairs=none, prompts=prompts, fingerprint="",
+        max_prompt=6, max_response=6, world=world,
+    )  # fmt: skip
+
+
+def test_prompts_that_were_trained_on_are_not_called_new(monkeypatch):
+    """With held-out prompts these are asked, and indicators have intervals for new ones; without, neither."""
+    monkeypatch.setattr("mora.evaluation.front.evenly", lambda rows, count: list(rows))
+    words = [f"{one} {other}" for one in "abc" for other in "abcd"]
+    policy = _policy(0.5)
+    held_out, samples = measured(policy, test=words[:8], train=words[8:], resamples=100)
+    assert held_out["split"] == "test" and {row["prompt"] for row in samples} == set(words[:8])
+    assert "new prompts" in held_out["indicators"]["reward"]["hypervolume"]["covers"]
+    trained, samples = measured(policy, test=(), train=words[:8], resamples=100)
+    assert trained["split"] == "train" and {row["prompt"] for row in samples} == set(words[:8])
+    assert trained["points"] == held_out["points"]
+    assert not any("interval" in entry or "covers" in entry for entry in trained["indicators"]["reward"].values())
 
 
 def _at(samples: list[dict[str, Any]], preference: list[float] | None) -> list[dict[str, Any]]:
@@ -258,7 +287,7 @@ FRONT = {
 }
 
 
-def optimum(kl_coef: float) -> tuple[dict[str, Any], Any]:
+def optimum(kl_coef: float, split: str = "test") -> tuple[dict[str, Any], Any]:
     """The table, and the gold scores (prompts, N, M) of the samples that it stands on."""
     policy, encoder, gold = _policy(0.5), _encoder(), []
     original, world = policy.generate, CountingWorld()
@@ -270,8 +299,8 @@ def optimum(kl_coef: float) -> tuple[dict[str, Any], Any]:
         return tokens, mask
 
     policy.generate = listen
-    prompts = {"test": [Row(prompt=p) for p in ("a", "b c", "c d e a")]}
-    corpus: Any = SimpleNamespace(name="counting", prompts=prompts, world=world)
+    asked = ("a", "b c", "c d e a")
+    corpus = _corpus(asked, ("d",), world) if split == "test" else _corpus((), asked, world)
     settings = Optimum(prompts=3, samples=8, batch_size=5)
     table = settings.measure(policy, encoder, corpus, FRONT, kl_coef=kl_coef, seed=0)
     return table, np.concatenate(gold).reshape(3, 8, 2)
@@ -287,6 +316,13 @@ def test_where_a_nat_costs_nothing_the_optimum_is_the_best_answer_to_each_prompt
         assert point["optimum"]["gold"][column] == pytest.approx(best.mean())
         assert point["optimum"]["kl"] == pytest.approx(np.log(8 / ties).mean())
         assert point["optimum"]["ess_min"] == pytest.approx(ties.min())
+
+
+def test_the_optimum_says_whose_prompts_it_stands_on():
+    table, gold = optimum(0.5)
+    again, same = optimum(0.5, "train")
+    assert (table["split"], again["split"]) == ("test", "train")
+    assert np.array_equal(gold, same) and table["points"] == again["points"]
 
 
 def test_where_a_nat_is_dear_the_optimum_is_the_reference_and_steering_costs():

@@ -152,6 +152,7 @@ def compare_table(count: int, *, names: tuple[str, ...] = METHODS, seeds: int = 
         "objectives": list(OBJECTIVES[:count]),
         "preferences": grid.tolist(),
         "dataset": {"name": "garden", "prompts_sha256": "0badc0de" * 8},
+        "split": "test",
         "prompts": 64,
         "samples_per_prompt": 8,
         "seed": 0,

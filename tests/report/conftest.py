@@ -65,6 +65,7 @@ def front_table(
         "judge": judge,
         "units": {"reward": "ref. std"},
         "seed": seed,
+        "split": "test",
         "prompts": 64,
         "samples_per_prompt": 8,
         "reference_point": {

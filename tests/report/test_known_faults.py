@@ -30,6 +30,7 @@ def front() -> Front:
         smoke=False,
         judge="gold",
         seed=0,
+        split="test",
         prompts=4,
         samples_per_prompt=2,
         objectives=("first", "second"),

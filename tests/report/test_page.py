@@ -120,6 +120,14 @@ def test_gold_that_trained_the_policy_is_called_out(make, tmp_path):
         assert ("The judge trained the policy." in head) == trained
 
 
+def test_prompts_that_were_trained_on_are_called_what_they_are(make, tmp_path):
+    for split, said in (("test", "64 held-out prompts"), ("train", "64 prompts of training")):
+        write_json(tmp_path / "front.json", make.front(2) | {"split": split})
+        head = sections.head(read_front(tmp_path / "front.json"), [], "run", [])
+        assert said in head
+        assert ("No held-out prompts." in head) == (split == "train")
+
+
 def test_a_run_without_any_table_still_has_a_page(make, tmp_path):
     run = tmp_path / "sft-x"
     write_text(run / "config.yaml", "algo: sft\n")

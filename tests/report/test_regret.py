@@ -17,7 +17,7 @@ from mora.functional import tilting
 from mora.functional.hull import hull_front
 from mora.functional.pareto import default_grid
 from mora.report import page
-from mora.report import regret as words
+from mora.report import regret as regret_words
 from mora.report.regret import tiles
 from mora.report.regret_figures import percent, regret_plates
 from mora.report.tables import Regret, read_regret
@@ -85,7 +85,7 @@ def read(root: Path, table: dict[str, Any]) -> Regret:
 
 
 def section(regret: Regret, plates: list[Any]) -> str:
-    return words.section([regret], [plates])
+    return regret_words.section([regret], [plates])
 
 
 def drawn(regret: Regret, plate: str, panel: int = 0) -> Axes:

@@ -13,6 +13,7 @@ from mora.report import markup
 from mora.report.compare_tables import REFERENCE, Comparison
 from mora.report.markup import text
 from mora.report.style import number
+from mora.report.tables import SPLIT_NAMES
 from mora.turns import readable
 
 PROMPTS_SHOWN = 6
@@ -115,7 +116,7 @@ def _facts(comparison: Comparison) -> list[tuple[str, str]]:
         ("reference point", _rule(comparison, comparison.reference_point, z)),
         ("KL budget", _budget(comparison, granted)),
         ("sampling", f"{text(sampling)}; seed {text(about.get('seed', '–'))}" if sampling else ""),
-        ("prompts", f"{comparison.prompts} prompts of {text(data.get('name', '–'))}, "
+        ("prompts", f"{comparison.prompts} {SPLIT_NAMES[about['split']]} of {text(data.get('name', '–'))}, "
                     f"{comparison.samples_per_prompt} samples each{_hashes(data)}"),
         ("trained seeds", "; ".join(f"{text(m.name)}: {text(', '.join(map(str, m.seeds)))}"
                                     for m in comparison.methods)),

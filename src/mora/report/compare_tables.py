@@ -165,7 +165,7 @@ def read_comparison(path: Path) -> Comparison:
 
 def _about(top: Located) -> dict[str, Any]:
     judge = top["judge"]
-    shown = ("dataset", "seed", "sampling", "resamples", "standardization", "reference_point", "kl_budget")
+    shown = ("split", "dataset", "seed", "sampling", "resamples", "standardization", "reference_point", "kl_budget")
     return {"judge": {key: judge[key].text() for key in ("name", "kind", "unit")}} | {
         key: part.value for key in shown if (part := top.get(key))
     }

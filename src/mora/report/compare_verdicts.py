@@ -10,6 +10,7 @@ from mora.report.compare_tables import JUDGED, Comparison, Pair, Verdict
 from mora.report.markup import text
 from mora.report.reward_comparison_tables import RewardPair
 from mora.report.style import number
+from mora.report.tables import SPLIT_NAMES
 
 TITLES = {"hypervolume": "hypervolume", "inner_product": "realized utility"}
 
@@ -76,8 +77,8 @@ def _lead(comparison: Comparison) -> str:
     count = len(comparison.preferences)
     return (
         f"{listed}, compared over {objectives} at {count} preference{'' if count == 1 else 's'}, on the same "
-        f"{comparison.prompts} prompts with {comparison.samples_per_prompt} samples each"
-        f"{_data(comparison)}. Judge: {text(judge['name'])} ({text(judge['kind'])}). {_seeds(comparison)}"
+        f"{comparison.prompts} {SPLIT_NAMES[comparison.about['split']]} with {comparison.samples_per_prompt} samples "
+        f"each{_data(comparison)}. Judge: {text(judge['name'])} ({text(judge['kind'])}). {_seeds(comparison)}"
     )
 
 

@@ -10,7 +10,7 @@ from mora.report.fronts import SCORER_NAMES
 from mora.report.markup import text
 from mora.report.regret_figures import WHOSE, mean, percent, worst
 from mora.report.style import Floats, Plate, number
-from mora.report.tables import Regret
+from mora.report.tables import SPLIT_NAMES, Regret
 
 UTILITIES = {
     "Linear": "E ⟨w, r⟩",
@@ -19,9 +19,6 @@ UTILITIES = {
     "TchebycheffPrompt": "E minᵢ wᵢ (E[rᵢ | x] − zᵢ)",
     "Minimum": "E minᵢ rᵢ over wᵢ > 0",
 }
-
-
-SPLITS = {"train": "prompts of training", "test": "held-out prompts"}
 
 
 def lead(regrets: Sequence[Regret]) -> str:
@@ -39,7 +36,7 @@ def tiles(regrets: Sequence[Regret]) -> list[tuple[str, str]]:
     """The figures that the page begins with, as (value, name), by the first scorer."""
     found = []
     for regret in regrets:
-        judged, where = next(iter(regret.judged.values())), SPLITS[regret.split]
+        judged, where = next(iter(regret.judged.values())), SPLIT_NAMES[regret.split]
         found += [
             (f"{percent(mean(judged.regret))} %", f"mean regret, {where}"),
             (f"{percent(worst(judged.regret))} %", f"worst regret, {where}"),
@@ -64,7 +61,7 @@ def section(regrets: Sequence[Regret], plates: Sequence[Sequence[Plate]]) -> str
     ]
     body = "".join(f'<p class="note">{text(note)}</p>' for note in notes)
     for regret, drawn in zip(regrets, plates, strict=True):
-        title = f"{SPLITS[regret.split].capitalize()} ({regret.prompts})"
+        title = f"{SPLIT_NAMES[regret.split].capitalize()} ({regret.prompts})"
         body += f"<h3>{text(title)}</h3>" + "".join(markup.plate(plate) for plate in drawn)
         body += "".join(_table(regret, scorer) for scorer in regret.judged)
     return f'<section id="regret"><h2>Regret to truth</h2>{body}</section>'
@@ -75,7 +72,7 @@ def _count(preferences: Floats) -> str:
 
 
 def _enumerated(regrets: Sequence[Regret]) -> str:
-    asked = " and ".join(f"{regret.prompts} {SPLITS[regret.split]}" for regret in regrets)
+    asked = " and ".join(f"{regret.prompts} {SPLIT_NAMES[regret.split]}" for regret in regrets)
     return f"{regrets[0].responses:,} responses to each of {asked}"
 
 
@@ -105,7 +102,7 @@ def _table(regret: Regret, scorer: str) -> str:
         regrets = [percent(reduce(values)) for values in (judged.regret, judged.limit) if values is not None]
         kl = [number(mean(judged.kl[who])) if name == "mean" else "–" for who in WHOSE]
         rows.append([f"<strong>{name}</strong>", "–", "–", "–", *regrets, *kl])
-    caption = f"Utility U in reward units, by the {SCORER_NAMES[scorer]}, {SPLITS[regret.split]}"
+    caption = f"Utility U in reward units, by the {SCORER_NAMES[scorer]}, {SPLIT_NAMES[regret.split]}"
     if not math.isnan(judged.worst_prompt):
         caption += f"; the prompt that misses most misses {percent(judged.worst_prompt)} % on average"
     return markup.table(columns, rows, caption=caption)

@@ -15,7 +15,7 @@ from mora.report.hard_cases import conflict_table
 from mora.report.markup import text
 from mora.report.regret import lead, tiles
 from mora.report.style import Plate, number
-from mora.report.tables import Front, Regret, Stage
+from mora.report.tables import SPLIT_NAMES, Front, Regret, Stage
 from mora.turns import readable
 
 PROMPTS_SHOWN = 6
@@ -58,7 +58,7 @@ def _summary(front: Front) -> str:
     objectives = ", ".join(markup.objective(name, i) for i, name in enumerate(front.objectives))
     counts = f"{len(front.preferences)} preferences"
     if front.prompts:
-        counts += f", {front.prompts} held-out prompts"
+        counts += f", {front.prompts} {SPLIT_NAMES[front.split]}"
     if front.samples_per_prompt:
         counts += f", {front.samples_per_prompt} answers per prompt and preference"
     judge = SCORER_NAMES[front.judge] + _provenance(front.scorers.get(front.judge))
@@ -75,6 +75,12 @@ def _warnings(front: Front | None) -> list[str]:
     if front is None:
         return []
     found = []
+    if front.split == "train":
+        found.append(
+            "<strong>No held-out prompts.</strong> The dataset has none, so the policy answered prompts that it was "
+            "trained on. The figures say nothing of new prompts: indicators have no intervals, and bars only say how "
+            "far these prompts differ among themselves."
+        )
     if front.smoke:
         found.append(_smoke(front.model))
     if front.scorers.get(front.judge, {}).get(TRAINED, front.judge == "reward"):

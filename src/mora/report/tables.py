@@ -28,6 +28,7 @@ class Front:
     smoke: bool
     judge: str
     seed: int | None
+    split: str  # of the prompts: test are held-out ones, train those of training
     prompts: int | None
     samples_per_prompt: int | None
     objectives: tuple[str, ...]
@@ -93,6 +94,7 @@ class Regret:
 
 
 COLUMNS = ("kl", "kl_stderr", "ended", "valid", "distinct", "tokens")
+SPLIT_NAMES = {"train": "prompts of training", "test": "held-out prompts"}  # what the prompts of a table are
 WHO = ("reference", "policy", "optimum")
 
 
@@ -105,7 +107,7 @@ def read_regret(path: Path) -> list[Regret]:
         return []
     table = read_json(path)
     try:
-        return [_regret(table, split) for split in ("train", "test") if split in table["splits"]]
+        return [_regret(table, split) for split in SPLIT_NAMES if split in table["splits"]]
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise InputError(f"{path} is not a regret table: {error!r}; run the evaluation of this run again") from error
 
@@ -168,6 +170,7 @@ def _front(table: dict[str, Any]) -> Front:
         smoke=bool(table.get("smoke")),
         judge=judge,
         seed=table.get("seed"),
+        split=str(table["split"]),
         prompts=table.get("prompts"),
         samples_per_prompt=table.get("samples_per_prompt"),
         objectives=objectives,

@@ -235,7 +235,8 @@ class Roller:
     ) -> Experience:
         """All that updates need to know of responses (B, T), with mask ``response``, sampled at ``preference`` (B, M).
 
-        ``step`` and the identities of the rows are what the noise of scores is keyed by.  Every process hands in as many rows.
+        ``step`` and the identities of the rows are what the noise of scores is keyed by.  Every process hands in as
+        many rows.
         """
         runtime, encoder = self.parts.runtime, self.encoder
         texts, sampled = decode(tokens, response, encoder)
