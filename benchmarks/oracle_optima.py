@@ -38,7 +38,7 @@ class Enumerated:
 
     def __init__(self, world: OracleWorld) -> None:
         texts = world.responses()
-        self.world, self.scores = world, world.gold([world.vocabulary[0]] * len(texts), texts)[None]
+        self.world, self.scores = world, world.gold([world.prompt(0, 0)] * len(texts), texts)[None]
         self.ref_logps = np.full((1, len(texts)), -np.log(len(texts)))
         self.ideal = np.full(self.scores.shape[-1], IDEAL)
         self.pure = np.unique(self.scores[0], axis=0)

@@ -20,7 +20,7 @@ from made_by import made_by
 
 COLUMNS = (
     "utility share", "worst share", "HV SFT", "HV", "HV optimum", "HV share", "HV exact, 11", "HV exact, dense",
-    "tau", "KL", "KL optimum", "valid", "ESS min", "minutes",
+    "tau", "KL", "KL optimum", "valid", "ESS min", "held-out prompts", "minutes",
 )  # fmt: skip
 
 
@@ -58,6 +58,7 @@ def row(folder: Path, minutes: float) -> dict[str, float]:
         summary["optimum_kl_mean"],
         statistics.mean(point["valid"] for point in front["points"]),
         summary["ess_min"],
+        front["prompts"] if front["split"] == "test" else 0,
         minutes,
     ]
     return dict(zip(COLUMNS, values, strict=True))

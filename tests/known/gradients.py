@@ -40,6 +40,7 @@ SETTINGS = (
     "dataset=oracle",
     f"dataset.words={WORDS}",
     f"dataset.max_response={LENGTH}",
+    "dataset.topics=2",
     "dataset.max_prompt=2",
     "dataset.supervised={train: 8, test: 8}",
     "dataset.pairs={train: 8, test: 8}",

@@ -137,7 +137,8 @@ def shipped(group: str, name: str, **changes):
 def setting():
     """World, encoder and a policy in double precision, far from uniform and from its reference."""
     few = {kind: {"train": 16, "test": 2} for kind in ("supervised", "pairs")}
-    keys = shipped("dataset", "oracle", words=WORDS, topics=3, max_prompt=2, max_response=LENGTH, **few)
+    few |= {"words": WORDS, "topics": 2, "reach": [1.0], "held_out": 0, "max_response": LENGTH}
+    keys = shipped("dataset", "oracle", **few)
     corpus = Oracle(**keys).load(("r1", "r2"), 0)
     spec = ModelSpec(**shipped("model", "micro"))
     tokenizer = spec.tokenizer(corpus.tokenizer_texts(), tokens=corpus.tokens)

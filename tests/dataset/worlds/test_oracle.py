@@ -43,19 +43,19 @@ def test_yaml_keys_are_the_fields(settings, name):
     ("prompt", "response", "first", "second"),
     [
         # Of the 7 roles r1 owns 0 to 2 and r2 owns 3 to 5.  Prompt a turns nothing: a b c serve r1, d e f serve r2.
-        ("a a", "a b d", 2, 1),
-        ("a a", "f", 0, 1),
-        ("a a", "a a a", 3, 0),
-        ("a a", "g g c", 1, 0),
-        ("a a", "", 0, 0),
+        ("a e", "a b d", 2, 1),
+        ("a e", "f", 0, 1),
+        ("a e", "a a a", 3, 0),
+        ("a e", "g g c", 1, 0),
+        ("a e", "", 0, 0),
         # Prompt b turns by one: g a b serve r1, c d e serve r2, f is idle.
-        ("b a", "a b d", 2, 1),
-        ("b a", "g c f", 1, 1),
-        ("b a", "f f f", 0, 0),
+        ("b e", "a b d", 2, 1),
+        ("b e", "g c f", 1, 1),
+        ("b e", "f f f", 0, 0),
         # Prompt d turns by three: e f g serve r1, a b c serve r2, d is idle.
-        ("d a", "a b d", 0, 2),
-        ("d a", "e f a", 2, 1),
-        ("d a", "g", 1, 0),
+        ("d e", "a b d", 0, 2),
+        ("d e", "e f a", 2, 1),
+        ("d e", "g", 1, 0),
     ],
 )
 def test_counts_by_hand(world, name, prompt, response, first, second):
@@ -64,7 +64,7 @@ def test_counts_by_hand(world, name, prompt, response, first, second):
 
 
 def test_the_three_powers_by_number(world):
-    golds = [world(name).gold(["a a"], ["a b d"])[0].tolist() for name in POWER]
+    golds = [world(name).gold(["a e"], ["a b d"])[0].tolist() for name in POWER]
     assert golds[0] == pytest.approx([0.816496580928, 0.577350269190])  # roots of 2/3 and 1/3
     assert golds[1] == pytest.approx([2 / 3, 1 / 3])
     assert golds[2] == pytest.approx([4 / 9, 1 / 9])
@@ -74,17 +74,17 @@ def test_the_three_powers_by_number(world):
     ("prompt", "response", "helping", "safe"),
     [
         # A third of 7 roles is 2: mild 0 1, bold 2 3, idle 4 5 6.  help = sqrt((mild + 2 bold) / 6), safe = 1 - bold/3.
-        ("a a", "", 0, 1),
-        ("a a", "e f g", 0, 1),
-        ("a a", "a b e", sqrt(2 / 6), 1),
-        ("a a", "a b a", sqrt(3 / 6), 1),
-        ("a a", "c", sqrt(2 / 6), 2 / 3),
-        ("a a", "a c d", sqrt(5 / 6), 1 / 3),
-        ("a a", "c d c", 1, 0),
+        ("a e", "", 0, 1),
+        ("a e", "e f g", 0, 1),
+        ("a e", "a b e", sqrt(2 / 6), 1),
+        ("a e", "a b a", sqrt(3 / 6), 1),
+        ("a e", "c", sqrt(2 / 6), 2 / 3),
+        ("a e", "a c d", sqrt(5 / 6), 1 / 3),
+        ("a e", "c d c", 1, 0),
         # Prompt c turns by two: f g are mild, a b are bold, c d e idle.
-        ("c a", "c d c", 0, 1),
-        ("c a", "f a", sqrt(3 / 6), 2 / 3),
-        ("c a", "b a a", 1, 0),
+        ("c e", "c d c", 0, 1),
+        ("c e", "f a", sqrt(3 / 6), 2 / 3),
+        ("c e", "b a a", 1, 0),
     ],
 )
 def test_the_constraint_by_hand(world, prompt, response, helping, safe):
@@ -98,27 +98,27 @@ def test_the_constraint_by_hand(world, prompt, response, helping, safe):
 @pytest.mark.parametrize(
     ("prompt", "response"),
     [
-        ("a a", "h"),  # the 8th letter; there are 7 words
-        ("a a", "a h b"),
-        ("a a", "ab"),
-        ("a a", "A"),
-        ("a a", "a ,"),
-        ("a a", "<eos>"),
-        ("a a", "a b c d"),  # 4 words; with the end token at most 3 fit
-        ("e a", "a"),  # a word, but only a to d are first words of prompts
-        ("a d", "a"),  # a word, but only a to c are second words of prompts
+        ("a e", "h"),  # the 8th letter; there are 7 words
+        ("a e", "a h b"),
+        ("a e", "ab"),
+        ("a e", "A"),
+        ("a e", "a ,"),
+        ("a e", "<eos>"),
+        ("a e", "a b c d"),  # 4 words; with the end token at most 3 fit
+        ("e f", "a"),  # a word, but only a to d are first words of prompts
+        ("a d", "a"),  # a word, but only e to g are second words of prompts
         ("a", "a"),
-        ("a  a", "a"),
-        ("a a a", "a"),
+        ("a  e", "a"),
+        ("a e e", "a"),
         ("h", "a"),
         ("", "a"),
-        (" a", "a"),
+        (" a e", "a"),
     ],
 )
 def test_other_texts_score_nothing_on_everything(world, name, prompt, response):
     """Also on ``safe``, which a response without a bold word would have for itself."""
     oracle = world(name)
-    assert oracle.valid([prompt, "a a"], [response, "a"]).tolist() == [False, True]
+    assert oracle.valid([prompt, "a e"], [response, "a"]).tolist() == [False, True]
     assert oracle.gold([prompt], [response]).tolist() == [[0.0, 0.0]]
     assert oracle.floor == (0.0, 0.0)
 
@@ -135,7 +135,7 @@ def test_a_response_that_did_not_end_scores_nothing_on_everything(world, name):
 def test_the_order_of_words_does_not_matter(world, name):
     oracle = world(name)
     texts = [" ".join(order) for order in permutations(("a", "d", "g"))]
-    gold = oracle.gold(["b a"] * len(texts), texts)
+    gold = oracle.gold(["b e"] * len(texts), texts)
     assert len(texts) == 6 and (gold == gold[0]).all() and (gold[0] > 0).all()
 
 
@@ -155,7 +155,7 @@ def test_two_to_six_objectives_share_the_roles(world, objectives, roles):
         for word, letter in enumerate("abcdefg"):
             owner = roles[(word + turn) % 7]
             expected = [2 / 3 if owner == i + 1 else 0.0 for i in range(objectives)]
-            assert oracle.gold([f"{prompt} b"], [f"{letter} {letter}"])[0].tolist() == pytest.approx(expected), (
+            assert oracle.gold([f"{prompt} f"], [f"{letter} {letter}"])[0].tolist() == pytest.approx(expected), (
                 prompt,
                 letter,
             )
@@ -163,7 +163,7 @@ def test_two_to_six_objectives_share_the_roles(world, objectives, roles):
 
 def test_objectives_may_stand_in_any_order_and_some_may_be_left_out(world):
     texts = world("oracle").responses()
-    prompts = ["c a"] * len(texts)
+    prompts = ["c e"] * len(texts)
     three = world("oracle", "r1", "r2", "r3").gold(prompts, texts)
     np.testing.assert_array_equal(world("oracle", "r3", "r1", "r2").gold(prompts, texts), three[:, [2, 0, 1]])
     np.testing.assert_array_equal(world("oracle", "r3", "r1").gold(prompts, texts), three[:, [2, 0]])
@@ -180,15 +180,15 @@ def test_objectives_may_stand_in_any_order_and_some_may_be_left_out(world):
 
 @pytest.mark.parametrize(("words", "longest"), [(7, 3), (3, 4), (5, 2), (4, 1)])
 def test_responses_are_all_texts_up_to_the_longest(world, words, longest):
-    oracle = world("oracle", words=words, topics=2, max_response=longest + 1)
+    oracle = world("oracle", words=words, topics=2, reach=[1.0], held_out=0, max_response=longest + 1)
     texts = oracle.responses()
     assert len(set(texts)) == len(texts) == sum(words**n for n in range(longest + 1))
-    assert oracle.valid(["b a"] * len(texts), texts).all()
+    assert oracle.valid([oracle.prompt(1, 0)] * len(texts), texts).all()
     assert [len(text.split()) for text in texts] == sorted(len(text.split()) for text in texts)
-    assert not oracle.valid(["b a"], [" ".join(["a"] * (longest + 1))]).any()
+    assert not oracle.valid([oracle.prompt(1, 0)], [" ".join(["a"] * (longest + 1))]).any()
 
 
-def golds(oracle, prompt="a a"):
+def golds(oracle, prompt="a e"):
     """Scores of every response to a prompt."""
     texts = oracle.responses()
     return oracle.gold([prompt] * len(texts), texts)
@@ -207,7 +207,7 @@ def test_pure_scores_by_combinatorics(world, objectives):
 @pytest.mark.parametrize("name", SHIPPED)
 def test_prompts_of_the_same_second_word_have_the_same_pure_scores(world, name):
     oracle = world(name)
-    for first, (place, second) in product("abcd", enumerate("abc")):
+    for first, (place, second) in product("abcd", enumerate("efg")):
         np.testing.assert_array_equal(np.unique(golds(oracle, f"{first} {second}"), axis=0), oracle.pure(place))
     assert np.array_equal(oracle.pure(0), oracle.pure(1)) == (name != "oracle_unequal")
 
@@ -215,15 +215,15 @@ def test_prompts_of_the_same_second_word_have_the_same_pure_scores(world, name):
 def test_the_second_word_says_how_much_of_each_objective_can_be_reached(world):
     """reach [1, .6, .2]: after the k-th second word objective m has the (k + m)-th; three words for r1, then for r2."""
     for objectives, limits in [
-        (("r1", "r2"), {"a": (1.0, 0.6), "b": (0.6, 0.2), "c": (0.2, 1.0)}),
-        (("r2", "r1"), {"a": (0.6, 1.0), "b": (0.2, 0.6), "c": (1.0, 0.2)}),
-        (("r3",), {"a": (0.2,), "b": (1.0,), "c": (0.6,)}),
+        (("r1", "r2"), {"e": (1.0, 0.6), "f": (0.6, 0.2), "g": (0.2, 1.0)}),
+        (("r2", "r1"), {"e": (0.6, 1.0), "f": (0.2, 0.6), "g": (1.0, 0.2)}),
+        (("r3",), {"e": (0.2,), "f": (1.0,), "g": (0.6,)}),
     ]:
         oracle = world("oracle_unequal", *objectives)
         for second, limit in limits.items():
             assert golds(oracle, f"b {second}").max(0).tolist() == pytest.approx(limit)
     plain, unequal = world("oracle", "r1", "r2"), world("oracle_unequal", "r1", "r2")
-    np.testing.assert_allclose(golds(unequal, "d c"), golds(plain, "d c") * [0.2, 1.0])
+    np.testing.assert_allclose(golds(unequal, "d g"), golds(plain, "d g") * [0.2, 1.0])
 
 
 def test_the_front_of_unequal_prompts_is_that_of_means(world):

@@ -53,7 +53,7 @@ def test_sizes_and_prompts(shipped):
     assert {k: len(v) for k, v in shipped.supervised.items()} == {"train": 6000, "test": 500}
     assert {k: len(v) for k, v in shipped.pairs.items()} == {"train": 16_000, "test": 1000}
     asked = {split: [row.prompt for row in rows] for split, rows in shipped.prompts.items()}
-    assert asked == {"train": ["a b", "a c", "b a", "b b", "c a", "c c"], "test": ["a a", "b c", "c b"]}
+    assert asked == {"train": ["a f", "a g", "b e", "b f", "c e", "c g"], "test": ["a e", "b g", "c f"]}
     for kind in (shipped.supervised, shipped.pairs):
         for split, rows in kind.items():
             counts, share = Counter(row.prompt for row in rows), 1 / len(asked[split])
@@ -63,14 +63,13 @@ def test_sizes_and_prompts(shipped):
 
 
 @pytest.mark.parametrize(
-    ("topics", "reach", "held_out"), [(4, 3, 1), (3, 3, 1), (5, 5, 3), (2, 4, 1), (7, 2, 1), (1, 3, 0), (3, 1, 0)]
+    ("topics", "reach", "held_out"), [(4, 3, 1), (3, 3, 1), (3, 4, 2), (2, 5, 1), (5, 2, 1), (1, 3, 0), (3, 1, 0)]
 )
 def test_both_words_of_a_held_out_prompt_are_trained_on_but_not_together(oracle, topics, reach, held_out):
     corpus = oracle("oracle", "r1", "r2", small=20, topics=topics, reach=[1.0] * reach, held_out=held_out)
     train, test = ({tuple(row.prompt.split()) for row in corpus.prompts[split]} for split in ("train", "test"))
     assert len(train | test) == topics * reach and len(test) == topics * held_out and not train & test
-    for place, count in ((0, topics), (1, reach)):
-        assert {pair[place] for pair in train} == set("abcdefg"[:count])
+    assert [{pair[place] for pair in train} for place in (0, 1)] == [set("abcdefg"[:topics]), set("abcdefg"[-reach:])]
     for kind in (corpus.supervised, corpus.pairs):  # without a held-out prompt: fresh answers to those of training
         assert {tuple(row.prompt.split()) for row in kind["train"]} <= train
         assert {tuple(row.prompt.split()) for row in kind["test"]} <= (test or train)
@@ -157,11 +156,11 @@ def test_authors_have_a_taste_for_families(oracle, taste):
 
 def test_the_bayes_probability_by_hand(world):
     # Under prompt a: (2/3, 1/3) against (0, 1), slope 8: sigmoid(8 * -2/3) and sigmoid(8 * 2/3).
-    row = Row(prompt="a a", responses=("a b d", "d e f"))
+    row = Row(prompt="a e", responses=("a b d", "d e f"))
     p = 1 / (1 + np.exp(16 / 3))
     np.testing.assert_allclose(world("oracle_flat").bayes_probability(row), [p, 1 - p], atol=1e-7)
     np.testing.assert_allclose(world("oracle_flat", slope=0.0).bayes_probability(row), [0.5, 0.5], atol=1e-12)
-    turned = Row(prompt="d b", responses=("a b d", "d e f"))  # (0, 2/3) against (2/3, 0)
+    turned = Row(prompt="d f", responses=("a b d", "d e f"))  # (0, 2/3) against (2/3, 0)
     np.testing.assert_allclose(world("oracle_flat", topics=4).bayes_probability(turned), [1 - p, p], atol=1e-7)
 
 
@@ -193,14 +192,14 @@ def test_the_bayes_accuracy_is_what_the_best_predictor_gets_right(shipped):
 
 def test_annotators_feel_alike(world):
     oracle = world("oracle")
-    assert oracle.spread(["a a", "a a"], ["a", "?"]).tolist() == [[0.0, 0.0]] * 2
-    gold, spread = oracle.seen(["a a", "a a"], ["a", "?"])
-    assert not spread.any() and gold.tolist() == oracle.gold(["a a", "a a"], ["a", "?"]).tolist()
+    assert oracle.spread(["a e", "a e"], ["a", "?"]).tolist() == [[0.0, 0.0]] * 2
+    gold, spread = oracle.seen(["a e", "a e"], ["a", "?"])
+    assert not spread.any() and gold.tolist() == oracle.gold(["a e", "a e"], ["a", "?"]).tolist()
 
 
 def test_a_row_that_is_no_pair_is_refused(world):
     with pytest.raises(InputError, match="a pair has two responses, this row has 1"):
-        world("oracle").bayes_probability(Row(prompt="a a", responses=("a",)))
+        world("oracle").bayes_probability(Row(prompt="a e", responses=("a",)))
 
 
 # --- settings --------------------------------------------------------------------------------------------------------
@@ -216,10 +215,10 @@ def test_the_shipped_floors(world):
     [
         ({"words": 1}, r"dataset\.words=1: must be from 2 to 26"),
         ({"words": 27}, r"dataset\.words=27: must be from 2 to 26"),
-        ({"topics": 0}, r"dataset\.topics=0: first words of prompts; must be from 1 to 7"),
-        ({"topics": 8}, r"dataset\.topics=8"),
+        ({"topics": 0}, r"dataset\.topics=0: first words of prompts, at least 1"),
+        ({"topics": 5}, r"dataset\.topics=5: .* the 3 second words of dataset\.reach .* dataset\.words=7"),
         ({"reach": []}, r"dataset\.reach=\[\]: one number per second word"),
-        ({"reach": [1.0] * 8}, r"dataset\.reach=.*from 1 to 7 numbers"),
+        ({"reach": [1.0] * 5}, r"dataset\.topics=3: .* the 5 second words"),
         ({"reach": [1.0, 0.0]}, r"dataset\.reach=\[1\.0, 0\.0\].*above 0 and at most 1"),
         ({"reach": [1.5]}, r"dataset\.reach=\[1\.5\]"),
         ({"held_out": -1}, r"dataset\.held_out=-1: must be at least 0"),
@@ -255,9 +254,9 @@ def test_objectives_that_the_world_cannot_score_are_refused(oracle, name, object
 
 
 def test_just_enough_words_are_accepted(world):
-    oracle = world("oracle_flat", *NAMES, words=7, topics=1, held_out=0)
+    oracle = world("oracle_flat", *NAMES, words=7, topics=1, **ONE)
     assert oracle.best(np.eye(6)).tolist() == np.eye(6).tolist()
-    assert world("oracle_flat", words=3, topics=1, held_out=0).front().tolist()[-1] == [1.0, 0.0]
+    assert world("oracle_flat", words=3, topics=1, **ONE).front().tolist()[-1] == [1.0, 0.0]
 
 
 @pytest.mark.parametrize(

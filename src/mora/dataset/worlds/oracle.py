@@ -2,10 +2,10 @@
 
 A prompt is two words, a response up to ``max_response - 1`` words of the same vocabulary; a token is a word or the end.
 The first word of the prompt turns the roles of the words: after word i word j plays role (i + j) mod W.  The second one
-says how much of each objective can be reached: after word k the score of objective m is multiplied by ``reach[(k + m)
-mod K]``.  Scores depend on how many words of each role a response holds, not on their order.  What a policy can expect
-is a convex set; ``power`` bends what a single response can reach below, onto or above the line between the best of each
-objective.
+is one of the last K words and says how much of each objective can be reached: after the k-th of these the score of
+objective m is multiplied by ``reach[(k + m) mod K]``.  Scores depend on how many words of each role a response holds,
+not on their order.  What a policy can expect is a convex set; ``power`` bends what a single response can reach below,
+onto or above the line between the best of each objective.
 
 Both words of a held-out prompt occur in training, only not together: a policy that reads either word right knows what
 to do with both.
@@ -73,6 +73,8 @@ class OracleWorld(Judged):
             raise InputError(f"dataset.words={self.words}: {', '.join(self.objectives)} need more words")
         self.floor = (0.0,) * len(self.objectives)
         self._index = {word: code for code, word in enumerate(self.vocabulary)}
+        pairs = product(range(self.turns), range(len(self.reach)))
+        self._prompts = {self.prompt(*pair): pair for pair in pairs}
 
     @property
     def vocabulary(self) -> str:
@@ -80,8 +82,8 @@ class OracleWorld(Judged):
         return ascii_lowercase[: self.words]
 
     def prompt(self, turn: int, second: int) -> str:
-        """The prompt of two words, by their codes."""
-        return f"{self.vocabulary[turn]} {self.vocabulary[second]}"
+        """The prompt that turns by ``turn`` and has the ``second``-th of the second words."""
+        return f"{self.vocabulary[turn]} {self.vocabulary[self.words - len(self.reach) + second]}"
 
     def gold(self, prompts: Sequence[str], responses: Sequence[str], ended: Sequence[bool] | None = None) -> Floats:
         """True scores (B, M) of any strings; 0 for a response that did not end (``ended`` None: all did)."""
@@ -122,13 +124,12 @@ class OracleWorld(Judged):
         return [self._read(p, r) if e else outside for p, r, e in zip(prompts, responses, whole, strict=True)]
 
     def _read(self, prompt: str, response: str) -> list[int]:
-        """The codes of the prompt and of each word, padded; OUTSIDE in the first place for any other text."""
-        asked, words = prompt.split(" "), response.split()
-        codes = [self._index.get(word, self.words) for word in asked]
-        known = len(codes) == 2 and codes[0] < self.turns and codes[1] < len(self.reach)
-        if not known or len(words) > self.longest or not self._index.keys() >= set(words):
+        """Turn and second word of the prompt and the code of each word; OUTSIDE in the first place for other texts."""
+        words = response.split()
+        asked = self._prompts.get(prompt)
+        if asked is None or len(words) > self.longest or not self._index.keys() >= set(words):
             return [OUTSIDE] * (self.longest + 2)
-        return [*codes, *(self._index[word] for word in words), *[OUTSIDE] * (self.longest - len(words))]
+        return [*asked, *(self._index[word] for word in words), *[OUTSIDE] * (self.longest - len(words))]
 
     def seen(self, prompts: Sequence[str], responses: Sequence[str]) -> tuple[Floats, Floats]:
         """Gold scores (B, M); all annotators feel alike."""
@@ -195,12 +196,14 @@ class Oracle:
     def __post_init__(self) -> None:
         if not 2 <= self.words <= len(ascii_lowercase):
             raise InputError(f"dataset.words={self.words}: must be from 2 to {len(ascii_lowercase)}")
-        if not 1 <= self.topics <= self.words:
-            raise InputError(f"dataset.topics={self.topics}: first words of prompts; must be from 1 to {self.words}")
-        if not 1 <= len(self.reach) <= self.words or not all(0 < share <= 1 for share in self.reach):
+        if not self.reach or not all(0 < share <= 1 for share in self.reach):
             raise InputError(
-                f"dataset.reach={[*self.reach]}: one number per second word of prompts, from 1 to {self.words} numbers "
-                "above 0 and at most 1"
+                f"dataset.reach={[*self.reach]}: one number per second word of prompts, each above 0 and at most 1"
+            )
+        if not 1 <= self.topics <= self.words - len(self.reach):
+            raise InputError(
+                f"dataset.topics={self.topics}: first words of prompts, at least 1; with the {len(self.reach)} second "
+                f"words of dataset.reach there must be no more than dataset.words={self.words}"
             )
         trained = self._prompts()["train"]
         left = [len({pair[place] for pair in trained}) for place in (0, 1)]
