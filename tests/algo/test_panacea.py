@@ -462,6 +462,19 @@ def test_with_a_preference_per_sample_the_nth_answers_to_all_prompts_share_one(m
     assert not torch.equal(preference, experiences[-1].preference)
 
 
+def test_scores_are_seen_with_noise_of_their_own_in_training(make, monkeypatch):
+    """Noise of the given deviation on every reward, new at each step, the same on any machine; the texts are the same."""
+    plain, noisy, again = (
+        trained(make("panacea", *SMALL, f"algo.rollout.score_noise={size}"), monkeypatch)[1] for size in (0.0, 0.5, 0.5)
+    )
+    assert plain[0].texts == noisy[0].texts
+    drawn = noisy[0].rewards - plain[0].rewards
+    assert torch.equal(noisy[0].rewards, again[0].rewards)
+    assert len(drawn.unique()) == drawn.numel() == 32
+    assert 0.3 < float(drawn.std()) < 0.7 and abs(float(drawn.mean())) < 0.3
+    assert not torch.equal(noisy[1].rewards - noisy[0].rewards, noisy[0].rewards * 0)
+
+
 def test_minibatches_that_do_not_divide_the_rollout_are_refused(make):
     with pytest.raises(InputError, match="4 prompts x 4 samples on 1 processes cannot be cut into algo.minibatches=3"):
         make("panacea", *SMALL, "algo.minibatches=3").fit()

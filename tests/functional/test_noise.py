@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from mora.functional.noise import Stream, hashed, uniform
+from mora.functional.noise import Stream, hashed, normal, uniform
 
 WORD = (1 << 64) - 1
 
@@ -101,3 +101,11 @@ def test_hashes_of_many_rows_differ():
     rows = torch.arange(1000)
     words = hashed(0, Stream.ROW, rows[:, None], torch.arange(100)[None, :]).flatten()
     assert len(words.unique()) == 100_000  # a collision among 1e5 words of 64 bits has probability 3e-10
+
+
+def test_normal_numbers_are_normal_and_belong_to_their_keys():
+    rows = torch.arange(20_000)
+    drawn = normal(0, Stream.SCORE, 3, rows)
+    assert stats.kstest(drawn.numpy(), "norm").pvalue > 1e-3
+    assert torch.equal(normal(0, Stream.SCORE, 3, rows[50:60]), drawn[50:60])
+    assert abs(float(torch.corrcoef(torch.stack([drawn, normal(0, Stream.SCORE, 4, rows)]))[0, 1])) < 0.03

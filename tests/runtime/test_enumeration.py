@@ -26,7 +26,7 @@ from mora.types import Row
 CONF = Path(__file__).parents[2] / "conf"
 CPU = torch.device("cpu")
 WORDS, LENGTH = 4, 3  # with the end token 1 + 4 + 16 + 64 = 85 responses
-PROMPTS = ["a", "b c", "d"]  # one is longer: the others are padded
+PROMPTS = ["b", "a d", "d"]  # one is longer: the others are padded
 WEIGHTS = torch.tensor([0.3, 0.7], dtype=torch.float64)
 
 SIZES = [
@@ -137,7 +137,7 @@ def shipped(group: str, name: str, **changes):
 def setting():
     """World, encoder and a policy in double precision, far from uniform and from its reference."""
     few = {kind: {"train": 16, "test": 2} for kind in ("supervised", "pairs")}
-    few |= {"words": WORDS, "topics": 2, "reach": [1.0], "held_out": 0, "max_response": LENGTH}
+    few |= {"words": WORDS, "topics": 3, "reach": [1.0], "held_out": 0, "max_response": LENGTH}
     keys = shipped("dataset", "oracle", **few)
     corpus = Oracle(**keys).load(("r1", "r2"), 0)
     spec = ModelSpec(**shipped("model", "micro"))
@@ -259,9 +259,9 @@ def test_rewards_are_the_gold_of_each_text(setting, everything):
     for x, prompt in enumerate(PROMPTS):
         gold = torch.from_numpy(corpus.world.gold([prompt] * 85, everything.texts)).float()
         torch.testing.assert_close(rewards[x], (gold - mean) / std)
-        # The 64 responses without an end hold a word too many, and "b c" and "d" are no prompts of this world.
+        # The 64 responses without an end hold a word too many, and "b" and "d" are no prompts of this world.
         assert bool((gold[[len(text.split()) == 3 for text in everything.texts]] == 0).all())
-        assert bool(gold.any()) == (prompt == "a")
+        assert bool(gold.any()) == (prompt == "a d")
 
 
 def test_an_enumerated_response_is_scored_as_a_sampled_one_is(setting, everything):
@@ -286,7 +286,7 @@ def test_an_enumerated_response_is_scored_as_a_sampled_one_is(setting, everythin
 
 def test_the_reference_gets_mean_0_and_deviation_1_exactly(setting):
     corpus, _, policy = setting
-    everything = enumeration(setting, ["a", "b", "c"])
+    everything = enumeration(setting, ["a d", "b d", "c d"])
     with torch.no_grad():
         ref_logps = everything.logps(policy, None)
     panel = GoldPanel(corpus.world)
@@ -296,7 +296,7 @@ def test_the_reference_gets_mean_0_and_deviation_1_exactly(setting):
     torch.testing.assert_close((share * rewards).sum((0, 1)), torch.zeros(2, dtype=torch.float64), atol=1e-6, rtol=0)
     torch.testing.assert_close((share * rewards**2).sum((0, 1)), torch.ones(2, dtype=torch.float64), atol=1e-6, rtol=0)
     # By hand: mean and deviation of the gold under mean_x pi_ref(y|x).
-    gold = torch.stack([torch.from_numpy(corpus.world.gold([p] * 85, everything.texts)) for p in "abc"])
+    gold = torch.stack([torch.from_numpy(corpus.world.gold([p] * 85, everything.texts)) for p in everything.prompts])
     mean = (share * gold).sum((0, 1))
     deviation = (share * (gold - mean) ** 2).sum((0, 1)).sqrt()
     torch.testing.assert_close(panel.standardization.mean.double(), mean, atol=1e-7, rtol=0)

@@ -30,7 +30,14 @@ PLAIN = {
     "missing_eos_penalty": None,
 }
 ENDED = Sampled(ended=(True,) * 12)
-SETTINGS = {"prompts": 4, "samples": 3, "shift_rewards": True, "normalize_advantages": "none", **PLAIN}
+SETTINGS = {
+    "prompts": 4,
+    "samples": 3,
+    "shift_rewards": True,
+    "score_noise": 0.0,
+    "normalize_advantages": "none",
+    **PLAIN,
+}
 LOWER = partial(risk.lcb, k=1.0)
 
 
@@ -157,6 +164,7 @@ def test_means_are_not_taken_off_a_reward_whose_zero_means_something(setting):
     ("changed", "message"),
     [
         ({"tracking": "ema", "normalize_rewards": True}, "two units for one reward"),
+        ({"score_noise": -1.0}, "score_noise=-1.0: must be at least 0"),
         ({"tracking": "running", "tracking_decay": 1.0}, "tracking_decay=1.0: must be at least 0 and below 1"),
         ({"center_by_prompt": True, "samples": 1}, "algo.rollout.samples to 2 or more"),
         ({"shift_rewards": False, "normalize_rewards": True}, "keeps the zero of a reward"),

@@ -143,8 +143,8 @@ FAULTS = (
     Fault(
         name="front_from_training_prompts",
         file="evaluation/front.py",
-        old='corpus.prompts["test"] or corpus.prompts["train"]',
-        new='corpus.prompts["train"] or corpus.prompts["test"]',
+        old="evenly(corpus.prompts[corpus.asked], self.prompts)",
+        new='evenly(corpus.prompts["train"], self.prompts)',
         why="A front that is called held-out is measured on what was trained on.",
         caught_by=(
             "tests/evaluation/test_known_faults.py::test_a_point_is_the_mean_standardized_score_of_its_own_answers",

@@ -66,7 +66,7 @@ FAULTS = (
     Fault(
         name="regret_of_the_reference_for_a_steered_policy",
         file="evaluation/regret.py",
-        old="policies = [logps(preference) if steered else reference for preference in grid]",
+        old="policies = [self._logps(everything, policy, w) if steered else reference for w in grid]",
         new="policies = [reference for _ in grid]",
         why="No policy is measured at all.",
         caught_by=("tests/evaluation/test_regret.py::test_exact_expectations_are_those_of_sampling",),
