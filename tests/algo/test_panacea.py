@@ -463,7 +463,7 @@ def test_with_a_preference_per_sample_the_nth_answers_to_all_prompts_share_one(m
 
 
 def test_scores_are_seen_with_noise_of_their_own_in_training(make, monkeypatch):
-    """Noise of the given deviation on every reward, new at each step, the same on any machine; the texts are the same."""
+    """Noise of the given deviation on every reward, new at each step and the same again; the texts stay the same."""
     plain, noisy, again = (
         trained(make("panacea", *SMALL, f"algo.rollout.score_noise={size}"), monkeypatch)[1] for size in (0.0, 0.5, 0.5)
     )
