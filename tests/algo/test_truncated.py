@@ -109,7 +109,7 @@ def test_a_policy_whose_answers_are_all_cut_off_is_seen_as_such_and_trains_on(ma
         roller.encoder,
     )
     again = roller.experience(
-        policy, prompts, experience.preference[rows], experience.ids[rows, width:], experience.response[rows]
+        policy, prompts, experience.preference[rows], experience.ids[rows, width:], experience.response[rows], 0
     )
     metrics = roller.metrics(again)
     assert metrics["ended"] == 0.0 and all(torch.isfinite(torch.tensor([*metrics.values()])))

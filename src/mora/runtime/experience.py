@@ -94,8 +94,8 @@ class RolloutSettings:
         """Raises InputError where ``scalarize`` takes means over rows of which some may be masked."""
         if scalarize.shares and self.truncated == "mask":
             raise InputError(
-                "algo.rollout.truncated=mask leaves rows out, and scalarize=tchebycheff_expected takes means over all "
-                "rows that share a preference; use truncated=score or penalty"
+                "algo.rollout.truncated=mask leaves rows out, and scalarize=tchebycheff_expected or tchebycheff_prompt "
+                "takes means over all rows that share a preference; use truncated=score or penalty"
             )
 
     def check(self, kind: BeliefKind, zero: Sequence[bool]) -> None:

@@ -126,8 +126,8 @@ def test_other_texts_score_nothing_on_everything(world, name, prompt, response):
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_response_that_did_not_end_scores_nothing_on_everything(world, name):
     oracle = world(name)
-    assert oracle.valid(["a"] * 2, ["a"] * 2, [True, False]).tolist() == [True, False]
-    gold = oracle.gold(["a"] * 2, ["a"] * 2, [True, False])
+    assert oracle.valid(["a e"] * 2, ["a"] * 2, [True, False]).tolist() == [True, False]
+    gold = oracle.gold(["a e"] * 2, ["a"] * 2, [True, False])
     assert gold[0].any() and gold[1].tolist() == [0.0, 0.0]
 
 
