@@ -125,6 +125,7 @@ KNOWN = {
     "center_by_prompt": False,
     "tracking": "none",
     "tracking_decay": 0.5,
+    "score_noise": 0.0,
     "score_clip": None,
     "normalize_rewards": False,
     "normalize_advantages": "none",
