@@ -215,7 +215,7 @@ def with_limit(table: dict[str, Any], limit: Mapping[str, Any], run: str) -> dic
 def _beside(scorers: dict[str, Any], limits: Mapping[str, Any], run: str) -> None:
     """Give each scorer of a split its class limit.  Raises InputError where the optima differ."""
     for name, judged in scorers.items():
-        other = limits.get(name)
+        other: Any = limits.get(name)
         same = other is not None and [p["preference"] for p in other["points"]] == [
             p["preference"] for p in judged["points"]
         ]

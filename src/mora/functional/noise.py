@@ -74,7 +74,8 @@ def uniform(seed: int, stream: Stream, *counters: int | Tensor) -> Tensor:
 
 def normal(seed: int, stream: Stream, *counters: int | Tensor) -> Tensor:
     """Standard normal numbers, float64, one for each element of the broadcast ``counters``, by inversion."""
-    return torch.special.ndtri(uniform(seed, stream, *counters))
+    drawn: Tensor = torch.special.ndtri(uniform(seed, stream, *counters))
+    return drawn
 
 
 def poisson_ones(seed: int, stream: Stream, *counters: int | Tensor) -> Tensor:
