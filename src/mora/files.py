@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mora.bounds import JSON_BYTES
+from mora.limits import JSON_BYTES
 from mora.errors import InputError
 from mora.json_text import NotJSON, decoded, loads
 

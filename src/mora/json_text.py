@@ -12,7 +12,7 @@ import math
 import re
 from typing import Any, NoReturn
 
-from mora.bounds import JSON_DEPTH, NUMBER_DIGITS, SHOWN
+from mora.limits import JSON_DEPTH, NUMBER_DIGITS, SHOWN
 
 _STRING = r'"[^"\\]*(?:\\.[^"\\]*)*"'
 _TOKEN = re.compile(rf"{_STRING}|[\[{{]|[\]}}]", re.DOTALL)

@@ -2,7 +2,7 @@
 
 A file named ``.jsonl`` may be one JSON list of objects, and one named ``.json`` may hold lines.
 
-A record that cannot be read (broken JSON, bytes that are no UTF-8, a line beyond ``mora.bounds``) comes with its
+A record that cannot be read (broken JSON, bytes that are no UTF-8, a line beyond ``mora.limits``) comes with its
 problem; a file that cannot be read, or that gives more than its size lets expect, raises InputError.
 """
 
@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, cast
 import pyarrow
 import pyarrow.parquet
 
-from mora.bounds import JSON_BYTES, LINE_BYTES, SHOWN, TABLE_ROWS, expanded
+from mora.limits import JSON_BYTES, LINE_BYTES, SHOWN, TABLE_ROWS, expanded
 from mora.errors import InputError
 from mora.json_text import BOM, NotJSON, decoded, loads
 

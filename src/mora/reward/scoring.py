@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mora.bounds import SHOWN
+from mora.limits import SHOWN
 from mora.dataset.encode import beyond
 from mora.dataset.schema import BadRow, any_text
 from mora.errors import InputError
