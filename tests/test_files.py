@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from mora import files
+from mora import files, manifest
 from mora.errors import InputError
 
 
@@ -84,4 +84,4 @@ def test_leftovers_are_removed_and_a_folder_without_successor_is_put_back(tmp_pa
 def test_sha256_is_that_of_the_content(tmp_path):
     (tmp_path / "empty").write_bytes(b"")
     # the digest of nothing, FIPS 180 test vector
-    assert files.sha256(tmp_path / "empty") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert manifest.sha256(tmp_path / "empty") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from mora.errors import InputError
+from mora.errors import REFUSED, InputError, correctable
 from mora.settings import snapshot
 from mora.settings.compose import compose
 from mora.settings.identity import canonical_json, difference, plain, to_yaml
@@ -31,9 +31,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = _parser().parse_args(argv)
     try:
         code = arguments.action(arguments)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = 2
+    except (InputError, OSError) as error:
+        if correctable(error) is None:
+            raise
+        print(f"error: {correctable(error)}", file=sys.stderr)
+        code = REFUSED
     sys.exit(code)
 
 

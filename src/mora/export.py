@@ -24,7 +24,7 @@ def export(cfg: DictConfig, overrides: list[str]) -> None:
 
 
 def _policy(cfg: DictConfig) -> None:
-    from mora.files import new_folder
+    from mora.files import file_name, new_folder
     from mora.functional.preference import checked
     from mora.model.export import write_lora, write_merged
     from mora.model.stored import base_of
@@ -37,7 +37,7 @@ def _policy(cfg: DictConfig) -> None:
     if len(preferences) != 1:
         raise InputError("preference: an export holds one preference; run the command once for each")
     label = "-".join(f"{w:g}" for w in preferences[0].tolist())
-    out = output_folder(cfg.out, opened.folder, f"{cfg.to}-{label}")
+    out = output_folder(cfg.out, opened.folder, file_name(f"{cfg.to}-{label}", room=80))
     adapter, model = opened.policy.adapter, opened.policy.model
     with new_folder(out) as folder:
         if cfg.to == "lora":
@@ -50,7 +50,7 @@ def _policy(cfg: DictConfig) -> None:
 
 
 def _classifier(cfg: DictConfig) -> None:
-    from mora.files import new_folder
+    from mora.files import file_name, new_folder
     from mora.model.classifier import write_classifier
     from mora.reward.stored import load_trained
     from mora.runs import open_run, output_folder
@@ -75,7 +75,8 @@ def _classifier(cfg: DictConfig) -> None:
     if cfg.objective is not None and cfg.objective not in panel.objectives:
         raise InputError(f"objective={cfg.objective}: {opened.path} scores {', '.join(panel.objectives)}")
     names = panel.objectives if cfg.objective is None else (cfg.objective,)
-    out = output_folder(cfg.out, opened, "classifier" if cfg.objective is None else f"classifier-{cfg.objective}")
+    name = "classifier" if cfg.objective is None else file_name(f"classifier-{cfg.objective}", room=80)
+    out = output_folder(cfg.out, opened, name)
     with new_folder(out) as folder:
         shift, std = known.of_members(panel.members)
         facts = write_classifier(panel.model, folder, objectives=names, shift=shift, std=std, sequences=texts)

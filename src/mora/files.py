@@ -3,30 +3,67 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import hashlib
 import io
 import json
 import os
 import shutil
+import socket
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mora.limits import JSON_BYTES
-from mora.errors import InputError
+from mora.errors import InputError, naming
 from mora.json_text import NotJSON, decoded, loads
+from mora.limits import JSON_BYTES
+from mora.locks import alive, held
+from mora.manifest import MANIFEST, check_bytes, entries_of, manifest_of, seal
 
-MODEL_FILES = (".safetensors", ".json", ".model", ".jinja", ".txt")  # what weights, tokenizer and template are kept in
+NAME_BYTES = 255  # the longest name of a file that common filesystems take
 TEMPORARY = ".partial-"  # the names of unfinished files and folders begin with this
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets take a formula by
 REPLACED = ".replaced-"  # a folder that is about to be replaced by its successor carries this before its name
 
 
+def file_name(text: str, *, room: int = 0) -> str:
+    """``text`` as one part of a path that leaves ``room`` of ``NAME_BYTES``; a longer one is cut and ends in a hash."""
+    text = text.replace("/", "-").replace("\0", "-")
+    whole = text.encode()
+    if len(whole) <= NAME_BYTES - room:
+        return text
+    digest = hashlib.sha256(whole).hexdigest()[:10]
+    return f"{whole[: NAME_BYTES - room - 11].decode(errors='ignore')}-{digest}"
+
+
+def _beside(path: Path, mark: str, own: str = "") -> Path:
+    """A name beside ``path`` that begins with ``mark``."""
+    return path.with_name(f"{mark}{file_name(path.name, room=len(mark) + 64)}{own[:64]}")
+
+
 def _temporary(path: Path) -> Path:
-    return path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+    """Where ``path`` is being written, by this process; what processes of this host that are gone left is removed."""
+    host = f"-{socket.gethostname()[:32]}-"
+    for left in leftovers(path):
+        writer = left.name.removeprefix(_beside(path, TEMPORARY).name + host).partition("-")[0]
+        if writer.isdigit() and not alive(int(writer)):
+            remove(left)
+    return _beside(path, TEMPORARY, f"{host}{os.getpid()}-{uuid.uuid4().hex[:8]}")
+
+
+def leftovers(path: Path) -> list[Path]:
+    """The unfinished files and folders that were to become ``path``."""
+    begin = f"{_beside(path, TEMPORARY).name}-"
+    return [other for other in path.parent.iterdir() if other.name.startswith(begin)] if path.parent.is_dir() else []
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link, or a folder with all that it holds."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
@@ -48,16 +85,17 @@ def sync_file(path: Path) -> None:
 def new_file(path: Path | str) -> Iterator[Path]:
     """Fill a temporary file that becomes ``path`` when the block ends well, and disappears when it does not."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path)
-    try:
-        yield temporary
-        sync_file(temporary)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = _temporary(path)
+        try:
+            yield temporary
+            sync_file(temporary)
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
 
 
 def write_bytes(path: Path | str, content: bytes) -> None:
@@ -129,8 +167,28 @@ def inert(cell: Any) -> Any:
     return cell
 
 
+def record_json(path: Path | str, content: Any) -> None:
+    """``write_json``, with an entry in the manifest of the folder; one writer at a time."""
+    _record(Path(path), json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def record_lines(path: Path | str, rows: Iterable[Any]) -> None:
+    """``write_lines``, with an entry in the manifest of the folder; one writer at a time."""
+    _record(Path(path), "".join(json_line(row) for row in rows))
+
+
+def _record(path: Path, text: str) -> None:
+    """The entry first, with the content that it replaces: a reader finds one of the two at every moment."""
+    content, entries = text.encode(), entries_of(path.parent) or {}
+    entry = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    if path.is_file():
+        entry["before"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    write_text(path.parent / MANIFEST, manifest_of({**entries, path.name: entry}))
+    write_bytes(path, content)
+
+
 def read_json(path: Path | str) -> Any:
-    """The content of a JSON file.  Raises ``InputError`` when it is missing or no JSON."""
+    """The content of a JSON file.  Raises ``InputError`` when it is missing, no JSON, or not what a manifest lists."""
     path = Path(path)
     try:
         return loads(_text(path))
@@ -156,66 +214,68 @@ def numbered_lines(path: Path | str) -> Iterator[tuple[int, Any]]:
 
 
 def _text(path: Path) -> str:
-    """The text of a file of JSON.  Raises ``InputError`` where it is missing, no UTF-8, or too large."""
+    """The text of a file of JSON.  Raises ``InputError`` where it is missing, no UTF-8, too large, or damaged."""
     try:
         size = path.stat().st_size
         if size > JSON_BYTES:
             raise InputError(f"{path}: {size} bytes, more than the {JSON_BYTES} that are read at once; split the file")
-        return decoded(path.read_bytes())
+        content = path.read_bytes()
+        check_bytes(path, content)
+        return decoded(content)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; check the path, or run the command that writes it first") from None
     except (NotJSON, OSError) as error:
         raise InputError(f"{path} cannot be read as JSON text ({error}); repair or delete the file") from None
 
 
-def sha256(path: Path | str) -> str:
-    """The sha256 of a file's content, in hexadecimal."""
-    with Path(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def model_content(folder: Path | str) -> dict[str, str]:
-    """The sha256 of each file below ``folder`` that weights, tokenizers and chat templates are kept in, by its path."""
-    files = sorted(path for path in Path(folder).rglob("*") if path.suffix in MODEL_FILES)
-    return {path.relative_to(folder).as_posix(): sha256(path) for path in files}
-
-
 @contextmanager
-def new_folder(path: Path | str) -> Iterator[Path]:
+def new_folder(path: Path | str, *, sealed: bool = False) -> Iterator[Path]:
     """Fill a temporary folder that becomes ``path`` when the block ends well, and disappears when it does not.
+
+    ``sealed``: with a manifest, which its readers hold against what they find (``manifest.check_content``).
 
     An existing ``path`` is renamed aside just before and removed after; ``remove_temporary`` puts it back when the
     process was killed between the two renames.  One writer at a time.
     """
     path = Path(path)
-    old = path.with_name(f"{REPLACED}{path.name}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path)
-    temporary.mkdir()
-    try:
-        yield temporary
-        sync_tree(temporary)
-        if path.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            os.replace(path, old)
-        os.replace(temporary, path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    sync_folder(path.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    old = _beside(path, REPLACED)
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = _temporary(path)
+        temporary.mkdir()
+        try:
+            yield temporary
+            if sealed:
+                seal(temporary)
+            sync_tree(temporary)
+            if path.exists():
+                shutil.rmtree(old, ignore_errors=True)
+                os.replace(path, old)
+            os.replace(temporary, path)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        sync_folder(path.parent)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 @contextmanager
 def alone(path: Path | str) -> Iterator[None]:
-    """While this lasts no other process makes ``path``; what a killed one left of it is removed."""
+    """While this lasts no other process makes ``path``; what a killed one left of it is removed, or put back."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with (path.parent / f".{path.name}.lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        for left in path.parent.glob(f"{TEMPORARY}{path.name}-*"):
-            shutil.rmtree(left)
+    with held(path.with_name(f".{file_name(path.name, room=64)}.lock")):
+        for left in leftovers(path):
+            remove(left)
+        _restore(_beside(path, REPLACED), path)
         yield
+
+
+def _restore(old: Path, path: Path) -> None:
+    """Put back what was about to be replaced and has no successor; remove it where it has one."""
+    if old.exists() and not path.exists():
+        os.replace(old, path)
+    elif old.exists():
+        remove(old)
 
 
 def sync_tree(folder: Path) -> None:
@@ -226,21 +286,21 @@ def sync_tree(folder: Path) -> None:
         sync_folder(Path(parent))
 
 
-def remove_temporary(folder: Path | str) -> list[str]:
+def remove_temporary(folder: Path | str, *, besides: Sequence[str] = ()) -> list[str]:
     """Remove what killed writers left directly in ``folder``; the caller must hold the lock.  Returns their names.
 
-    A folder that was being replaced and has no successor is put back.
+    A folder that was being replaced and has no successor is put back.  What belongs to the names ``besides`` stays:
+    those have locks of their own (``alone``).
     """
     folder = Path(folder)
-    left = sorted(p for p in folder.iterdir() if p.name.startswith((TEMPORARY, REPLACED))) if folder.is_dir() else []
+    apart = tuple(mark + name for name in besides for mark in (TEMPORARY, REPLACED))
+    names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    left = [folder / name for name in names if name.startswith((TEMPORARY, REPLACED)) and not name.startswith(apart)]
     for path in left:
-        original = path.with_name(path.name.removeprefix(REPLACED))
-        if path.name.startswith(REPLACED) and not original.exists():
-            os.replace(path, original)
-        elif path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
+        if path.name.startswith(REPLACED):
+            _restore(path, path.with_name(path.name.removeprefix(REPLACED)))
         else:
-            path.unlink()
+            remove(path)
     return [path.name for path in left]
 
 

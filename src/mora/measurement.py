@@ -17,7 +17,7 @@ from mora.evaluation.front import Front, write_front
 from mora.evaluation.optimum import Optimum
 from mora.evaluation.regret import Regret, with_limit
 from mora.evaluation.reward_model import Quality, write
-from mora.files import read_json, write_json
+from mora.files import read_json, record_json
 from mora.model.policy import Policy
 from mora.model.stored import STANDARDIZATION, load_policy, load_unconditioned
 from mora.recording import with_training
@@ -151,7 +151,7 @@ def _measure_optimum(folder: RunFolder, config: Mapping[str, Any], evaluator: Op
     policy, tokenizer, _ = _policy(folder, config)
     encoder = corpus.encoder(tokenizer)
     table = evaluator.measure(policy, encoder, corpus, read_json(front), kl_coef=kl_coef, seed=seed)
-    write_json(folder.tables / "optimum.json", {"run": folder.id} | table)
+    record_json(folder.tables / "optimum.json", {"run": folder.id} | table)
 
 
 def _measure_regret(folder: RunFolder, config: Mapping[str, Any], evaluator: Regret) -> None:
@@ -178,7 +178,7 @@ def _measure_regret(folder: RunFolder, config: Mapping[str, Any], evaluator: Reg
         if other is None or not other.is_file():
             raise InputError(f"evaluation.limit={evaluator.limit}: no run with tables/regret.json; measure it first")
         table = with_limit(table, read_json(other), other.parents[1].name)
-    write_json(folder.tables / "regret.json", {"run": folder.id} | table)
+    record_json(folder.tables / "regret.json", {"run": folder.id} | table)
 
 
 def _judges(folder: RunFolder, config: Mapping[str, Any], corpus: Corpus) -> dict[str, Panel]:

@@ -24,7 +24,7 @@ from mora.errors import InputError
 from mora.files import read_json
 from mora.settings.compose import choices, compose, diff_from_defaults
 from mora.settings.content import classifiers_by_content, content_of
-from mora.settings.identity import identity_hash, plain, to_yaml
+from mora.settings.identity import plain, run_name, to_yaml
 from mora.settings.mixture import expanded
 
 SCHEMA = 4  # of what an identity covers; raised when code changes what the same settings give
@@ -63,7 +63,7 @@ class Stage:
     @property
     def id(self) -> str:
         """Name of the run folder."""
-        return f"{self.slug}-{identity_hash(self.identity)}"
+        return run_name(self.slug, self.identity)
 
     @property
     def path(self) -> Path:

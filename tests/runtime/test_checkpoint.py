@@ -40,11 +40,11 @@ def test_the_old_one_stays_until_the_new_one_is_in_place(kept):
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (lambda folder: (folder / "weights").write_text("after 31"), "weights differs"),
-        (lambda folder: (folder / "weights").unlink(), "weights is missing"),
-        (lambda folder: (folder / "manifest.json").unlink(), r"manifest\.json is missing"),
-        (lambda folder: (folder / "manifest.json").write_text("{"), r"manifest\.json cannot be read"),
-        (lambda folder: (folder / "manifest.json").write_text("[]"), r"manifest\.json cannot be read"),
+        (lambda folder: (folder / "weights").write_text("after 31"), r"weights is damaged: its content differs from manifest\.json"),
+        (lambda folder: (folder / "weights").unlink(), r"weights is missing, and manifest\.json lists it"),
+        (lambda folder: (folder / "manifest.json").unlink(), r"manifest\.json is missing or damaged"),
+        (lambda folder: (folder / "manifest.json").write_text("{"), r"manifest\.json is missing or damaged"),
+        (lambda folder: (folder / "manifest.json").write_text("[]"), r"manifest\.json is missing or damaged"),
     ],
 )
 def test_damage_is_refused_with_the_way_out(kept, damage, said):
@@ -52,7 +52,7 @@ def test_damage_is_refused_with_the_way_out(kept, damage, said):
     remedy = (
         r"delete the folder .*step-00000030 to continue from the one before, or begin anew with runtime\.fresh=true"
     )
-    with pytest.raises(InputError, match=rf"step-00000030 is damaged: {said}.*; {remedy}"):
+    with pytest.raises(InputError, match=rf"step-00000030/{said}.*; {remedy}"):
         kept.newest()
 
 

@@ -12,6 +12,7 @@ from mora.errors import InputError
 from mora.runtime import folder as folders
 from mora.runtime.environment import describe
 from mora.runtime.folder import RunFolder
+from mora.settings.identity import identity_hash
 
 TEXTS = {"config": "a: 1\n", "overrides": "- a=1\n", "diff": "a: 0 -> 1\n"}
 
@@ -23,7 +24,7 @@ def opened(root, identity=None):
 def test_a_folder_is_made_once_and_found_again(tmp_path):
     run = opened(tmp_path)
     # ten digits of the sha256 of {"lr":0.1}
-    assert run.id == "sft-garden-" + folders.identity_hash({"lr": 0.1}) and len(run.id.rsplit("-", 1)[1]) == 10
+    assert run.id == "sft-garden-" + identity_hash({"lr": 0.1}) and len(run.id.rsplit("-", 1)[1]) == 10
     assert (run.path / "config.yaml").read_text() == "a: 1\n"
     assert (run.path / "overrides.yaml").read_text() == "- a=1\n"
     assert (run.path / "diff.yaml").read_text() == "a: 0 -> 1\n"
@@ -95,6 +96,7 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from mora.runtime.folder import RunFolder
+from mora.settings.identity import identity_hash
 run = RunFolder.find(sys.argv[1], ".")
 with run.lock():
     print("held", flush=True)

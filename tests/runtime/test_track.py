@@ -3,11 +3,12 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 
 import pytest
 import yaml
 
-from mora.errors import InputError
+from mora.errors import InputError, install_hint
 from mora.runtime.folder import RunFolder
 from mora.runtime.track import NoTracker, Tensorboard, Wandb, flat_config
 
@@ -108,5 +109,5 @@ def test_a_missing_package_is_named(folder, monkeypatch, tracker, package):
         raise ImportError(name)
 
     monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(InputError, match=rf"needs the package {package}; pip install 'mora\[{package}\]'"):
+    with pytest.raises(InputError, match=re.escape(f"needs the package {package}; {install_hint(package)}")):
         tracker.start(folder, 0)

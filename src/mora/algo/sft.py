@@ -78,7 +78,7 @@ class SFT:
             loop.log(metrics | {"tokens": tokens} | parts.spent.take(runtime))
         test_loss = self.test_loss(engine.module, parts.corpus.supervised["test"][: self.test_rows], encoder)
         if runtime.main:
-            with new_folder(parts.folder.path / "model") as folder:
+            with new_folder(parts.folder.path / "model", sealed=True) as folder:
                 model.save_pretrained(folder)
                 tokenizer.save_pretrained(folder)
         runtime.barrier()

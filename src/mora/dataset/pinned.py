@@ -15,7 +15,7 @@ from huggingface_hub.errors import HTTPError, RepositoryNotFoundError, RevisionN
 from huggingface_hub.file_download import repo_folder_name
 
 from mora.errors import InputError
-from mora.files import sha256
+from mora.manifest import sha256
 
 AWAY = (OSError, HTTPError)  # what asking the hub raises where there is no way to it, or it fails
 PATIENCE = 5.0  # seconds that the hub is given to answer

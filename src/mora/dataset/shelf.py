@@ -17,9 +17,11 @@ from mora.dataset.pinned import by_content
 from mora.dataset.sieve import Rejected
 from mora.dataset.store import RowWriter, StoredRows
 from mora.files import alone, new_folder, read_json, write_json
+from mora.manifest import check_content
 from mora.types import Row
 
 CARD, QUARANTINE = "corpus.json", "quarantine.json"
+MADE_AGAIN = "delete the folder {}, and it is made again"
 LIMITS = ("max_prompt", "max_response", "overlong")  # of tokens: they change no row
 PLAIN = ("name", "objectives", "fingerprint", "notes", "records", "commits", "overlap")  # fields of a corpus
 
@@ -119,7 +121,7 @@ class Cache:
         if not (folder / CARD).is_file():
             with alone(folder):
                 if not (folder / CARD).is_file():
-                    with new_folder(folder) as made:
+                    with new_folder(folder, sealed=True) as made:
                         _keep(make(Files(made, objectives)), made)
         return _kept(folder, self.section)
 
@@ -147,6 +149,7 @@ def _keep(corpus: Corpus, folder: Path) -> None:
 
 
 def _kept(folder: Path, section: Mapping[str, Any]) -> Corpus:
+    check_content(folder, MADE_AGAIN.format(folder))
     card = read_json(folder / CARD)
     kinds: dict[str, Splits] = {
         kind: {side: StoredRows.open(folder / place_of(side, kind)) for side in SPLITS} for kind in KINDS

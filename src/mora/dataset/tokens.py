@@ -23,6 +23,7 @@ from mora.dataset.tokenizing import SHOWN, Chunk, chunks
 from mora.dataset.view import Index, Ints, column, narrowed
 from mora.errors import InputError
 from mora.files import alone, new_folder, write_json
+from mora.manifest import check_content
 from mora.types import Row, Tokens
 
 SCHEMA = 1  # of the folder
@@ -46,6 +47,7 @@ def tokenized(rows: Sequence[Row], encoder: Encoder, root: Path | str, *, worker
         with alone(folder):
             if not (folder / CARD).is_file():
                 _write(folder, rows, encoder, workers)
+    check_content(folder, f"delete the folder {folder}, and it is made again")
     return TokenizedRows.open(folder, rows)
 
 
@@ -141,7 +143,7 @@ def _write(folder: Path, rows: Sequence[Row], encoder: Encoder, workers: int) ->
     """Tokenize ``rows`` into ``folder``.  Raises InputError about all that are refused."""
     problems: list[str] = []
     refused = total = 0
-    with new_folder(folder) as made:
+    with new_folder(folder, sealed=True) as made:
         names = ["ids", "offsets", *COLUMNS, "prompts", "answers"]
         streams = {name: (made / f"{name}.bin").open("wb") for name in names}
         try:

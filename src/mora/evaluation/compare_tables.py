@@ -24,7 +24,7 @@ def write_tables(
 
     The folder appears whole.  ``cells`` are (S, P, X, C) by method, ``shown`` the prompts whose answers are kept.
     """
-    with new_folder(folder) as target:
+    with new_folder(folder, sealed=True) as target:
         write_json(target / "compare.json", table)
         write_csv(target / "points.csv", _points(table))
         write_csv(target / "indicators.csv", _indicators(table))

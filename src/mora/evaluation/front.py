@@ -22,7 +22,7 @@ from mora.dataset.encode import Encoder
 from mora.evaluation.grid import preference_grid
 from mora.evaluation.indicators import indicators, reference_points
 from mora.evaluation.intervals import check, per_prompt, with_intervals
-from mora.files import json_line, write_json, write_lines
+from mora.files import json_line, record_json, record_lines
 from mora.functional.kl import sequence_kl
 from mora.functional.risk import mean
 from mora.functional.stats import clustered_stderr
@@ -268,5 +268,5 @@ def known_world(corpus: Corpus, grid: Floats) -> dict[str, Any] | None:
 def write_front(tables: Path, table: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> None:
     """Write both; ``front.json`` comes last and goes first, so that it never stands beside other answers."""
     (tables / "front.json").unlink(missing_ok=True)
-    write_lines(tables / "samples.jsonl", samples)
-    write_json(tables / "front.json", table)
+    record_lines(tables / "samples.jsonl", samples)
+    record_json(tables / "front.json", table)

@@ -18,7 +18,7 @@ def write_tables(
     """Write ``reward_comparison.json``, ``reward_curves.json``, ``metrics.csv``, ``differences.csv``,
     ``agreement.csv``, ``pairs.csv`` and ``examples.jsonl``.  The folder appears whole.
     """
-    with new_folder(folder) as target:
+    with new_folder(folder, sealed=True) as target:
         write_json(target / "reward_comparison.json", table)
         write_json(target / "reward_curves.json", curves)
         write_csv(target / "metrics.csv", _metrics(table))

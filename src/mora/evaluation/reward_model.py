@@ -21,7 +21,7 @@ from mora.dataset.worlds import World
 from mora.errors import InputError
 from mora.evaluation import pairwise
 from mora.evaluation.labelled import Pairs, labelled_pairs
-from mora.files import write_csv, write_json, write_lines, write_text
+from mora.files import record_json, record_lines, write_csv, write_text
 from mora.functional.calibration import calibration
 from mora.functional.conflicts import all_right, conflict_matrices
 from mora.functional.correlation import mean, pearson, spearman
@@ -97,9 +97,9 @@ def write(
 ) -> None:
     """Write ``reward.json``, ``pairs.csv`` and ``examples.{jsonl,txt}`` below ``tables``, each atomically."""
     write_csv(tables / NUMBERS, lines)
-    write_lines(tables / f"{EXAMPLES}.jsonl", examples)
+    record_lines(tables / f"{EXAMPLES}.jsonl", examples)
     write_text(tables / f"{EXAMPLES}.txt", "\n".join(_readable(examples)))
-    write_json(tables / TABLE, table)
+    record_json(tables / TABLE, table)
 
 
 def _examples(name: str, pairs: Pairs, count: int) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from mora.dataset.encode import beyond
 from mora.errors import InputError
 from mora.evaluation.contests import Contest, read_contests
-from mora.files import write_csv, write_json
+from mora.files import record_json, write_csv
 from mora.functional import risk
 from mora.functional.preference import checked
 from mora.functional.sections import coefficients, stratified_stderr, top_credit
@@ -148,7 +148,7 @@ def write(
     """Write ``sections.json``, ``sections.csv`` and ``section_rows.csv`` below ``tables``, each atomically."""
     write_csv(tables / SUBSETS, subsets)
     write_csv(tables / ROWS, rows)
-    write_json(tables / TABLE, table)
+    record_json(tables / TABLE, table)
 
 
 def _scores(scorer: Scorer, contests: Sequence[Contest]) -> list[tuple[list[float], list[float]]]:

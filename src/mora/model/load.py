@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from mora.errors import InputError
+from mora.errors import InputError, install_hint
+from mora.manifest import check_content
 from mora.model.tokenizer import copy_chat_template, train_bpe, train_words
 from mora.types import TokenKind
 
@@ -89,7 +91,8 @@ class ModelSpec:
 
 
 def load_tokenizer(path: str | Path, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """The tokenizer of a folder or hub id.  Raises InputError when there is none."""
+    """The tokenizer of a folder or hub id.  Raises InputError when there is none, or it was damaged."""
+    check_content(path)
     try:
         return AutoTokenizer.from_pretrained(str(path), revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
@@ -112,6 +115,7 @@ def load_classifier(path: str | Path, *, dtype: str, revision: str | None = None
     Raises InputError where there is none, where weights are missing (transformers would draw them anew), and where the
     head that was stored has weights that the classifier of this architecture does not read.
     """
+    check_content(path)
     try:
         model, report = AutoModelForSequenceClassification.from_pretrained(
             str(path),
@@ -152,6 +156,7 @@ def _load(auto: Any, path: str | Path, spec: ModelSpec | None, revision: str | N
         if spec.quantization is not None:
             options["quantization_config"] = _quantization(spec)
             options["device_map"] = {"": torch.cuda.current_device() if torch.cuda.is_available() else "cpu"}
+    check_content(path)
     try:
         model, report = auto.from_pretrained(str(path), output_loading_info=True, **options)
     except (OSError, ValueError) as error:
@@ -163,6 +168,9 @@ def _load(auto: Any, path: str | Path, spec: ModelSpec | None, revision: str | N
 
 
 def _quantization(spec: ModelSpec) -> BitsAndBytesConfig:
+    if importlib.util.find_spec("bitsandbytes") is None:
+        needs = "needs the package bitsandbytes"
+        raise InputError(f"model.quantization={spec.quantization} {needs}; {install_hint('quantization')}")
     if spec.quantization == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=DTYPES[spec.dtype])

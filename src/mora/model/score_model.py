@@ -20,6 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from mora.errors import InputError
 from mora.files import new_folder, read_json, write_json
 from mora.functional.masking import pool_last
+from mora.manifest import check_content
 from mora.model.heads import RewardHead
 from mora.model.load import load_tokenizer
 from mora.model.towers import SHARED, Layout, Towers
@@ -128,7 +129,7 @@ class ScoreModel(nn.Module):
             "members": self.members,
             "layout": self.layout.facts(),
         }
-        with new_folder(folder) as place:
+        with new_folder(folder, sealed=True) as place:
             self.towers.save(place)
             self.tokenizer.save_pretrained(place)
             save_file(
@@ -152,6 +153,7 @@ class ScoreModel(nn.Module):
         """
         folder = Path(folder)
         card = read_card(folder, TRAINED)
+        check_content(folder)
         names = tuple(card["objectives"])
         if objectives is not None and tuple(objectives) != names:
             raise InputError(f"{folder} scores {', '.join(names)}, not {', '.join(objectives)}; train one for these")

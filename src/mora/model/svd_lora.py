@@ -25,6 +25,7 @@ from transformers.pytorch_utils import Conv1D
 
 from mora.errors import InputError
 from mora.files import read_json, write_json
+from mora.manifest import check_content
 
 WEIGHTS, SETTINGS = "adapter.safetensors", "adapter.json"
 
@@ -165,6 +166,7 @@ class Adapter:
     @torch.no_grad()
     def load(self, folder: Path) -> None:
         """Read weights written by :meth:`save`.  Raises InputError when they do not fit the model."""
+        check_content(folder)
         stored = load_file(folder / WEIGHTS)
         own = self.state_dict()
         if stored.keys() != own.keys() or any(stored[k].shape != own[k].shape for k in own):

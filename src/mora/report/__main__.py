@@ -7,11 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mora.errors import InputError
+from mora.errors import REFUSED, InputError, correctable
 from mora.latest import find_latest
 from mora.report.chain import redraw
-
-REFUSED = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,8 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             newest = find_latest(folder, given.runs)
             print(f"report: {redraw(newest or Path(folder))}")
-        except InputError as error:
-            print(f"error: {error}", file=sys.stderr)
+        except (InputError, OSError) as error:
+            if correctable(error) is None:
+                raise
+            print(f"error: {correctable(error)}", file=sys.stderr)
             return REFUSED
     return 0
 

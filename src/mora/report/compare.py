@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mora.files import new_folder, write_text
+from mora.files import alone, new_folder, write_text
 from mora.report import compare_figures, compare_sections, markup
 from mora.report.compare_answers import answers, conditions
 from mora.report.compare_fronts_many import front_plates, matched_plates
@@ -26,7 +26,7 @@ def write_comparison(folder: Path) -> Path:
     folder = Path(folder)
     comparison = read_comparison(folder / TABLE)
     rows = read_answers(folder / "tables" / "answers.jsonl")
-    with new_folder(folder / "report") as target:
+    with alone(folder / "report"), new_folder(folder / "report") as target:
         body, plates = _body(folder, comparison, rows)
         for plate in plates:
             save_plate(plate, target / "figures")

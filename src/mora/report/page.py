@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mora.files import new_folder, write_text
+from mora.files import alone, new_folder, write_text
 from mora.report import markup, sections
 from mora.report.benchmark import benchmark_plates, benchmark_section
 from mora.report.fronts_many import front_plates
@@ -32,7 +32,7 @@ def write_report(folder: Path, stages: list[tuple[str, Path]]) -> Path:
         named.append((folder.name, folder))
     read = [read_stage(name, path) for name, path in named]
     front, regrets = read_front(folder / "tables" / "front.json"), read_regret(folder / "tables" / "regret.json")
-    with new_folder(folder / "report") as target:
+    with alone(folder / "report"), new_folder(folder / "report") as target:
         body, plates = _body(folder, front, regrets, read)
         for plate in plates:
             save_plate(plate, target / "figures")

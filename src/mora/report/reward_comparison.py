@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mora.files import new_folder, write_text
+from mora.files import alone, new_folder, write_text
 from mora.report import compare_sections, markup
 from mora.report import reward_comparison_figures as figures
 from mora.report import reward_comparison_scores as scores
@@ -27,7 +27,7 @@ def write_reward_comparison(folder: Path) -> Path:
     folder = Path(folder)
     comparison = read_reward_comparison(folder / "tables")
     rows = read_examples(folder / "tables" / "examples.jsonl")
-    with new_folder(folder / "report") as target:
+    with alone(folder / "report"), new_folder(folder / "report") as target:
         body, plates = _body(comparison, rows)
         for plate in plates:
             save_plate(plate, target / "figures")

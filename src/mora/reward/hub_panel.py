@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from mora.errors import InputError
-from mora.files import model_content, write_json
+from mora.files import new_folder, write_json
 from mora.functional.classification import log_odds
+from mora.manifest import model_content
 from mora.model.score_model import CARD, SCHEMA, read_card
 from mora.model.sequence_classifier import SequenceClassifier
 from mora.model.stored import base_reference
@@ -97,7 +98,8 @@ class HubPanel(Panel):
         statistics = None if self.standardization is None else self.standardization.facts()
         own = {"schema": SCHEMA, "kind": self.kind.name, "objectives": list(self.objectives), "width": 1}
         card = {"reward": section_of(self.kind), "models": models, "zero": list(self.zero)}
-        write_json(Path(folder) / CARD, {**own, **card, "standardization": statistics, **more})
+        with new_folder(folder, sealed=True) as place:
+            write_json(place / CARD, {**own, **card, "standardization": statistics, **more})
 
     def notes(self) -> list[str]:
         """What to tell the user about texts that were changed to be read."""

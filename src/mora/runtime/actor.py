@@ -75,7 +75,7 @@ def save_policy(parts: Parts, policy: Policy, tokenizer: PreTrainedTokenizerBase
     """Write ``policy/``: the adapter, the tokenizer, and the units of the reward that it was trained on."""
     if parts.runtime.main:
         assert panel.standardization is not None
-        with new_folder(parts.folder.path / "policy") as folder:
+        with new_folder(parts.folder.path / "policy", sealed=True) as folder:
             policy.adapter.save(folder, base=base_reference(parts.policy or parts.model.path or "", folder))
             tokenizer.save_pretrained(folder)
             facts = {"objectives": list(panel.objectives), **panel.standardization.facts()}

@@ -1,8 +1,7 @@
-"""Checkpoints that are whole or absent: a temporary folder, hashed and synced, then renamed into place."""
+"""Checkpoints that are whole or absent: a temporary folder, sealed and synced, then renamed into place."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -11,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mora.errors import InputError
-from mora.files import TEMPORARY, read_json, remove_temporary, sha256, sync_folder, sync_tree
+from mora.errors import InputError, naming
+from mora.files import TEMPORARY, remove_temporary, sync_folder, sync_tree
+from mora.manifest import MANIFEST, check_content, entries_of, seal
 from mora.runtime.devices import Runtime
 
-MANIFEST = "manifest.json"
 NAME = re.compile(r"step-(\d{8,})")
 
 
@@ -66,10 +65,11 @@ class Checkpoints:
 
     def write(self, step: int, fill: Callable[[Path], None]) -> None:
         """Let every rank ``fill`` a temporary folder, put it in place, and only then remove the oldest ones."""
-        temporary = self.runtime.on_main(lambda: self._begin(step))
-        fill(temporary)
-        self.runtime.barrier()
-        self.runtime.on_main(lambda: self._finish(step, temporary))
+        with naming(self.path(step)):
+            temporary = self.runtime.on_main(lambda: self._begin(step))
+            fill(temporary)
+            self.runtime.barrier()
+            self.runtime.on_main(lambda: self._finish(step, temporary))
 
     def _begin(self, step: int) -> Path:
         temporary = self.folder / f"{TEMPORARY}{self.path(step).name}-{uuid.uuid4().hex[:8]}"
@@ -77,10 +77,7 @@ class Checkpoints:
         return temporary
 
     def _finish(self, step: int, temporary: Path) -> None:
-        files = sorted(path for path in temporary.rglob("*") if path.is_file())
-        manifest = {str(path.relative_to(temporary)): sha256(path) for path in files}
-        content = json.dumps({"step": step, "sha256": manifest}, indent=2)
-        (temporary / MANIFEST).write_text(content, encoding="utf-8")
+        seal(temporary)
         sync_tree(temporary)
         os.replace(temporary, self.path(step))
         sync_folder(self.folder)
@@ -99,15 +96,10 @@ def verify(folder: Path) -> None:
     Raises ``InputError`` naming the folder, the file and what to do when one is missing or differs.
     """
     remedy = f"delete the folder {folder} to continue from the one before, or begin anew with runtime.fresh=true"
-    if not (folder / MANIFEST).is_file():
-        raise InputError(f"checkpoint {folder} is damaged: {MANIFEST} is missing; {remedy}")
     try:
-        expected = read_json(folder / MANIFEST)["sha256"]
-        items = sorted(expected.items())
-    except (InputError, KeyError, TypeError, AttributeError):
-        raise InputError(f"checkpoint {folder} is damaged: {MANIFEST} cannot be read; {remedy}") from None
-    for name, digest in items:
-        if not (folder / name).is_file():
-            raise InputError(f"checkpoint {folder} is damaged: {name} is missing; {remedy}")
-        if sha256(folder / name) != digest:
-            raise InputError(f"checkpoint {folder} is damaged: {name} differs from {MANIFEST}; {remedy}")
+        listed = entries_of(folder)
+    except InputError:
+        listed = None
+    if listed is None:
+        raise InputError(f"{folder / MANIFEST} is missing or damaged; {remedy}")
+    check_content(folder, remedy)

@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list, gather_object
 from torch import Tensor
 
-from mora.errors import InputError
+from mora.errors import InputError, correctable
 from mora.runtime.zero import deepspeed_plugin, launched_with_deepspeed
 
 T = TypeVar("T")
@@ -166,7 +166,8 @@ class Runtime:
                 result = work()
             except Exception as caught:
                 error = caught
-        user, message = self.broadcast((isinstance(error, InputError), None if error is None else str(error)))
+        problem = None if error is None else correctable(error)
+        user, message = self.broadcast((problem is not None, problem or (None if error is None else str(error))))
         if error is not None:
             raise error
         if message is not None:

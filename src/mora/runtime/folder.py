@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import difflib
-import fcntl
 import json
 import os
-import re
-import shutil
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 from mora.errors import InputError
-from mora.files import TEMPORARY, read_json, remove_temporary, sync_folder, sync_tree, write_json, write_text
+from mora.files import leftovers, new_folder, read_json, remove, remove_temporary, write_json, write_text
 from mora.latest import FINISHED_AT, find_latest
+from mora.locks import POLL, Lock
 from mora.runtime.console import say
 from mora.runtime.devices import Runtime
 from mora.runtime.environment import describe
-from mora.settings.identity import canonical_json, identity_hash
+from mora.settings.identity import canonical_json, run_name
 
 T = TypeVar("T")
-POLL = 1.0  # seconds between two attempts to take the lock
 IDENTITY, STATUS, ENVIRONMENT = "identity.json", "status.json", "environment.json"
 REQUIRED = (IDENTITY, "config.yaml", STATUS)
 
@@ -60,7 +56,7 @@ class RunFolder:
         if runtime is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise ValueError("RunFolder.open needs the runtime when several processes work together")
         covered: dict[str, Any] = json.loads(canonical_json(identity))
-        name = f"{re.sub(r'[^A-Za-z0-9._-]+', '-', slug).strip('-.')}-{identity_hash(covered)}"
+        name = run_name(slug, covered)
         texts = {"config.yaml": config, "overrides.yaml": overrides, "diff.yaml": diff}
         run = cls(path=Path(root) / name, runtime=runtime, _identity=covered, _texts=texts)
         if not run._on_main(run._whole):
@@ -155,12 +151,13 @@ class RunFolder:
 
         Inside, the folder exists and nothing of a killed writer is left.  The lock ends with the process.
         """
-        handle = self._on_main_only(self._lock_file)
+        lock = self._on_main_only(lambda: Lock(self.path.with_name(f".{self.id}.lock")))
         try:
             waited = False
-            while not self._on_main(lambda: _taken(handle)):
+            while not self._on_main(lambda: lock is not None and lock.take()):
                 if not waited:
-                    say(f"{self.path} is being written by another process; waiting until it is done")
+                    by = "" if lock is None else lock.held_by
+                    say(f"{self.path} is being written by another process{by}; waiting until it is done")
                 waited = True
                 time.sleep(POLL)
             if waited:
@@ -168,8 +165,8 @@ class RunFolder:
             self._on_main(self._make)
             yield
         finally:
-            if handle is not None:
-                handle.close()
+            if lock is not None:
+                lock.release()
 
     def fresh(self) -> None:
         """Move the old content aside under another name and begin anew; the lock must be held.
@@ -195,10 +192,6 @@ class RunFolder:
     def _on_main_only(self, work: Callable[[], T]) -> T | None:
         return work() if self.runtime is None or self.runtime.main else None
 
-    def _lock_file(self) -> IO[str]:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        return self.path.with_name(f".{self.id}.lock").open("a", encoding="utf-8")
-
     def _whole(self) -> bool:
         return all((self.path / name).is_file() for name in REQUIRED)
 
@@ -217,30 +210,17 @@ class RunFolder:
         return bool(read_json(self.path / STATUS)["state"] == "finished")
 
     def _make(self) -> None:
-        for left in self.path.parent.glob(f"{TEMPORARY}{self.id}-*"):
-            shutil.rmtree(left)
+        for left in leftovers(self.path):
+            remove(left)
         if self.path.exists():
-            remove_temporary(self.path)
+            remove_temporary(self.path, besides=[self.report.name])
             missing = [name for name in REQUIRED if not (self.path / name).is_file()]
             if missing:
                 raise InputError(f"{self.path} is no whole run: {', '.join(missing)} missing; move that folder away")
             return
-        temporary = self.path.with_name(f"{TEMPORARY}{self.id}-{socket.gethostname()}-{os.getpid()}")
-        temporary.mkdir()
-        for name, text in self._texts.items():
-            write_text(temporary / name, text)
-        write_json(temporary / IDENTITY, self._identity)
-        write_json(temporary / ENVIRONMENT, describe())
-        write_json(temporary / STATUS, {"state": "new"})
-        sync_tree(temporary)
-        os.replace(temporary, self.path)
-        sync_folder(self.path.parent)
-
-
-def _taken(handle: IO[str] | None) -> bool:
-    assert handle is not None  # only rank 0 asks
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        with new_folder(self.path) as temporary:
+            for name, text in self._texts.items():
+                write_text(temporary / name, text)
+            write_json(temporary / IDENTITY, self._identity)
+            write_json(temporary / ENVIRONMENT, describe())
+            write_json(temporary / STATUS, {"state": "new"})

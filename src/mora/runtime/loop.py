@@ -15,6 +15,7 @@ from typing import IO, Any, Protocol
 
 import torch
 
+from mora.errors import naming
 from mora.files import json_line, write_text
 from mora.runtime.checkpoint import Checkpoints
 from mora.runtime.console import Progress, say
@@ -26,7 +27,8 @@ from mora.runtime.state import read_state, write_state
 from mora.runtime.track import Tracker
 from mora.types import flat_metrics
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
+SIGNALS = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
+ONE_PRESS = 0.5  # seconds: a launcher may hand on what the terminal has sent to its processes already
 
 
 class Stateful(Protocol):
@@ -72,12 +74,14 @@ class Loop:
         self._runtime.on_main(lambda: truncate_metrics(folder.metrics, self.done))
         self._row: dict[str, float] = {}
         self._signal: int | None = None
+        self._pressed = 0.0
         self._previous: dict[int, Any] = {}
 
     def steps(self) -> Iterator[int]:
         """The numbers of the steps still to do; between two of them rows are written and states are kept.
 
-        Leaves with exit code 0, after keeping the state, when SIGTERM or SIGUSR2 came in.
+        Leaves after keeping the state, with exit code 0 when SIGTERM or SIGUSR2 came in, and as interrupted for SIGINT
+        (Ctrl-C); a second SIGINT leaves at once.
         """
         with self._session() as (stream, progress):
             for step in range(self.done, self._total):
@@ -87,12 +91,12 @@ class Loop:
                 self.done = step + 1
                 self._write_row(stream, time.perf_counter() - begin)
                 progress.advance()
-                stopping = self._asked_to_stop()
-                if stopping or self.done == self._total or self.done % self._runtime.save_every == 0:
+                received = self._asked_to_stop()
+                if received is not None or self.done == self._total or self.done % self._runtime.save_every == 0:
                     self._save(stream)
-                if stopping and self.done < self._total:
+                if received is not None:
                     progress.close()
-                    self._leave()
+                    self._leave(received)
 
     def log(self, metrics: Mapping[str, Any]) -> None:
         """Add metrics (nested names are joined with ``/``) to the row of the current step."""
@@ -123,8 +127,9 @@ class Loop:
         peak = float(self._runtime.gather(torch.tensor([self._memory.gib()])).max())
         row, self._row = self._row | {"time/step": seconds, "memory/peak": peak}, {}
         if stream is not None:
-            stream.write(json_line({"step": self.done} | row))
-            stream.flush()
+            with naming(self._folder.metrics):
+                stream.write(json_line({"step": self.done} | row))
+                stream.flush()
             self._tracker.log(self.done, {name: value for name, value in row.items() if math.isfinite(value)})
 
     def _save(self, stream: IO[str] | None) -> None:
@@ -145,23 +150,27 @@ class Loop:
         for name, item in self._stateful.items():
             item.load_state_dict(state[name])
 
-    def _asked_to_stop(self) -> bool:
-        asked = int(self._signal is not None)
-        return bool(self._runtime.sum(torch.tensor(asked)).item()) if self._runtime.world > 1 else bool(asked)
+    def _asked_to_stop(self) -> int | None:
+        """The signal that came to any process, on all of them: they leave together."""
+        if self._runtime.world > 1:
+            return int(self._runtime.gather(torch.tensor([self._signal or 0])).max()) or None
+        return self._signal
 
-    def _leave(self) -> None:
+    def _leave(self, received: int) -> None:
         self._folder.note("stopped", step=self.done, total=self._total)
         say(f"{self._folder.id}: stopped after step {self.done} of {self._total}, state kept; the same command goes on")
-        received = self._signal
         self._unlisten()
-        before = self._previous.get(received) if received is not None else None
+        if received == signal.SIGINT:
+            raise KeyboardInterrupt
+        before = self._previous.get(received) if received == self._signal else None
         if callable(before) and before is not signal.default_int_handler:
             before(received, None)  # a job scheduler's own handler, which may put the job back into the queue
         raise SystemExit(0)
 
     def _listen(self) -> None:
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+            heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # as nohup and & ask
+            self._previous = {number: signal.signal(number, self._on_signal) for number in heard}
 
     def _unlisten(self) -> None:
         for number, handler in self._previous.items():
@@ -169,6 +178,14 @@ class Loop:
                 signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT:
+            now = time.monotonic()
+            if self._signal == signal.SIGINT and now - self._pressed > ONE_PRESS:
+                raise KeyboardInterrupt
+            if self._signal != signal.SIGINT and self._runtime.main:
+                # not print: this may come in the middle of one
+                os.write(2, f"\nmora: leaving after step {self.done + 1}, state kept; again: leave at once\n".encode())
+            self._pressed = now if self._signal != signal.SIGINT else self._pressed
         self._signal = number
 
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import yaml
 
-from mora.errors import InputError
+from mora.errors import InputError, install_hint
 from mora.files import read_json, write_json
 from mora.runtime.folder import RunFolder
 
@@ -132,4 +132,4 @@ def _optional(module: str, extra: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError:
-        raise InputError(f"tracker={extra} needs the package {extra}; pip install 'mora[{extra}]'") from None
+        raise InputError(f"tracker={extra} needs the package {extra}; {install_hint(extra)}") from None

@@ -14,7 +14,7 @@ import torch
 from accelerate import DeepSpeedPlugin
 from torch import Tensor, nn
 
-from mora.errors import InputError
+from mora.errors import InputError, install_hint
 
 if TYPE_CHECKING:
     from mora.runtime.devices import Runtime
@@ -50,7 +50,7 @@ def deepspeed_plugin(*, cpu: bool, extra: Mapping[str, Any]) -> DeepSpeedPlugin:
         operators = importlib.import_module("deepspeed.ops")
     except ImportError:
         raise InputError(
-            "the launcher asks for DeepSpeed, which is not installed; pip install 'mora[deepspeed]'"
+            f"the launcher asks for DeepSpeed, which is not installed; {install_hint('deepspeed')}"
         ) from None
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*all_gather_into_tensor.*", category=FutureWarning)

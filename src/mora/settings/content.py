@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mora.files import model_content
+from mora.manifest import model_content
 
 
 def content_of(path: str) -> Any:

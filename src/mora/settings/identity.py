@@ -15,6 +15,7 @@ from mora.errors import InputError
 
 HASH_LENGTH = 10
 SLUG_LENGTH = 60
+NAME_LENGTH = 150  # of the readable part of a run's name; names of files around it add to that
 
 
 def plain(value: Any) -> Any:
@@ -55,6 +56,12 @@ def slug(text: str) -> str:
     """``text`` as one short path component of letters, digits, dots and dashes, with a hash of the whole text."""
     readable = re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.")[:SLUG_LENGTH].rstrip("-.")
     return f"{readable or 'default'}-{hashlib.sha256(text.encode()).hexdigest()[:HASH_LENGTH]}"
+
+
+def run_name(slug: str, identity: Mapping[str, Any]) -> str:
+    """Name of the folder of a run: what can be read of it in letters, digits, dots and dashes, and its hash."""
+    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", slug).strip("-.")[:NAME_LENGTH].rstrip("-.")
+    return f"{readable}-{identity_hash(identity)}"
 
 
 def section(cfg: Mapping[str, Any] | DictConfig, names: Iterable[str]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Running a command: mora's check first, then Hydra's machinery, then the task, with honest exit codes.
 
-Exit codes: 0 done, 1 an unexpected failure (with its traceback), 2 input that the user can correct, 130 interrupted.
+Exit codes: 0 done, 1 an unexpected failure (with its traceback), 2 what the user can correct: input, or what the
+operating system refused, such as a full disk; 130 interrupted.  With HYDRA_FULL_ERROR=1 every error has its traceback.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from mora.errors import InputError
+from mora.errors import FAILED, INTERRUPTED, REFUSED, InputError, correctable
 from mora.files import write_json
 from mora.settings.check import check
 from mora.settings.compose import finish
@@ -35,7 +36,8 @@ from mora.settings.source import seen_by
 from mora.settings.tree import VERSION_BASE, conf_dir, explain, opened
 
 Task = Callable[[DictConfig, list[str]], object]
-FAILED, REFUSED, INTERRUPTED = 1, 2, 130
+FULL_ERROR = "HYDRA_FULL_ERROR"  # environment variable that asks for tracebacks
+CONTINUES = {"train": "the same command goes on from the last state that was kept"}
 
 
 def run(command: str, task: Task, argv: Sequence[str] | None = None) -> NoReturn:
@@ -62,15 +64,36 @@ def _leave(code: int) -> NoReturn:
 def launch(command: str, task: Task, argv: Sequence[str], root: Path | str | None = None) -> int:
     """Like :func:`run`, but returns the exit code; ``root`` is another configuration tree."""
     arguments = get_args_parser().parse_intermixed_args(list(argv))
+    traced = os.environ.get(FULL_ERROR, "0") not in ("", "0")
     try:
         ready = _checked(command, arguments, root)
-        return _through_hydra(command, task, _arguments_for_hydra(arguments, ready), conf_dir(root))
+        return _through_hydra(
+            command, Job(task=task, traced=traced), _arguments_for_hydra(arguments, ready), conf_dir(root)
+        )
     except (InputError, HydraException, OmegaConfBaseException) as error:
-        _say(f"error: {error if isinstance(error, InputError) else explain(error)}", everyone=False)
+        told = f"error: {error if isinstance(error, InputError) else explain(error)}"
+        _say(_traceback(error) + told if traced else told, everyone=False)
         return REFUSED
+    except OSError as error:
+        return _told(error, "", traced)
     except KeyboardInterrupt:
-        _say("interrupted", everyone=False)
+        hint = CONTINUES.get(command)
+        _say("interrupted" + (f"; {hint}" if hint else ""), everyone=False)
         return INTERRUPTED
+
+
+def _told(error: Exception, where: str, traced: bool) -> int:
+    """Say what a command failed of, in one message where the user can mend it; the exit code."""
+    problem = correctable(error)
+    if problem is None:
+        _say(where + _traceback(error))
+        return FAILED
+    _say(f"{_traceback(error) if traced else ''}error: {where}{problem}")
+    return REFUSED
+
+
+def _traceback(error: Exception) -> str:
+    return "".join(traceback.format_exception(error))
 
 
 def _say(message: str, *, everyone: bool = True) -> None:
@@ -110,20 +133,19 @@ def _arguments_for_hydra(arguments: argparse.Namespace, overrides: list[str]) ->
 @contextmanager
 def _hydra_sees(argv: list[str]) -> Iterator[None]:
     """Hydra reads ``sys.argv``, and hides where an error came from unless its full errors are on."""
-    saved_argv, saved_full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-    sys.argv, os.environ["HYDRA_FULL_ERROR"] = [saved_argv[0], *argv], "1"
+    saved_argv, saved_full = sys.argv, os.environ.get(FULL_ERROR)
+    sys.argv, os.environ[FULL_ERROR] = [saved_argv[0], *argv], "1"
     try:
         yield
     finally:
         sys.argv = saved_argv
         if saved_full is None:
-            os.environ.pop("HYDRA_FULL_ERROR", None)
+            os.environ.pop(FULL_ERROR, None)
         else:
-            os.environ["HYDRA_FULL_ERROR"] = saved_full
+            os.environ[FULL_ERROR] = saved_full
 
 
-def _through_hydra(command: str, task: Task, argv: list[str], root: Path) -> int:
-    job = Job(task=task)
+def _through_hydra(command: str, job: Job, argv: list[str], root: Path) -> int:
     with _hydra_sees(argv), seen_by(command):
         hydra.main(config_path=str(root), config_name=command, version_base=VERSION_BASE)(job)()
     return max((code for code in job.codes if code == FAILED), default=max(job.codes, default=0))
@@ -131,9 +153,13 @@ def _through_hydra(command: str, task: Task, argv: list[str], root: Path) -> int
 
 @dataclass
 class Job:
-    """What Hydra calls for one configuration.  A failure is recorded, so that the other cells of a sweep still run."""
+    """What Hydra calls for one configuration.  A failure is recorded, so that the other cells of a sweep still run.
+
+    An interruption ends the sweep.
+    """
 
     task: Task
+    traced: bool
     home: tuple[str, int] = field(default_factory=lambda: (socket.gethostname(), os.getpid()))
     codes: list[int] = field(default_factory=list)
 
@@ -142,29 +168,25 @@ class Job:
         settings = HydraConfig.get()
         overrides = list(settings.overrides.task)
         cell = settings.mode == RunMode.MULTIRUN
+        folder = Path(settings.runtime.output_dir) if cell else None
         try:
             result = self.task(finish(composed), overrides)
+        except (KeyboardInterrupt, SystemExit):
+            _record(folder, overrides, "stopped", None)
+            raise
         except Exception as error:
-            if cell:
-                _record(Path(settings.runtime.output_dir), overrides, "failed", str(error))
-            if self.home != (socket.gethostname(), os.getpid()):
+            here = self.home == (socket.gethostname(), os.getpid())
+            if here:
+                self.codes.append(_told(error, f"[{' '.join(overrides)}] " if cell else "", self.traced))
+            _record(folder, overrides, "failed", str(error))
+            if not here:
                 raise
-            self._note(error, f"[{' '.join(overrides)}] " if cell else "")
             return None
-        if cell:
-            _record(Path(settings.runtime.output_dir), overrides, "finished", None)
+        _record(folder, overrides, "finished", None)
         return result
 
-    def _note(self, error: Exception, where: str) -> None:
-        if isinstance(error, InputError):
-            _say(f"error: {where}{error}")
-            self.codes.append(REFUSED)
-        else:
-            _say(f"{where}{''.join(traceback.format_exception(error))}")
-            self.codes.append(FAILED)
 
-
-def _record(folder: Path, overrides: list[str], status: str, message: str | None) -> None:
-    """Leave beside the sweep what became of a cell."""
-    if os.environ.get("RANK", "0") == "0":
+def _record(folder: Path | None, overrides: list[str], status: str, message: str | None) -> None:
+    """Leave beside a sweep what became of the cell with this folder."""
+    if folder is not None and os.environ.get("RANK", "0") == "0":
         write_json(folder / "cell.json", {"overrides": overrides, "status": status, "message": message})
