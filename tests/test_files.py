@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
+import sys
 
 import pytest
 
-from mora import files, manifest
+from mora import errors, files, manifest
 from mora.errors import InputError
 
 
@@ -85,3 +88,83 @@ def test_sha256_is_that_of_the_content(tmp_path):
     (tmp_path / "empty").write_bytes(b"")
     # the digest of nothing, FIPS 180 test vector
     assert manifest.sha256(tmp_path / "empty") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+def test_names_are_bounded_in_bytes_and_stay_apart():
+    long = "ä" * 300
+    names = {files.file_name(text, room=64) for text in (long, f"{long}x", f"x{long}")}
+    assert len(names) == 3 and all(len(name.encode()) <= 255 - 64 for name in names)
+    assert files.file_name("front-1") == "front-1" and files.file_name("a/b\0c") == "a-b-c"
+
+
+@pytest.mark.parametrize("write", [files.write_text, lambda path, text: (files.write_json(path, text), None)])
+def test_the_longest_name_of_the_user_can_be_written(tmp_path, write):
+    path = tmp_path / ("ä" * 127)  # 254 bytes: the temporary name beside it must not be longer
+    write(path, "content")
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    with files.alone(tmp_path / ("b" * 255)), files.new_folder(tmp_path / ("b" * 255)) as folder:
+        (folder / "x").write_text("x")
+    assert (tmp_path / ("b" * 255) / "x").is_file()
+
+
+def test_what_a_process_that_is_gone_left_is_removed_by_the_next_writer(tmp_path):
+    target, dead = tmp_path / "out.jsonl", subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    host = socket.gethostname()[:32]
+    left = tmp_path / f".partial-out.jsonl-{host}-{dead.pid}-0123abcd"
+    alive = tmp_path / f".partial-out.jsonl-{host}-{os.getppid()}-0123abcd"
+    elsewhere = tmp_path / f".partial-out.jsonl-not{host}-{dead.pid}-0123abcd"
+    for path in (left, alive, elsewhere):
+        path.write_text("half")
+    files.write_text(target, "whole")
+    assert {p.name for p in tmp_path.iterdir()} == {target.name, alive.name, elsewhere.name}
+
+
+def test_the_lock_of_a_folder_spares_what_has_a_lock_of_its_own(tmp_path):
+    for name in (".partial-report-host-1-x", ".replaced-report", ".partial-model-host-1-x"):
+        (tmp_path / name).mkdir()
+    files.remove_temporary(tmp_path, besides=["report"])
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".partial-report-host-1-x", ".replaced-report"]
+    with files.alone(tmp_path / "report"):
+        assert sorted(p.name for p in tmp_path.iterdir()) == [".report.lock", "report"]
+
+
+@pytest.mark.parametrize("number", sorted(errors.REMEDIES))
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_what_the_system_refuses_is_named_and_leaves_nothing(tmp_path, monkeypatch, number, call):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, call, refuse)
+    for write in (lambda path: files.write_json(path, 1), lambda path: files.record_json(path, 1), _folder):
+        with pytest.raises(OSError) as caught:
+            write(tmp_path / "target")
+        said = errors.correctable(caught.value)
+        assert str(tmp_path) in said and os.strerror(number) in said and errors.REMEDIES[number] in said
+        assert list(tmp_path.iterdir()) == []
+
+
+def _folder(path):
+    with files.new_folder(path, sealed=True) as made:
+        (made / "x").write_text("x")
+
+
+def test_errors_of_libraries_that_hide_the_number_are_named(tmp_path):
+    """What safetensors and tokenizers say when a disk is full."""
+    for said in (
+        "Error while serializing: I/O error: No space left on device (os error 28)",
+        'Os { code: 28, kind: "x" }',
+    ):
+        with pytest.raises(OSError) as caught, files.new_folder(tmp_path / "model"):
+            raise RuntimeError(said)
+        assert errors.correctable(caught.value).startswith(
+            f"{tmp_path / 'model'}: No space left on device; free some space"
+        )
+    with pytest.raises(RuntimeError, match="another"), files.new_folder(tmp_path / "model"):
+        raise RuntimeError("another error")
+
+
+def test_an_error_without_a_remedy_is_unexpected():
+    assert errors.correctable(FileNotFoundError(2, "no such file", "x")) is None
+    assert errors.correctable(OSError("no number")) is None and errors.correctable(KeyError("x")) is None
+    assert errors.correctable(InputError("x: y")) == "x: y"

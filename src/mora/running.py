@@ -170,12 +170,14 @@ def _folder(stage: Stage, role: str) -> Path | None:
 
 def _run(stage: Stage, folder: RunFolder, runtime: Runtime) -> dict[str, Any]:
     config = stage.config
+    runtime.at(f"the data and models of {stage.id}", long=True)
     parts = parts_of(stage, folder, runtime)
     record_data(folder, parts.corpus, stage.runs, runtime)
     try:
         summary = build(config["algo"], _partial_=True)(parts=parts).fit()
     except FloatingPointError as error:
         raise InputError(_diverged(folder, config["algo"], error)) from error
+    runtime.at(f"the evaluation of {stage.id}", long=True)
     for note in parts.notes():
         say(f"{stage.id}: {note}")
     if stage.algo == MAKER["reward"] and not len(parts.corpus.pairs["test"]):

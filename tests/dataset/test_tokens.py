@@ -16,6 +16,7 @@ from mora.dataset.encode import Encoder
 from mora.dataset.store import RowWriter, StoredRows
 from mora.dataset.tokens import TokenizedRows, tokenized
 from mora.errors import InputError
+from mora.manifest import MANIFEST
 from mora.turns import joined
 from mora.types import Row
 
@@ -273,6 +274,9 @@ def test_another_schema_and_damage_are_told(make_tokenizer, tmp_path):
     card = folder / tokens.CARD
     content = json.loads(card.read_text())
     card.write_text(json.dumps(content | {"schema": 7}))
+    with pytest.raises(InputError, match=r"tokens\.json is damaged"):
+        tokenized(rows, _encoder(make_tokenizer), tmp_path, workers=1)
+    (folder / MANIFEST).unlink()
     with pytest.raises(InputError, match="of schema 7, and this version reads 1; delete the folder"):
         tokenized(rows, _encoder(make_tokenizer), tmp_path, workers=1)
     card.write_text(json.dumps(content))

@@ -177,7 +177,7 @@ def test_the_same_tables_give_the_same_bytes_and_replace_the_old_report(make, tm
     write_report(run, stages)
     after = {p.relative_to(run): p.read_bytes() for p in (run / "report").rglob("*") if p.is_file()}
     assert before == after
-    assert not [p for p in run.iterdir() if p.name.startswith(".")]
+    assert [p.name for p in run.iterdir() if p.name.startswith(".")] == [".report.lock"]
 
 
 def test_a_broken_front_table_is_named(make, tmp_path):

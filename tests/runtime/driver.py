@@ -40,6 +40,7 @@ SETTINGS = {
     "fresh": False,
     "seed": 0,
     "timeout": 120,
+    "timeout_step": 60,
     "deepspeed": {},
 }
 ROWS = 8
@@ -137,7 +138,8 @@ def plant_kill(after: int) -> None:
 
 
 def train(options: argparse.Namespace) -> None:
-    runtime = Runtime(**SETTINGS | {"precision": options.precision})
+    limits = {"timeout_step": options.limit} if options.limit else {}
+    runtime = Runtime(**SETTINGS | {"precision": options.precision} | limits)
     folder = RunFolder.open(
         options.root, "tiny", {"steps": options.steps}, config="a: 1\n", overrides="[]\n", diff="\n", runtime=runtime
     )
@@ -161,6 +163,8 @@ def train(options: argparse.Namespace) -> None:
             )
             noise = torch.zeros(())
             for step in loop.steps():
+                if options.hang == runtime.rank and step == 2:
+                    time.sleep(300)
                 metrics = engine.descend(closures(runtime, engine, step, options.micro))
                 average.count += 1
                 average.total += metrics["grad_norm"]
@@ -244,12 +248,18 @@ def main() -> None:
     parser.add_argument("--stages", type=int, default=1)
     parser.add_argument("--kill", type=int, default=0)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--hang", type=int, default=-1, help="rank that never comes to its third update")
+    parser.add_argument("--limit", type=float, default=0.0, help="runtime.timeout_step")
     parser.add_argument("--precision", default="fp32")
     options = parser.parse_args()
     if options.kill and int(os.environ.get("RANK", "0")) == 0:
         plant_kill(options.kill)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a shell it is ignored
     try:
         campaign(options) if options.campaign else train(options)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr, flush=True)
+        os._exit(130)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

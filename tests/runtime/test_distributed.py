@@ -102,3 +102,29 @@ def test_zero_3_is_refused(run, tmp_path):
     code, _, err = run("torchrun", tmp_path, ACCELERATE_USE_DEEPSPEED="true", ACCELERATE_DEEPSPEED_ZERO_STAGE="3")
     assert code != 0
     assert "ZeRO stage 3 is not supported" in err
+
+
+@pytest.mark.truth
+def test_ctrl_c_at_the_launcher_keeps_the_state(start, run, tmp_path):
+    code, out, _ = run("torchrun", tmp_path / "whole")
+    process = start("torchrun", tmp_path / "cut", "--slow", 3)
+    for line in process.stdout:
+        if line == "step 1\n":
+            process.send_signal(signal.SIGINT)
+            break
+    _, err = process.communicate(timeout=60)
+    assert "state kept; the same command goes on" in err and "interrupted" in err
+    (status,) = (tmp_path / "cut").glob("*/status.json")
+    assert json.loads(status.read_text())["state"] == "stopped"
+    assert run("torchrun", tmp_path / "cut")[:2] == (0, out)
+
+
+def test_a_rank_that_hangs_is_named_with_its_phase_and_its_stack(run, tmp_path):
+    """Rank 1 sleeps before its third update: in seconds, not at torch's own limit, all end and say who and where."""
+    code, _, err = run("torchrun", tmp_path, "--hang", 1, "--limit", 3)
+    assert code != 0
+    assert "rank 1 is " in err and "at step 3 of tiny-" in err
+    assert "rank 0 waits at gather in step 3 of tiny-" in err and "runtime.timeout_step=3" in err
+    assert "driver.py" in err and "in train" in err  # the stack of rank 1
+    (status,) = tmp_path.glob("*/status.json")
+    assert json.loads(status.read_text())["state"] == "running"

@@ -62,6 +62,47 @@ def test_fresh_leaves_a_folder_that_holds_nothing_yet(tmp_path):
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [run.id]
 
 
+def _attempts(monkeypatch, **variables):
+    for name in (name for pair in folders.RESTARTS.items() for name in pair):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize(("job", "restarts"), folders.RESTARTS.items())
+def test_a_job_that_is_started_again_goes_on_with_what_it_began_anew(tmp_path, monkeypatch, job, restarts):
+    """The first attempt moves aside, later ones of the same job do not, the first of another job does."""
+    run = opened(tmp_path)
+    asides = []
+    for number, restarted in [("7", None), ("7", "1"), ("7", "2"), ("8", None), ("8", None), ("8", "1")]:
+        _attempts(monkeypatch, **{job: number}, **({restarts: restarted} if restarted else {}))
+        (run.path / "mark").write_text("trained")
+        with opened(tmp_path).lock():
+            run.fresh()
+        asides.append(len(list(tmp_path.glob(f"{run.id}.before-*"))))
+    assert asides == [1, 1, 1, 2, 3, 3]  # twice in one interactive allocation is twice anew
+    assert (run.path / "mark").exists()
+
+
+def test_without_a_scheduler_fresh_is_always_anew(tmp_path, monkeypatch):
+    run = opened(tmp_path)
+    for number in (1, 2):
+        _attempts(monkeypatch, TORCHELASTIC_RUN_ID="none", TORCHELASTIC_RESTART_COUNT="1")
+        (run.path / "mark").write_text("trained")
+        with run.lock():
+            run.fresh()
+        assert len(list(tmp_path.glob(f"{run.id}.before-*"))) == number
+
+
+def test_long_names_are_cut_and_stay_apart(tmp_path):
+    runs = [RunFolder.open(tmp_path, "a" * 400, {"lr": lr}, **TEXTS) for lr in (0.1, 0.2)]
+    assert runs[0].path != runs[1].path and all(len(run.id) < 200 for run in runs)
+    with runs[0].lock():
+        (runs[0].path / "mark").write_text("1")
+        runs[0].fresh()
+    assert all(len(name) <= 255 for name in os.listdir(tmp_path))
+
+
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"is no run folder: identity\.json, config\.yaml, status\.json missing"):

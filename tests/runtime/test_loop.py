@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import torch
 
 from mora.errors import InputError
 from mora.files import read_lines
+from mora.runtime import loop as loops
 from mora.runtime.folder import RunFolder
 from mora.runtime.loop import Loop, truncate_metrics
 from mora.runtime.memory import PeakMemory
@@ -131,6 +133,68 @@ def test_a_signal_keeps_the_state_and_leaves_with_0(trainer, tmp_path, capsys, n
     assert json.loads((run.folder.path / "status.json").read_text()) == {"state": "stopped", "step": 6, "total": 10}
     again = trainer(tmp_path / "cut")
     assert again.loop.done == 6 and again.go().result == whole
+
+
+@pytest.fixture
+def heard():
+    """SIGINT as in the foreground of a terminal; in the background of a shell it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("step", [5, 9])
+def test_ctrl_c_finishes_the_step_keeps_the_state_and_interrupts(trainer, tmp_path, capfd, heard, step):
+    whole = trainer(tmp_path / "whole").go().result
+    run = trainer(tmp_path / "cut")
+    with pytest.raises(KeyboardInterrupt):
+        run.go(at_step=lambda at: os.kill(os.getpid(), signal.SIGINT) if at == step else None)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    said = capfd.readouterr().err
+    assert f"leaving after step {step + 1}, state kept; again: leave at once" in said
+    assert f"stopped after step {step + 1} of 10, state kept; the same command goes on" in said
+    assert run.folder.status == {"state": "stopped", "step": step + 1, "total": 10}
+    again = trainer(tmp_path / "cut")
+    assert again.loop.done == step + 1 and again.go().result == whole
+
+
+def test_ctrl_c_again_leaves_at_once(trainer, tmp_path, heard, monkeypatch):
+    """What a launcher hands on of the same press does not count as a second one."""
+
+    def press(step):
+        if step == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            reached.append("after one press")
+            monkeypatch.setattr(loops, "ONE_PRESS", 0.0)
+            os.kill(os.getpid(), signal.SIGINT)
+            reached.append("after two")
+
+    reached = []
+    run = trainer(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        run.go(at_step=press)
+    assert reached == ["after one press"]
+    assert sorted(path.name for path in run.folder.checkpoints.iterdir()) == ["step-00000004"]
+
+
+def test_a_run_in_the_background_goes_on_ignoring_ctrl_c(trainer, tmp_path):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        run = trainer(tmp_path).go(at_step=lambda at: os.kill(os.getpid(), signal.SIGINT) if at == 1 else None)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert run.loop.done == 10
+
+
+def test_a_full_disk_names_the_file_that_could_not_be_written(trainer, tmp_path, monkeypatch):
+    def full(row):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    run = trainer(tmp_path)
+    monkeypatch.setattr(loops, "json_line", full)
+    with pytest.raises(OSError, match=r"metrics\.jsonl"):
+        run.go()
 
 
 def test_a_schedulers_own_handler_is_called_after_the_state_is_kept(trainer, tmp_path):

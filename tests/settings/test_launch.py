@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from mora.errors import InputError
+from mora.settings import launch as launching
 from mora.settings.compose import compose
 from mora.settings.launch import launch
 
@@ -55,6 +57,10 @@ def refuse_13(cfg):
         raise RuntimeError("boom")
     if cfg.seed == 15:
         raise KeyboardInterrupt
+    if cfg.seed == 16:
+        raise OSError(errno.ENOSPC, "No space left on device", "runs/x/metrics.jsonl")
+    if cfg.seed == 17:
+        raise SystemExit(0)
 
 
 def test_input_error_of_the_task(tree, capsys):
@@ -69,9 +75,65 @@ def test_unexpected_error_keeps_its_traceback(tree, capsys):
     assert code == 1 and "in refuse_13" in error and "RuntimeError: boom" in error
 
 
-def test_interrupt(tree, capsys):
-    assert run(tree, "seed=15", task=refuse_13)[0] == 130
-    assert "interrupted" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("train", "interrupted; the same command goes on from the last state that was kept\n"),
+        ("generate", "interrupted\n"),
+    ],
+)
+def test_interrupt(tree, capsys, command, said):
+    def interrupted(cfg):
+        raise KeyboardInterrupt
+
+    more = ["run=x"] if command == "generate" else []
+    assert run(tree, *more, task=interrupted, command=command)[0] == 130
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize(("seed", "left"), [(15, 130), (17, 0)])
+def test_an_interruption_ends_the_sweep(tree, tmp_path, seed, left):
+    """Ctrl-C, and what a scheduler's signal makes of a cell, do not begin the next cell."""
+    seen = []
+
+    def task(cfg, overrides):
+        seen.append(cfg.seed)
+        refuse_13(cfg)
+
+    try:
+        code = launch("train", task, ["-m", f"seed=1,{seed},2"], tree)
+    except SystemExit as ended:
+        code = ended.code
+    assert code == left and seen == [1, seed]
+    cells = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("runs/sweeps/*/*/cell.json"))]
+    assert {cell["overrides"][0]: cell["status"] for cell in cells} == {"seed=1": "finished", f"seed={seed}": "stopped"}
+
+
+def test_what_the_system_refuses_is_one_message(tree, capsys):
+    code, _ = run(tree, "seed=16", task=refuse_13)
+    error = capsys.readouterr().err
+    assert code == 2 and error.count("\n") == 1
+    assert error.startswith("error: runs/x/metrics.jsonl: No space left on device; free some space there")
+
+
+@pytest.mark.parametrize(("seed", "kind"), [(13, "InputError"), (16, "OSError")])
+def test_every_error_has_its_traceback_on_request(tree, capsys, monkeypatch, seed, kind):
+    for value, shown in (("0", False), ("", False), ("1", True)):
+        monkeypatch.setenv("HYDRA_FULL_ERROR", value)
+        code, _ = run(tree, f"seed={seed}", task=refuse_13)
+        error = capsys.readouterr().err
+        assert code == 2 and "error: " in error and ("in refuse_13" in error and kind in error) == shown
+    assert run(tree, "algo.cliip=1")[0] == 2 and "Traceback" in capsys.readouterr().err
+
+
+def test_a_failure_of_a_cell_is_told_even_where_it_cannot_be_recorded(tree, capsys, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "full", "cell.json")
+
+    monkeypatch.setattr(launching, "write_json", full)
+    assert run(tree, "-m", "seed=13,1", task=refuse_13)[0] == 2
+    error = capsys.readouterr().err
+    assert "seed: 13 is taken" in error and "cell.json: No space left on device" in error
 
 
 def test_a_failing_cell_stops_no_other(tree, capsys, tmp_path):
@@ -151,6 +213,7 @@ def test_a_task_may_compose_other_configurations(tree):
 
 SCRIPT = """
 import sys
+from mora.settings import launch as launching
 from mora.settings.launch import launch
 try:
     code = launch("train", lambda cfg, overrides: None, sys.argv[2:], sys.argv[1])

@@ -6,7 +6,8 @@ import atexit
 import os
 import random
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal, TypeVar
@@ -18,8 +19,10 @@ from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list, gath
 from torch import Tensor
 
 from mora.errors import InputError, correctable
+from mora.runtime.watchdog import Watchdog, meeting_store
 from mora.runtime.zero import deepspeed_plugin, launched_with_deepspeed
 
+BACKSTOP = 60.0  # seconds after which torch ends a wait that the watchdog, which says more, has not ended
 T = TypeVar("T")
 Rows = TypeVar("Rows", bound=Any)
 
@@ -43,8 +46,10 @@ class Runtime:
     fresh: bool
     seed: int
     timeout: float
+    timeout_step: float
     deepspeed: Mapping[str, Any]
     accelerator: Accelerator = field(init=False, repr=False)
+    _watchdog: Watchdog | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
         """Join the process group, seed everything and set threads and determinism."""
@@ -55,7 +60,7 @@ class Runtime:
         cpu = self.device_type == "cpu" or (self.device_type == "auto" and not torch.cuda.is_available())
         torch.use_deterministic_algorithms(self.deterministic, warn_only=not cpu)
         backend = "gloo" if cpu else "nccl"
-        process_group = InitProcessGroupKwargs(backend=backend, timeout=timedelta(seconds=self.timeout))
+        process_group = InitProcessGroupKwargs(backend=backend, timeout=timedelta(seconds=self.timeout + BACKSTOP))
         distributed = "LOCAL_RANK" in os.environ
         zero = distributed and launched_with_deepspeed()
         plugin = deepspeed_plugin(cpu=cpu, extra=self.deepspeed) if zero else None
@@ -73,11 +78,20 @@ class Runtime:
             )
         if launched > 1:
             atexit.register(leave_group)
+            store = meeting_store(self.rank, launched, self.broadcast)
+            watchdog = Watchdog(store, self.rank, launched, short=self.timeout_step, long=self.timeout)
+            self.barrier()  # every place is in the store
+            self._watchdog = watchdog
+            watchdog.start()
+            atexit.register(watchdog.stop)
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         self.reseed()
 
     def _check(self) -> None:
+        for name, seconds in (("timeout", self.timeout), ("timeout_step", self.timeout_step)):
+            if not seconds > 0:
+                raise InputError(f"runtime.{name} is {seconds}; set seconds above 0")
         for name in ("save_every", "keep_checkpoints"):
             value = {"save_every": self.save_every, "keep_checkpoints": self.keep_checkpoints}[name]
             if value < 1:
@@ -135,24 +149,52 @@ class Runtime:
         each = count // world
         return rows[self.rank * each : (self.rank + 1) * each]
 
+    def at(self, phase: str, *, long: bool) -> None:
+        """Say that all ranks begin ``phase``, for the message about one that stays behind.
+
+        ``long``: one rank may take ``timeout`` longer than the others, not only ``timeout_step``.
+        """
+        if self._watchdog is not None:
+            self._watchdog.at(phase, long=long)
+
+    def within(self, part: str) -> None:
+        """Say that all ranks begin a part of the phase."""
+        if self._watchdog is not None:
+            self._watchdog.within(part)
+
+    @contextmanager
+    def _meeting(self, name: str) -> Iterator[None]:
+        """All ranks meet, and wait for each other."""
+        if self._watchdog is not None:
+            self._watchdog.meet(name)
+        yield
+        if self._watchdog is not None:
+            self._watchdog.meet("")
+
     def sum(self, tensor: Tensor) -> Tensor:
         """The elementwise sum over ranks, on every rank; same shape on all ranks."""
-        return self.accelerator.reduce(tensor.to(self.device), reduction="sum")
+        with self._meeting("sum"):
+            return self.accelerator.reduce(tensor.to(self.device), reduction="sum")
 
     def gather(self, tensor: Tensor) -> Tensor:
         """The tensors of all ranks joined along the first axis in rank order; same shape on all ranks."""
-        return self.accelerator.gather(tensor.to(self.device).contiguous())
+        with self._meeting("gather"):
+            return self.accelerator.gather(tensor.to(self.device).contiguous())
 
     def collect(self, items: Sequence[T]) -> list[T]:
         """The lists of all ranks joined in rank order, on every rank (texts, rows, numbers)."""
-        return list(gather_object(list(items))) if self.world > 1 else list(items)
+        if self.world == 1:
+            return list(items)
+        with self._meeting("collect"):
+            return list(gather_object(list(items)))
 
     def broadcast(self, value: T) -> T:
         """Rank 0's ``value`` on every rank."""
         if self.world == 1:
             return value
         box = [value]
-        broadcast_object_list(box, from_process=0)
+        with self._meeting("broadcast"):
+            broadcast_object_list(box, from_process=0)
         return box[0]
 
     def on_main(self, work: Callable[[], T]) -> T:
@@ -163,7 +205,7 @@ class Runtime:
         error: Exception | None = None
         if self.main:
             try:
-                result = work()
+                result = self._alone(work)
             except Exception as caught:
                 error = caught
         problem = None if error is None else correctable(error)
@@ -174,9 +216,20 @@ class Runtime:
             raise InputError(message) if user else RuntimeError(f"rank 0 failed: {message}")
         return self.broadcast(result)  # type: ignore[return-value]
 
+    def _alone(self, work: Callable[[], T]) -> T:
+        """Work while the other ranks wait for this one."""
+        if self._watchdog is None:
+            return work()
+        self._watchdog.alone = True
+        try:
+            return work()
+        finally:
+            self._watchdog.alone = False
+
     def barrier(self) -> None:
         """Wait until every rank is here."""
-        self.accelerator.wait_for_everyone()
+        with self._meeting("barrier"):
+            self.accelerator.wait_for_everyone()
 
     def reseed(self, step: int | None = None) -> None:
         """Seed python, numpy and torch from (seed, step, rank), so that no generator state has to be kept to resume.

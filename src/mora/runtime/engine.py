@@ -70,6 +70,7 @@ class Engine:
         Raises ``FloatingPointError`` on all ranks when a loss or the gradient is not finite; no update is kept then.
         """
         backend = self._open()
+        self._runtime.within("update")
         rate = factor(self.updates, **self._schedule)
         for group, base in zip(backend.groups, self._rates, strict=True):
             group["lr"] = base * rate

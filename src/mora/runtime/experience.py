@@ -202,6 +202,7 @@ class Roller:
     def roll_out(self, policy: Policy, rows: Sequence[Row], step: int) -> Experience:
         """Answers of the current policy to ``rows``, ready for updates."""
         parts, settings, encoder = self.parts, self.settings, self.encoder
+        parts.runtime.within("rollout")
         policy.eval()
         places = parts.runtime.share(range(len(rows) * settings.samples))
         prompts, groups = sample_rows(rows, settings.samples, encoder, parts.runtime.device, places)

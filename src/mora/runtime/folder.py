@@ -24,6 +24,8 @@ from mora.settings.identity import canonical_json, run_name
 
 T = TypeVar("T")
 IDENTITY, STATUS, ENVIRONMENT = "identity.json", "status.json", "environment.json"
+BEGUN = "begun.json"  # which attempt of which job began a run with runtime.fresh=true
+RESTARTS = {"SLURM_JOB_ID": "SLURM_RESTART_COUNT", "TORCHELASTIC_RUN_ID": "TORCHELASTIC_RESTART_COUNT"}
 REQUIRED = (IDENTITY, "config.yaml", STATUS)
 
 
@@ -171,18 +173,24 @@ class RunFolder:
     def fresh(self) -> None:
         """Move the old content aside under another name and begin anew; the lock must be held.
 
-        A folder that holds nothing yet but what ``open`` wrote stays.
+        A folder that holds nothing yet but what ``open`` wrote stays.  So does a run that an earlier attempt of this
+        job began anew (``attempt``): a job that is put back into the queue, or whose processes are started again, has
+        the same command line, and goes on with what it began.
         """
 
         def move() -> None:
-            if {path.name for path in self.path.iterdir()} <= {*self._texts, IDENTITY, ENVIRONMENT, STATUS}:
+            begun = self.path / BEGUN
+            if begun.is_file() and is_earlier(read_json(begun), attempt()):
+                say(f"{self.id}: an earlier attempt of this job began it anew; going on with it")
                 return
-            number = 1
-            while (aside := self.path.with_name(f"{self.id}.before-{number}")).exists():
-                number += 1
-            os.replace(self.path, aside)
-            say(f"moved the earlier run to {aside}")
-            self._make()
+            if not {path.name for path in self.path.iterdir()} <= {*self._texts, IDENTITY, ENVIRONMENT, STATUS, BEGUN}:
+                number = 1
+                while (aside := self.path.with_name(f"{self.id}.before-{number}")).exists():
+                    number += 1
+                os.replace(self.path, aside)
+                say(f"moved the earlier run to {aside}")
+                self._make()
+            write_json(begun, attempt())
 
         self._on_main(move)
 
@@ -224,3 +232,21 @@ class RunFolder:
             write_json(temporary / IDENTITY, self._identity)
             write_json(temporary / ENVIRONMENT, describe())
             write_json(temporary / STATUS, {"state": "new"})
+
+
+def attempt() -> dict[str, dict[str, Any]]:
+    """Which job this process works for, by each scheduler or launcher that restarts jobs, and how often it did."""
+    return {
+        job: {"id": os.environ[job], "restarts": int(os.environ.get(restarts) or 0)}
+        for job, restarts in RESTARTS.items()
+        if os.environ.get(job, "none") != "none"
+    }
+
+
+def is_earlier(one: Any, other: dict[str, dict[str, Any]]) -> bool:
+    """Whether ``one`` is an attempt of the same job as ``other``, before it."""
+    known = {job: then for job, then in one.items() if isinstance(then, dict)} if isinstance(one, dict) else {}
+    return any(
+        job in known and known[job].get("id") == now["id"] and known[job].get("restarts", 0) < now["restarts"]
+        for job, now in other.items()
+    )

@@ -86,12 +86,14 @@ class Loop:
         with self._session() as (stream, progress):
             for step in range(self.done, self._total):
                 self._runtime.reseed(step)
+                self._runtime.at(f"step {step + 1} of {self._folder.id}", long=False)
                 begin = time.perf_counter()
                 yield step
                 self.done = step + 1
                 self._write_row(stream, time.perf_counter() - begin)
                 progress.advance()
                 received = self._asked_to_stop()
+                self._runtime.at(f"after step {self.done} of {self._folder.id}", long=True)
                 if received is not None or self.done == self._total or self.done % self._runtime.save_every == 0:
                     self._save(stream)
                 if received is not None:
