@@ -15,6 +15,7 @@ from accelerate import DeepSpeedPlugin
 from torch import Tensor, nn
 
 from mora.errors import InputError, install_hint
+from mora.runtime.pickles import check_pickles
 
 if TYPE_CHECKING:
     from mora.runtime.devices import Runtime
@@ -129,6 +130,7 @@ class ZeroBackend:
 
     def load(self, folder: Path) -> None:
         """Restore what ``save`` wrote with the same number of processes."""
+        check_pickles(folder)  # DeepSpeed unpickles whatever a file names
         path, _ = self._engine.load_checkpoint(str(folder), tag=TAG, load_module_strict=False)
         if path is None:
             raise InputError(
