@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from mora import manifest
 from mora.errors import InputError
 from mora.files import new_folder
 from mora.model.load import load_backbone, load_causal, load_classifier, load_tokenizer
@@ -41,6 +42,7 @@ def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-3] ^= 1
     path.write_bytes(bytes(content))
+    manifest._check.cache_clear()  # as in a new process
 
 
 @pytest.mark.parametrize(
