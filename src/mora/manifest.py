@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mora.errors import InputError
+from mora.json_text import decoded, loads
 
 MANIFEST = "manifest.json"
 SCHEMA = "mora 1"  # marks a manifest as one of ours: others have files of that name
@@ -51,7 +52,7 @@ def entries_of(folder: Path) -> dict[str, dict[str, Any]] | None:
     Raises InputError where ours is damaged.
     """
     try:
-        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        found = loads(decoded((folder / MANIFEST).read_bytes()))
         if not isinstance(found, dict) or found.get("manifest") != SCHEMA:
             return None
         return {str(name): {"bytes": int(e["bytes"]), **e} for name, e in found["files"].items()}
