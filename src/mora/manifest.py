@@ -15,8 +15,7 @@ MANIFEST = "manifest.json"
 SCHEMA = "mora 1"  # marks a manifest as one of ours: others have files of that name
 MODEL_FILES = (".safetensors", ".json", ".model", ".jinja", ".txt")  # what weights, tokenizer and template are kept in
 REMEDY = (
-    "put an undamaged copy in its place; of a run, or move the folder of the run away and give its command again "
-    "(overrides.yaml)"
+    "put an undamaged copy in its place, or move the folder of the run away and give its command again (overrides.yaml)"
 )
 
 

@@ -234,6 +234,7 @@ def _without_a_weight(folder: Path) -> None:
     ],
 )
 def test_a_folder_that_is_not_whole_is_refused(folder: Path, spoil: Callable[[Path], None], message: str) -> None:
+    (folder / "manifest.json").unlink()  # as of a folder from elsewhere
     spoil(folder)
     with pytest.raises(InputError, match=message):
         ScoreModel.load(folder)

@@ -171,6 +171,7 @@ def test_members_of_different_width_are_refused(tmp_path: Path) -> None:
         model("trunk", "separate", make=lambda: trunk(next(widths)))
     score = model("trunk", "separate")
     score.save(tmp_path, {})
+    (tmp_path / "manifest.json").unlink()  # as of a folder from elsewhere
     trunk(24).save_pretrained(tmp_path / "trunks" / "1")
     with pytest.raises(InputError, match="different widths"):
         ScoreModel.load(tmp_path)
@@ -183,10 +184,12 @@ def test_a_tokenizer_of_another_model_is_refused() -> None:
 
 def test_a_missing_trunk_or_adapter_is_refused(tmp_path: Path) -> None:
     model("separate", "trunk").save(tmp_path / "a", {})
+    (tmp_path / "a" / "manifest.json").unlink()  # as of a folder from elsewhere
     (tmp_path / "a" / "trunks" / "2" / "config.json").unlink()
     with pytest.raises(InputError, match="holds no trunk"):
         ScoreModel.load(tmp_path / "a")
     model("lora", "trunk").save(tmp_path / "b", {})
+    (tmp_path / "b" / "manifest.json").unlink()
     card = read_json(tmp_path / "b" / "reward.json")
     card["layout"]["lora"]["rank"] = 4
     write_json(tmp_path / "b" / "reward.json", card)
