@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from mora.errors import InputError, naming
 
@@ -34,7 +34,7 @@ class Lock:
             self._handle: IO[str] = self.path.open("a", encoding="utf-8")
         self._holder = self.path.with_name(f"{self.path.name}.holder")
         self._by_file = False
-        self._who = {"host": socket.gethostname(), "pid": os.getpid(), "lock": uuid.uuid4().hex}
+        self._who: dict[str, Any] = {"host": socket.gethostname(), "pid": os.getpid(), "lock": uuid.uuid4().hex}
 
     def take(self) -> bool:
         """Whether the lock is ours now.  Does not wait."""
@@ -97,7 +97,7 @@ class Lock:
         grave.unlink()
         return True
 
-    def _read(self) -> dict[str, object] | None:
+    def _read(self) -> dict[str, Any] | None:
         try:
             found = json.loads(self._holder.read_text(encoding="utf-8"))
             return {"host": str(found["host"]), "pid": int(found["pid"]), "lock": str(found["lock"])}
