@@ -14,7 +14,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from mora import bounds
+from mora import limits
 from mora.dataset import read
 from mora.dataset.read import records
 from mora.errors import InputError
@@ -134,7 +134,7 @@ def test_a_small_file_that_unpacks_to_gigabytes_is_left(tmp_path, monkeypatch, n
 def test_a_bomb_is_met_by_the_bounds_that_ship(tmp_path):
     path = tmp_path / "a.jsonl.gz"
     path.write_bytes(gzip.compress((b" " * 2**16 + b"\n") * 1025, compresslevel=9))
-    assert path.stat().st_size < bounds.EXPANDED_FREE / bounds.EXPANSION
+    assert path.stat().st_size < limits.EXPANDED_FREE / limits.EXPANSION
     with pytest.raises(InputError, match=rf"a.jsonl.gz:\d+: the compressed file gives more than {2**26} bytes"):
         list(records(str(path), "input"))
 
@@ -146,7 +146,7 @@ def test_a_huge_line_is_a_bad_row_and_the_lines_after_it_are_read(tmp_path, monk
     found = list(records(str(path), "input"))
     assert [record.where.rpartition(":")[2] for record in found] == ["1", "2", "3", "4"]
     assert [record.fields is None for record in found] == [False, True, False, True]
-    assert "1000 bytes" in found[1].problem and len(found[1].raw) <= bounds.SHOWN
+    assert "1000 bytes" in found[1].problem and len(found[1].raw) <= limits.SHOWN
 
 
 def test_a_list_of_records_and_a_table_have_bounds_too(tmp_path, monkeypatch):

@@ -23,9 +23,9 @@ from typing import Any, BinaryIO, cast
 import pyarrow
 import pyarrow.parquet
 
-from mora.limits import JSON_BYTES, LINE_BYTES, SHOWN, TABLE_ROWS, expanded
 from mora.errors import InputError
 from mora.json_text import BOM, NotJSON, decoded, loads
+from mora.limits import JSON_BYTES, LINE_BYTES, SHOWN, TABLE_ROWS, expanded
 
 FORMS = (".jsonl", ".json", ".csv", ".parquet")
 PACKED = (".gz", ".xz")

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mora.limits import SHOWN
 from mora.dataset.encode import beyond
 from mora.dataset.schema import BadRow, any_text
 from mora.errors import InputError
 from mora.files import numbered_lines
 from mora.functional import risk
+from mora.limits import SHOWN
 from mora.reward.hub_panel import HubPanel
 from mora.reward.panel import ModelPanel, Panel
 from mora.types import Sampled
