@@ -4,37 +4,46 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from hydra.utils import get_object
 
 from mora.dataset.corpus import Corpus
 from mora.dataset.shelf import Cache
-from mora.errors import InputError
-from mora.settings.identity import canonical_json
+from mora.settings.identity import canonical_json, plain
+from mora.settings.permitted import check_section, granted
 
 ROWS = ".rows"  # below the folder of all runs: rows of datasets in files, found by content
 
 
 def build(section: Any, **more: Any) -> Any:
-    """The object that a section of the configuration names; what it refuses comes as its own InputError."""
-    try:
-        return instantiate(OmegaConf.create(section), _convert_="all", **more)
-    except InstantiationException as error:
-        cause: BaseException | None = error
-        while isinstance(cause, InstantiationException):
-            cause = cause.__cause__
-        if isinstance(cause, InputError):
-            raise cause from None
-        raise
+    """The object that a section of the configuration names, with those that it holds; ``more`` are further arguments.
+
+    With ``_partial_=True`` the class or function waiting for the rest of its arguments.  Texts are taken as they are:
+    an interpolation in them is never resolved.  Raises InputError, and builds nothing, where a section names an object
+    that no configuration may name (``mora.settings.permitted``).
+    """
+    values = plain(section)
+    check_section(values)
+    return _made({**values, **more} if more else values)
+
+
+def _made(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_made(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    arguments = {key: _made(item) for key, item in value.items() if key not in ("_target_", "_partial_")}
+    if "_target_" not in value:
+        return arguments
+    named = get_object(value["_target_"])
+    return partial(named, **arguments) if value.get("_partial_") else named(**arguments)
 
 
 @lru_cache(maxsize=2)
-def _corpus(dataset: str, objectives: tuple[str, ...], seed: int, root: str) -> Corpus:
+def _corpus(dataset: str, objectives: tuple[str, ...], seed: int, root: str, packages: tuple[str, ...]) -> Corpus:
     section = json.loads(dataset)
     corpus: Corpus = build(section).load(objectives, seed, Cache(Path(root) / ROWS, section))
     return corpus
@@ -43,4 +52,4 @@ def _corpus(dataset: str, objectives: tuple[str, ...], seed: int, root: str) -> 
 def load_corpus(config: Mapping[str, Any]) -> Corpus:
     """The data of a run; the stages of one command share it, and its rows are kept in files beside the runs."""
     objectives, root = tuple(config["objectives"]["names"]), config["paths"]["runs"]
-    return _corpus(canonical_json(config["dataset"]), objectives, config["seed"], root)
+    return _corpus(canonical_json(config["dataset"]), objectives, config["seed"], root, granted())

@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
 from mora.errors import REFUSED, InputError, correctable
 from mora.settings import snapshot
 from mora.settings.compose import compose
 from mora.settings.identity import canonical_json, difference, plain, to_yaml
+from mora.settings.overrides import named_on
+from mora.settings.permitted import grant
+from mora.settings.reading import read_mapping
 from mora.settings.tree import commands, conf_dir
 
 _EPILOG = """examples:
@@ -91,6 +90,7 @@ def _snapshot(arguments: argparse.Namespace) -> int:
 def _composed(words: Sequence[str]) -> dict[str, Any]:
     named = bool(words) and words[0] in commands(conf_dir())
     command, overrides = (words[0], words[1:]) if named else ("train", words)
+    grant(named_on(overrides))
     tree: dict[str, Any] = plain(compose(command, list(overrides), complete=False))
     return tree
 
@@ -106,13 +106,7 @@ def _tree(side: str) -> dict[str, Any]:
         return _composed(shlex.split(side))
     if not path.is_file():
         raise InputError(f"{side}: no such file")
-    try:
-        content = OmegaConf.to_container(OmegaConf.load(path))
-    except (YAMLError, OmegaConfBaseException, OSError) as error:
-        raise InputError(f"{path}: cannot be read as YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: holds no keys")
-    return {str(key): value for key, value in content.items()}
+    return read_mapping(path)
 
 
 if __name__ == "__main__":

@@ -39,8 +39,9 @@ def prepare(cfg: DictConfig, overrides: list[str]) -> None:
         _convert(task, paths, tally)
     if paths.summary is not None:
         from mora.files import write_json
+        from mora.settings.secrets import masked
 
-        write_json(paths.summary, tally.as_json() | {"input": paths.inputs, "task": plain(cfg.task)})
+        write_json(paths.summary, masked(tally.as_json() | {"input": paths.inputs, "task": plain(cfg.task)}))
     print("\n".join([*paths.said(tally), *tally.lines()]))
 
 

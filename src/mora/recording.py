@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from mora.building import load_corpus
 from mora.dataset import overlap
 from mora.dataset.corpus import KINDS, Corpus
@@ -16,7 +14,7 @@ from mora.files import read_json, write_json, write_text
 from mora.runtime.console import say
 from mora.runtime.devices import Runtime
 from mora.runtime.folder import RunFolder
-from mora.settings.identity import plain
+from mora.settings.stored import stored_config
 
 WORLDS = "mora.dataset.worlds."
 DATA, QUARANTINE = "dataset.json", "quarantine.jsonl"
@@ -66,8 +64,9 @@ def _with_runs(folder: RunFolder, corpus: Corpus, upstream: Mapping[str, str]) -
         below = folder.path.parent / upstream.get(role, "") / DATA
         if role not in upstream or not below.is_file() or read_json(below)["fingerprint"] == corpus.fingerprint:
             continue
+        config = stored_config(below.parent)
         try:
-            other = load_corpus(plain(OmegaConf.load(below.with_name("config.yaml"))))
+            other = load_corpus(config)
         except InputError as error:
             notes.append(f"prompts shared with {upstream[role]} are not known, since its data cannot be read: {error}")
             continue

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 import transformers
-from omegaconf import OmegaConf
 
 from mora.dataset.encode import Encoder
 from mora.errors import InputError
@@ -18,7 +17,7 @@ from mora.model.load import ModelSpec
 from mora.model.policy import Policy
 from mora.model.stored import load_policy
 from mora.runtime.folder import RunFolder
-from mora.settings.identity import plain
+from mora.settings.stored import stored_config
 
 
 @dataclass(kw_only=True)
@@ -47,14 +46,17 @@ def compute_device() -> torch.device:
 
 
 def open_run(run: str, root: str) -> tuple[RunFolder, dict[str, Any]]:
-    """A finished run and its configuration.  Raises InputError for a folder that is none."""
+    """A finished run and its configuration.
+
+    Raises InputError for a folder that is none, and for a configuration that names what it may not.
+    """
     quiet_libraries()
     folder = RunFolder.find(run, root)
     if not folder.finished:
         raise InputError(
             f"{folder.path} is not finished; run its command again to complete it: see {folder.path / 'overrides.yaml'}"
         )
-    return folder, plain(OmegaConf.load(folder.path / "config.yaml"))
+    return folder, stored_config(folder.path)
 
 
 def open_policy(run: str, root: str) -> PolicyRun:

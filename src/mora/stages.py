@@ -26,6 +26,8 @@ from mora.settings.compose import choices, compose, diff_from_defaults
 from mora.settings.content import classifiers_by_content, content_of
 from mora.settings.identity import plain, run_name, to_yaml
 from mora.settings.mixture import expanded
+from mora.settings.secrets import masked
+from mora.settings.stored import stored_config
 
 SCHEMA = 4  # of what an identity covers; raised when code changes what the same settings give
 PRODUCT = {"policy": "model", "reward": "reward", "trunk": "reward", "teacher": "reward"}  # folder to start from
@@ -105,6 +107,7 @@ def _add(config: dict[str, Any], overrides: list[str], chosen: dict[str, str], s
         identity["reward"] = classifiers_by_content(config["reward"])
     if upstream:
         identity["upstream"] = {role: runs.get(role) or content_of(path) for role, path in upstream.items()}
+    identity = masked(identity)
     stage = Stage(
         algo=target.split(".")[-2],
         config=config,
@@ -217,6 +220,7 @@ def _named(role: str, start: str, root: str) -> tuple[str, str | None]:
                 raise InputError(
                     f"start.{role}={start}: that run holds no {PRODUCT[role]}/; name a finished run of {MAKER[role]}"
                 )
+            stored_config(folder)  # refused now, before anything is trained
             return str(product), folder.name
     if Path(start).is_dir():
         return start, None

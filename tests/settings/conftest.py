@@ -17,7 +17,7 @@ defaults:
   - dataset: garden
   - objectives: ${dataset}
   - algo: ppo
-  - risk: mean
+  - scalarize: linear
   - model: small
   - experiment: null
   - sweep: null
@@ -51,8 +51,8 @@ paths: {runs: runs}
     "dataset/jsonl.yaml": "path: ???\nmax_prompt: 512\n",
     "objectives/garden.yaml": "names: [cure, care]\n",
     "objectives/jsonl.yaml": "names: [better]\n",
-    "risk/mean.yaml": "_target_: mora.functional.scalarize.Linear\n",
-    "risk/cvar.yaml": "_target_: mora.functional.scalarize.TchebycheffExpected\nideal: 5.0\naugment: 0.0\n",
+    "scalarize/linear.yaml": "_target_: mora.functional.scalarize.Linear\n",
+    "scalarize/expected.yaml": "_target_: mora.functional.scalarize.TchebycheffExpected\nideal: 5.0\naugment: 0.0\n",
     "model/small.yaml": "width: 8\nkwargs: {}\n",
     "preference/row.yaml": "_target_: mora.functional.preference.Sampler\nunit: row\n"
     "vertex_probability: 0.3\nconcentration: 1.0\n",

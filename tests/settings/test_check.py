@@ -8,6 +8,7 @@ from mora.errors import InputError
 from mora.settings.check import check
 from mora.settings.compose import compose
 from mora.settings.overrides import prepare
+from mora.settings.permitted import granted_only
 from mora.settings.tree import opened
 
 
@@ -91,9 +92,9 @@ def test_value_of_a_fitting_type_is_accepted(tree, override):
 
 def test_annotation_of_the_target_beats_the_value_in_the_yaml(tree):
     """``TchebycheffExpected.ideal`` is ``float | list[float]``: a list is fine although the YAML has a number."""
-    assert problems(tree, "risk=cvar", "risk.ideal=[1.0,2]") == []
-    (problem,) = problems(tree, "risk=cvar", "risk.ideal=[a]")
-    assert "risk.ideal takes a number or a list (each item: a number)" in problem
+    assert problems(tree, "scalarize=expected", "scalarize.ideal=[1.0,2]") == []
+    (problem,) = problems(tree, "scalarize=expected", "scalarize.ideal=[a]")
+    assert "scalarize.ideal takes a number or a list (each item: a number)" in problem
 
 
 def test_sections_are_not_replaced_by_values(tree):
@@ -168,19 +169,26 @@ def test_groups_of_other_commands_are_unknown(tree):
     ],
 )
 def test_targets_are_public_objects_defined_in_mora(tree, target, reason):
-    found = problems(tree, f"risk._target_={target}")
-    assert any(text.startswith("risk._target_: ") and reason in text for text in found)
+    found = problems(tree, f"scalarize._target_={target}")
+    assert any(text.startswith("scalarize._target_: ") and reason in text for text in found)
 
 
-def test_targets_of_listed_plugins_are_accepted(tree):
-    assert problems(tree, "risk._target_=json.JSONDecoder", "plugins=[json]") == []
-    (problem,) = problems(tree, "risk._target_=nowhere_to_be.X", "plugins=[nowhere_to_be]")
+def test_targets_of_packages_that_the_user_named_are_accepted(tree):
+    with granted_only(["json", "nowhere_to_be"]):
+        _named_packages(tree)
+    (problem,) = problems(tree, "plugins=[json]")
+    assert "plugins: json is not named on the command line" in problem
+
+
+def _named_packages(tree):
+    assert problems(tree, "scalarize._target_=json.JSONDecoder", "plugins=[json]") == []
+    (problem,) = problems(tree, "scalarize._target_=nowhere_to_be.X", "plugins=[nowhere_to_be]")
     assert "not installed" in problem
 
 
 def test_keys_that_the_target_does_not_take_are_refused(tree):
-    (tree / "risk" / "odd.yaml").write_text("_target_: mora.functional.scalarize.Linear\nalpha: 0.1\n")
-    assert problems(tree, "risk=odd") == ["risk.alpha: mora.functional.scalarize.Linear takes no alpha"]
+    (tree / "scalarize" / "odd.yaml").write_text("_target_: mora.functional.scalarize.Linear\nalpha: 0.1\n")
+    assert problems(tree, "scalarize=odd") == ["scalarize.alpha: mora.functional.scalarize.Linear takes no alpha"]
 
 
 def test_required_keys_come_with_an_example(tree):

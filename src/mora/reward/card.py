@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
-import importlib.util
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from hydra.utils import get_object
+
 from mora.errors import InputError
 from mora.reward import RewardKind
+from mora.settings.permitted import refused
 
-HOME = "mora.reward."
 TARGET = "_target_"
 
 
@@ -27,18 +26,17 @@ def section_of(kind: RewardKind) -> dict[str, Any]:
 def kind_of(section: Mapping[str, Any], path: Path) -> RewardKind:
     """The kind that the card at ``path`` names.
 
-    A file must not make code run, so the class is one of mora's, or of a module that was imported before.
+    A file must not make code run, so the class is one of mora's kinds, or of a package that the command line names.
     Raises InputError for any other, and for fields that its class does not take.
     """
+    problems = list(refused(section, ("reward",)))
+    if problems:
+        raise InputError(f"{path}: {problems[0]}; or train the reward model again")
     fields = {name: kind_of(v, path) if isinstance(v, Mapping) and TARGET in v else v for name, v in section.items()}
-    module, _, name = str(fields.pop(TARGET, "")).rpartition(".")
-    loaded = importlib.import_module(module) if _is_own(module) else sys.modules.get(module)
-    made = None if loaded is None else vars(loaded).get(name)
-    if not (isinstance(made, type) and dataclasses.is_dataclass(made) and _has_loss(made)):
-        raise InputError(
-            f"{path}: the reward kind {module}.{name} is neither one of mora's nor imported; name its package under "
-            "plugins, or train the reward model again"
-        )
+    target = str(fields.pop(TARGET, ""))
+    made, name = get_object(target) if target else None, target.rpartition(".")[2]
+    if not (isinstance(made, type) and dataclasses.is_dataclass(made) and hasattr(made, "loss")):
+        raise InputError(f"{path}: {target or 'nothing'} is no reward kind; train the reward model again")
     taken = {field.name for field in dataclasses.fields(made)}
     if set(fields) != taken:
         odd = ", ".join(sorted(set(fields) ^ taken))
@@ -49,16 +47,3 @@ def kind_of(section: Mapping[str, Any], path: Path) -> RewardKind:
         raise InputError(
             f"{path}: the reward kind {name} cannot be made of {fields} ({error}); train it again"
         ) from error
-
-
-def _has_loss(made: type) -> bool:
-    return any(callable(vars(base).get("loss")) for base in made.__mro__)
-
-
-def _is_own(module: str) -> bool:
-    if not module.startswith(HOME):
-        return False
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ImportError:  # a parent of it is no package
-        return False

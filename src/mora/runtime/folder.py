@@ -21,6 +21,7 @@ from mora.runtime.console import say
 from mora.runtime.devices import Runtime
 from mora.runtime.environment import describe
 from mora.settings.identity import canonical_json, run_name
+from mora.settings.secrets import masked
 
 T = TypeVar("T")
 IDENTITY, STATUS, ENVIRONMENT = "identity.json", "status.json", "environment.json"
@@ -57,7 +58,7 @@ class RunFolder:
         """
         if runtime is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise ValueError("RunFolder.open needs the runtime when several processes work together")
-        covered: dict[str, Any] = json.loads(canonical_json(identity))
+        covered: dict[str, Any] = json.loads(canonical_json(masked(identity)))
         name = run_name(slug, covered)
         texts = {"config.yaml": config, "overrides.yaml": overrides, "diff.yaml": diff}
         run = cls(path=Path(root) / name, runtime=runtime, _identity=covered, _texts=texts)
@@ -140,7 +141,7 @@ class RunFolder:
 
     def note(self, state: str, **fields: Any) -> None:
         """Write status.json."""
-        self._on_main(lambda: write_json(self.path / STATUS, {"state": state, **fields}))
+        self._on_main(lambda: write_json(self.path / STATUS, masked({"state": state, **fields})))
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Mark the run as done, now."""

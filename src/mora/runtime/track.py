@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,8 +13,7 @@ import yaml
 from mora.errors import InputError, install_hint
 from mora.files import read_json, write_json
 from mora.runtime.folder import RunFolder
-
-SECRET = re.compile(r"(^|[._-])(token|api_?key|password|secret|credentials?)$", re.IGNORECASE)
+from mora.settings.secrets import masked
 
 
 class Tracker(Protocol):
@@ -39,12 +37,10 @@ def flat_config(text: str) -> dict[str, str | int | float | bool]:
         if isinstance(value, dict):
             for key, item in value.items():
                 walk(item, f"{name}.{key}" if name else str(key))
-        elif SECRET.search(name) and isinstance(value, str):
-            flat[name] = "(hidden)"
         else:
             flat[name] = value if isinstance(value, (str, int, float, bool)) else yaml.safe_dump(value).strip()
 
-    walk(yaml.safe_load(text) or {}, "")
+    walk(masked(yaml.safe_load(text) or {}), "")
     return flat
 
 

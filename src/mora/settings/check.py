@@ -13,12 +13,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from mora.errors import InputError
+from mora.settings import permitted, resolvers
 from mora.settings.declared import OVERLAYS, REQUIRED, SPECIAL
 from mora.settings.identity import flatten
 from mora.settings.overrides import parse, values
 from mora.settings.schema import Schema
-from mora.settings.targets import TargetError, targets
-from mora.settings.targets import check as check_target
 from mora.settings.tree import Tree
 
 
@@ -215,27 +214,34 @@ def _with_groups(tree: Tree, key: str, message: str) -> str:
 
 
 def _target_problems(tree: dict[str, Any], valued: list[Override]) -> list[str]:
-    """Targets that are refused, and keys that the object behind a target does not take."""
-    plugins = list(tree.get("plugins") or [])
+    """Objects that are refused, packages that the user did not name, resolvers that no value may call."""
+    problems = [*_unnamed(tree.get("plugins")), *permitted.refused(tree)]
     for override in valued:
-        if override.key_or_group == "plugins" and not override.is_delete():
-            plugins += [str(name) for value in values(override) for name in value or []]
-    sections = list(targets(tree))
-    for override in valued:
+        key = override.key_or_group
         for value in values(override):
-            nested = {"_target_": value} if override.key_or_group.endswith("._target_") else value
-            sections += targets(nested, override.key_or_group.removesuffix("._target_"))
-    problems = []
-    for where, section in sections:
-        try:
-            definition = check_target(section["_target_"], plugins)
-        except TargetError as error:
-            problems.append(f"{where}._target_: {error}")
-            continue
-        if definition is not None and not definition.open:
-            names = [name for name in section if name not in definition.annotations and name not in SPECIAL]
-            problems += [f"{where}.{name}: {section['_target_']} takes no {name}" for name in names]
+            problems += _unnamed(value) if key == "plugins" else []
+            problems += resolvers.refused(value, key)
+            *above, last = key.split(".")
+            nested, place = ({last: value}, above) if last in SPECIAL else (value, [*above, last])
+            problems += _of_value(tree, nested, place)
     return problems
+
+
+def _of_value(tree: dict[str, Any], value: Any, place: list[str]) -> list[str]:
+    """What an override would build: a whole section, or the key of a section that says what it is."""
+    if isinstance(value, dict) and "_target_" not in value and set(value) & set(SPECIAL):
+        section: Any = tree
+        for step in place:
+            section = section.get(step, {}) if isinstance(section, dict) else {}
+        value = {"_target_": section.get("_target_"), **value} if isinstance(section, dict) else value
+    return list(permitted.refused(value, tuple(place)))
+
+
+def _unnamed(packages: Any) -> list[str]:
+    """Packages that a file would make known: only the user's own command line names them."""
+    listed = packages if isinstance(packages, list) else [] if packages is None else [packages]
+    odd = [str(name) for name in listed if name not in permitted.granted()]
+    return [f"plugins: {', '.join(odd)} is not named on the command line; write plugins=[{','.join(odd)}]"] if odd else []
 
 
 def _required(command: str, key: str) -> str:

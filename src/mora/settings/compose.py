@@ -10,9 +10,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mora.errors import InputError
+from mora.settings import permitted
 from mora.settings.check import check
 from mora.settings.identity import difference, plain
 from mora.settings.overrides import prepare
+from mora.settings.resolvers import guarded
 from mora.settings.tree import explain, opened
 
 
@@ -41,19 +43,26 @@ def choices(command: str, overrides: Sequence[str] = (), conf_dir: Path | str | 
 def finish(composed: DictConfig, *, complete: bool = True) -> DictConfig:
     """A composition without Hydra's section, resolved and read-only.
 
-    Raises InputError for a key without a value and for an interpolation that leads nowhere.
+    Raises InputError for a key without a value, for an interpolation that leads nowhere or calls what it may not, and
+    for an object that may not be built where it stands: this is the configuration that is built, so it is checked here.
     """
     own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     try:
-        missing = sorted(OmegaConf.missing_keys(own))
-        if complete and missing:
-            raise InputError(f"{', '.join(missing)}: no value; give one, {missing[0]}=..")
-        config = OmegaConf.create({key: _resolved(own, str(key), complete=complete) for key in own})
+        with guarded():
+            config = _finished(own, complete=complete)
     except OmegaConfBaseException as error:
         raise InputError(explain(error)) from error
+    permitted.check(plain(config), "")
     OmegaConf.set_struct(config, True)
     OmegaConf.set_readonly(config, True)
     return config
+
+
+def _finished(own: DictConfig, *, complete: bool) -> DictConfig:
+    missing = sorted(OmegaConf.missing_keys(own))
+    if complete and missing:
+        raise InputError(f"{', '.join(missing)}: no value; give one, {missing[0]}=..")
+    return OmegaConf.create({key: _resolved(own, str(key), complete=complete) for key in own})
 
 
 def _resolved(own: DictConfig, key: str, *, complete: bool) -> Any:

@@ -9,9 +9,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf._utils import get_omega_conf_dumper
 
 from mora.errors import InputError
+from mora.settings.secrets import masked, masked_text
 
 HASH_LENGTH = 10
 SLUG_LENGTH = 60
@@ -48,12 +51,16 @@ def canonical_json(value: Any) -> str:
 
 
 def identity_hash(mapping: Mapping[str, Any]) -> str:
-    """Ten hexadecimal digits of the SHA-256 of :func:`canonical_json`."""
-    return hashlib.sha256(canonical_json(mapping).encode()).hexdigest()[:HASH_LENGTH]
+    """Ten hexadecimal digits of the SHA-256 of :func:`canonical_json`; a secret does not enter it."""
+    return hashlib.sha256(canonical_json(masked(plain(mapping))).encode()).hexdigest()[:HASH_LENGTH]
 
 
 def slug(text: str) -> str:
-    """``text`` as one short path component of letters, digits, dots and dashes, with a hash of the whole text."""
+    """``text`` as one short path component of letters, digits, dots and dashes, with a hash of the whole text.
+
+    Secrets in it are masked first.
+    """
+    text = masked_text(text)
     readable = re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.")[:SLUG_LENGTH].rstrip("-.")
     return f"{readable or 'default'}-{hashlib.sha256(text.encode()).hexdigest()[:HASH_LENGTH]}"
 
@@ -104,5 +111,8 @@ def difference(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, d
 
 
 def to_yaml(cfg: Mapping[str, Any] | DictConfig) -> str:
-    """The configuration as YAML, resolved, in its own order."""
-    return OmegaConf.to_yaml(OmegaConf.create(plain(cfg)))
+    """The configuration as YAML, resolved, in its own order, with its secrets masked."""
+    text: str = yaml.dump(
+        masked(plain(cfg)), Dumper=get_omega_conf_dumper(), default_flow_style=False, allow_unicode=True, sort_keys=False
+    )
+    return text

@@ -28,10 +28,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mora.errors import FAILED, INTERRUPTED, REFUSED, InputError, correctable
 from mora.files import write_json
+from mora.settings import hydra_section
 from mora.settings.check import check
 from mora.settings.compose import finish
 from mora.settings.identity import slug
-from mora.settings.overrides import prepare
+from mora.settings.overrides import named_on, prepare
+from mora.settings.permitted import granted, granted_only
+from mora.settings.resolvers import guarded
+from mora.settings.secrets import masked, masked_text
 from mora.settings.source import seen_by
 from mora.settings.tree import VERSION_BASE, conf_dir, explain, opened
 
@@ -66,10 +70,10 @@ def launch(command: str, task: Task, argv: Sequence[str], root: Path | str | Non
     arguments = get_args_parser().parse_intermixed_args(list(argv))
     traced = os.environ.get(FULL_ERROR, "0") not in ("", "0")
     try:
-        ready = _checked(command, arguments, root)
-        return _through_hydra(
-            command, Job(task=task, traced=traced), _arguments_for_hydra(arguments, ready), conf_dir(root)
-        )
+        with guarded(), granted_only(named_on(arguments.overrides)):
+            ready = _checked(command, arguments, root)
+            job = Job(task=task, traced=traced, plugins=granted())
+            return _through_hydra(command, job, _arguments_for_hydra(arguments, ready), conf_dir(root))
     except (InputError, HydraException, OmegaConfBaseException) as error:
         told = f"error: {error if isinstance(error, InputError) else explain(error)}"
         _say(_traceback(error) + told if traced else told, everyone=False)
@@ -98,7 +102,7 @@ def _traceback(error: Exception) -> str:
 
 def _say(message: str, *, everyone: bool = True) -> None:
     """Write to stderr; of several processes every one says its own, only the first what all of them found."""
-    rank = os.environ.get("RANK", "0")
+    rank, message = os.environ.get("RANK", "0"), masked_text(message)
     if rank == "0":
         print(message, file=sys.stderr, flush=True)
     elif everyone:
@@ -109,13 +113,15 @@ def _checked(command: str, arguments: argparse.Namespace, root: Path | str | Non
     """The overrides for Hydra, after mora's check.  Raises InputError."""
     if arguments.config_name or arguments.config_path or arguments.experimental_rerun:
         raise InputError("mora's top files are fixed; --config-dir FOLDER adds a folder with groups of your own")
-    if arguments.hydra_help or arguments.shell_completion:
-        return list(arguments.overrides)
-    shown_only = bool(arguments.help or arguments.cfg or arguments.info)
+    if arguments.shell_completion:
+        raise InputError("--shell-completion is not offered; --help lists the groups and their choices")
+    shown_only = bool(arguments.help or arguments.hydra_help or arguments.cfg or arguments.info)
     ready = prepare(arguments.overrides, arguments.multirun)
+    hydra_section.refuse_overrides(ready)
     with opened(command, root, [arguments.config_dir] if arguments.config_dir else []) as tree:
         verdict = check(tree, ready, multirun=arguments.multirun, complete=not shown_only)
         verdict.refuse(f"python -m mora.{command}")
+        hydra_section.refuse_files(tree, ready)
     if verdict.multirun and not any(text.startswith("hydra.sweep.dir=") for text in ready):
         ready.append("hydra.sweep.dir=${paths.runs}/sweeps/" + slug(" ".join([command, *arguments.overrides])))
     return ready
@@ -160,6 +166,7 @@ class Job:
 
     task: Task
     traced: bool
+    plugins: tuple[str, ...]  # packages that the command line names, for a process that a launcher starts
     home: tuple[str, int] = field(default_factory=lambda: (socket.gethostname(), os.getpid()))
     codes: list[int] = field(default_factory=list)
 
@@ -170,7 +177,8 @@ class Job:
         cell = settings.mode == RunMode.MULTIRUN
         folder = Path(settings.runtime.output_dir) if cell else None
         try:
-            result = self.task(finish(composed), overrides)
+            with guarded(), granted_only(self.plugins):
+                result = self.task(finish(composed), overrides)
         except (KeyboardInterrupt, SystemExit):
             _record(folder, overrides, "stopped", None)
             raise
@@ -189,4 +197,5 @@ class Job:
 def _record(folder: Path | None, overrides: list[str], status: str, message: str | None) -> None:
     """Leave beside a sweep what became of the cell with this folder."""
     if folder is not None and os.environ.get("RANK", "0") == "0":
-        write_json(folder / "cell.json", {"overrides": overrides, "status": status, "message": message})
+        cell = {"overrides": overrides, "status": status, "message": message and masked_text(message)}
+        write_json(folder / "cell.json", masked(cell))

@@ -107,3 +107,9 @@ def values(override: Override) -> list[Any]:
         item.text if isinstance(item, QuotedString) else Override._convert_value(item)
         for item in override.sweep_iterator()
     ]
+
+
+def named_on(command_line: Sequence[str]) -> list[str]:
+    """Packages that a command line lists under ``plugins``; a value that cannot be read is told by the check."""
+    lists = [value for o in parse(command_line)[0] if o.key_or_group == "plugins" for value in values(o)]
+    return [str(name) for listed in lists if isinstance(listed, list) for name in listed]

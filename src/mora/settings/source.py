@@ -19,8 +19,14 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mora.errors import InputError
+from mora.settings.reading import read_mapping
+from mora.settings.resolvers import refused
 
 SCHEME = "mora"
+OWN = "mora-own"  # the scheme of the user's own folder, --config-dir
 _read: dict[tuple[str, int, int], ConfigResult] = {}  # a command composes several times: files by path, time and size
 _command: ContextVar[str | None] = ContextVar("mora_command", default=None)
 
@@ -61,15 +67,41 @@ class CommandSource(FileConfigSource):
         return (not top or top in self.visible) and super().is_group(config_path)
 
 
+class OwnSource(FileConfigSource):
+    """A folder of YAML that is named by --config-dir and may be a stranger's: each file is checked before it is read."""
+
+    def __init__(self, provider: str, path: str) -> None:
+        super().__init__(provider=provider, path=f"{OWN}://{path.removeprefix(f'{OWN}://')}")
+
+    @staticmethod
+    def scheme() -> str:
+        """The scheme of the address."""
+        return OWN
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """The content of a file.  Raises InputError for a file that is no bounded mapping or calls what it may not."""
+        file = Path(self.path, self._normalize_file_name(config_path))
+        if file.is_file():
+            problems = list(refused(read_mapping(file)))
+            if problems:
+                raise InputError(f"{file}: {problems[0]}")
+        try:
+            return super().load_config(config_path)
+        except OmegaConfBaseException as error:
+            raise InputError(f"{file}: {str(error).splitlines()[0]}") from None
+
+
 class CommandSearchPath(SearchPathPlugin):
-    """Puts a :class:`CommandSource` in the place of the main folder while a command is being prepared."""
+    """Puts sources of mora in the place of the main folder and of the user's own while a command is being prepared."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Replace the address of the main folder."""
+        """Replace the addresses of the main folder and of the user's own."""
         command = _command.get()
         for place in search_path.get_path() if command else []:
             if place.provider == "main" and place.path and place.path.startswith("/"):
                 place.path = f"{SCHEME}://{command}{place.path}"
+            elif place.provider == "command-line" and place.path:
+                place.path = f"{OWN}://{place.path.removeprefix('file://')}"
 
 
 @contextmanager
@@ -83,4 +115,5 @@ def seen_by(command: str) -> Iterator[None]:
 
 
 Plugins.instance().register(CommandSource)
+Plugins.instance().register(OwnSource)
 Plugins.instance().register(CommandSearchPath)

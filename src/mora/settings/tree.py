@@ -20,7 +20,8 @@ from omegaconf.errors import OmegaConfBaseException
 import mora
 from mora.errors import InputError
 from mora.settings.identity import slug
-from mora.settings.source import groups_of, seen_by
+from mora.settings.resolvers import guarded
+from mora.settings.source import OWN, groups_of, seen_by
 
 VERSION_BASE = "1.3"  # Hydra's behavior that the tree is written for: among others, the working directory never changes
 
@@ -58,7 +59,9 @@ class Tree:
         self.command = command
         self.root = root
         self.loader = loader
-        self._extra = [f"hydra.searchpath=[{','.join(searchpath)}]"] if searchpath else []
+        self.searchpath = searchpath
+        places = [f"'{OWN}://{path}'" for path in searchpath]
+        self._extra = [f"hydra.searchpath=[{','.join(places)}]"] if places else []
         self._composed: dict[tuple[str, ...], DictConfig] = {}
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
@@ -72,7 +75,14 @@ class Tree:
                 self._composed[key] = hydra_compose(self.command, [*self._extra, *key], return_hydra_config=True)
             except (HydraException, OmegaConfBaseException, ValueError, AttributeError) as error:
                 raise InputError(explain(error)) from error
+            except RecursionError:
+                raise InputError("the choices of groups follow each other in a circle; look at their defaults") from None
         return self._composed[key]
+
+    @property
+    def composed(self) -> list[DictConfig]:
+        """All compositions so far."""
+        return list(self._composed.values())
 
     @cached_property
     def groups(self) -> dict[str, str | None]:
@@ -89,24 +99,24 @@ class Tree:
 
 
 @contextmanager
-def opened(command: str, root: Path | str | None = None, searchpath: Sequence[str] = ()) -> Iterator[Tree]:
+def opened(command: str, root: Path | str | None = None, searchpath: Sequence[str] | None = None) -> Iterator[Tree]:
     """Open the tree for ``command``; ``searchpath`` names further folders with YAML of the user.
 
-    Without it, the folders of the run in progress are seen.
+    None: the folders that the run in progress was started with.
 
     Raises InputError for an unknown command or a folder that does not exist.
     """
     folder = conf_dir(root)
-    searchpath = [*searchpath] or _inherited()
+    searchpath = _inherited() if searchpath is None else searchpath
     if command not in commands(folder):
         raise InputError(f"{command}: no such command; there are {', '.join(commands(folder))}")
     for extra in searchpath:
-        if "://" not in extra and not Path(extra).is_dir():
+        if not Path(extra).is_dir():
             raise InputError(f"--config-dir {extra}: no such folder")
-    places = [path if "://" in path else f"file://{Path(path).resolve()}" for path in searchpath]
+    places = [str(Path(path).resolve()) for path in searchpath]
     opening = initialize_config_dir
-    with _set_aside(), seen_by(command), opening(str(folder), job_name=command, version_base=VERSION_BASE):
-        yield Tree(command, folder, GlobalHydra.instance().config_loader(), [f"'{place}'" for place in places])
+    with guarded(), _set_aside(), seen_by(command), opening(str(folder), job_name=command, version_base=VERSION_BASE):
+        yield Tree(command, folder, GlobalHydra.instance().config_loader(), places)
 
 
 def _inherited() -> list[str]:
@@ -114,7 +124,7 @@ def _inherited() -> list[str]:
     if not HydraConfig.initialized():
         return []
     sources = HydraConfig.get().runtime.config_sources
-    return [f"{source.schema}://{source.path}" for source in sources if "command-line" in source.provider]
+    return [source.path for source in sources if "command-line" in source.provider]
 
 
 @contextmanager

@@ -1,0 +1,137 @@
+"""What may be set below ``hydra:``, which Hydra reads before any task: objects there are made without a word.
+
+mora's own tree sets some of it, the command line more, and a file of the user's own folder (which may be a stranger's)
+only what says which runs there are and what resources they ask for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+
+from mora.errors import InputError
+from mora.settings.identity import canonical_json, flatten
+from mora.settings.overrides import parse, values
+from mora.settings.tree import Tree, opened
+
+OBJECTS: tuple[str, ...] = (
+    "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
+    "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
+    "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher",
+    "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher",
+    "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher",
+)
+"""Launchers and sweepers that may be named."""
+
+CHOICES: tuple[str, ...] = ("basic", "joblib", "submitit_local", "submitit_slurm")
+"""Their names, for ``hydra/launcher=`` and ``hydra/sweeper=``."""
+
+COMMAND_LINE: tuple[str, ...] = (
+    "mode",
+    "verbose",
+    "run.dir",
+    "sweep.dir",
+    "sweep.subdir",
+    "sweeper.*",
+    "launcher.*",
+    "job.*",
+    "help.*",
+)
+"""Keys below ``hydra`` (patterns) that the command line may set."""
+
+FILES: tuple[str, ...] = (
+    "mode",
+    "sweeper.params",
+    "sweeper.params.*",
+    "sweeper.max_batch_size",
+    *(f"launcher.{name}" for name in ("_target_", "timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node")),
+    *(f"launcher.{name}" for name in ("mem_gb", "nodes", "partition", "qos", "account", "constraint", "gres")),
+    *(f"launcher.{name}" for name in ("n_jobs", "array_parallelism", "max_num_timeout", "submitit_folder", "name")),
+)
+"""Keys below ``hydra`` (patterns) that a file of the user's own folder may set."""
+
+_WRITTEN_BY_HYDRA = ("runtime.*", "overrides.*", "searchpath", "job.override_dirname", "job.config_name", "job.id")
+_MAKES = ("_target_", "class", "()", "factory")
+
+
+def refuse_overrides(overrides: Sequence[str]) -> None:
+    """Raises InputError for an override of a key below ``hydra`` that the command line may not set."""
+    for override in parse(overrides)[0]:
+        key = override.key_or_group
+        if key == "hydra" or key.split(".")[0] == "hydra":
+            _refuse_value(override, key.partition(".")[2])
+        elif key.startswith("hydra/"):
+            _refuse_choice(override, key)
+        elif (override.package or "").split(".")[0] == "hydra":
+            raise InputError(f"{override.input_line}: a group cannot be put below hydra")
+
+
+def _refuse_value(override: Override, name: str) -> None:
+    key = f"hydra.{name}" if name else "hydra"
+    if name == "searchpath":
+        raise InputError("hydra.searchpath: cannot be set; --config-dir FOLDER adds a folder with groups of your own")
+    if not any(fnmatchcase(name, pattern) for pattern in COMMAND_LINE):
+        raise InputError(f"{key}: cannot be set; what may be set below hydra is {', '.join(COMMAND_LINE)}")
+    for value in [{name.rpartition(".")[2]: value} for value in values(override)]:
+        for made in _made(value):
+            raise InputError(f"{key}: {made} is not for settings of a run")
+
+
+def _refuse_choice(override: Override, group: str) -> None:
+    known = CHOICES if group in ("hydra/launcher", "hydra/sweeper") else ("mora",) if group == "hydra/help" else ()
+    if override.package is not None:
+        raise InputError(f"{override.input_line}: a group of hydra has its own place")
+    for value in values(override):
+        if value not in known:
+            raise InputError(f"{group}={value}: cannot be chosen; there are {', '.join(known) or 'no choices'}")
+
+
+def _made(value: Any) -> Iterator[str]:
+    """Whatever in a plain value makes Hydra or logging make an object, but a launcher or a sweeper that may be named."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if key in _MAKES and item not in OBJECTS:
+                yield f"{key}: {item}"
+            yield from _made(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _made(item)
+    elif isinstance(value, str) and value.startswith(("ext://", "cfg://")):
+        yield value
+
+
+def refuse_files(tree: Tree, overrides: Sequence[str]) -> None:
+    """Raises InputError where a file of the user's own folder sets a key below ``hydra`` that it may not set.
+
+    All compositions that the check has made are looked at, each cell of a sweep among them; what they hold below
+    ``hydra`` is what mora's tree alone says, what the command line sets, and what is listed for files.
+    """
+    if not tree.searchpath:
+        return
+    parsed = [override for override in parse(overrides)[0] if override.is_hydra_override()]
+    chosen = [override.input_line or "" for override in parsed if "/" in override.key_or_group]
+    said = [override.key_or_group.removeprefix("hydra.") for override in parsed if "/" not in override.key_or_group]
+    with opened(tree.command, tree.root, []) as bare:
+        usual = _below(bare.compose(chosen))
+    for composed in tree.composed:
+        for key, value in _below(composed).items():
+            ours = any(key == name or key.startswith(f"{name}.") for name in said)
+            same = key in usual and canonical_json(usual[key]) == canonical_json(value)
+            if ours or same or any(fnmatchcase(key, pattern) for pattern in _WRITTEN_BY_HYDRA):
+                continue
+            listed = any(fnmatchcase(key, pattern) for pattern in FILES)
+            if not listed or list(_made({key.rpartition(".")[2]: value})):
+                raise InputError(
+                    f"hydra.{key}={value}: a file of {', '.join(tree.searchpath)} sets it, and only the command line "
+                    "may; files may set " + ", ".join(FILES)
+                )
+
+
+def _below(composed: DictConfig) -> dict[str, Any]:
+    section: Any = OmegaConf.to_container(composed.hydra, resolve=False)
+    flat = flatten(section)
+    return {key: str(value) if key == "mode" and value is not None else value for key, value in flat.items()}

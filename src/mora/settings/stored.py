@@ -1,0 +1,27 @@
+"""The configuration that a run folder keeps: data, whoever wrote it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mora.errors import InputError
+from mora.settings.permitted import check
+from mora.settings.reading import read_mapping
+
+CONFIG = "config.yaml"
+
+
+def stored_config(folder: Path | str) -> dict[str, Any]:
+    """The configuration of the run in ``folder``, as it was written: nothing in it is resolved.
+
+    Raises InputError for a file that is no such configuration, and for an object that a configuration may not name;
+    objects outside mora need their package under ``plugins`` of the present command line.
+    """
+    path = Path(folder) / CONFIG
+    config = read_mapping(path)
+    check(config, str(path))
+    for group in ("algo", "model", "dataset"):
+        if group in config and not isinstance(config[group], dict):
+            raise InputError(f"{path}: {group} is no section; the file is damaged")
+    return config
