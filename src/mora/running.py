@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from mora.building import build, load_corpus
 from mora.errors import InputError
@@ -41,7 +41,7 @@ def execute(stages: Sequence[Stage], cfg: DictConfig) -> None:
         for warning in _teacher_warnings(stage, stages):
             say(warning)
     _refuse_without_meaning(stages[-1])
-    runtime: Runtime = build(OmegaConf.to_container(cfg.runtime))
+    runtime: Runtime = build(cfg.runtime)
     for stage in stages:
         if not stage.finished or runtime.fresh:
             load_corpus(stage.config)  # bad data is refused before a folder is made

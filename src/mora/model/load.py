@@ -53,6 +53,8 @@ class ModelSpec:
             )
         if self.dtype not in DTYPES:
             raise InputError(f"model.dtype={self.dtype}: use one of {', '.join(DTYPES)}")
+        if not self.attention.isidentifier():  # transformers fetches and runs code for what looks like a repository
+            raise InputError(f"model.attention={self.attention}: use the name of an implementation, such as sdpa")
 
     def tokenizer(self, texts: Iterable[str], *, tokens: TokenKind) -> PreTrainedTokenizerBase:
         """The model's tokenizer; for a model that is made, one of kind ``tokens`` trained on ``texts``."""

@@ -86,7 +86,7 @@ class Tensorboard:
 class Wandb:
     """`tracker=wandb`: one Weights & Biases run per run folder, continued by its stored id.
 
-    Raises ``InputError`` when wandb is missing.
+    Raises ``InputError`` when wandb is missing, and for settings that name a program to start.
     """
 
     project: str
@@ -95,6 +95,12 @@ class Wandb:
     tags: Sequence[str]
     kwargs: Mapping[str, Any]
     _run: Any = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        settings = self.kwargs.get("settings")
+        odd = [key for key in settings if "executable" in key] if isinstance(settings, Mapping) else []
+        if odd:
+            raise InputError(f"tracker.kwargs.settings.{odd[0]}: would have W&B start a program; leave it out")
 
     def start(self, folder: RunFolder, step: int) -> None:
         """Begin the run, or continue the one whose id is in wandb.json."""

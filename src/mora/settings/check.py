@@ -241,7 +241,9 @@ def _unnamed(packages: Any) -> list[str]:
     """Packages that a file would make known: only the user's own command line names them."""
     listed = packages if isinstance(packages, list) else [] if packages is None else [packages]
     odd = [str(name) for name in listed if name not in permitted.granted()]
-    return [f"plugins: {', '.join(odd)} is not named on the command line; write plugins=[{','.join(odd)}]"] if odd else []
+    return (
+        [f"plugins: {', '.join(odd)} is not named on the command line; write plugins=[{','.join(odd)}]"] if odd else []
+    )
 
 
 def _required(command: str, key: str) -> str:

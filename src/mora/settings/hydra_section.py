@@ -74,7 +74,7 @@ def _refuse_value(override: Override, name: str) -> None:
     key = f"hydra.{name}" if name else "hydra"
     if name == "searchpath":
         raise InputError("hydra.searchpath: cannot be set; --config-dir FOLDER adds a folder with groups of your own")
-    if not any(fnmatchcase(name, pattern) for pattern in COMMAND_LINE):
+    if not _listed(name, COMMAND_LINE):
         raise InputError(f"{key}: cannot be set; what may be set below hydra is {', '.join(COMMAND_LINE)}")
     for value in [{name.rpartition(".")[2]: value} for value in values(override)]:
         for made in _made(value):
@@ -91,7 +91,7 @@ def _refuse_choice(override: Override, group: str) -> None:
 
 
 def _made(value: Any) -> Iterator[str]:
-    """Whatever in a plain value makes Hydra or logging make an object, but a launcher or a sweeper that may be named."""
+    """What in a plain value makes Hydra or logging make an object, but a launcher or a sweeper that may be named."""
     if isinstance(value, dict):
         for key, item in value.items():
             if key in _MAKES and item not in OBJECTS:
@@ -113,22 +113,36 @@ def refuse_files(tree: Tree, overrides: Sequence[str]) -> None:
     if not tree.searchpath:
         return
     parsed = [override for override in parse(overrides)[0] if override.is_hydra_override()]
-    chosen = [override.input_line or "" for override in parsed if "/" in override.key_or_group]
     said = [override.key_or_group.removeprefix("hydra.") for override in parsed if "/" not in override.key_or_group]
     with opened(tree.command, tree.root, []) as bare:
-        usual = _below(bare.compose(chosen))
-    for composed in tree.composed:
-        for key, value in _below(composed).items():
-            ours = any(key == name or key.startswith(f"{name}.") for name in said)
-            same = key in usual and canonical_json(usual[key]) == canonical_json(value)
-            if ours or same or any(fnmatchcase(key, pattern) for pattern in _WRITTEN_BY_HYDRA):
-                continue
-            listed = any(fnmatchcase(key, pattern) for pattern in FILES)
-            if not listed or list(_made({key.rpartition(".")[2]: value})):
-                raise InputError(
-                    f"hydra.{key}={value}: a file of {', '.join(tree.searchpath)} sets it, and only the command line "
-                    "may; files may set " + ", ".join(FILES)
-                )
+        for composed in tree.composed:
+            usual = _below(bare.compose(_launching(composed)))
+            for key, value in _below(composed).items():
+                ours = any(key == name or key.startswith(f"{name}.") for name in said)
+                same = key in usual and canonical_json(usual[key]) == canonical_json(value)
+                if not (ours or same or _listed(key, _WRITTEN_BY_HYDRA)):
+                    _refuse_of_file(key, value, tree.searchpath)
+
+
+def _launching(composed: DictConfig) -> list[str]:
+    """The launcher and the sweeper of a composition, as overrides.  Raises InputError for one that is not known."""
+    chosen = {group: composed.hydra.runtime.choices.get(group) for group in ("hydra/launcher", "hydra/sweeper")}
+    for group, choice in chosen.items():
+        if choice not in CHOICES:
+            raise InputError(f"{group}={choice}: cannot be chosen; there are {', '.join(CHOICES)}")
+    return [f"{group}={choice}" for group, choice in chosen.items()]
+
+
+def _refuse_of_file(key: str, value: Any, folders: Sequence[str]) -> None:
+    if not _listed(key, FILES) or list(_made({key.rpartition(".")[2]: value})):
+        raise InputError(
+            f"hydra.{key}={value}: a file of {', '.join(folders)} sets it, and only the command line may; files may "
+            f"set {', '.join(FILES)}"
+        )
+
+
+def _listed(key: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(key, pattern) for pattern in patterns)
 
 
 def _below(composed: DictConfig) -> dict[str, Any]:

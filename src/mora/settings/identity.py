@@ -14,6 +14,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf._utils import get_omega_conf_dumper
 
 from mora.errors import InputError
+from mora.settings.resolvers import guarded
 from mora.settings.secrets import masked, masked_text
 
 HASH_LENGTH = 10
@@ -22,9 +23,10 @@ NAME_LENGTH = 150  # of the readable part of a run's name; names of files around
 
 
 def plain(value: Any) -> Any:
-    """``value`` as plain dictionaries, lists and scalars; an omegaconf node is resolved."""
+    """``value`` as plain dictionaries, lists and scalars; an omegaconf node is resolved, by the resolvers allowed."""
     if isinstance(value, DictConfig | ListConfig):
-        return plain(OmegaConf.to_container(value, resolve=True))
+        with guarded():
+            return plain(OmegaConf.to_container(value, resolve=True))
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -113,6 +115,10 @@ def difference(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, d
 def to_yaml(cfg: Mapping[str, Any] | DictConfig) -> str:
     """The configuration as YAML, resolved, in its own order, with its secrets masked."""
     text: str = yaml.dump(
-        masked(plain(cfg)), Dumper=get_omega_conf_dumper(), default_flow_style=False, allow_unicode=True, sort_keys=False
+        masked(plain(cfg)),
+        Dumper=get_omega_conf_dumper(),
+        default_flow_style=False,
+        allow_unicode=True,
+        sort_keys=False,
     )
     return text

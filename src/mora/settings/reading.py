@@ -91,7 +91,9 @@ def _value(text: str, path: Path) -> Any:
         where = f"{path}:{mark.line + 1}" if mark is not None else str(path)
         reason = getattr(error, "problem", None) or getattr(error, "reason", None) or error
         raise InputError(f"{where}: is not YAML that can be read ({reason}); repair the file") from None
-    except ValueError as error:  # a scalar that its form promises and its value is not, such as an integer of many digits
+    except (
+        ValueError
+    ) as error:  # a scalar that its form promises and its value is not, such as an integer of many digits
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: holds a value that cannot be read ({error}); repair the file") from None

@@ -68,7 +68,7 @@ class CommandSource(FileConfigSource):
 
 
 class OwnSource(FileConfigSource):
-    """A folder of YAML that is named by --config-dir and may be a stranger's: each file is checked before it is read."""
+    """The folder of --config-dir, which may be a stranger's: each file is checked before it is read."""
 
     def __init__(self, provider: str, path: str) -> None:
         super().__init__(provider=provider, path=f"{OWN}://{path.removeprefix(f'{OWN}://')}")

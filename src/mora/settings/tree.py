@@ -76,7 +76,9 @@ class Tree:
             except (HydraException, OmegaConfBaseException, ValueError, AttributeError) as error:
                 raise InputError(explain(error)) from error
             except RecursionError:
-                raise InputError("the choices of groups follow each other in a circle; look at their defaults") from None
+                raise InputError(
+                    "the choices of groups follow each other in a circle; look at their defaults"
+                ) from None
         return self._composed[key]
 
     @property
