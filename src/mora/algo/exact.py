@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from mora.bounds import Betas, Count, Natural, NonNegative, Positive
 from mora.functional.expectation import exact_kl, exact_utility, expected_rewards
 from mora.runtime.actor import conditioned_policy, save_policy, standardized_panel
 from mora.runtime.engine import Engine
@@ -30,20 +31,20 @@ class Exact:
 
     parts: Parts
     adapter: dict[str, Any]
-    kl_coef: float
-    reference_prompts: int
-    reference_samples: int
-    steps: int
-    preferences: int
-    max_responses: int
-    lr: float
-    singular_lr: float
-    weight_decay: float
-    betas: tuple[float, float]
-    eps: float
+    kl_coef: NonNegative
+    reference_prompts: Count
+    reference_samples: Count
+    steps: Count
+    preferences: Count
+    max_responses: Count
+    lr: NonNegative
+    singular_lr: NonNegative
+    weight_decay: NonNegative
+    betas: Betas
+    eps: NonNegative
     schedule: Schedule
-    warmup: int
-    max_grad_norm: float
+    warmup: Natural
+    max_grad_norm: Positive
 
     def fit(self) -> dict[str, float]:
         """Train, write ``policy/`` and return the summary."""

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from mora.bounds import Betas, Count, Natural, NonNegative, Positive
 from mora.dataset.encode import Encoder
 from mora.dataset.order import batch
 from mora.functional.policy import clipped_surrogate_loss, clipped_value_loss
@@ -39,28 +40,28 @@ class Panacea:
     parts: Parts
     adapter: dict[str, Any]
     rollout: RolloutSettings
-    kl_coef: float
-    reference_prompts: int
-    reference_samples: int
+    kl_coef: NonNegative
+    reference_prompts: Count
+    reference_samples: Count
     advantage: Callable[..., tuple[Tensor, Tensor]]
-    steps: int
-    epochs: int
-    minibatches: int
-    clip: float
-    value_clip: float
-    value_coef: float
-    ptx_coef: float
-    ptx_batch_size: int
-    critic_width: int
-    critic_lr: float
-    lr: float
-    singular_lr: float
-    weight_decay: float
-    betas: tuple[float, float]
-    eps: float
+    steps: Count
+    epochs: Count
+    minibatches: Count
+    clip: Positive
+    value_clip: Positive
+    value_coef: NonNegative
+    ptx_coef: NonNegative
+    ptx_batch_size: Count
+    critic_width: Count
+    critic_lr: NonNegative
+    lr: NonNegative
+    singular_lr: NonNegative
+    weight_decay: NonNegative
+    betas: Betas
+    eps: NonNegative
     schedule: Schedule
-    warmup: int
-    max_grad_norm: float
+    warmup: Natural
+    max_grad_norm: Positive
 
     def fit(self) -> dict[str, float]:
         """Train, write ``policy/`` and return the summary."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from mora.bounds import Betas, Count, Natural, NonNegative, Positive
 from mora.dataset import collate
 from mora.dataset.encode import Encoder
 from mora.dataset.store import take
@@ -57,24 +58,24 @@ class RewardModel:
     sharing: Sharing
     lora: LoRASettings
     token_wise: bool
-    steps: int | None
-    epochs: float | None
-    batch_size: int
-    length_window: int
-    lr: float
-    lora_lr: float
-    head_lr: float
-    betas: tuple[float, float]
-    eps: float
-    weight_decay: float
+    steps: Count | None
+    epochs: Positive | None
+    batch_size: Count
+    length_window: Count
+    lr: NonNegative
+    lora_lr: NonNegative
+    head_lr: NonNegative
+    betas: Betas
+    eps: NonNegative
+    weight_decay: NonNegative
     schedule: Schedule
-    warmup: int
-    max_grad_norm: float
-    cosine_every: int
-    quality_every: int
-    quality_pairs: int
-    reference_prompts: int
-    reference_samples: int
+    warmup: Natural
+    max_grad_norm: Positive
+    cosine_every: Natural
+    quality_every: Natural
+    quality_pairs: Count
+    reference_prompts: Count
+    reference_samples: Count
 
     def __post_init__(self) -> None:
         check_length(self.steps, self.epochs)

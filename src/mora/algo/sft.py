@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mora.bounds import Betas, Count, Natural, NonNegative, Positive
 from mora.dataset import collate
 from mora.dataset.encode import Encoder
 from mora.dataset.store import take
@@ -30,18 +31,18 @@ class SFT:
     needs: ClassVar[tuple[str, ...]] = ()
 
     parts: Parts
-    steps: int | None
-    epochs: float | None
-    batch_size: int
-    length_window: int
-    lr: float
-    betas: tuple[float, float]
-    eps: float
-    weight_decay: float
+    steps: Count | None
+    epochs: Positive | None
+    batch_size: Count
+    length_window: Count
+    lr: NonNegative
+    betas: Betas
+    eps: NonNegative
+    weight_decay: NonNegative
     schedule: Schedule
-    warmup: int
-    max_grad_norm: float
-    test_rows: int
+    warmup: Natural
+    max_grad_norm: Positive
+    test_rows: Natural
 
     def __post_init__(self) -> None:
         check_window(self.length_window)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mora.bounds import Count, Positive, Seed
 from mora.dataset import overlap
 from mora.dataset.corpus import KINDS, Corpus, Splits, fingerprint
 from mora.dataset.encode import Overlong
@@ -38,10 +39,10 @@ class Part:
     """
 
     source: Source
-    fraction: float | None
-    count: int | None
-    weight: float | None
-    seed: int | None
+    fraction: Positive | None
+    count: Count | None
+    weight: Positive | None
+    seed: Seed | None
 
     def __post_init__(self) -> None:
         """Raises InputError unless exactly one share is given, and above 0."""
@@ -59,8 +60,8 @@ class Mixture:
 
     name: str
     sources: list[Part]
-    max_prompt: int
-    max_response: int
+    max_prompt: Count
+    max_response: Count
     overlong: Overlong
 
     def load(self, objectives: tuple[str, ...], seed: int, cache: Cache | None = None) -> Corpus:

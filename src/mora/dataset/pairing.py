@@ -8,6 +8,7 @@ from itertools import combinations
 from statistics import fmean
 from typing import Literal
 
+from mora.bounds import Count, NonNegative
 from mora.dataset.schema import placed
 from mora.errors import InputError
 from mora.types import Row, content_id
@@ -57,8 +58,8 @@ class Pairing:
     ratings differ by less is a tie.  ``ties``: ``drop`` leaves a tied objective unlabelled, ``keep`` labels it .5.
     """
 
-    most: int | None
-    margin: float
+    most: Count | None
+    margin: NonNegative
     ties: Ties
 
     def __post_init__(self) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
+from mora.bounds import Count, Share
 from mora.dataset import jsonl
 from mora.dataset.assemble import Sorting, finished
 from mora.dataset.corpus import Corpus
@@ -46,13 +47,13 @@ class Source:
     test_where: dict[str, Any] | None
     path: str | None
     test_path: str | None
-    test_share: float
+    test_share: Share
     supervised_path: str | None
     pairing: Pairing | None
     on_bad_row: OnBadRow
-    max_bad_share: float
-    max_prompt: int
-    max_response: int
+    max_bad_share: Share
+    max_prompt: Count
+    max_response: Count
     overlong: Overlong
 
     def load(self, objectives: tuple[str, ...], seed: int, cache: Cache | None = None, *, whole: bool = True) -> Corpus:

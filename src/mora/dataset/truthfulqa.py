@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 
+from mora.bounds import Count
 from mora.dataset import schema
 from mora.dataset.schema import BadRow, Column, Fields, form
 from mora.types import Row, content_id
@@ -37,7 +38,7 @@ def _answers(fields: Fields, column: str) -> tuple[str, ...]:
     correct_answers=_spelled("Correct Answers", _answers),
     incorrect_answers=_spelled("Incorrect Answers", _answers),
 )
-def rows(values: Fields, names: Mapping[str, str], *, most: int | None) -> Iterator[Row]:
+def rows(values: Fields, names: Mapping[str, str], *, most: Count | None) -> Iterator[Row]:
     """Pairs of a correct and an incorrect answer, the best answer among the correct ones.
 
     ``most``: pairs of a question at most, chosen by a hash of their texts; None: all.
@@ -47,7 +48,7 @@ def rows(values: Fields, names: Mapping[str, str], *, most: int | None) -> Itera
 
 
 @form(known=KNOWN, label="mc2_targets", question=schema.text, mc2_targets=schema.mapping)
-def choices(values: Fields, names: Mapping[str, str], *, most: int | None) -> Iterator[Row]:
+def choices(values: Fields, names: Mapping[str, str], *, most: Count | None) -> Iterator[Row]:
     """The same from the multiple-choice form: choices labelled 1 over those labelled 0."""
     texts, labels = schema.texts(values["mc2_targets"], "choices"), schema.items(values["mc2_targets"], "labels")
     if len(texts) != len(labels):

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mora.bounds import Count, Natural, NonNegative, Positive
 from mora.errors import InputError
 from mora.evaluation import statistics
 from mora.evaluation.front import Front
@@ -37,14 +38,14 @@ class Compare(Front):
     """``evaluation=compare``; the fields are the keys of ``conf/evaluation/compare.yaml``."""
 
     judge: str | None
-    margin: float
-    kl_budget: float | None
-    kl_errors_below: float
-    kl_effective: float
-    kl_steps: int
-    sweep_reach: float
-    sweep_steps: int
-    shown_prompts: int
+    margin: NonNegative
+    kl_budget: NonNegative | None
+    kl_errors_below: NonNegative
+    kl_effective: Positive
+    kl_steps: Count
+    sweep_reach: Positive
+    sweep_steps: Count
+    shown_prompts: Natural
 
     def __post_init__(self) -> None:
         super().__post_init__()

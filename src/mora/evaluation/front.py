@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mora.bounds import Count, Inside, Natural, NonNegative, PositiveShare, Share
 from mora.dataset.corpus import Corpus
 from mora.dataset.encode import Encoder
 from mora.evaluation.grid import preference_grid
@@ -41,15 +42,15 @@ EVALUATION = -1  # the step that random draws of an evaluation are keyed by: nev
 class Front:
     """``evaluation=front``; the fields are the keys of ``conf/evaluation/front.yaml``."""
 
-    preferences: list[list[float]] | None
-    prompts: int
-    samples: int
-    batch_size: int
-    temperature: float
-    top_p: float
-    top_k: int
-    resamples: int
-    level: float
+    preferences: list[list[Share]] | None
+    prompts: Count
+    samples: Count
+    batch_size: Count
+    temperature: NonNegative
+    top_p: PositiveShare
+    top_k: Natural
+    resamples: Natural
+    level: Inside
 
     def __post_init__(self) -> None:
         check(level=self.level, resamples=self.resamples)

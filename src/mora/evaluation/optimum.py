@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mora.bounds import Count
 from mora.dataset.corpus import Corpus
 from mora.dataset.encode import Encoder
 from mora.errors import InputError
@@ -51,9 +52,9 @@ def sampled_optimum(rewards: Floats, scores: Floats, preference: Floats, *, kl_c
 class Optimum:
     """``evaluation=optimum``; the fields are the keys of ``conf/evaluation/optimum.yaml``."""
 
-    prompts: int
-    samples: int
-    batch_size: int
+    prompts: Count
+    samples: Count
+    batch_size: Count
 
     def measure(
         self, policy: Policy, encoder: Encoder, corpus: Corpus, front: Mapping[str, Any], *, kl_coef: float, seed: int

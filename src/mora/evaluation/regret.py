@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mora.bounds import Count, NonNegative, Share
 from mora.dataset.corpus import SPLITS, Corpus
 from mora.dataset.encode import Encoder
 from mora.errors import InputError
@@ -72,11 +73,11 @@ class Truth:
 class Regret:
     """``evaluation=regret``; the fields are the keys of ``conf/evaluation/regret.yaml``."""
 
-    preferences: list[list[float]] | None
-    kl_coef: float | None
+    preferences: list[list[Share]] | None
+    kl_coef: NonNegative | None
     limit: str | None
-    max_responses: int
-    batch_size: int
+    max_responses: Count
+    batch_size: Count
 
     @torch.no_grad()
     def measure(

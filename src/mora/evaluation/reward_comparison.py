@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge
 from numpy.typing import NDArray
 
+from mora.bounds import AtLeastTwo, Count
 from mora.errors import InputError
 from mora.evaluation.pairing import Origin
 from mora.evaluation.pairwise import above_best, expected_and_best
@@ -67,10 +69,10 @@ class CompareRewards:
     """``evaluation=compare_rewards``; the fields are the keys of ``conf/evaluation/compare_rewards.yaml``."""
 
     quality: Quality
-    resamples: int
-    curve_points: int
-    density_points: int
-    histogram_bins: int
+    resamples: Annotated[int, Ge(100)]
+    curve_points: AtLeastTwo
+    density_points: AtLeastTwo
+    histogram_bins: Count
 
     def __post_init__(self) -> None:
         least = {"resamples": 100, "curve_points": 2, "density_points": 2, "histogram_bins": 1}

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
+from mora.bounds import Count, Inside, Natural
 from mora.dataset.store import conversation_ids
 from mora.dataset.worlds import World
 from mora.errors import InputError
@@ -42,11 +43,11 @@ TABLE, NUMBERS, EXAMPLES = "reward.json", "pairs.csv", "examples"
 class Quality:
     """``evaluation=reward_model``; the fields are the keys of ``conf/evaluation/reward_model.yaml``."""
 
-    level: float
-    calibration_bins: int
-    spread_bins: int
-    points: int
-    examples: int
+    level: Inside
+    calibration_bins: Count
+    spread_bins: Count
+    points: Natural
+    examples: Natural
 
     def __post_init__(self) -> None:
         if not 0 < self.level < 1:

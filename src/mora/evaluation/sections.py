@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mora.bounds import Positive, Share
 from mora.dataset.encode import beyond
 from mora.errors import InputError
 from mora.evaluation.contests import Contest, read_contests
@@ -33,9 +34,9 @@ class Sections:
 
     path: str
     objective: str | None
-    preference: list[float] | None
+    preference: list[Share] | None
     sections: dict[str, list[str]] | None
-    weights: dict[str, float] | None
+    weights: dict[str, Positive] | None
 
     def __post_init__(self) -> None:
         if self.objective is not None and self.preference is not None:

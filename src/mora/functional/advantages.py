@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mora.bounds import Share
+
 
 def token_rewards(
     score: Float[Tensor, "B C"],
@@ -38,8 +40,8 @@ def gae(
     values: Float[Tensor, "B T C"],
     mask: Bool[Tensor, "B T"],
     *,
-    gamma: float,
-    lam: float,
+    gamma: Share,
+    lam: Share,
 ) -> tuple[Float[Tensor, "B T C"], Float[Tensor, "B T C"]]:
     """Generalized advantage estimation (Schulman et al. 2016, eq. 16): advantages and returns, both 0 off the mask.
 

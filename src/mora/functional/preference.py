@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
 from scipy.special import gammaincinv
 from torch import Tensor
 
+from mora.bounds import Positive, Share
 from mora.errors import InputError
 from mora.functional.noise import Stream, uniform
 
@@ -60,9 +61,9 @@ class Sampler:
     often than a density would is that paper's remark; the probability is our choice.
     """
 
-    unit: str  # row, group, sample or batch
-    vertex_probability: float
-    concentration: float
+    unit: Literal["row", "group", "sample", "batch"]
+    vertex_probability: Share
+    concentration: Positive
 
     def __post_init__(self) -> None:
         if self.unit not in ("row", "group", "sample", "batch"):

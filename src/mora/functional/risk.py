@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mora.bounds import Inside, NonNegative, Positive, PositiveShare
 from mora.errors import InputError
 from mora.functional.quantile import midpoint_levels, running_sum
 from mora.types import BeliefKind, RewardBelief
@@ -56,7 +57,7 @@ def median(belief: RewardBelief) -> Float[Tensor, "B M"]:
     return (_inverse(belief, 0.5 - LEVEL_TOLERANCE) + _inverse(belief, 0.5 + LEVEL_TOLERANCE)) / 2
 
 
-def quantile(belief: RewardBelief, *, level: float) -> Float[Tensor, "B M"]:
+def quantile(belief: RewardBelief, *, level: Inside) -> Float[Tensor, "B M"]:
     """The lowest atom at which the accumulated weight reaches ``level``, 0 < level < 1 (inverse CDF)."""
     _require("level", level)
     return _inverse(belief, level - LEVEL_TOLERANCE)
@@ -71,7 +72,7 @@ def _inverse(belief: RewardBelief, mass: float) -> Tensor:
     return _unless_nan(belief, atoms.gather(-1, reached.int().argmax(-1, keepdim=True)).squeeze(-1))
 
 
-def cvar(belief: RewardBelief, *, alpha: float) -> Float[Tensor, "B M"]:
+def cvar(belief: RewardBelief, *, alpha: PositiveShare) -> Float[Tensor, "B M"]:
     """Mean of the lowest ``alpha`` of the mass, 0 < alpha <= 1 (CVaR; Rockafellar and Uryasev 2000).
 
     The atom across which the border falls counts with the fraction that lies below it.  alpha = 1 is the mean; an alpha
@@ -91,19 +92,19 @@ def spread(belief: RewardBelief) -> Float[Tensor, "B M"]:
     return (belief.weights * (_counted(belief) - mean(belief)[..., None]).square()).sum(-1).sqrt()
 
 
-def lcb(belief: RewardBelief, *, k: float) -> Float[Tensor, "B M"]:
+def lcb(belief: RewardBelief, *, k: NonNegative) -> Float[Tensor, "B M"]:
     """Lower confidence bound ``mean - k std``, k >= 0, with the weighted population deviation."""
     _require("k", k)
     return mean(belief) - k * spread(belief)
 
 
-def uwo(belief: RewardBelief, *, coefficient: float) -> Float[Tensor, "B M"]:
+def uwo(belief: RewardBelief, *, coefficient: NonNegative) -> Float[Tensor, "B M"]:
     """Uncertainty-weighted ``mean - coefficient * variance`` (Coste et al. 2023); coefficient in 1 / reward unit."""
     _require("coefficient", coefficient)
     return mean(belief) - coefficient * spread(belief).square()
 
 
-def entropic(belief: RewardBelief, *, beta: float) -> Float[Tensor, "B M"]:
+def entropic(belief: RewardBelief, *, beta: Positive) -> Float[Tensor, "B M"]:
     """``-beta log sum_s w_s exp(-a_s / beta)``, beta > 0 in reward units.
 
     beta -> infinity is the mean, beta -> 0 the minimum; to second order it is ``mean - variance / (2 beta)``.  In

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mora.bounds import NonNegative, Number
 from mora.errors import InputError
 
 Sharing = Literal["preference", "prompt"]
@@ -57,9 +58,9 @@ class Tchebycheff:
 
     linear: ClassVar[bool] = False
     shares: ClassVar[Sharing | None] = None
-    ideal: float | list[float]
-    augment: float
-    temperature: float
+    ideal: Number | list[Number]
+    augment: NonNegative
+    temperature: NonNegative
 
     def __call__(self, rewards: Float[Tensor, "B M"], preference: Float[Tensor, "B M"]) -> Float[Tensor, " B"]:
         """Gain per row.  Raises ValueError when a reward exceeds the ideal."""
@@ -80,8 +81,8 @@ class Minimum:
 
     linear: ClassVar[bool] = False
     shares: ClassVar[Sharing | None] = None
-    augment: float
-    temperature: float
+    augment: NonNegative
+    temperature: NonNegative
 
     def __call__(self, rewards: Float[Tensor, "B M"], preference: Float[Tensor, "B M"]) -> Float[Tensor, " B"]:
         """Gain per row, in reward units."""
@@ -101,8 +102,8 @@ class _OfMeans:
 
     linear: ClassVar[bool] = False
     shares: ClassVar[Sharing]
-    ideal: float | list[float]
-    augment: float
+    ideal: Number | list[Number]
+    augment: NonNegative
 
     def __call__(
         self,

@@ -21,6 +21,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from mora.bounds import Count
 from mora.errors import InputError, install_hint
 from mora.manifest import check_content
 from mora.model.tokenizer import copy_chat_template, train_bpe, train_words
@@ -37,7 +38,7 @@ class ModelSpec:
     path: str | None  # hub id or folder; None: made from `config` with random weights
     revision: str | None
     config: Mapping[str, Any] | None  # transformers config of a model that is made, with its `model_type`
-    vocab_size: int | None  # of the BPE tokenizer trained for a model that is made
+    vocab_size: Count | None  # of the BPE tokenizer trained for a model that is made
     chat_template: str | None  # folder, hub id or .jinja file to copy a chat template from; None: the tokenizer's own
     dtype: Literal["float32", "bfloat16", "float16"]
     quantization: Literal["4bit", "8bit"] | None

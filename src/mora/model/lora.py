@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear as affine
 from transformers import PreTrainedModel
 
+from mora.bounds import Count, Positive
 from mora.errors import InputError
 from mora.model.svd_lora import linear_targets
 
@@ -31,8 +32,8 @@ WEIGHTS = "lora.safetensors"
 class LoRASettings:
     """Shape of the adapters of a reward model; the fields are the keys of ``algo.lora``."""
 
-    rank: int
-    scale: float
+    rank: Count
+    scale: Positive
     targets: list[str]  # names of Linear modules, matched against the last part of the module path; "all-linear"
 
     def __post_init__(self) -> None:

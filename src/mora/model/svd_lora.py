@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from mora.bounds import Count, NonNegative, Positive
 from mora.errors import InputError
 from mora.files import read_json, write_json
 from mora.manifest import check_content
@@ -116,9 +117,9 @@ class SVDLoRALinear(nn.Module):
 class AdapterSettings:
     """Shape of an adapter: what :func:`attach` needs to build it again."""
 
-    rank: int
-    scale: float
-    init_std: float | None  # of U and V; None: 1/sqrt(d)
+    rank: Count
+    scale: Positive
+    init_std: NonNegative | None  # of U and V; None: 1/sqrt(d)
     targets: list[
         str
     ]  # names of Linear modules, matched against the last part of the module path; "all-linear": blocks

@@ -12,6 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from mora.bounds import AtLeastTwo, NonNegative
 from mora.errors import InputError
 from mora.functional.categorical import (
     categorical_log_likelihood,
@@ -33,8 +34,8 @@ class Categorical(Compared):
     belief_kind: ClassVar[BeliefKind] = "category"
     linear: ClassVar[bool] = False  # the mean of the atoms is bounded, the first raw output is not
 
-    atoms: int
-    entropy: float  # share of a nat of likelihood that a nat of entropy is worth
+    atoms: AtLeastTwo
+    entropy: NonNegative  # share of a nat of likelihood that a nat of entropy is worth
 
     def __post_init__(self) -> None:
         if self.atoms < 2:

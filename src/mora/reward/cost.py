@@ -13,6 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from mora.bounds import Number, Positive
 from mora.errors import InputError
 from mora.reward import RewardKind
 from mora.types import BeliefKind, Judgments, RewardBelief, Row
@@ -27,9 +28,9 @@ class Cost:
     solved: ClassVar[bool] = False
 
     base: RewardKind
-    threshold: float  # of a mean rating: from here on an answer is acceptable
+    threshold: Number  # of a mean rating: from here on an answer is acceptable
     signed: list[str] | None
-    sign_weight: float
+    sign_weight: Positive
 
     def __post_init__(self) -> None:
         if isinstance(self.base, str):

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from mora.bounds import Inside
 from mora.errors import InputError
 from mora.functional.covariance import SUMS, Moments, check_rows, pooled
 from mora.functional.discriminant import difference_weights, pooled_weights
@@ -31,7 +32,7 @@ class Discriminant(Point):
     solved: ClassVar[bool] = True
 
     form: Form
-    calibration_share: float  # of the training prompts, kept out of the covariance for the temperature
+    calibration_share: Inside  # of the training prompts, kept out of the covariance for the temperature
 
     def __post_init__(self) -> None:
         if not 0 < self.calibration_share < 1:

@@ -15,6 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from mora.bounds import Count, Seed
 from mora.errors import InputError
 from mora.functional.noise import Stream, poisson_ones
 from mora.functional.quantile import midpoint_levels
@@ -33,10 +34,10 @@ class Ensemble:
     solved: ClassVar[bool] = False
 
     member: RewardKind
-    members: int
+    members: Count
     sharing: Sharing
     resample: bool
-    seed: int
+    seed: Seed
 
     def __post_init__(self) -> None:
         if self.members < 1:

@@ -14,11 +14,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from annotated_types import Gt
 from torch import Tensor
 
+from mora.bounds import AtLeastTwo, NonNegative, Number
 from mora.errors import InputError
 from mora.functional.margins import centering_loss, label_loss
 from mora.functional.masking import mean_of_both
@@ -50,12 +52,12 @@ class Gaussian(Compared):
     linear: ClassVar[bool] = True
 
     link: Literal["probit", "logistic"]
-    atoms: int
-    initial_scale: float  # logits, or the unit that scale_penalty sets
-    scale_penalty: float  # nats
-    centering: float  # nats per squared unit of the location
-    anchors: float  # nats of the ratings' loss per nat of the pair's
-    anchor_ratings: list[float] | None  # rating units: the cuts at -1 and at 1 of the reward
+    atoms: AtLeastTwo
+    initial_scale: Annotated[float, Gt(MIN_SCALE)]  # logits, or the unit that scale_penalty sets
+    scale_penalty: NonNegative  # nats
+    centering: NonNegative  # nats per squared unit of the location
+    anchors: NonNegative  # nats of the ratings' loss per nat of the pair's
+    anchor_ratings: list[Number] | None  # rating units: the cuts at -1 and at 1 of the reward
 
     def __post_init__(self) -> None:
         if self.link not in LINKS:

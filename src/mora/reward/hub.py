@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
+from mora.bounds import Count, Natural
 from mora.errors import InputError
 from mora.model.load import DTYPES
 from mora.reward.texts import check_form
@@ -46,14 +47,14 @@ class Hub(Untrained):
 
     models: Mapping[str, Any]
     revision: str | None
-    label: int | str | None
-    form: Form
-    sign: int
+    label: Natural | str | None
+    form: Literal["logit", "log_odds"]
+    sign: Literal[1, -1]
     zero: bool
     chat: str
     read: Read
-    max_length: int  # tokens
-    batch_size: int
+    max_length: Count  # tokens
+    batch_size: Count
     dtype: Literal["float32", "bfloat16", "float16"]
 
     def __post_init__(self) -> None:

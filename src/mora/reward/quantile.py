@@ -13,12 +13,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from annotated_types import Gt
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from mora.bounds import AtLeastTwo, Inside, NonNegative
 from mora.errors import InputError
 from mora.functional.margins import centering_loss, label_loss
 from mora.functional.quantile import (
@@ -50,11 +52,11 @@ class Quantile(Compared):
     belief_kind: ClassVar[BeliefKind] = "quantile"
     linear: ClassVar[bool] = True
 
-    atoms: int
-    at: list[float] | None  # levels of the atoms; None: the midpoints (k - 1/2)/K
+    atoms: AtLeastTwo
+    at: list[Inside] | None  # levels of the atoms; None: the midpoints (k - 1/2)/K
     coupling: Literal["independent", "comonotone"]
-    initial_gap: float  # logits
-    centering: float  # nats per squared logit
+    initial_gap: Annotated[float, Gt(MIN_GAP)]  # logits
+    centering: NonNegative  # nats per squared logit
 
     def __post_init__(self) -> None:
         if self.atoms < 2:

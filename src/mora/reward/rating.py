@@ -8,12 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
 
 import torch
+from annotated_types import Gt
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from mora.bounds import AtLeastTwo, Number, Positive
 from mora.errors import InputError
 from mora.functional.masking import mean_of_both
 from mora.functional.quantile import (
@@ -40,10 +42,10 @@ class Rated(Compared):
     linear: ClassVar[bool] = True
 
     source: Source
-    atoms: int
-    initial_location: float  # rating units
-    initial_gap: float  # rating units
-    noise: float  # rating units
+    atoms: AtLeastTwo
+    initial_location: Number  # rating units
+    initial_gap: Annotated[float, Gt(MIN_GAP)]  # rating units
+    noise: Positive  # rating units
 
     def __post_init__(self) -> None:
         if self.source not in get_args(Source):

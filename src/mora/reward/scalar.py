@@ -9,6 +9,7 @@ from typing import ClassVar, get_args
 import torch
 from torch import Tensor
 
+from mora.bounds import NonNegative
 from mora.errors import InputError
 from mora.functional.margins import Strength, centering_loss, l2_loss, strength_loss
 from mora.reward.point import Point
@@ -22,9 +23,9 @@ class Scalar(Point):
     name: ClassVar[str] = "scalar"
 
     strength: Strength
-    margin: float  # logits; with strength=margin per unit of strength
-    centering: float  # nats per squared logit
-    l2: float  # nats per squared logit
+    margin: NonNegative  # logits; with strength=margin per unit of strength
+    centering: NonNegative  # nats per squared logit
+    l2: NonNegative  # nats per squared logit
 
     def __post_init__(self) -> None:
         if self.strength not in get_args(Strength):

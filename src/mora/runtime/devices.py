@@ -18,6 +18,7 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list, gather_object
 from torch import Tensor
 
+from mora.bounds import Count, Positive, Seed
 from mora.errors import InputError, correctable
 from mora.runtime.watchdog import Watchdog, meeting_store
 from mora.runtime.zero import deepspeed_plugin, launched_with_deepspeed
@@ -37,16 +38,16 @@ class Runtime:
 
     device_type: Literal["auto", "cpu", "cuda"]
     precision: Literal["fp32", "bf16"]
-    micro_batch: int | None
-    workers: int | None
-    save_every: int
-    keep_checkpoints: int
+    micro_batch: Count | None
+    workers: Count | None
+    save_every: Count
+    keep_checkpoints: Count
     deterministic: bool
-    threads: int | None
+    threads: Count | None
     fresh: bool
-    seed: int
-    timeout: float
-    timeout_step: float
+    seed: Seed
+    timeout: Positive
+    timeout_step: Positive
     deepspeed: Mapping[str, Any]
     accelerator: Accelerator = field(init=False, repr=False)
     _watchdog: Watchdog | None = field(init=False, repr=False, default=None)

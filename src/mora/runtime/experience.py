@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mora.bounds import Count, Decay, Positive
 from mora.dataset.encode import Encoder
 from mora.errors import InputError
 from mora.functional.advantages import token_rewards
@@ -35,14 +36,14 @@ ON_POLICY = Sampling(temperature=1.0, top_p=1.0, top_k=0)
 class RolloutSettings:
     """How a step's experience is made; the fields are the keys of ``algo.rollout``."""
 
-    prompts: int
-    samples: int
+    prompts: Count
+    samples: Count
     shift_rewards: bool
     center_by_prompt: bool
     tracking: Literal["none", "running", "ema"]
-    tracking_decay: float
-    score_noise: float
-    score_clip: float | None
+    tracking_decay: Decay
+    score_noise: NonNegative
+    score_clip: Positive | None
     normalize_rewards: bool
     normalize_advantages: Literal["none", "scale", "whiten"]
     truncated: Truncated

@@ -56,6 +56,27 @@ SPECIAL: tuple[str, ...] = ("_target_", "_partial_", "_recursive_", "_convert_",
 SUPPLIED: tuple[str, ...] = ("parts",)
 """Fields that code hands to a constructed object; no YAML sets them."""
 
+VALUES: Mapping[str, str] = {
+    "seed": "Seed",
+    "batch_size": "Count",
+    "samples": "Count",
+    "temperature": "NonNegative",
+    "max_new_tokens": "Count | None",
+    "pad_rank": "Count | None",
+    "preference": "list[Share] | list[list[Share]] | None",
+    "to": "Literal['lora', 'merged', 'classifier']",
+    "on_bad_row": "Literal['error', 'quarantine']",
+    "objectives.names": "list[str]",
+    "paths.runs": "str",
+    "plugins": "list[str]",
+    "algo.adapter.rank": "Count",
+    "algo.adapter.scale": "Positive",
+    "algo.adapter.init_std": "NonNegative | None",
+    "algo.adapter.targets": "list[str]",
+    "algo.adapter.head": "bool",
+}
+"""What keys take that fill no field of a class that a YAML names; the names are those of :mod:`mora.bounds`."""
+
 REQUIRED: Mapping[str, tuple[str, str]] = {
     "run": ("a run folder or its name", "run=runs/NAME"),
     "input": ("the file with the rows", "input=rows.jsonl"),

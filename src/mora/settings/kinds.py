@@ -1,10 +1,18 @@
-"""Which values a key takes: from the annotation of the field that it fills, else from the value that the YAML has."""
+"""Which values a key takes: from the annotation of the field that it fills, else from the value that the YAML has.
+
+Numbers are finite, and within the bounds that the annotation states (:mod:`mora.bounds`).
+"""
 
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import annotated_types
+
+from mora import bounds
+from mora.bounds import UNBOUNDED, Bound
 
 _NAMES = {"int": "an integer", "float": "a number", "str": "text", "bool": "true or false", "null": "null"}
 _LISTS = frozenset({"list", "tuple", "Sequence", "Iterable", "set", "frozenset"})
@@ -18,8 +26,11 @@ class Kind:
     scalars: frozenset[str] = frozenset()  # of int, float, str, bool, null
     literals: tuple[Any, ...] = ()
     items: Kind | None = None  # of a list; None: no list
+    count: int | None = None  # of the items of a list; None: any
     mapping: bool = False
+    values: Kind | None = None  # of a mapping; None: not said
     anything: bool = False
+    bound: Bound = UNBOUNDED  # of a number
 
     def __or__(self, other: Kind) -> Kind:
         """What either accepts."""
@@ -28,8 +39,11 @@ class Kind:
             self.scalars | other.scalars,
             self.literals + other.literals,
             items,
+            self.count if self.items else other.count,
             self.mapping or other.mapping,
+            self.values or other.values,
             self.anything or other.anything,
+            self.bound if self.bound.stated else other.bound,
         )
 
     def accepts(self, value: Any) -> bool:
@@ -37,9 +51,10 @@ class Kind:
         if self.anything or isinstance(value, str) and "${" in value:
             return True
         if isinstance(value, dict):
-            return self.mapping
+            return self.mapping and (self.values is None or all(map(self.values.accepts, value.values())))
         if isinstance(value, list):
-            return self.items is not None and all(self.items.accepts(item) for item in value)
+            fits = self.count in (None, len(value))
+            return self.items is not None and fits and all(self.items.accepts(item) for item in value)
         return self._accepts_scalar(value)
 
     def _accepts_scalar(self, value: Any) -> bool:
@@ -47,17 +62,35 @@ class Kind:
             return True
         if value is None:
             return "null" in self.scalars
-        if isinstance(value, int) and not isinstance(value, bool):
-            return bool(self.scalars & {"int", "float"})
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            known = {"int", "float"} if isinstance(value, int) else {"float"}
+            return bool(self.scalars & known) and self.bound.holds(value)
         return type(value).__name__ in self.scalars
+
+    @property
+    def numbers(self) -> bool:
+        """Whether a number is among what is accepted, at whatever depth."""
+        inner = [kind for kind in (self.items, self.values) if kind is not None]
+        return bool(self.scalars & {"int", "float"}) or any(kind.numbers for kind in inner)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether bounds are stated for all numbers that are accepted."""
+        inner = [kind for kind in (self.items, self.values) if kind is not None]
+        own = not self.scalars & {"int", "float"} or self.bound.stated
+        return own and all(kind.bounded for kind in inner)
 
     def __str__(self) -> str:
         """In words, for messages."""
         shown = self.scalars - {"int"} if "float" in self.scalars else self.scalars
-        names = [text for name, text in _NAMES.items() if name in shown]
+        within = f" {self.bound}" if str(self.bound) else ""
+        names = [
+            f"{text}{within}" if name in ("int", "float") else text for name, text in _NAMES.items() if name in shown
+        ]
         names += ["null" if literal is None else str(literal) for literal in self.literals]
         if self.items is not None:
-            names.append("a list" if self.items.anything else f"a list (each item: {self.items})")
+            many = "a list" if self.count is None else f"a list of {self.count}"
+            names.append(many if self.items.anything else f"{many} (each item: {self.items})")
         names += ["a mapping"] if self.mapping else []
         return " or ".join(names) or "any value"
 
@@ -96,12 +129,32 @@ def _of_subscript(name: str, arguments: ast.expr) -> Kind:
     parts = arguments.elts if isinstance(arguments, ast.Tuple) else [arguments]
     if name == "Literal":
         return Kind(literals=tuple(ast.literal_eval(part) for part in parts))
+    if name == "Annotated":
+        constraints = [made for part in parts[1:] if (made := _constraint(part)) is not None]
+        return replace(of_annotation(parts[0]), bound=bounds.of(constraints))
+    if name == "IsFinite":
+        return replace(of_annotation(parts[0]), bound=Bound())
     if name in ("Optional", "Union"):
         nothing = [ast.Constant(None)] if name == "Optional" else []
         return _union([of_annotation(part) for part in [*parts, *nothing]])
     if name in _LISTS:
-        return Kind(items=_union([of_annotation(part) for part in parts if not _is_ellipsis(part)]))
-    return Kind(mapping=True) if name in _MAPPINGS else ANY
+        own = [part for part in parts if not _is_ellipsis(part)]
+        fixed = len(parts) if name == "tuple" and len(own) == len(parts) else None
+        return Kind(items=_union([of_annotation(part) for part in own]), count=fixed)
+    if name in _MAPPINGS:
+        values = of_annotation(parts[1]) if len(parts) == 2 else ANY
+        return Kind(mapping=True, values=None if values == ANY else values)
+    return ANY
+
+
+def _constraint(node: ast.expr) -> Any:
+    """The constraint of ``annotated_types`` that a call of its name makes; None for anything else."""
+    if not isinstance(node, ast.Call):
+        return None
+    made = getattr(annotated_types, ast.unparse(node.func).rpartition(".")[2], None)
+    given = [ast.literal_eval(argument) for argument in node.args]
+    named = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in node.keywords}
+    return made(*given, **named) if made is not None else None
 
 
 def _is_ellipsis(node: ast.expr) -> bool:

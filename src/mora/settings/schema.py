@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import Any
 
 from mora.settings import kinds
-from mora.settings.declared import OPEN, SPECIAL
+from mora.settings.declared import OPEN, SPECIAL, VALUES
 from mora.settings.kinds import Kind
-from mora.settings.targets import HOME, Definition, TargetError, define
+from mora.settings.targets import HOME, Definition, TargetError, define, spelled
 
 CUTOFF = 0.6  # similarity below which no key is suggested
 
@@ -67,9 +67,13 @@ class Schema:
     def kind(self, key: str) -> Kind:
         """What ``key`` takes."""
         definition = self._definition(key)
-        name = key.rpartition(".")[2]
+        section, _, name = key.rpartition(".")
         if definition is not None and definition.annotations.get(name) is not None:
             return kinds.of_annotation(definition.annotations[name])
+        if definition is None and key in VALUES:
+            return kinds.of_annotation(spelled(VALUES[key]))
+        if section and definition is None and self.kind(section).values is not None:
+            return self.kind(section).values or kinds.ANY
         return kinds.of_value(self.nodes[key])
 
     def is_open(self, key: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import difflib
 import importlib.util
 from collections.abc import Iterator, Sequence
@@ -63,6 +64,32 @@ def _imported(module: ast.Module, name: str) -> tuple[str, str] | None:
     return None
 
 
+class _Spelled(ast.NodeTransformer):
+    """Annotations whose names are replaced by what they stand for in a module: ``Count`` by ``Annotated[int, Ge(1)]``."""
+
+    def __init__(self, module: ast.Module) -> None:
+        self._module = module
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        """The value of an alias or constant of this module or of the one it comes from; any other name as it is."""
+        for item in self._module.body:
+            if isinstance(item, ast.Assign) and [ast.unparse(target) for target in item.targets] == [node.id]:
+                made: ast.expr = self.visit(copy.deepcopy(item.value))
+                return made
+        origin = _imported(self._module, node.id)
+        home = _module(origin[0]) if origin is not None and origin[0].split(".")[0] == HOME else None
+        return node if home is None or origin is None else _Spelled(home).visit_Name(ast.Name(origin[1]))
+
+
+@cache
+def spelled(text: str, home: str = "mora.bounds") -> ast.expr:
+    """An annotation that is given as text in the names of the module ``home``."""
+    module = _module(home)
+    assert module is not None
+    made: ast.expr = _Spelled(module).visit(ast.parse(text, mode="eval").body)
+    return made
+
+
 def _is_field(item: ast.AnnAssign) -> bool:
     return "ClassVar" not in ast.unparse(item.annotation) and "init=False" not in ast.unparse(item)
 
@@ -74,7 +101,7 @@ def _fields(node: ast.ClassDef, module: ast.Module) -> dict[str, ast.expr | None
         fields |= _base_fields(base, module)
     for item in node.body:
         if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and _is_field(item):
-            fields[item.target.id] = item.annotation
+            fields[item.target.id] = _Spelled(module).visit(copy.deepcopy(item.annotation))
     return fields
 
 
@@ -91,12 +118,16 @@ def _base_fields(base: ast.expr, module: ast.Module) -> dict[str, ast.expr | Non
     return _fields(node, source) if isinstance(node, ast.ClassDef) and source is not None else {}
 
 
-def _parameters(node: ast.FunctionDef, skip: int = 0) -> Definition:
-    positional = [*node.args.posonlyargs, *node.args.args][skip:]
-    annotations = {argument.arg: argument.annotation for argument in [*positional, *node.args.kwonlyargs]}
+def _parameters(node: ast.FunctionDef, module: ast.Module, skip: int = 0) -> Definition:
+    arguments = [*[*node.args.posonlyargs, *node.args.args][skip:], *node.args.kwonlyargs]
+    spelled = _Spelled(module)
+    annotations = {
+        one.arg: spelled.visit(copy.deepcopy(one.annotation)) if one.annotation else None for one in arguments
+    }
     return Definition(annotations, open=node.args.kwarg is not None)
 
 
+@cache
 def define(target: str) -> Definition:
     """The definition of ``mora.module.name``.  Raises TargetError unless that is a public object defined there."""
     module_name, _, name = target.rpartition(".")
@@ -114,9 +145,9 @@ def define(target: str) -> Definition:
         public = [known for known in objects if not known.startswith("_")]
         raise TargetError(f"{module_name} defines no {name}{_nearest(name, public)}")
     if isinstance(node, ast.FunctionDef):
-        return _parameters(node)
+        return _parameters(node, module)
     own = _objects(ast.Module(body=node.body, type_ignores=[])).get("__init__")
-    return _parameters(own, skip=1) if isinstance(own, ast.FunctionDef) else Definition(_fields(node, module))
+    return _parameters(own, module, skip=1) if isinstance(own, ast.FunctionDef) else Definition(_fields(node, module))
 
 
 def check(target: Any, plugins: Sequence[str]) -> Definition | None:

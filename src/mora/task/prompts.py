@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from mora.bounds import Count
 from mora.dataset.read import Record, records
 from mora.errors import InputError
 from mora.task.base import Part, Task
@@ -20,8 +21,8 @@ class Prompts(Task):
 
     exclude: str | list[str] | None
     match: Literal["exact", "normalized"]
-    max_characters: int | None
-    max_words: int | None
+    max_characters: Count | None
+    max_words: Count | None
 
     def __post_init__(self) -> None:
         for name in ("max_characters", "max_words"):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
+from mora.bounds import Count, NonNegative
 from mora.dataset.pairing import Label, Ties, by_means
 from mora.dataset.read import Record
 from mora.errors import InputError
@@ -24,8 +25,8 @@ class RatingsToPairs(Task):
     """
 
     objectives: list[str] | None
-    most: int | None
-    margin: float
+    most: Count | None
+    margin: NonNegative
     ties: Ties
 
     def __post_init__(self) -> None:
@@ -45,8 +46,8 @@ class Disagreement(Task):
 
     objectives: list[str] | None
     annotators: Literal["all", "same"]
-    most: int | None
-    margin: float
+    most: Count | None
+    margin: NonNegative
     ties: Ties
 
     def __post_init__(self) -> None:

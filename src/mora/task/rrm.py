@@ -9,8 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from annotated_types import Interval
+
+from mora.bounds import Decay, Positive, Seed
 from mora.dataset.read import Record, records
 from mora.dataset.schema import BadRow, text
 from mora.errors import InputError
@@ -30,12 +33,12 @@ class Rrm(Task):
     step: Literal["candidates", "final"]
     objectives: list[str] | None
     context_free: list[str]
-    candidates: float
+    candidates: Annotated[float, Interval(gt=0, le=14)]
     scores: str | None
-    scale: float
-    surprise: float
-    ratio: float
-    seed: int
+    scale: Positive
+    surprise: Decay
+    ratio: Annotated[float, Interval(gt=0, le=14)]
+    seed: Seed
 
     def __post_init__(self) -> None:
         if self.step not in ("candidates", "final"):

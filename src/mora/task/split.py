@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mora.bounds import Share
 from mora.dataset import split
 from mora.dataset.read import Record
 from mora.dataset.schema import text
@@ -24,7 +25,7 @@ class Split(Task):
     Raises InputError for shares that are negative or do not sum to 1, and for names that are no part of a file name.
     """
 
-    shares: dict[str, float]
+    shares: dict[str, Share]
     by: str
 
     def __post_init__(self) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from mora.bounds import Count, Natural
 from mora.dataset.read import Record
 from mora.dataset.schema import BadRow
 from mora.errors import InputError
@@ -30,8 +31,8 @@ class Statistics(Task):
 
     form: Form | None
     objectives: list[str] | None
-    examples: int
-    bins: int
+    examples: Natural
+    bins: Count
     figures: bool
 
     def __post_init__(self) -> None:

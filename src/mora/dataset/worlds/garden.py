@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from mora.bounds import Count, Natural, NonNegative, Positive, Share
 from mora.dataset.corpus import Corpus, fingerprint
 from mora.dataset.encode import Overlong
 from mora.dataset.shelf import Cache
@@ -85,20 +86,20 @@ class Garden:
     """A corpus of the garden; the fields are the keys of conf/dataset/garden.yaml."""
 
     name: str
-    supervised: Mapping[str, int]
-    pairs: Mapping[str, int]
-    held_out: int
-    skill: Sequence[float]
-    lengths: Sequence[float]
-    idle: float
-    expert: float
-    edited: float
-    damaged: float
-    slope: float
-    spread_base: float
-    spread_bold: float
-    max_prompt: int
-    max_response: int
+    supervised: Mapping[str, Natural]
+    pairs: Mapping[str, Natural]
+    held_out: Count
+    skill: tuple[Share, Share]
+    lengths: Sequence[Share]
+    idle: Share
+    expert: Share
+    edited: Share
+    damaged: Share
+    slope: Positive
+    spread_base: NonNegative
+    spread_bold: NonNegative
+    max_prompt: Count
+    max_response: Count
     overlong: Overlong
 
     def __post_init__(self) -> None:

@@ -17,12 +17,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from string import ascii_lowercase
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from annotated_types import Ge
 from numpy.typing import NDArray
 from scipy.special import gammaincinv
 
+from mora.bounds import AtLeastTwo, Count, Natural, Number, Positive, PositiveShare
 from mora.dataset.corpus import Corpus, fingerprint
 from mora.dataset.shelf import Cache
 from mora.dataset.worlds.draws import Draws
@@ -180,18 +182,18 @@ class Oracle:
 
     name: str
     scores: Literal["counts", "constraint"]
-    words: int
-    topics: int
-    reach: Sequence[float]
-    held_out: int
-    power: float
-    floors: Mapping[str, float]
-    taste: float
-    supervised: Mapping[str, int]
-    pairs: Mapping[str, int]
-    slope: float
-    max_prompt: int
-    max_response: int
+    words: AtLeastTwo
+    topics: Count
+    reach: Sequence[PositiveShare]
+    held_out: Natural
+    power: Positive
+    floors: Mapping[str, Number]
+    taste: Annotated[float, Ge(LEAST_TASTE)]
+    supervised: Mapping[str, Natural]
+    pairs: Mapping[str, Natural]
+    slope: Positive
+    max_prompt: Count
+    max_response: AtLeastTwo
 
     def __post_init__(self) -> None:
         if not 2 <= self.words <= len(ascii_lowercase):

@@ -1,0 +1,114 @@
+"""Bounds of numbers, stated in the annotation of the field that they bound.
+
+``steps: Count`` says that ``algo.steps=0`` is refused.  Settings read the annotation from the source before anything is
+loaded (:mod:`mora.settings.kinds`); :func:`check` reads it again from an object that Python code makes.  Every number is
+finite: ``nan`` and ``inf`` are within no bounds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+from annotated_types import Ge, Gt, Interval, IsFinite, Le, Lt
+
+from mora.errors import InputError
+
+Count = Annotated[int, Ge(1)]
+Natural = Annotated[int, Ge(0)]
+AtLeastTwo = Annotated[int, Ge(2)]
+Seed = Annotated[int, Interval(ge=0, le=9_223_372_036_854_775_807)]
+Number = IsFinite[float]
+Positive = Annotated[float, Gt(0)]
+NonNegative = Annotated[float, Ge(0)]
+Share = Annotated[float, Interval(ge=0, le=1)]
+PositiveShare = Annotated[float, Interval(gt=0, le=1)]
+Decay = Annotated[float, Interval(ge=0, lt=1)]
+Inside = Annotated[float, Interval(gt=0, lt=1)]
+Betas = tuple[Decay, Decay]
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The range of a number; a side that is None is open.  ``stated`` tells no bound from bounds that allow all."""
+
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+    stated: bool = True
+
+    def holds(self, value: float) -> bool:
+        """Whether ``value`` is finite and within."""
+        return (
+            math.isfinite(value)
+            and (self.ge is None or value >= self.ge)
+            and (self.gt is None or value > self.gt)
+            and (self.le is None or value <= self.le)
+            and (self.lt is None or value < self.lt)
+        )
+
+    def __str__(self) -> str:
+        """The bounds in words: `of at least 0 and below 1`; empty where every finite number is within."""
+        sides = (("of at least", self.ge), ("above", self.gt), ("at most", self.le), ("below", self.lt))
+        return " and ".join(f"{word} {limit}" for word, limit in sides if limit is not None)
+
+
+UNBOUNDED = Bound(stated=False)
+
+
+def of(constraints: Iterable[Any]) -> Bound:
+    """The bound that the constraints of ``Annotated`` state; others than numbers' are passed over."""
+    limits: dict[str, float] = {}
+    stated = False
+    for constraint in constraints:
+        stated = True
+        for kind, key in ((Ge, "ge"), (Gt, "gt"), (Le, "le"), (Lt, "lt")):
+            if isinstance(constraint, kind | Interval) and getattr(constraint, key, None) is not None:
+                limits[key] = getattr(constraint, key)
+    return Bound(**limits, stated=stated) if stated else UNBOUNDED
+
+
+@cache
+def _hints(made: type) -> dict[str, Any]:
+    return get_type_hints(made, include_extras=True)
+
+
+def check(settings: object, where: str) -> None:
+    """Raise InputError where a field of a dataclass lies outside of its bounds; ``where`` is its section's key."""
+    for name, hint in _hints(type(settings)).items():
+        value = getattr(settings, name, None)
+        bound = _broken(value, hint)
+        if bound is not None:
+            raise InputError(f"{where}.{name}={value}: must be {_article(bound)}")
+
+
+def _article(bound: Bound) -> str:
+    said = str(bound)
+    return said.removeprefix("of ") if said else "a finite number"
+
+
+def _broken(value: Any, hint: Any) -> Bound | None:
+    """The bound that ``value`` lies outside of, None where it lies within."""
+    if get_origin(hint) is Annotated:
+        bound = of(hint.__metadata__)
+        return bound if isinstance(value, int | float) and not bound.holds(value) else None
+    arguments = get_args(hint)
+    if isinstance(value, list | tuple) and _collects(hint, list | tuple):
+        parts = [argument for argument in arguments if argument is not Ellipsis]
+        hints = parts if len(parts) == len(value) else parts[:1] * len(value)
+        return next((b for item, one in zip(value, hints, strict=False) if (b := _broken(item, one))), None)
+    if isinstance(value, Mapping) and len(arguments) == 2 and not _collects(hint, list | tuple):
+        return next((b for item in value.values() if (b := _broken(item, arguments[1]))), None)
+    if get_origin(hint) in (Union, UnionType):
+        return next((b for one in arguments if (b := _broken(value, one))), None)
+    return None
+
+
+def _collects(hint: Any, kinds: Any) -> bool:
+    origin = get_origin(hint)
+    return isinstance(origin, type) and (issubclass(origin, kinds) or origin.__name__ == "Sequence")
