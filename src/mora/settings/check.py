@@ -8,25 +8,28 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from mora.errors import InputError
-from mora.settings import permitted, resolvers
+from mora.settings import permitted, relations, resolvers
 from mora.settings.declared import OVERLAYS, REQUIRED, SPECIAL
 from mora.settings.identity import flatten
 from mora.settings.overrides import parse, values
 from mora.settings.schema import Schema
-from mora.settings.tree import Tree
+from mora.settings.tree import Tree, explain
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Outcome of a check: what is wrong, and whether the command is a sweep."""
+    """Outcome of a check: what is wrong, whether the command is a sweep, what launches it, and the settings of each run."""
 
     problems: tuple[str, ...]
     multirun: bool
+    launcher: str = ""
+    configs: tuple[dict[str, Any], ...] = ()
 
     def refuse(self, command: str) -> None:
         """Raise InputError with the numbered list of problems, if there is one."""
@@ -55,8 +58,9 @@ def check(tree: Tree, overrides: Sequence[str], *, multirun: bool = False, compl
         chosen, valued, problems = chosen + extra_chosen, valued + extra_valued, problems + found
     else:
         problems += [_needs_multirun(o) for o in own if o.is_sweep_override()]
-    problems += _check_cells(tree, native, chosen, valued, complete=complete and not problems)
-    return Verdict(tuple(_unique(problems)), multirun)
+    found, configs = _check_cells(tree, native, chosen, valued, complete=complete and not problems)
+    launcher = str(OmegaConf.select(master, "hydra.launcher._target_"))
+    return Verdict(tuple(_unique(problems + found)), multirun, launcher, configs)
 
 
 def _unique(problems: Iterable[str]) -> list[str]:
@@ -126,30 +130,64 @@ def _swept_in_yaml(
 
 def _check_cells(
     tree: Tree, native: list[str], chosen: list[Override], valued: list[Override], *, complete: bool
-) -> list[str]:
+) -> tuple[list[str], tuple[dict[str, Any], ...]]:
     """Check the values in every combination of swept choices; a problem of some combinations says which."""
     options = [[f"{o.get_key_element()}={_text(value)}" for value in values(o)] for o in chosen]
+    configs: list[dict[str, Any]] = []
     swept = {o.get_key_element() for o in chosen if o.is_sweep_override()}
     cells = list(itertools.product(*options))
     found: dict[str, list[str]] = {}
     for cell in cells:
         where = " ".join(choice for choice in cell if choice.split("=")[0] in swept)
-        for problem in _unique(_check_cell(tree, native, list(cell), valued, complete=complete)):
+        problems = _check_cell(tree, native, list(cell), valued, complete=complete)
+        if not problems:
+            problems, whole = _check_whole(tree, [*native, *cell], valued)
+            configs += whole
+        for problem in _unique(problems):
             found.setdefault(problem, []).append(where)
     everywhere = len(cells)
-    return [
+    said = [
         text if len(where) == everywhere else f"{text} (in the cells with {', '.join(where)})"
         for text, where in found.items()
     ]
+    return said, tuple(configs)
+
+
+def _check_whole(
+    tree: Tree, fixed: list[str], valued: list[Override]
+) -> tuple[list[str], list[dict[str, Any]]]:
+    """Check every value of the composed settings, wherever it was set, and what the values say of each other."""
+    problems: list[str] = []
+    configs: list[dict[str, Any]] = []
+    for texts in itertools.product(*map(_alternatives, valued)):
+        try:
+            composed = tree.compose([*fixed, *texts])
+            config = _plain(composed, resolve=True)
+        except (InputError, OmegaConfBaseException) as error:
+            problems.append(explain(error))
+            continue
+        configs.append(config)
+        schema = Schema(config)
+        found = [f for key, value in flatten(config).items() if value != "???" for f in schema.problems(key, value)]
+        problems += found or relations.problems(config)
+    return problems, configs
+
+
+def _alternatives(override: Override) -> list[str]:
+    """The override once for each of its values."""
+    if not override.is_sweep_override() or isinstance(override.value(), IntervalSweep):
+        return [override.input_line or ""] if not override.is_sweep_override() else []
+    return [f"{override.get_key_element()}={_text(value)}" for value in override.sweep_iterator()]
 
 
 def _text(value: Any) -> str:
     return Override._get_value_element_as_str(value)
 
 
-def _plain(composed: DictConfig) -> dict[str, Any]:
-    tree: Any = OmegaConf.to_container(composed, resolve=False)
-    return {key: value for key, value in tree.items() if key != "hydra"}
+def _plain(composed: DictConfig, *, resolve: bool = False) -> dict[str, Any]:
+    own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+    tree: Any = OmegaConf.to_container(own, resolve=resolve)
+    return dict(tree)
 
 
 def _check_cell(tree: Tree, native: list[str], cell: list[str], valued: list[Override], *, complete: bool) -> list[str]:

@@ -1,0 +1,168 @@
+"""What settings say of each other: a list of rules that run on the composed settings, before anything is planned.
+
+A bound of one number stands beside its field (:mod:`mora.bounds`).  A rule is a function of the settings, flat and by
+dotted key, that yields what is wrong; it runs where all of its keys are there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from mora.settings.identity import flatten
+
+Flat = Mapping[str, Any]
+Rule = Callable[[Flat], Iterator[str]]
+
+NAME = re.compile(r"[^\W_][\w-]*(\.[\w-]+)*")  # of columns and files; a dot neither first nor last
+TOLERANCE = 1e-4  # of a sum of weights, as functional.preference has it
+WORLDS = "mora.dataset.worlds."  # datasets with rules
+ENUMERABLE = "mora.dataset.worlds.oracle."  # those with few enough responses to enumerate
+GOLD = "mora.reward.gold.Gold"
+NEEDS_ALL = ("mora.algo.exact.Exact", "mora.evaluation.regret.Regret")
+NEEDS_RULES = (GOLD, "mora.evaluation.optimum.Optimum")
+EITHER = ("mora.algo.sft.SFT", "mora.algo.reward_model.RewardModel")  # steps or epochs
+
+RULES: list[tuple[tuple[str, ...], Rule]] = []
+
+
+def rule(*keys: str) -> Callable[[Rule], Rule]:
+    """Enter a function in the list of rules, to run where ``keys`` are set."""
+
+    def enter(function: Rule) -> Rule:
+        RULES.append((keys, function))
+        return function
+
+    return enter
+
+
+def problems(config: Mapping[str, Any]) -> list[str]:
+    """What is wrong between the keys of composed settings."""
+    flat = flatten(config)
+    known = [function for keys, function in RULES if all(_given(flat.get(key)) for key in keys)]
+    return [found for function in known for found in function(flat)]
+
+
+def _given(value: Any) -> bool:
+    return value is not None and value != "???"
+
+
+@rule("objectives.names")
+def names(flat: Flat) -> Iterator[str]:
+    """Objectives are columns, and parts of file names."""
+    given = flat["objectives.names"]
+    twice = [name for name, count in Counter(map(str, given)).items() if count > 1]
+    if twice:
+        yield f"objectives.names={_shown(given)}: {', '.join(twice)} stands there twice; name each objective once"
+    odd = [name for name in given if not isinstance(name, str) or not NAME.fullmatch(name)]
+    if odd:
+        yield (
+            f"objectives.names={_shown(given)}: {odd[0]!r} must be letters, digits, - and _ (and dots between them): it "
+            "names columns and files"
+        )
+
+
+@rule("objectives.names", "scalarize.ideal")
+def ideal(flat: Flat) -> Iterator[str]:
+    """One ideal for all objectives, or one each."""
+    given, objectives = flat["scalarize.ideal"], flat["objectives.names"]
+    if isinstance(given, list) and len(given) != len(objectives):
+        yield f"scalarize.ideal={_shown(given)}: give one number, or {_each(objectives)}"
+
+
+@rule("evaluation.preferences")
+def asked_preferences(flat: Flat) -> Iterator[str]:
+    """Points of the simplex, each once."""
+    given = flat["evaluation.preferences"]
+    if not given:
+        yield "evaluation.preferences=[]: name at least one, or null for the usual grid"
+    yield from _weights("evaluation.preferences", given, flat.get("objectives.names"))
+    if len({tuple(one) for one in given}) < len(given):
+        yield f"evaluation.preferences={_shown(given)}: one preference is named twice; name each once"
+
+
+@rule("evaluation.preference")
+def judging_preference(flat: Flat) -> Iterator[str]:
+    """One point of the simplex."""
+    yield from _weights("evaluation.preference", [flat["evaluation.preference"]], None)
+
+
+@rule("preference")
+def preference(flat: Flat) -> Iterator[str]:
+    """One point of the simplex, or several."""
+    given = flat["preference"]
+    several = all(isinstance(one, list) for one in given) and bool(given)
+    yield from _weights("preference", given if several else [given], None)
+
+
+def _weights(key: str, given: Sequence[Sequence[float]], objectives: Sequence[str] | None) -> Iterator[str]:
+    for one in given:
+        if objectives is not None and len(one) != len(objectives):
+            yield f"{key}: {_shown(one)} has {len(one)} weights; give {_each(objectives)}"
+        elif abs(sum(one) - 1) > TOLERANCE:
+            yield f"{key}: the weights {_shown(one)} must sum to 1, not {sum(one):g}"
+
+
+@rule("dataset._target_")
+def rules_of_a_world(flat: Flat) -> Iterator[str]:
+    """Rewards by rules, and what is computed from all responses, need a dataset that has them."""
+    dataset, name = str(flat["dataset._target_"]), flat.get("dataset.name")
+    for key in ("algo", "reward", "evaluation"):
+        target = flat.get(f"{key}._target_")
+        said = f"{key}={str(target).split('.')[-2]}" if target else key
+        if target in NEEDS_ALL and dataset.startswith("mora.") and not dataset.startswith(ENUMERABLE):
+            yield f"{said} enumerates all responses, and dataset={name} has too many or none; use dataset=oracle"
+        if target in NEEDS_RULES and dataset.startswith("mora.") and not dataset.startswith(WORLDS):
+            yield f"{said} needs the rules of a world, and dataset={name} has none; use dataset=garden or dataset=oracle"
+
+
+@rule("algo._target_")
+def length_of_training(flat: Flat) -> Iterator[str]:
+    """Steps or epochs, not both."""
+    steps, epochs = flat.get("algo.steps"), flat.get("algo.epochs")
+    if flat["algo._target_"] in EITHER and (steps is None) == (epochs is None):
+        said = f"algo.steps={_shown(steps)}, algo.epochs={_shown(epochs)}"
+        yield f"{said}: give one of the two and set the other to null (algo.steps, algo.epochs)"
+
+
+@rule("algo.rollout.prompts", "algo.rollout.samples", "algo.minibatches")
+def minibatches(flat: Flat) -> Iterator[str]:
+    """A rollout falls into minibatches of one size."""
+    prompts, samples, parts = (flat[key] for key in ("algo.rollout.prompts", "algo.rollout.samples", "algo.minibatches"))
+    if prompts * samples % parts:
+        yield (
+            f"algo.minibatches={parts}: must divide algo.rollout.prompts={prompts} x algo.rollout.samples={samples} = "
+            f"{prompts * samples} rows"
+        )
+
+
+@rule("dataset.skill")
+def range_of_skill(flat: Flat) -> Iterator[str]:
+    """A range from low to high."""
+    low, high = flat["dataset.skill"]
+    if low > high:
+        yield f"dataset.skill={_shown([low, high])}: the lower end comes first"
+
+
+@rule("model.config.hidden_size", "model.config.num_attention_heads")
+def heads(flat: Flat) -> Iterator[str]:
+    """Attention heads share the width, and key-value heads the heads."""
+    width, count = flat["model.config.hidden_size"], flat["model.config.num_attention_heads"]
+    groups = flat.get("model.config.num_key_value_heads") or count
+    if width % count or count % groups:
+        yield (
+            f"model.config: num_attention_heads={count} must divide hidden_size={width}, and be a multiple of "
+            f"num_key_value_heads={groups}"
+        )
+
+
+def _each(objectives: Sequence[str]) -> str:
+    return f"{len(objectives)}, one for each of {', '.join(map(str, objectives))}"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_shown, value))}]"
+    return "null" if value is None else str(value)
