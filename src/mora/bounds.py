@@ -1,8 +1,8 @@
 """Bounds of numbers, stated in the annotation of the field that they bound.
 
-``steps: Count`` says that ``algo.steps=0`` is refused.  Settings read the annotation from the source before anything is
-loaded (:mod:`mora.settings.kinds`); :func:`check` reads it again from an object that Python code makes.  Every number is
-finite: ``nan`` and ``inf`` are within no bounds.
+``steps: Count`` says that ``algo.steps=0`` is refused.  Settings read the annotation from the source before anything
+is loaded (:mod:`mora.settings.kinds`); :func:`check` reads it again from an object that Python code makes.  Every
+number is finite: ``nan`` and ``inf`` are within no bounds.
 """
 
 from __future__ import annotations

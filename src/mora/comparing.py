@@ -20,7 +20,7 @@ from mora.evaluation.front import known_world, write_front
 from mora.evaluation.grid import preference_grid
 from mora.evaluation.judged import Answers, Judge, judge_answers, read_answers
 from mora.evaluation.methods import Method
-from mora.files import read_json
+from mora.files import read_object
 from mora.functional.risk import mean
 from mora.measurement import front_of, reward_folder
 from mora.report.compare import write_comparison
@@ -129,7 +129,7 @@ def _answers(run: Opened, corpus: Corpus, evaluator: Compare, folder: RunFolder,
     measured = folder.path / "measured" / run.folder.id
     for tables in (run.folder.tables, measured):
         front = tables / "front.json"
-        if front.is_file() and read_json(front).get("protocol") == folder.identity["protocol"]:
+        if front.is_file() and read_object(front).get("protocol") == folder.identity["protocol"]:
             return read_answers(tables, grid)
     say(f"{run.folder.id}: answering {evaluator.prompts} prompts")
     table, samples = front_of(run.folder, run.config, evaluator, corpus, seed=seed)

@@ -23,7 +23,7 @@ from mora.dataset.corpus import Corpus, fingerprint
 from mora.errors import InputError
 from mora.evaluation.reward_comparison import CompareRewards, Judgement, RewardMethod
 from mora.evaluation.reward_comparison_tables import write_tables
-from mora.files import read_json
+from mora.files import read_object
 from mora.report.reward_comparison import write_reward_comparison
 from mora.reward.panel import Panel
 from mora.reward.stored import load_panel
@@ -158,7 +158,7 @@ def _refusal(run: Opened, first: Opened, own: Corpus, corpus: Corpus) -> str:
 
 
 def _data(run: Opened) -> str:
-    return str(read_json(run.folder.path / "dataset.json")["fingerprint"])
+    return str(read_object(run.folder.path / "dataset.json", ["fingerprint"])["fingerprint"])
 
 
 def _how(run: Opened, first: Opened, own: Corpus, corpus: Corpus) -> str:

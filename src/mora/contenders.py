@@ -12,10 +12,11 @@ from omegaconf import DictConfig
 from mora.errors import InputError
 from mora.evaluation import budget
 from mora.evaluation.pairing import Origin
-from mora.files import read_json
+from mora.files import read_object
+from mora.latest import IDENTITY
 from mora.measurement import reward_folder
 from mora.runs import open_run
-from mora.runtime.folder import IDENTITY, RunFolder
+from mora.runtime.folder import RunFolder
 from mora.settings.compose import choices, diff_from_defaults
 from mora.settings.identity import canonical_json, plain, to_yaml
 from mora.settings.methods import differing, labels, same_but_for_seed
@@ -47,7 +48,7 @@ class Opened:
     def origin(self) -> Origin:
         """The seed, and what the run shares with others of that seed: data, policy that it started from, reward."""
         described = self.folder.path / "dataset.json"
-        stands_on = {"data": str(read_json(described)["fingerprint"])} if described.is_file() else {}
+        stands_on = {"data": str(read_object(described, ["fingerprint"])["fingerprint"])} if described.is_file() else {}
         titles = {"policy": "starting policy", "reward": "reward model"}
         for name, content in self.folder.identity.get("upstream", {}).items():
             stands_on[titles.get(name, name)] = canonical_json(content)
@@ -160,7 +161,7 @@ def facts(groups: Mapping[str, Sequence[Opened]]) -> list[dict[str, Any]]:
 
 
 def _algorithm(run: Path) -> str:
-    return str(read_json(run / IDENTITY)["algo"]["_target_"]).split(".")[-2]
+    return str(read_object(run / IDENTITY, ["algo._target_"])["algo"]["_target_"]).split(".")[-2]
 
 
 def _average(budgets: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mora.errors import InputError
+from mora.latest import find_run
+from mora.settings.identity import plain
 from mora.settings.launch import run
-from mora.stages import COMPARE_REWARDS, QUALITY, SECTIONS, SEVERAL
+from mora.stages import COMPARE_REWARDS, QUALITY, SECTIONS, SEVERAL, find_named
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -35,6 +37,14 @@ def _check_named(cfg: DictConfig) -> None:
         raise InputError(f"{other} is not for this evaluation; it takes {wanted}, as in {example}")
     if comparing and isinstance(cfg.runs, str):
         raise InputError(f"runs={cfg.runs}: write a list, as in {example}")
+    named = [find_run(one, cfg.paths.runs, wanted) for one in _all_runs(plain(cfg[wanted]))]
+    find_named(cfg.evaluation, named[0].parent if not comparing else cfg.paths.runs)
+
+
+def _all_runs(runs: Any) -> list[str]:
+    """The runs of a comparison, one after another: of a list, or of a mapping from labels to one or several."""
+    groups = list(runs.values()) if isinstance(runs, dict) else [runs]
+    return [str(run) for group in groups for run in (group if isinstance(group, list) else [group])]
 
 
 def _measure(cfg: DictConfig, overrides: list[str]) -> tuple[Path, str]:
@@ -42,7 +52,6 @@ def _measure(cfg: DictConfig, overrides: list[str]) -> tuple[Path, str]:
     from mora.measurement import measure
     from mora.running import report
     from mora.runs import open_run
-    from mora.settings.identity import plain
 
     folder, config = open_run(cfg.run, cfg.paths.runs)
     named = any(override.startswith("evaluation=") for override in overrides)

@@ -5,18 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mora.errors import InputError
+from mora.latest import find_run
 from mora.settings.launch import run
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-KINDS = ("lora", "merged", "classifier")
-
 
 def export(cfg: DictConfig, overrides: list[str]) -> None:
     """Write the folder and say where it is."""
-    if cfg.to not in KINDS:
-        raise InputError(f"to={cfg.to}: use one of {', '.join(KINDS)}")
+    find_run(cfg.run, cfg.paths.runs)
     if cfg.to == "classifier":
         _classifier(cfg)
     else:

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import socket
+import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -197,6 +198,23 @@ def read_json(path: Path | str) -> Any:
         raise InputError(f"{place} is not JSON ({error}); repair or delete the file") from None
 
 
+def read_object(path: Path | str, needed: Iterable[str] = ()) -> dict[str, Any]:
+    """The object in a JSON file.  Raises ``InputError`` when it is no object, or lacks a key that is ``needed``.
+
+    A key with dots is one in an object inside: ``algo._target_``.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds no JSON object; repair or delete the file")
+    for key in needed:
+        inner: Any = content
+        for step in key.split("."):
+            if not isinstance(inner, dict) or step not in inner:
+                raise InputError(f"{path}: {key} is missing; repair the file, or run the command that writes it again")
+            inner = inner[step]
+    return content
+
+
 def read_lines(path: Path | str) -> list[Any]:
     """The rows of a JSON-lines file; blank lines are skipped.  Raises ``InputError`` with file and line."""
     return [value for _, value in numbered_lines(path)]
@@ -257,6 +275,23 @@ def new_folder(path: Path | str, *, sealed: bool = False) -> Iterator[Path]:
             raise
         sync_folder(path.parent)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def check_writable(path: Path | str, key: str) -> None:
+    """Raises ``InputError`` where nothing can be written at ``path``; ``key`` names the setting that it is from.
+
+    A file without a name is made in the nearest folder that exists, and is gone at once.
+    """
+    there = Path(path).absolute()
+    there = there.parent if there.is_file() else there
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        reason = f"cannot be written ({error.strerror})" if there.is_dir() else "is no folder"
+        raise InputError(f"{key}={path}: {there} {reason}; name a place that can be written") from None
 
 
 @contextmanager

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from mora.errors import InputError
+from mora.latest import find_run
 from mora.settings.launch import run
 from mora.turns import readable
 
@@ -19,6 +21,10 @@ HELP = "type a prompt; /preference 0.3,0.7 changes the weights; /quit ends"
 
 def generate(cfg: DictConfig, overrides: list[str]) -> None:
     """Answer every prompt under every preference in one batch; without a prompt, talk."""
+    find_run(cfg.run, cfg.paths.runs)
+    prompts = [cfg.prompt] if isinstance(cfg.prompt, str) else list(cfg.prompt or [])
+    if cfg.prompt is not None and not all(isinstance(prompt, str) and prompt.strip() for prompt in prompts or [""]):
+        raise InputError("prompt: there is an empty one; write some text, or null for a conversation")
     from mora.functional.preference import checked
     from mora.runs import open_policy
 
@@ -29,7 +35,6 @@ def generate(cfg: DictConfig, overrides: list[str]) -> None:
     if cfg.prompt is None:
         _talk(opened, preferences, cfg)
     else:
-        prompts = [cfg.prompt] if isinstance(cfg.prompt, str) else list(cfg.prompt)
         _show(opened, prompts, preferences, cfg)
 
 
@@ -63,7 +68,6 @@ def _show(opened: PolicyRun, prompts: list[str], preferences: list[list[float]],
 
 
 def _talk(opened: PolicyRun, preferences: list[list[float]], cfg: DictConfig) -> None:
-    from mora.errors import InputError
     from mora.functional.preference import checked
 
     print(f"{opened.folder.id}: objectives {', '.join(opened.objectives)}; {HELP}")
@@ -86,7 +90,10 @@ def _talk(opened: PolicyRun, preferences: list[list[float]], cfg: DictConfig) ->
         elif line.startswith("/"):
             print(HELP)
         elif line:
-            _show(opened, [line], preferences, cfg)
+            try:
+                _show(opened, [line], preferences, cfg)
+            except InputError as error:  # about this prompt: the conversation goes on
+                print(f"error: {error}")
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
-"""Which run ``latest`` names: the finished one whose status.json notes the latest time."""
+"""Which run a name means: a folder, a name below the folder of all runs, or ``latest``, the one that finished last."""
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator
 from datetime import datetime
@@ -9,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from mora.errors import InputError
-from mora.files import read_json
+from mora.files import read_object
 
 WORD, FINISHED_AT = "latest", "finished_at"
+IDENTITY = "identity.json"  # what makes a folder a run
 _MOVED_ASIDE = re.compile(r"\.before-\d+$")  # what runtime.fresh=true leaves of an earlier run
 
 
@@ -40,14 +42,38 @@ def find_latest(given: str, root: Path | str) -> Path | None:
     return max(timed)[-1]
 
 
+def find_run(given: Path | str, root: Path | str, key: str = "run") -> Path:
+    """The folder of the run that ``given`` names, as a path, as a name below ``root``, or as ``latest``.
+
+    Raises InputError with the nearest runs when there is none; ``key`` names the setting that it is from.
+    """
+    if not str(given).strip():
+        raise InputError(f"{key} is empty; name a run folder, or a run below paths.runs")
+    newest = find_latest(str(given), root)
+    candidates = [newest] if newest is not None else [Path(given), Path(root) / given]
+    found = next((candidate for candidate in candidates if candidate.is_dir()), None)
+    if found is None:
+        raise InputError(
+            f"{key}={given}: there is no such run, neither as a path nor below {root}; {nearest(given, root)}"
+        )
+    return found
+
+
+def nearest(given: Path | str, root: Path | str) -> str:
+    """What to say of the runs below ``root`` whose names are most like ``given``."""
+    names = [p.name for p in Path(root).iterdir() if (p / IDENTITY).is_file()] if Path(root).is_dir() else []
+    near = difflib.get_close_matches(Path(given).name, names, n=3, cutoff=0.3)
+    return f"nearest: {', '.join(near or sorted(names)[:3])}" if names else f"{root} holds no run; train one first"
+
+
 def _finished(root: Path) -> Iterator[tuple[str, datetime | None, Path]]:
     """Algorithm, time and folder of every finished run below ``root``."""
     for folder in sorted(root.iterdir()) if root.is_dir() else []:
-        status, identity = folder / "status.json", folder / "identity.json"
+        status, identity = folder / "status.json", folder / IDENTITY
         if _MOVED_ASIDE.search(folder.name) or not (status.is_file() and identity.is_file()):
             continue
-        state, section = read_json(status), read_json(identity).get("algo")
-        if state.get("state") == "finished" and isinstance(section, dict) and "_target_" in section:
+        state, section = read_object(status, ["state"]), read_object(identity).get("algo")
+        if state["state"] == "finished" and isinstance(section, dict) and "_target_" in section:
             yield str(section["_target_"]).split(".")[-2], _time(state, status), folder
 
 

@@ -17,7 +17,7 @@ from mora.evaluation.front import Front, write_front
 from mora.evaluation.optimum import Optimum
 from mora.evaluation.regret import Regret, with_limit
 from mora.evaluation.reward_model import Quality, write
-from mora.files import read_json, record_json
+from mora.files import read_object, record_json
 from mora.model.policy import Policy
 from mora.model.stored import STANDARDIZATION, load_policy, load_unconditioned
 from mora.recording import with_training
@@ -28,15 +28,29 @@ from mora.runs import compute_device
 from mora.runtime.folder import RunFolder
 from mora.settings.compose import compose
 from mora.settings.identity import plain
-from mora.stages import GOLD, PRODUCT, QUALITY, SECTIONS
+from mora.stages import GOLD, MEASURED, PRODUCT, fitting, measured_with
 
 
 def measure(folder: RunFolder, config: Mapping[str, Any], evaluation: Mapping[str, Any], *, seed: int) -> str:
     """Write the tables of a run: what ``evaluation`` names for a policy, the quality of a reward model.
 
-    Returns the name of the table that sums it up, without ``.json``.  Raises InputError where the evaluation does not
-    fit the run.
+    Returns the name of the table that sums it up, without ``.json``; what it was measured with is noted beside it.
+    Raises InputError where the evaluation does not fit the run.
     """
+    evaluation = fitting(str(config["algo"]["_target_"]).split(".")[-2], evaluation)
+    table = _measure(folder, config, evaluation, seed=seed)
+    note_measured(folder, table, evaluation, seed=seed)
+    return table
+
+
+def note_measured(folder: RunFolder, table: str, evaluation: Mapping[str, Any], *, seed: int) -> None:
+    """Keep what a table was measured with, so that a command that asks for the same need not measure again."""
+    path = folder.tables / MEASURED
+    made = read_object(path) if path.is_file() else {}
+    write_json(path, made | {table: measured_with(evaluation, seed)})
+
+
+def _measure(folder: RunFolder, config: Mapping[str, Any], evaluation: Mapping[str, Any], *, seed: int) -> str:
     if (folder.path / "policy").is_dir() or (folder.path / "model").is_dir():
         evaluator = build(evaluation)
         if isinstance(evaluator, (Quality, sections.Sections)):
@@ -56,8 +70,6 @@ def measure(folder: RunFolder, config: Mapping[str, Any], evaluation: Mapping[st
 
 def _measure_reward(folder: RunFolder, config: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:
     """A reward model on a benchmark where ``evaluation`` says so, else on the held-out pairs of its own data."""
-    if evaluation["_target_"] not in (QUALITY, SECTIONS):  # the default of a policy
-        evaluation = plain(compose("evaluate", ["evaluation=reward_model"]))["evaluation"]
     evaluator = build(evaluation)
     panel = load_panel(folder.path / "reward", compute_device())
     if isinstance(evaluator, sections.Sections):
@@ -142,7 +154,7 @@ def _check_units(folder: RunFolder, config: Mapping[str, Any]) -> None:
 def _measure_optimum(folder: RunFolder, config: Mapping[str, Any], evaluator: Optimum, *, seed: int) -> None:
     front = folder.tables / "front.json"
     if not front.is_file():
-        raise InputError(f"{front} does not exist; measure the front first: python -m mora.evaluate run={folder.path}")
+        measure(folder, config, plain(compose("evaluate", ["evaluation=front"]))["evaluation"], seed=seed)
     kl_coef = config["algo"].get("kl_coef")
     if kl_coef is None:
         raise InputError(f"{folder.path}: was trained without a KL term, so no optimum belongs to it")
@@ -150,7 +162,14 @@ def _measure_optimum(folder: RunFolder, config: Mapping[str, Any], evaluator: Op
     corpus = load_corpus(config)
     policy, tokenizer, _ = _policy(folder, config)
     encoder = corpus.encoder(tokenizer)
-    table = evaluator.measure(policy, encoder, corpus, read_json(front), kl_coef=kl_coef, seed=seed)
+    table = evaluator.measure(
+        policy,
+        encoder,
+        corpus,
+        read_object(front, ["points", "indicators", "reference_point"]),
+        kl_coef=kl_coef,
+        seed=seed,
+    )
     record_json(folder.tables / "optimum.json", {"run": folder.id} | table)
 
 
@@ -177,7 +196,11 @@ def _measure_regret(folder: RunFolder, config: Mapping[str, Any], evaluator: Reg
         other = None if beside is None else beside / "tables" / "regret.json"
         if other is None or not other.is_file():
             raise InputError(f"evaluation.limit={evaluator.limit}: no run with tables/regret.json; measure it first")
-        table = with_limit(table, read_json(other), other.parents[1].name)
+        table = with_limit(
+            table,
+            read_object(other, ["objectives", "kl_coef", "scalarize", "splits"]),
+            other.parents[1].name,
+        )
     record_json(folder.tables / "regret.json", {"run": folder.id} | table)
 
 
@@ -190,7 +213,9 @@ def _judges(folder: RunFolder, config: Mapping[str, Any], corpus: Corpus) -> dic
         judges["reward"] = load_panel(reward, compute_device()).select(corpus.objectives)
     units = folder.path / "policy" / STANDARDIZATION
     if units.is_file():
-        judges["gold" if reward is None else "reward"].standardization = Standardization.read(read_json(units))
+        judges["gold" if reward is None else "reward"].standardization = Standardization.read(
+            read_object(units, ["mean", "std", "provenance"])
+        )
     return judges
 
 

@@ -29,8 +29,6 @@ def prepare(cfg: DictConfig, overrides: list[str]) -> None:
     from mora.task.statistics import Statistics
     from mora.task.tally import Tally
 
-    if cfg.on_bad_row not in ("error", "quarantine"):
-        raise InputError(f"on_bad_row={cfg.on_bad_row}: must be error or quarantine")
     task, tally = build(plain(cfg.task)), Tally()
     paths = _Paths(cfg, task)
     if isinstance(task, Statistics):

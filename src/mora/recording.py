@@ -10,7 +10,7 @@ from mora.dataset import overlap
 from mora.dataset.corpus import KINDS, Corpus
 from mora.dataset.sieve import quarantine_lines
 from mora.errors import InputError
-from mora.files import read_json, write_json, write_text
+from mora.files import read_object, write_json, write_text
 from mora.runtime.console import say
 from mora.runtime.devices import Runtime
 from mora.runtime.folder import RunFolder
@@ -33,7 +33,7 @@ def record_data(folder: RunFolder, corpus: Corpus, upstream: Mapping[str, str], 
 def _record(folder: RunFolder, corpus: Corpus, upstream: Mapping[str, str]) -> None:
     path = folder.path / DATA
     if path.is_file():
-        if read_json(path)["fingerprint"] != corpus.fingerprint:
+        if read_object(path, ["fingerprint"])["fingerprint"] != corpus.fingerprint:
             raise InputError(f"{path}: the data changed since this run began; use runtime.fresh=true to begin anew")
         return
     shared, notes = _with_runs(folder, corpus, upstream)
@@ -62,7 +62,11 @@ def _with_runs(folder: RunFolder, corpus: Corpus, upstream: Mapping[str, str]) -
     notes: list[str] = []
     for role in ("reward", "teacher", "trunk"):
         below = folder.path.parent / upstream.get(role, "") / DATA
-        if role not in upstream or not below.is_file() or read_json(below)["fingerprint"] == corpus.fingerprint:
+        if (
+            role not in upstream
+            or not below.is_file()
+            or read_object(below, ["fingerprint"])["fingerprint"] == corpus.fingerprint
+        ):
             continue
         config = stored_config(below.parent)
         try:

@@ -13,7 +13,7 @@ from mora.errors import InputError
 from mora.files import read_lines
 from mora.functional import risk as risks
 from mora.functional import scalarize as scalarizers
-from mora.measurement import measure
+from mora.measurement import measure, note_measured
 from mora.model.score_model import CARD, read_card
 from mora.recording import record_data
 from mora.report.chain import redraw
@@ -28,7 +28,7 @@ from mora.runtime.devices import Runtime
 from mora.runtime.experience import RolloutSettings
 from mora.runtime.folder import RunFolder
 from mora.runtime.parts import Parts
-from mora.stages import MAKER, SECTIONS, SEVERAL, Stage, texts
+from mora.stages import MAKER, SECTIONS, SEVERAL, Stage, fitting, texts
 
 RATES = ("lr", "singular_lr", "critic_lr", "lora_lr", "head_lr")  # keys of algorithms
 
@@ -55,6 +55,20 @@ def execute(stages: Sequence[Stage], cfg: DictConfig) -> None:
                 say(f"{stage.algo}: {folder.path}")
                 runtime.reseed()  # a stage finds the same state whether earlier ones ran here or were found
                 folder.finish(_run(stage, folder, runtime))
+
+
+def measure_again(stage: Stage, cfg: DictConfig) -> None:
+    """Make the tables of a finished run anew, as its command asks for others than it has."""
+    quiet_libraries()
+    _refuse_without_meaning(stage)
+    runtime: Runtime = build(OmegaConf.to_container(cfg.runtime))
+    folder = RunFolder.open(
+        Path(stage.config["paths"]["runs"]), stage.slug, stage.identity, **texts(stage), runtime=runtime
+    )
+    say(f"{stage.id}: it was measured with other settings of evaluation, or not at all; measuring")
+    with folder.lock():
+        runtime.on_main(lambda: measure(folder, stage.config, stage.config["evaluation"], seed=0))
+        runtime.on_main(lambda: report(folder))
 
 
 def _refuse_without_meaning(stage: Stage) -> None:
@@ -181,6 +195,8 @@ def _run(stage: Stage, folder: RunFolder, runtime: Runtime) -> dict[str, Any]:
     for note in parts.notes():
         say(f"{stage.id}: {note}")
     if stage.algo == MAKER["reward"] and not len(parts.corpus.pairs["test"]):
+        nothing = fitting(stage.algo, config["evaluation"])
+        runtime.on_main(lambda: note_measured(folder, "reward", nothing, seed=0))
         say(f"{stage.id}: not measured, since the dataset has no held-out pair (dataset.test_share, dataset.test_path)")
     elif stage.algo != MAKER["policy"]:  # a fine-tuned model is measured by what is trained on it
         runtime.on_main(lambda: measure(folder, config, config["evaluation"], seed=0))

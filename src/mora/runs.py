@@ -12,7 +12,7 @@ import transformers
 
 from mora.dataset.encode import Encoder
 from mora.errors import InputError
-from mora.files import read_json
+from mora.files import read_object
 from mora.model.load import ModelSpec
 from mora.model.policy import Policy
 from mora.model.stored import load_policy
@@ -69,7 +69,7 @@ def open_policy(run: str, root: str) -> PolicyRun:
     device = compute_device()
     spec = ModelSpec(**{k: v for k, v in config["model"].items() if k != "_target_"})
     policy, tokenizer = load_policy(stored, device, spec)
-    limits = read_json(folder.path / "dataset.json")
+    limits = read_object(folder.path / "dataset.json", ["max_prompt", "max_response"])
     return PolicyRun(
         folder=folder,
         config=config,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mora.errors import InputError
+from mora.latest import find_run
 from mora.settings.launch import run
 
 if TYPE_CHECKING:
@@ -20,9 +21,6 @@ def score(cfg: DictConfig, overrides: list[str]) -> None:
     Raises InputError for a run without a reward model, for one of ``input`` and ``output`` without the other, for a bad
     row, and for an output that is the input or a folder.
     """
-    from mora.reward.described import described
-    from mora.runs import open_run
-
     if (cfg.input is None) != (cfg.output is None):
         given, missing = ("output", "input") if cfg.input is None else ("input", "output")
         raise InputError(
@@ -31,8 +29,10 @@ def score(cfg: DictConfig, overrides: list[str]) -> None:
         )
     if cfg.input is not None:
         _check_paths(Path(cfg.input), Path(cfg.output))
-    if cfg.batch_size < 1:
-        raise InputError(f"batch_size={cfg.batch_size}: must be at least 1")
+    find_run(cfg.run, cfg.paths.runs)
+    from mora.reward.described import described
+    from mora.runs import open_run
+
     folder, config = open_run(cfg.run, cfg.paths.runs)
     if not (folder.path / "reward").is_dir():
         kind = str(config["algo"]["_target_"]).rsplit(".", 1)[-1]

@@ -21,10 +21,11 @@ from omegaconf import DictConfig
 
 from mora.dataset.pinned import by_content
 from mora.errors import InputError
-from mora.files import read_json
+from mora.files import read_object
+from mora.latest import find_run, nearest
 from mora.settings.compose import choices, compose, diff_from_defaults
-from mora.settings.content import classifiers_by_content, content_of
-from mora.settings.identity import plain, run_name, to_yaml
+from mora.settings.content import HUB_ID, classifiers_by_content, content_of
+from mora.settings.identity import canonical_json, plain, run_name, to_yaml
 from mora.settings.mixture import expanded
 from mora.settings.secrets import masked
 from mora.settings.stored import stored_config
@@ -39,6 +40,7 @@ SECTIONS = "mora.evaluation.sections.Sections"  # measures finished reward model
 COMPARE = "mora.evaluation.compare.Compare"  # holds policies against each other
 COMPARE_REWARDS = "mora.evaluation.reward_comparison.CompareRewards"  # the same for reward models
 SEVERAL = (COMPARE, COMPARE_REWARDS)  # evaluations that take several runs, which are finished
+MEASURED = "measured.json"  # beside the tables: what each was measured with
 UPSTREAM_KEYS = ("model", "dataset", "objectives", "reward", "seed", "runtime", "paths", "tracker", "plugins")
 
 
@@ -76,7 +78,7 @@ class Stage:
     def finished(self) -> bool:
         """Whether the run is there and done."""
         status = self.path / "status.json"
-        return status.is_file() and read_json(status)["state"] == "finished"
+        return status.is_file() and read_object(status, ["state"])["state"] == "finished"
 
 
 def plan(cfg: DictConfig, overrides: Sequence[str]) -> list[Stage]:
@@ -85,9 +87,18 @@ def plan(cfg: DictConfig, overrides: Sequence[str]) -> list[Stage]:
     Raises InputError when something is missing that ``start.* = never`` forbids to make, or when a named start is none.
     """
     config = expanded(plain(cfg))
+    find_named(config["evaluation"], config["paths"]["runs"])
     stages: list[Stage] = []
     _add(config, list(overrides), choices("train", overrides), stages)
     return stages
+
+
+def find_named(evaluation: Mapping[str, Any] | DictConfig, root: Path | str) -> None:
+    """Raise InputError where a run that an evaluation names is not there."""
+    for key in ("judge", "limit"):
+        given = evaluation.get(key)
+        if given is not None and given != "gold":
+            find_run(given, root, f"evaluation.{key}")
 
 
 def _add(config: dict[str, Any], overrides: list[str], chosen: dict[str, str], stages: list[Stage]) -> Stage:
@@ -102,11 +113,13 @@ def _add(config: dict[str, Any], overrides: list[str], chosen: dict[str, str], s
     identity |= {name: config[name] for name in ("algo", *declared["uses"])}
     identity["dataset"] = by_content(config["dataset"])
     if config["model"]["path"] is not None:
-        identity["model"] = {**config["model"], "path": content_of(config["model"]["path"])}
+        identity["model"] = {**config["model"], "path": content_of(config["model"]["path"], "model.path")}
     if "reward" in identity and config["reward"]["_target_"] == HUB:
         identity["reward"] = classifiers_by_content(config["reward"])
     if upstream:
-        identity["upstream"] = {role: runs.get(role) or content_of(path) for role, path in upstream.items()}
+        identity["upstream"] = {
+            role: runs.get(role) or content_of(path, f"start.{role}") for role, path in upstream.items()
+        }
     identity = masked(identity)
     stage = Stage(
         algo=target.split(".")[-2],
@@ -165,11 +178,11 @@ def _upstream(role: str, config: dict[str, Any], overrides: list[str]) -> tuple[
                 f"start.ensemble: {other[0]} is no setting of the reward; the ensemble is trained as this run is, and "
                 "takes overrides such as reward.members=8"
             )
-        composed = plain(compose("train", ["algo=reward_model", "reward=ensemble", f"seed={config['seed']}", *own]))
+        composed = _composed("ensemble", ["algo=reward_model", "reward=ensemble", f"seed={config['seed']}", *own])
         kept = [o for o in overrides if _group(o) != "reward"]
         return {**config, "reward": composed["reward"]}, [*kept, "reward=ensemble", *own]
     own = list(start[MAKER[role]])
-    composed = plain(compose("train", [f"algo={MAKER[role]}", *own]))
+    composed = _composed(MAKER[role], [f"algo={MAKER[role]}", *own])
     changed = {**config, "algo": composed["algo"]}
     kept = [o for o in overrides if _group(o) in UPSTREAM_KEYS]
     if role == "reward":  # what stands below it must be the same
@@ -177,6 +190,15 @@ def _upstream(role: str, config: dict[str, Any], overrides: list[str]) -> tuple[
         kept += [f"start.{key}={start[key]}" for key in ("policy", "teacher") if start[key] != "auto"]
         kept += [f"start.trunk={start['trunk']}"] if start["trunk"] is not None else []
     return changed, [*kept, f"algo={MAKER[role]}", *own]
+
+
+def _composed(key: str, overrides: list[str]) -> dict[str, Any]:
+    """The settings of a run that another one needs; what is wrong with them is said to stand in ``start``."""
+    try:
+        composed: dict[str, Any] = plain(compose("train", overrides))
+    except InputError as error:
+        raise InputError(f"start.{key}: {error}") from None
+    return composed
 
 
 def _group(override: str) -> str:
@@ -224,9 +246,9 @@ def _named(role: str, start: str, root: str) -> tuple[str, str | None]:
             return str(product), folder.name
     if Path(start).is_dir():
         return start, None
-    if role == "policy" and not start.startswith((".", "/")):
-        return start, None  # a hub id
-    raise InputError(f"start.{role}={start}: no such run or folder; name one, or use auto")
+    if role == "policy" and HUB_ID.fullmatch(start):
+        return start, None
+    raise InputError(f"start.{role}={start}: no such run or folder; {nearest(start, root)}; or use auto")
 
 
 def short_name(section: Mapping[str, Any]) -> str:
@@ -248,6 +270,28 @@ def _declared(target: str) -> dict[str, tuple[str, ...]]:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None
     }
     return {key: values[key] for key in ("uses", "needs")}
+
+
+def fitting(algo: str, evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """The evaluation of a run of ``algo``: of a reward model, in place of the default of a policy, its quality."""
+    if algo == MAKER["reward"] and evaluation["_target_"] not in (QUALITY, SECTIONS):
+        return dict(plain(compose("evaluate", ["evaluation=reward_model"]))["evaluation"])
+    return dict(evaluation)
+
+
+def measured_with(evaluation: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """What ``tables/measured.json`` says of a table: all settings that its numbers depend on."""
+    kept = {key: value for key, value in evaluation.items() if key != "batch_size"}
+    return dict(json.loads(canonical_json({"evaluation": kept, "seed": seed})))
+
+
+def pending(stage: Stage) -> bool:
+    """Whether a finished run lacks the tables that its command asks for."""
+    if stage.algo == MAKER["policy"]:
+        return False
+    path = stage.path / "tables" / MEASURED
+    made = read_object(path).values() if path.is_file() else []
+    return measured_with(fitting(stage.algo, stage.config["evaluation"]), 0) not in made
 
 
 def describe(stages: Sequence[Stage]) -> list[str]:

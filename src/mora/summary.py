@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
+from mora.errors import InputError
 from mora.evaluation.words import winner
-from mora.files import read_json
+from mora.files import read_object
 from mora.report.tables import SPLIT_NAMES
 from mora.runtime.console import is_main_process
 from mora.stages import Stage, describe
+
+NO_TRACKER = "mora.runtime.track.NoTracker"
 
 
 def announce(stages: Sequence[Stage], *, fresh: bool) -> None:
@@ -19,8 +24,16 @@ def announce(stages: Sequence[Stage], *, fresh: bool) -> None:
         return
     if stages[-1].finished and not fresh:
         print(f"already done: {stages[-1].path} (runtime.fresh=true starts anew)")
+        tracker = str(stages[-1].config["tracker"]["_target_"])
+        if tracker != NO_TRACKER and tracker != _tracked(stages[-1].path):
+            print("tracker: nothing is sent of a finished run; its metrics are in metrics.jsonl")
         return
     print("\n".join(describe(stages)), flush=True)
+
+
+def _tracked(run: Path) -> str:
+    """The tracker that a run was made with."""
+    return str(OmegaConf.select(OmegaConf.load(run / "config.yaml"), "tracker._target_"))
 
 
 def conclude(folder: Path, only: str | None = None) -> None:
@@ -39,9 +52,18 @@ def conclude(folder: Path, only: str | None = None) -> None:
     for name, lines in shown.items():
         table = folder / "tables" / f"{name}.json"
         if table.is_file() and only in (None, name):
-            print("\n" + "\n".join(lines(read_json(table))))
+            print("\n" + "\n".join(_said(table, lines)))
     page = folder / "report" / "index.html"
     print(f"\n{'report' if page.is_file() else 'run'}: {page if page.is_file() else folder}")
+
+
+def _said(path: Path, lines: Callable[[dict[str, Any]], list[str]]) -> list[str]:
+    """A stored table as text.  Raises InputError for one that lacks what it should have."""
+    table = read_object(path)
+    try:
+        return lines(table)
+    except (KeyError, TypeError, IndexError, AttributeError, StopIteration) as error:
+        raise InputError(f"{path} is no such table: {error!r}; measure the run again with mora.evaluate") from error
 
 
 def front_lines(table: dict[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def train(cfg: DictConfig, overrides: list[str]) -> None:
     """Plan the stages, run those that are not done, and show the result."""
-    from mora.stages import plan
+    from mora.stages import pending, plan
     from mora.summary import announce, conclude
 
     stages = plan(cfg, overrides)
@@ -23,6 +23,10 @@ def train(cfg: DictConfig, overrides: list[str]) -> None:
         from mora.running import execute
 
         execute(stages, cfg)
+    elif pending(target):
+        from mora.running import measure_again
+
+        measure_again(target, cfg)
     conclude(target.path)
 
 

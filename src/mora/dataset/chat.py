@@ -18,12 +18,17 @@ _WORD_START = re.compile(r"(?<=\s)\S")
 _SNAP = 32  # characters within which a cut moves on to the start of a word
 
 
+def _unknown(error: Exception) -> bool:
+    """Whether a tokenizer met a word that it lacks: the tokenizers library raises nothing more particular."""
+    return "UNK" in str(error)
+
+
 class Chat:
     """Token ids of prompts of one or several turns, at most ``limit``, and whether they had to be cut for that.
 
     A conversation that is too long loses its oldest exchanges, a user's and an assistant's turn together; its system
     message stays.  When only the last turn is left, that one is cut from the left.
-    Raises InputError where the template refuses the turns, or where not even one character fits.
+    Raises InputError where the template refuses the turns, where the tokenizer lacks a word, or where not even one character fits.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, limit: int) -> None:
@@ -39,7 +44,9 @@ class Chat:
         turns = [turns_of(prompt) for prompt in prompts]
         try:
             found = self._templated(turns) if turns else []
-        except jinja2.TemplateError:  # one by one, so that the one that it is about is named
+        except Exception as error:  # one by one, so that the one that it is about is named
+            if not isinstance(error, jinja2.TemplateError) and not _unknown(error):
+                raise
             return [self(prompt) for prompt in prompts]
         return [self._within(of, list(ids)) for of, ids in zip(turns, found, strict=True)]
 
@@ -61,6 +68,11 @@ class Chat:
             on = "a single user turn" if len(turns) == 1 else f"the turns {roles}"
             advice = "name another: model.chat_template=<model folder, hub id or .jinja file>"
             raise InputError(f"the chat template fails on {on}: {error}; {advice}") from error
+        except Exception as error:
+            if not _unknown(error):
+                raise
+            said = turns[-1]["content"][:60]
+            raise InputError(f"prompt: the tokenizer knows no token for a word of {said!r}") from error
         return list(ids)
 
     def _templated(self, conversations: list[list[Turn]]) -> list[list[int]]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mora.bounds import Count, Positive, Seed
+from mora.bounds import AtLeastTwo, Count, Positive, Seed
 from mora.dataset import overlap
 from mora.dataset.corpus import KINDS, Corpus, Splits, fingerprint
 from mora.dataset.encode import Overlong
@@ -61,7 +61,7 @@ class Mixture:
     name: str
     sources: list[Part]
     max_prompt: Count
-    max_response: Count
+    max_response: AtLeastTwo
     overlong: Overlong
 
     def load(self, objectives: tuple[str, ...], seed: int, cache: Cache | None = None) -> Corpus:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from mora.bounds import Count, Share
+from mora.bounds import AtLeastTwo, Count, Share
 from mora.dataset import jsonl
 from mora.dataset.assemble import Sorting, finished
 from mora.dataset.corpus import Corpus
@@ -53,7 +53,7 @@ class Source:
     on_bad_row: OnBadRow
     max_bad_share: Share
     max_prompt: Count
-    max_response: Count
+    max_response: AtLeastTwo
     overlong: Overlong
 
     def load(self, objectives: tuple[str, ...], seed: int, cache: Cache | None = None, *, whole: bool = True) -> Corpus:

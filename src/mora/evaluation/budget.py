@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mora.files import read_json, read_lines
+from mora.files import read_lines, read_object
 from mora.runtime.folder import IDENTITY
 
 SUMMED = {
@@ -50,7 +50,7 @@ def chain(run: Path) -> list[Path]:
 
 
 def _append(run: Path, found: list[Path]) -> None:
-    upstream = read_json(run / IDENTITY).get("upstream", {})
+    upstream = read_object(run / IDENTITY).get("upstream", {})
     for name in upstream.values():
         below = run.parent / name if isinstance(name, str) else None
         if below is not None and below not in found and (below / IDENTITY).is_file():
@@ -60,7 +60,7 @@ def _append(run: Path, found: list[Path]) -> None:
 
 def missing(run: Path) -> list[str]:
     """What the runs of :func:`chain` stand on and is no run folder beside them: what it cost is not known."""
-    upstream = [(one, name) for one in chain(run) for name in read_json(one / IDENTITY).get("upstream", {}).values()]
+    upstream = [(one, name) for one in chain(run) for name in read_object(one / IDENTITY).get("upstream", {}).values()]
     return [
         str(name) for one, name in upstream if not (isinstance(name, str) and (one.parent / name / IDENTITY).is_file())
     ]

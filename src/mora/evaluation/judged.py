@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mora.errors import InputError
-from mora.files import read_json, read_lines
+from mora.files import read_lines, read_object
 from mora.functional.comparison import win_rate
 from mora.functional.mixing import geometric_path
 from mora.types import Sampled
@@ -189,7 +189,7 @@ def read_answers(tables: Path, grid: Floats) -> Answers:
 
     Raises InputError when some are missing.
     """
-    table, path = read_json(tables / "front.json"), tables / "samples.jsonl"
+    table, path = read_object(tables / "front.json", ["samples_per_prompt", "steered"]), tables / "samples.jsonl"
     rows = read_lines(path)
     prompts = tuple(dict.fromkeys(row["prompt"] for row in rows))
     shape = (1 + len(grid), len(prompts), int(table["samples_per_prompt"]))

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mora.bounds import Count, NonNegative, Share
+from mora.bounds import Count, Positive, Share
 from mora.dataset.corpus import SPLITS, Corpus
 from mora.dataset.encode import Encoder
 from mora.errors import InputError
@@ -74,7 +74,7 @@ class Regret:
     """``evaluation=regret``; the fields are the keys of ``conf/evaluation/regret.yaml``."""
 
     preferences: list[list[Share]] | None
-    kl_coef: NonNegative | None
+    kl_coef: Positive | None
     limit: str | None
     max_responses: Count
     batch_size: Count

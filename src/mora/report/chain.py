@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mora.errors import InputError
-from mora.files import read_json
+from mora.files import read_object
 from mora.report.compare import TABLE, write_comparison
 from mora.report.page import write_report
 from mora.report.reward_comparison import TABLE as REWARDS
@@ -21,7 +21,7 @@ def stages_of(folder: Path) -> list[tuple[str, Path]]:
     everything but the folder itself where there is no identity.json.  Raises ``InputError`` for one that is no JSON.
     """
     path = folder / IDENTITY
-    upstream = read_json(path).get("upstream", {}) if path.is_file() else {}
+    upstream = read_object(path).get("upstream", {}) if path.is_file() else {}
     below = [folder.parent / name for name in upstream.values() if isinstance(name, str)]
     return [(_kind(run), run) for run in (*below, folder) if run.is_dir()]
 

@@ -15,7 +15,7 @@ from mora.dataset import collate
 from mora.dataset.encode import Encoder
 from mora.dataset.worlds import World
 from mora.errors import InputError
-from mora.files import read_json, write_json
+from mora.files import read_object, write_json
 from mora.functional.quantile import dbt_log_likelihood
 from mora.model.score_model import CARD, ScoreModel, read_card
 from mora.reward import RewardKind
@@ -236,7 +236,7 @@ class GoldPanel(Panel):
     def load(cls, folder: Path | str, world: World) -> GoldPanel:
         """The panel of ``world`` with stored statistics.  Raises InputError when they are another world's."""
         path = Path(folder) / CARD
-        card = read_json(path)
+        card = read_object(path, ["world", "objectives", "standardization"])
         if card.get("world") != world.name or tuple(card["objectives"]) != tuple(world.objectives):
             raise InputError(
                 f"{path}: not the statistics of world {world.name}; name the folder of a run on this world"

@@ -13,7 +13,7 @@ from accelerate.utils import convert_outputs_to_fp32
 from torch import Tensor, nn
 
 from mora.errors import InputError
-from mora.files import read_json
+from mora.files import read_object
 from mora.runtime.devices import Runtime
 from mora.runtime.plain import PlainBackend
 from mora.runtime.schedule import Schedule, factor
@@ -113,7 +113,7 @@ class Engine:
         Raises ``InputError`` when the state is of another launch kind or of other parameters.
         """
         backend = self._open()
-        state = read_json(folder / STATE)
+        state = read_object(folder / STATE, ["kind", "world", "updates", "parameters"])
         if state["kind"] != backend.kind or (backend.kind == "zero" and state["world"] != self._runtime.world):
             raise InputError(
                 f"{folder} was written by {state['world']} processes in mode {state['kind']} and cannot be continued "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import time
@@ -14,8 +13,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mora.errors import InputError
-from mora.files import leftovers, new_folder, read_json, remove, remove_temporary, write_json, write_text
-from mora.latest import FINISHED_AT, find_latest
+from mora.files import leftovers, new_folder, read_object, remove, remove_temporary, write_json, write_text
+from mora.latest import FINISHED_AT, IDENTITY, WORD, find_run
 from mora.locks import POLL, Lock
 from mora.runtime.console import say
 from mora.runtime.devices import Runtime
@@ -24,7 +23,7 @@ from mora.settings.identity import canonical_json, run_name
 from mora.settings.secrets import masked
 
 T = TypeVar("T")
-IDENTITY, STATUS, ENVIRONMENT = "identity.json", "status.json", "environment.json"
+STATUS, ENVIRONMENT = "status.json", "environment.json"
 BEGUN = "begun.json"  # which attempt of which job began a run with runtime.fresh=true
 RESTARTS = {"SLURM_JOB_ID": "SLURM_RESTART_COUNT", "TORCHELASTIC_RUN_ID": "TORCHELASTIC_RESTART_COUNT"}
 REQUIRED = (IDENTITY, "config.yaml", STATUS)
@@ -75,23 +74,13 @@ class RunFolder:
         ``latest`` is the newest finished run below ``root``, ``latest:ALGORITHM`` that of an algorithm; which one it
         is, is said.
         """
-        if not str(path_or_id).strip():
-            raise InputError("run is empty; name a run folder, or a run below paths.runs")
-        newest = find_latest(str(path_or_id), root)
-        if newest is not None:
-            say(f"{path_or_id} is {newest}")
-        given = newest or Path(path_or_id)
-        candidates = [given, Path(root) / given]
-        path = next((candidate for candidate in candidates if candidate.is_dir()), None)
-        if path is None:
-            names = [p.name for p in Path(root).iterdir() if (p / IDENTITY).is_file()] if Path(root).is_dir() else []
-            near = difflib.get_close_matches(given.name, names, n=3, cutoff=0.3)
-            hint = f"nearest: {', '.join(near)}" if near else f"{root} holds no run; train one first"
-            raise InputError(f"there is no run {given}, neither as a path nor below {root}; {hint}")
+        path = find_run(path_or_id, root)
+        if str(path_or_id).partition(":")[0] == WORD:
+            say(f"{path_or_id} is {path}")
         missing = [name for name in REQUIRED if not (path / name).is_file()]
         if missing:
             raise InputError(f"{path} is no run folder: {', '.join(missing)} missing; name a folder made by mora.train")
-        return cls(path=path, runtime=runtime, _identity=read_json(path / IDENTITY))
+        return cls(path=path, runtime=runtime, _identity=read_object(path / IDENTITY))
 
     @property
     def id(self) -> str:
@@ -126,7 +115,7 @@ class RunFolder:
     @property
     def status(self) -> dict[str, Any]:
         """The content of status.json."""
-        content: dict[str, Any] = self._on_main(lambda: read_json(self.path / STATUS))
+        content: dict[str, Any] = self._on_main(lambda: read_object(self.path / STATUS, ["state"]))
         return content
 
     @property
@@ -181,7 +170,7 @@ class RunFolder:
 
         def move() -> None:
             begun = self.path / BEGUN
-            if begun.is_file() and is_earlier(read_json(begun), attempt()):
+            if begun.is_file() and is_earlier(read_object(begun), attempt()):
                 say(f"{self.id}: an earlier attempt of this job began it anew; going on with it")
                 return
             if not {path.name for path in self.path.iterdir()} <= {*self._texts, IDENTITY, ENVIRONMENT, STATUS, BEGUN}:
@@ -205,9 +194,9 @@ class RunFolder:
         return all((self.path / name).is_file() for name in REQUIRED)
 
     def _check(self) -> None:
-        if read_json(self.path / IDENTITY) != self._identity:
+        if read_object(self.path / IDENTITY) != self._identity:
             raise InputError(f"{self.path} belongs to another identity ({IDENTITY} differs); move that folder away")
-        then, now = read_json(self.path / ENVIRONMENT).get("packages", {}), describe()["packages"]
+        then, now = read_object(self.path / ENVIRONMENT).get("packages", {}), describe()["packages"]
         changed = [f"{name} {then.get(name)} -> {now.get(name)}" for name in now if then.get(name) != now.get(name)]
         if changed and not self.finished_here():
             say(
@@ -216,7 +205,7 @@ class RunFolder:
 
     def finished_here(self) -> bool:
         """``finished`` as this process reads it, without the other ranks."""
-        return bool(read_json(self.path / STATUS)["state"] == "finished")
+        return bool(read_object(self.path / STATUS, ["state"])["state"] == "finished")
 
     def _make(self) -> None:
         for left in leftovers(self.path):

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import yaml
 
 from mora.errors import InputError, install_hint
-from mora.files import read_json, write_json
+from mora.files import read_object, write_json
 from mora.runtime.folder import RunFolder
 from mora.settings.secrets import masked
 
@@ -114,7 +114,7 @@ class Wandb:
             mode=self.mode,
             tags=list(self.tags),
             name=folder.id,
-            id=read_json(stored)["id"],
+            id=read_object(stored, ["id"])["id"],
             resume="allow",
             dir=str(folder.path),
             config=flat_config((folder.path / "config.yaml").read_text(encoding="utf-8")),

@@ -24,7 +24,7 @@ from mora.settings.tree import Tree, explain
 
 @dataclass(frozen=True)
 class Verdict:
-    """Outcome of a check: what is wrong, whether the command is a sweep, what launches it, and the settings of each run."""
+    """Outcome of a check: what is wrong, whether the command is a sweep, its launcher, the settings of each run."""
 
     problems: tuple[str, ...]
     multirun: bool
@@ -153,9 +153,7 @@ def _check_cells(
     return said, tuple(configs)
 
 
-def _check_whole(
-    tree: Tree, fixed: list[str], valued: list[Override]
-) -> tuple[list[str], list[dict[str, Any]]]:
+def _check_whole(tree: Tree, fixed: list[str], valued: list[Override]) -> tuple[list[str], list[dict[str, Any]]]:
     """Check every value of the composed settings, wherever it was set, and what the values say of each other."""
     problems: list[str] = []
     configs: list[dict[str, Any]] = []

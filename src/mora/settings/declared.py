@@ -69,13 +69,25 @@ VALUES: Mapping[str, str] = {
     "objectives.names": "list[str]",
     "paths.runs": "str",
     "plugins": "list[str]",
+    "model.config.*_size": "Count",
+    "model.config.num_*": "Count",
+    "model.config.max_position_embeddings": "Count",
     "algo.adapter.rank": "Count",
     "algo.adapter.scale": "Positive",
     "algo.adapter.init_std": "NonNegative | None",
     "algo.adapter.targets": "list[str]",
     "algo.adapter.head": "bool",
 }
-"""What keys take that fill no field of a class that a YAML names; the names are those of :mod:`mora.bounds`."""
+"""What keys (patterns) take that fill no field of a class that a YAML names, in the names of :mod:`mora.bounds`."""
+
+WRITTEN: Mapping[str, tuple[str, ...]] = {
+    "train": ("paths.runs",),
+    "evaluate": ("paths.runs",),
+    "export": ("out",),
+    "score": ("output",),
+    "prepare": ("output", "quarantine", "summary"),
+}
+"""Of each command the keys with places that it writes to."""
 
 REQUIRED: Mapping[str, tuple[str, str]] = {
     "run": ("a run folder or its name", "run=runs/NAME"),
@@ -86,6 +98,11 @@ REQUIRED: Mapping[str, tuple[str, str]] = {
     "evaluation.path": ("the file with the benchmark's rows", "evaluation=sections evaluation.path=rows.jsonl"),
 }
 """Keys that have no default: what they are, and an example."""
+
+
+def declared(key: str) -> str | None:
+    """What ``key`` is declared to take."""
+    return next((said for pattern, said in VALUES.items() if fnmatchcase(key, pattern)), None)
 
 
 def is_open(key: str) -> bool:

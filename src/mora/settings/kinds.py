@@ -67,6 +67,10 @@ class Kind:
             return bool(self.scalars & known) and self.bound.holds(value)
         return type(value).__name__ in self.scalars
 
+    def without_bounds(self) -> Kind:
+        """The same of finite numbers of any size."""
+        return replace(self, bound=UNBOUNDED)
+
     @property
     def numbers(self) -> bool:
         """Whether a number is among what is accepted, at whatever depth."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import atexit
 import os
+import shutil
 import socket
 import sys
 import traceback
@@ -27,10 +28,11 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from mora.errors import FAILED, INTERRUPTED, REFUSED, InputError, correctable
-from mora.files import write_json
+from mora.files import check_writable, write_json
 from mora.settings import hydra_section
-from mora.settings.check import check
+from mora.settings.check import Verdict, check
 from mora.settings.compose import finish
+from mora.settings.declared import WRITTEN
 from mora.settings.identity import slug
 from mora.settings.overrides import named_on, prepare
 from mora.settings.permitted import granted, granted_only
@@ -115,6 +117,8 @@ def _checked(command: str, arguments: argparse.Namespace, root: Path | str | Non
         raise InputError("mora's top files are fixed; --config-dir FOLDER adds a folder with groups of your own")
     if arguments.shell_completion:
         raise InputError("--shell-completion is not offered; --help lists the groups and their choices")
+    if arguments.multirun and (arguments.cfg or arguments.info):
+        raise InputError("-m runs several and --cfg (or --info) shows one: leave out one of them")
     shown_only = bool(arguments.help or arguments.hydra_help or arguments.cfg or arguments.info)
     ready = prepare(arguments.overrides, arguments.multirun)
     hydra_section.refuse_overrides(ready)
@@ -122,9 +126,25 @@ def _checked(command: str, arguments: argparse.Namespace, root: Path | str | Non
         verdict = check(tree, ready, multirun=arguments.multirun, complete=not shown_only)
         verdict.refuse(f"python -m mora.{command}")
         hydra_section.refuse_files(tree, ready)
+    if not shown_only:
+        _check_place(command, verdict)
     if verdict.multirun and not any(text.startswith("hydra.sweep.dir=") for text in ready):
         ready.append("hydra.sweep.dir=${paths.runs}/sweeps/" + slug(" ".join([command, *arguments.overrides])))
     return ready
+
+
+def _check_place(command: str, verdict: Verdict) -> None:
+    """Raise InputError where a run could not be started or nothing be written: before any run of a sweep begins."""
+    if verdict.launcher.endswith("SlurmLauncher") and shutil.which("sbatch") is None:
+        raise InputError(
+            "hydra/launcher=submitit_slurm: there is no sbatch on PATH; start it where SLURM is, or leave it out"
+        )
+    for config in verdict.configs:
+        for key in WRITTEN.get(command, ()):
+            section, _, name = key.rpartition(".")
+            path = (config[section] if section else config)[name]
+            if path is not None:
+                check_writable(path, key)
 
 
 def _arguments_for_hydra(arguments: argparse.Namespace, overrides: list[str]) -> list[str]:

@@ -23,6 +23,9 @@ ENUMERABLE = "mora.dataset.worlds.oracle."  # those with few enough responses to
 GOLD = "mora.reward.gold.Gold"
 NEEDS_ALL = ("mora.algo.exact.Exact", "mora.evaluation.regret.Regret")
 NEEDS_RULES = (GOLD, "mora.evaluation.optimum.Optimum")
+POLICIES = ("mora.algo.panacea.Panacea", "mora.algo.exact.Exact")
+QUALITY = "mora.evaluation.reward_model.Quality"
+NEEDS_KL = ("mora.evaluation.regret.Regret", "mora.evaluation.optimum.Optimum")
 EITHER = ("mora.algo.sft.SFT", "mora.algo.reward_model.RewardModel")  # steps or epochs
 
 RULES: list[tuple[tuple[str, ...], Rule]] = []
@@ -59,8 +62,8 @@ def names(flat: Flat) -> Iterator[str]:
     odd = [name for name in given if not isinstance(name, str) or not NAME.fullmatch(name)]
     if odd:
         yield (
-            f"objectives.names={_shown(given)}: {odd[0]!r} must be letters, digits, - and _ (and dots between them): it "
-            "names columns and files"
+            f"objectives.names={_shown(given)}: {odd[0]!r} must be letters, digits, - and _, dots inside: it names "
+            "columns and files"
         )
 
 
@@ -115,7 +118,35 @@ def rules_of_a_world(flat: Flat) -> Iterator[str]:
         if target in NEEDS_ALL and dataset.startswith("mora.") and not dataset.startswith(ENUMERABLE):
             yield f"{said} enumerates all responses, and dataset={name} has too many or none; use dataset=oracle"
         if target in NEEDS_RULES and dataset.startswith("mora.") and not dataset.startswith(WORLDS):
-            yield f"{said} needs the rules of a world, and dataset={name} has none; use dataset=garden or dataset=oracle"
+            yield f"{said} needs the rules of a world, and dataset={name} has none; use dataset=garden or oracle"
+
+
+@rule("algo._target_", "evaluation._target_")
+def measured_model(flat: Flat) -> Iterator[str]:
+    """A policy is not measured as a reward model is."""
+    if flat["algo._target_"] in POLICIES and flat["evaluation._target_"] == QUALITY:
+        yield "evaluation=reward_model measures a reward model, and this run trains a policy; use evaluation=front"
+
+
+@rule("dataset._target_", "dataset.words", "dataset.max_response")
+def enumeration(flat: Flat) -> Iterator[str]:
+    """All responses are few enough."""
+    words, longest = flat["dataset.words"], flat["dataset.max_response"]
+    for key in ("algo", "evaluation"):
+        most = flat.get(f"{key}.max_responses")
+        if most is not None and (longest > 64 or sum(words**places for places in range(longest + 1)) > most):
+            yield (
+                f"{key}.max_responses={most}: dataset.words={words} at dataset.max_response={longest} places make more "
+                "responses than that"
+            )
+
+
+@rule("evaluation._target_")
+def price_of_a_nat(flat: Flat) -> Iterator[str]:
+    """An optimum against a reference policy has a price."""
+    own = flat.get("evaluation.kl_coef")
+    if flat["evaluation._target_"] in NEEDS_KL and own is None and flat.get("algo.kl_coef") == 0:
+        yield "algo.kl_coef=0: the optimum that evaluation compares with needs a KL weight above 0 (evaluation.kl_coef)"
 
 
 @rule("algo._target_")
@@ -130,7 +161,9 @@ def length_of_training(flat: Flat) -> Iterator[str]:
 @rule("algo.rollout.prompts", "algo.rollout.samples", "algo.minibatches")
 def minibatches(flat: Flat) -> Iterator[str]:
     """A rollout falls into minibatches of one size."""
-    prompts, samples, parts = (flat[key] for key in ("algo.rollout.prompts", "algo.rollout.samples", "algo.minibatches"))
+    prompts, samples, parts = (
+        flat[key] for key in ("algo.rollout.prompts", "algo.rollout.samples", "algo.minibatches")
+    )
     if prompts * samples % parts:
         yield (
             f"algo.minibatches={parts}: must divide algo.rollout.prompts={prompts} x algo.rollout.samples={samples} = "

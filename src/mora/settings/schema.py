@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
 from mora.settings import kinds
-from mora.settings.declared import OPEN, SPECIAL, VALUES
+from mora.settings.declared import OPEN, SPECIAL, declared
 from mora.settings.kinds import Kind
 from mora.settings.targets import HOME, Definition, TargetError, define, spelled
 
@@ -70,8 +71,9 @@ class Schema:
         section, _, name = key.rpartition(".")
         if definition is not None and definition.annotations.get(name) is not None:
             return kinds.of_annotation(definition.annotations[name])
-        if definition is None and key in VALUES:
-            return kinds.of_annotation(spelled(VALUES[key]))
+        said = declared(key) if definition is None else None
+        if said is not None:
+            return kinds.of_annotation(spelled(said))
         if section and definition is None and self.kind(section).values is not None:
             return self.kind(section).values or kinds.ANY
         return kinds.of_value(self.nodes[key])
@@ -106,7 +108,8 @@ class Schema:
             return [f"{key}: this is a section with the keys {', '.join(map(str, present))}; set one of them"]
         if kind.accepts(value):
             return []
-        return [f"{key}={_shown(value)}: {key} takes {kind}, not {_named(value)}"]
+        outside = isinstance(value, int | float) and kind.without_bounds().accepts(value)
+        return [f"{key}={_shown(value)}: {key} takes {kind}" + ("" if outside else f", not {_named(value)}")]
 
 
 def _shown(value: Any) -> str:
@@ -116,5 +119,7 @@ def _shown(value: Any) -> str:
 def _named(value: Any) -> str:
     if value is None or isinstance(value, list):
         return "null" if value is None else f"the list {value}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
     names = {"int": "an integer", "float": "a number with a fraction", "str": "text", "bool": "true or false"}
     return names.get(type(value).__name__, "a mapping")

@@ -10,6 +10,7 @@ from mora.settings.permitted import check
 from mora.settings.reading import read_mapping
 
 CONFIG = "config.yaml"
+SECTIONS = ("algo", "model", "dataset", "objectives", "evaluation", "runtime", "paths", "start")
 
 
 def stored_config(folder: Path | str) -> dict[str, Any]:
@@ -21,7 +22,12 @@ def stored_config(folder: Path | str) -> dict[str, Any]:
     path = Path(folder) / CONFIG
     config = read_mapping(path)
     check(config, str(path))
-    for group in ("algo", "model", "dataset"):
-        if group in config and not isinstance(config[group], dict):
-            raise InputError(f"{path}: {group} is no section; the file is damaged")
+    missing = [key for key in (*SECTIONS, "seed") if key not in config]
+    if missing:
+        raise InputError(f"{path}: {', '.join(missing)} is missing; name a folder made by mora.train")
+    for key in SECTIONS:
+        if not isinstance(config[key], dict):
+            raise InputError(f"{path}: {key} is no section; the file is damaged")
+    if "_target_" not in config["algo"]:
+        raise InputError(f"{path}: algo._target_ is missing; name a folder made by mora.train")
     return config

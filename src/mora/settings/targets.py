@@ -65,7 +65,7 @@ def _imported(module: ast.Module, name: str) -> tuple[str, str] | None:
 
 
 class _Spelled(ast.NodeTransformer):
-    """Annotations whose names are replaced by what they stand for in a module: ``Count`` by ``Annotated[int, Ge(1)]``."""
+    """Annotations with names replaced by what they stand for in a module: ``Count`` by ``Annotated[int, Ge(1)]``."""
 
     def __init__(self, module: ast.Module) -> None:
         self._module = module

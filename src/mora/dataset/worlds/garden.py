@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from mora.bounds import Count, Natural, NonNegative, Positive, Share
+from mora.bounds import AtLeastTwo, Count, Natural, NonNegative, Positive, Share
 from mora.dataset.corpus import Corpus, fingerprint
 from mora.dataset.encode import Overlong
 from mora.dataset.shelf import Cache
@@ -99,7 +99,7 @@ class Garden:
     spread_base: NonNegative
     spread_bold: NonNegative
     max_prompt: Count
-    max_response: Count
+    max_response: AtLeastTwo
     overlong: Overlong
 
     def __post_init__(self) -> None:
