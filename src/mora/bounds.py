@@ -73,6 +73,11 @@ def of(constraints: Iterable[Any]) -> Bound:
     return Bound(**limits, stated=stated) if stated else UNBOUNDED
 
 
+def stated(alias: Any) -> Bound:
+    """The bound of one of the aliases above."""
+    return of(alias.__metadata__)
+
+
 @cache
 def _hints(made: type) -> dict[str, Any]:
     return get_type_hints(made, include_extras=True)

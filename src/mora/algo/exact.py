@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from mora import bounds
 from mora.bounds import Betas, Count, Natural, NonNegative, Positive
 from mora.functional.expectation import exact_kl, exact_utility, expected_rewards
 from mora.runtime.actor import conditioned_policy, save_policy, standardized_panel
@@ -45,6 +46,9 @@ class Exact:
     schedule: Schedule
     warmup: Natural
     max_grad_norm: Positive
+
+    def __post_init__(self) -> None:
+        bounds.check(self, "algo")
 
     def fit(self) -> dict[str, float]:
         """Train, write ``policy/`` and return the summary."""

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from mora import bounds
 from mora.bounds import Betas, Count, Natural, NonNegative, Positive
 from mora.dataset.encode import Encoder
 from mora.dataset.order import batch
@@ -62,6 +63,9 @@ class Panacea:
     schedule: Schedule
     warmup: Natural
     max_grad_norm: Positive
+
+    def __post_init__(self) -> None:
+        bounds.check(self, "algo")
 
     def fit(self) -> dict[str, float]:
         """Train, write ``policy/`` and return the summary."""

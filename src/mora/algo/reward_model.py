@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from mora import bounds
 from mora.bounds import Betas, Count, Natural, NonNegative, Positive
 from mora.dataset import collate
 from mora.dataset.encode import Encoder
@@ -36,7 +37,7 @@ from mora.runtime.conversion import check_convertible, compared_heads
 from mora.runtime.engine import Engine
 from mora.runtime.measuring import measure
 from mora.runtime.padding import by_length
-from mora.runtime.parts import Parts, check_length, check_window, total_steps
+from mora.runtime.parts import Parts, check_length, total_steps
 from mora.runtime.quality_log import QualityLog
 from mora.runtime.schedule import Schedule
 from mora.runtime.teaching import taught
@@ -79,12 +80,7 @@ class RewardModel:
 
     def __post_init__(self) -> None:
         check_length(self.steps, self.epochs)
-        check_window(self.length_window)
-        least = {"batch_size": 1, "warmup": 0, "cosine_every": 0, "quality_every": 0, "quality_pairs": 1}
-        least |= {"reference_prompts": 1, "reference_samples": 1, "lr": 0, "lora_lr": 0, "head_lr": 0}
-        for key, value in least.items():
-            if getattr(self, key) < value:
-                raise InputError(f"algo.{key}={getattr(self, key)}: must be at least {value}")
+        bounds.check(self, "algo")
 
     def fit(self) -> dict[str, Any]:
         """Train, standardize on samples of the reference policy, write ``reward/`` and return the summary."""

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mora import bounds
 from mora.bounds import Betas, Count, Natural, NonNegative, Positive
 from mora.dataset import collate
 from mora.dataset.encode import Encoder
@@ -18,7 +19,7 @@ from mora.dataset.store import take
 from mora.files import new_folder
 from mora.model.policy import token_logps
 from mora.runtime.engine import Engine
-from mora.runtime.parts import Parts, check_window, total_steps
+from mora.runtime.parts import Parts, total_steps
 from mora.runtime.schedule import Schedule
 from mora.types import Row, Supervised
 
@@ -45,7 +46,7 @@ class SFT:
     test_rows: Natural
 
     def __post_init__(self) -> None:
-        check_window(self.length_window)
+        bounds.check(self, "algo")
 
     def fit(self) -> dict[str, float]:
         """Train, write ``model/`` and return the summary."""

@@ -28,7 +28,7 @@ class Chat:
 
     A conversation that is too long loses its oldest exchanges, a user's and an assistant's turn together; its system
     message stays.  When only the last turn is left, that one is cut from the left.
-    Raises InputError where the template refuses the turns, where the tokenizer lacks a word, or where not even one character fits.
+    Raises InputError where the template refuses the turns, the tokenizer lacks a word, or not one character fits.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, limit: int) -> None:

@@ -8,6 +8,7 @@ from itertools import combinations
 from statistics import fmean
 from typing import Literal
 
+from mora import bounds
 from mora.bounds import Count, NonNegative
 from mora.dataset.schema import placed
 from mora.errors import InputError
@@ -40,12 +41,8 @@ def verdict(first: Numbers, second: Numbers, *, margin: float, ties: Ties, label
     return value
 
 
-def check(most: int | None, margin: float, ties: str, key: str) -> None:
-    """Raises InputError for values without meaning of the keys below ``key``."""
-    if most is not None and most < 1:
-        raise InputError(f"{key}.most={most}: must be at least 1, or null for all pairs of a prompt")
-    if not margin >= 0:
-        raise InputError(f"{key}.margin={margin}: must be at least 0")
+def check_ties(ties: str, key: str) -> None:
+    """Raises InputError for what is no way to treat ties."""
     if ties not in ("drop", "keep"):
         raise InputError(f"{key}.ties={ties}: must be drop or keep")
 
@@ -64,7 +61,8 @@ class Pairing:
 
     def __post_init__(self) -> None:
         """Raises InputError for values without meaning."""
-        check(self.most, self.margin, self.ties, "dataset.pairing")
+        bounds.check(self, "dataset.pairing")
+        check_ties(self.ties, "dataset.pairing")
 
     def pairs(self, scored: Iterable[Row], objectives: Sequence[str]) -> Iterator[Row]:
         """Pairs of scored answers (one response each, with ratings), grouped by prompt over all of ``scored``.

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge
 from numpy.typing import NDArray
 
 from mora.bounds import Count, Natural, NonNegative, Positive
@@ -41,7 +42,7 @@ class Compare(Front):
     margin: NonNegative
     kl_budget: NonNegative | None
     kl_errors_below: NonNegative
-    kl_effective: Positive
+    kl_effective: Annotated[float, Ge(1)]
     kl_steps: Count
     sweep_reach: Positive
     sweep_steps: Count
@@ -51,14 +52,6 @@ class Compare(Front):
         super().__post_init__()
         if self.resamples == 0:
             raise InputError("evaluation.resamples=0: a comparison needs intervals; use at least 100")
-        least = {"margin": 0, "kl_steps": 1, "sweep_steps": 1, "kl_budget": 0, "kl_errors_below": 0, "kl_effective": 1,
-                 "shown_prompts": 0}  # fmt: skip
-        for key, value in least.items():
-            given = getattr(self, key)
-            if given is not None and not given >= value:
-                raise InputError(f"evaluation.{key}={given}: must be at least {value}")
-        if not self.sweep_reach > 0:
-            raise InputError(f"evaluation.sweep_reach={self.sweep_reach}: must be above 0")
 
     def compare(
         self, methods: Sequence[Method], grid: Floats, objectives: Sequence[str], world: Any, *, seed: int

@@ -17,12 +17,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mora import bounds
 from mora.bounds import Count, Inside, Natural, NonNegative, PositiveShare, Share
 from mora.dataset.corpus import Corpus
 from mora.dataset.encode import Encoder
 from mora.evaluation.grid import preference_grid
 from mora.evaluation.indicators import indicators, reference_points
-from mora.evaluation.intervals import check, per_prompt, with_intervals
+from mora.evaluation.intervals import per_prompt, with_intervals
 from mora.files import json_line, record_json, record_lines
 from mora.functional.kl import sequence_kl
 from mora.functional.risk import mean
@@ -53,7 +54,8 @@ class Front:
     level: Inside
 
     def __post_init__(self) -> None:
-        check(level=self.level, resamples=self.resamples)
+        bounds.check(self, "evaluation")
+        check_resamples(self.resamples)
 
     def rows(self, corpus: Corpus) -> list[Row]:
         """The prompts that are asked: held-out ones where there are any."""

@@ -16,10 +16,8 @@ Floats = NDArray[np.float64]
 COVERED = "bootstrap over prompts, bias-corrected, Student's t; this trained policy, new prompts, no other seed"
 
 
-def check(*, level: float, resamples: int) -> None:
-    """Refuse settings that mean nothing.  Raises InputError."""
-    if not 0 < level < 1:
-        raise InputError(f"evaluation.level={level}: must lie between 0 and 1")
+def check_resamples(resamples: int) -> None:
+    """Raises InputError for so few that an interval means nothing."""
     if resamples != 0 and resamples < 100:
         raise InputError(f"evaluation.resamples={resamples}: use 0 for no intervals, else at least 100")
 

@@ -17,6 +17,7 @@ import numpy as np
 from annotated_types import Ge
 from numpy.typing import NDArray
 
+from mora import bounds
 from mora.bounds import AtLeastTwo, Count
 from mora.errors import InputError
 from mora.evaluation.pairing import Origin
@@ -75,10 +76,7 @@ class CompareRewards:
     histogram_bins: Count
 
     def __post_init__(self) -> None:
-        least = {"resamples": 100, "curve_points": 2, "density_points": 2, "histogram_bins": 1}
-        for key, value in least.items():
-            if getattr(self, key) < value:
-                raise InputError(f"evaluation.{key}={getattr(self, key)}: must be at least {value}")
+        bounds.check(self, "evaluation")
 
     def compare(self, methods: Sequence[RewardMethod], *, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """The tables ``reward_comparison.json``, without its head, and ``reward_curves.json``.

@@ -16,10 +16,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
+from mora import bounds
 from mora.bounds import Count, Inside, Natural
 from mora.dataset.store import conversation_ids
 from mora.dataset.worlds import World
-from mora.errors import InputError
 from mora.evaluation import pairwise
 from mora.evaluation.labelled import Pairs, labelled_pairs
 from mora.files import record_json, record_lines, write_csv, write_text
@@ -50,12 +50,7 @@ class Quality:
     examples: Natural
 
     def __post_init__(self) -> None:
-        if not 0 < self.level < 1:
-            raise InputError(f"evaluation.level={self.level}: must lie between 0 and 1")
-        least = {"calibration_bins": 1, "spread_bins": 1, "points": 0, "examples": 0}
-        for key, value in least.items():
-            if getattr(self, key) < value:
-                raise InputError(f"evaluation.{key}={getattr(self, key)}: must be at least {value}")
+        bounds.check(self, "evaluation")
 
     def measure(
         self, panel: Panel, rows: Sequence[Row], world: World | None, *, kind: str

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mora import bounds
 from mora.bounds import Positive, Share
 from mora.dataset.encode import beyond
 from mora.errors import InputError
@@ -49,8 +50,9 @@ class Sections:
         if twice:
             raise InputError(f"evaluation.sections: {', '.join(twice)} stands in two sections; leave it in one")
         for name, weight in (self.weights or {}).items():
-            if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight < float("inf"):
-                raise InputError(f"evaluation.weights.{name}={weight}: must be a positive number")
+            if isinstance(weight, bool) or not isinstance(weight, (int, float)):
+                raise InputError(f"evaluation.weights.{name}={weight}: must be a number")
+        bounds.check(self, "evaluation")
 
     def measure(self, panel: Panel) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
         """The table ``sections.json``, the rows of ``sections.csv`` (subsets) and of ``section_rows.csv``.

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from scipy.special import gammaincinv
 from torch import Tensor
 
+from mora import bounds
 from mora.bounds import Positive, Share
 from mora.errors import InputError
 from mora.functional.noise import Stream, uniform
@@ -68,10 +69,7 @@ class Sampler:
     def __post_init__(self) -> None:
         if self.unit not in ("row", "group", "sample", "batch"):
             raise InputError(f"preference.unit is {self.unit!r}; it must be row, group, sample or batch")
-        if not 0 <= self.vertex_probability <= 1:
-            raise InputError(f"preference.vertex_probability is {self.vertex_probability}; it must lie in [0, 1]")
-        if self.concentration <= 0:
-            raise InputError(f"preference.concentration is {self.concentration}; it must be positive")
+        bounds.check(self, "preference")
 
     def __call__(
         self,

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mora import bounds
 from mora.bounds import Inside, NonNegative, Positive, PositiveShare
 from mora.errors import InputError
 from mora.functional.quantile import midpoint_levels, running_sum
@@ -153,26 +154,20 @@ NAMES: dict[Callable[..., Tensor], str] = {
     entropic: "entropic",
 }
 PARAMETERS = {"quantile": "level", "cvar": "alpha", "lcb": "k", "uwo": "coefficient", "entropic": "beta"}
-RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
-    "level": (lambda x: 0.0 < x < 1.0, "a number between 0 and 1"),
-    "alpha": (lambda x: 0.0 < x <= 1.0, "a number above 0 and at most 1"),
-    "k": (lambda x: x >= 0.0, "a number of at least 0"),
-    "coefficient": (lambda x: x >= 0.0, "a number of at least 0"),
-    "beta": (lambda x: x > 0.0, "a number above 0"),
-}
+RANGES = {"level": Inside, "alpha": PositiveShare, "k": NonNegative, "coefficient": NonNegative, "beta": Positive}
 
 
 def _require(key: str, value: Any) -> None:
-    allowed, need = RANGES[key]
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not allowed(value):
-        raise InputError(f"risk.{key}={value}: must be {need}")
+    bound = bounds.stated(RANGES[key])
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not bound.holds(value):
+        raise InputError(f"risk.{key}={value}: must be a number {bound}")
 
 
 def _check_parameters(name: str, parameters: Mapping[str, Any]) -> None:
     if name in PARAMETERS:
         key = PARAMETERS[name]
         if key not in parameters:
-            raise InputError(f"risk={name} needs risk.{key}, {RANGES[key][1]}")
+            raise InputError(f"risk={name} needs risk.{key}, a number {bounds.stated(RANGES[key])}")
         _require(key, parameters[key])
 
 

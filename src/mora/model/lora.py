@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear as affine
 from transformers import PreTrainedModel
 
+from mora import bounds
 from mora.bounds import Count, Positive
 from mora.errors import InputError
 from mora.model.svd_lora import linear_targets
@@ -37,8 +38,7 @@ class LoRASettings:
     targets: list[str]  # names of Linear modules, matched against the last part of the module path; "all-linear"
 
     def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise InputError(f"algo.lora.rank={self.rank}: must be at least 1")
+        bounds.check(self, "algo.lora")
 
 
 class Choice:

@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from mora import bounds
 from mora.bounds import Count, NonNegative, Positive
 from mora.errors import InputError
 from mora.files import read_json, write_json
@@ -125,6 +126,9 @@ class AdapterSettings:
     ]  # names of Linear modules, matched against the last part of the module path; "all-linear": blocks
     head: bool  # adapt the LM head too
     objectives: list[str]
+
+    def __post_init__(self) -> None:
+        bounds.check(self, "algo.adapter")
 
 
 class Adapter:

@@ -12,8 +12,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from mora import bounds
 from mora.bounds import AtLeastTwo, NonNegative
-from mora.errors import InputError
 from mora.functional.categorical import (
     categorical_log_likelihood,
     log_above_zero,
@@ -38,10 +38,7 @@ class Categorical(Compared):
     entropy: NonNegative  # share of a nat of likelihood that a nat of entropy is worth
 
     def __post_init__(self) -> None:
-        if self.atoms < 2:
-            raise InputError(f"reward.atoms={self.atoms}: categories need at least 2 atoms; for one use reward=scalar")
-        if self.entropy < 0:
-            raise InputError(f"reward.entropy={self.entropy}: must be at least 0")
+        bounds.check(self, "reward")
 
     @property
     def width(self) -> int:

@@ -13,6 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from mora import bounds
 from mora.bounds import Number, Positive
 from mora.errors import InputError
 from mora.reward import RewardKind
@@ -42,8 +43,7 @@ class Cost:
             )
         if self.signed is not None and not self.signed:
             raise InputError("reward.signed=[]: no objective would have a sign; name some, or use reward=scalar")
-        if not self.sign_weight > 0:
-            raise InputError(f"reward.sign_weight={self.sign_weight}: must be above 0; without signs use reward=scalar")
+        bounds.check(self, "reward")
 
     @property
     def reads_ratings(self) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from mora import bounds
 from mora.bounds import Inside
 from mora.errors import InputError
 from mora.functional.covariance import SUMS, Moments, check_rows, pooled
@@ -35,8 +36,7 @@ class Discriminant(Point):
     calibration_share: Inside  # of the training prompts, kept out of the covariance for the temperature
 
     def __post_init__(self) -> None:
-        if not 0 < self.calibration_share < 1:
-            raise InputError(f"reward.calibration_share={self.calibration_share}: must be between 0 and 1")
+        bounds.check(self, "reward")
 
     def loss(self, raw_0: Tensor, raw_1: Tensor, judgments: Judgments) -> Tensor:
         """Raises ValueError: the head is solved."""

@@ -15,6 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from mora import bounds
 from mora.bounds import Count, Seed
 from mora.errors import InputError
 from mora.functional.noise import Stream, poisson_ones
@@ -40,8 +41,7 @@ class Ensemble:
     seed: Seed
 
     def __post_init__(self) -> None:
-        if self.members < 1:
-            raise InputError(f"reward.members={self.members}: must be at least 1")
+        bounds.check(self, "reward")
         if self.sharing not in SHARING:
             raise InputError(f"reward.sharing={self.sharing}: must be one of {', '.join(SHARING)}")
         if isinstance(self.member, str):

@@ -20,6 +20,7 @@ import torch
 from annotated_types import Gt
 from torch import Tensor
 
+from mora import bounds
 from mora.bounds import AtLeastTwo, NonNegative, Number
 from mora.errors import InputError
 from mora.functional.margins import centering_loss, label_loss
@@ -62,13 +63,7 @@ class Gaussian(Compared):
     def __post_init__(self) -> None:
         if self.link not in LINKS:
             raise InputError(f"reward.link={self.link}: must be one of {', '.join(LINKS)}")
-        if self.atoms < 2:
-            raise InputError(f"reward.atoms={self.atoms}: a spread needs at least 2; for one use reward=scalar")
-        if self.initial_scale <= MIN_SCALE:
-            raise InputError(f"reward.initial_scale={self.initial_scale}: must be above {MIN_SCALE}")
-        for key in ("scale_penalty", "centering", "anchors"):
-            if getattr(self, key) < 0:
-                raise InputError(f"reward.{key}={getattr(self, key)}: must be at least 0")
+        bounds.check(self, "reward")
         if self.anchor_ratings is not None:
             self.anchor_ratings = _checked_cuts([float(cut) for cut in self.anchor_ratings])
         elif self.anchors > 0:

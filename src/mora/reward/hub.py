@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
+from mora import bounds
 from mora.bounds import Count, Natural
 from mora.errors import InputError
 from mora.model.load import DTYPES
@@ -60,8 +61,7 @@ class Hub(Untrained):
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise InputError(f"reward.dtype={self.dtype}: use one of {', '.join(DTYPES)}")
-        if self.batch_size < 1:
-            raise InputError(f"reward.batch_size={self.batch_size}: must be at least 1")
+        bounds.check(self, "reward")
         if not isinstance(self.models, Mapping):
             raise InputError(f"reward.models={self.models}: give a mapping from objectives to models")
         for objective in self.models:

@@ -20,6 +20,7 @@ from annotated_types import Gt
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from mora import bounds
 from mora.bounds import AtLeastTwo, Inside, NonNegative
 from mora.errors import InputError
 from mora.functional.margins import centering_loss, label_loss
@@ -59,14 +60,9 @@ class Quantile(Compared):
     centering: NonNegative  # nats per squared logit
 
     def __post_init__(self) -> None:
-        if self.atoms < 2:
-            raise InputError(f"reward.atoms={self.atoms}: quantiles need at least 2; for one use reward=scalar")
+        bounds.check(self, "reward")
         if self.coupling not in LIKELIHOODS:
             raise InputError(f"reward.coupling={self.coupling}: must be one of {', '.join(LIKELIHOODS)}")
-        if self.initial_gap <= MIN_GAP:
-            raise InputError(f"reward.initial_gap={self.initial_gap}: must be above {MIN_GAP} logits")
-        if self.centering < 0:
-            raise InputError(f"reward.centering={self.centering}: must be at least 0")
         if self.at is not None:
             self.at = _checked_levels([float(level) for level in self.at], self.atoms)
 
@@ -127,8 +123,8 @@ def _checked_levels(at: list[float], atoms: int) -> list[float]:
     """``at``; raises InputError unless level k of K stands in the k-th of K equal parts of 0 to 1."""
     if len(at) != atoms:
         raise InputError(f"reward.at={at}: has {len(at)} levels, but reward.atoms={atoms}; give one for each atom")
-    if not all(0.0 < level < 1.0 for level in at) or any(low >= high for low, high in zip(at, at[1:], strict=False)):
-        raise InputError(f"reward.at={at}: must be ascending numbers between 0 and 1")
+    if any(low >= high for low, high in zip(at, at[1:], strict=False)):
+        raise InputError(f"reward.at={at}: must be ascending")
     for place, level in enumerate(at):
         low, high = place / atoms, (place + 1) / atoms
         if not low - LEVEL_TOLERANCE <= level <= high + LEVEL_TOLERANCE:

@@ -15,6 +15,7 @@ from annotated_types import Gt
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from mora import bounds
 from mora.bounds import AtLeastTwo, Number, Positive
 from mora.errors import InputError
 from mora.functional.masking import mean_of_both
@@ -50,12 +51,7 @@ class Rated(Compared):
     def __post_init__(self) -> None:
         if self.source not in get_args(Source):
             raise InputError(f"reward.source={self.source}: must be one of {', '.join(get_args(Source))}")
-        if self.atoms < 2:
-            raise InputError(f"reward.atoms={self.atoms}: quantiles need at least 2")
-        if self.initial_gap <= MIN_GAP:
-            raise InputError(f"reward.initial_gap={self.initial_gap}: must be above {MIN_GAP} rating units")
-        if not 0 < self.noise < math.inf:
-            raise InputError(f"reward.noise={self.noise}: must be above 0 rating units")
+        bounds.check(self, "reward")
 
     @property
     def width(self) -> int:

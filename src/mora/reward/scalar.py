@@ -9,6 +9,7 @@ from typing import ClassVar, get_args
 import torch
 from torch import Tensor
 
+from mora import bounds
 from mora.bounds import NonNegative
 from mora.errors import InputError
 from mora.functional.margins import Strength, centering_loss, l2_loss, strength_loss
@@ -30,9 +31,7 @@ class Scalar(Point):
     def __post_init__(self) -> None:
         if self.strength not in get_args(Strength):
             raise InputError(f"reward.strength={self.strength}: must be one of {', '.join(get_args(Strength))}")
-        for key, value in (("margin", self.margin), ("centering", self.centering), ("l2", self.l2)):
-            if value < 0:
-                raise InputError(f"reward.{key}={value}: must be at least 0")
+        bounds.check(self, "reward")
         if self.strength == "margin" and self.margin == 0:
             raise InputError(
                 "reward.margin=0 with reward.strength=margin: no pair asks for a lead; set it above 0 (logits per unit "

@@ -18,6 +18,7 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list, gather_object
 from torch import Tensor
 
+from mora import bounds
 from mora.bounds import Count, Positive, Seed
 from mora.errors import InputError, correctable
 from mora.runtime.watchdog import Watchdog, meeting_store
@@ -90,19 +91,7 @@ class Runtime:
         self.reseed()
 
     def _check(self) -> None:
-        for name, seconds in (("timeout", self.timeout), ("timeout_step", self.timeout_step)):
-            if not seconds > 0:
-                raise InputError(f"runtime.{name} is {seconds}; set seconds above 0")
-        for name in ("save_every", "keep_checkpoints"):
-            value = {"save_every": self.save_every, "keep_checkpoints": self.keep_checkpoints}[name]
-            if value < 1:
-                raise InputError(f"runtime.{name} is {value}; set it to 1 or more")
-        if self.micro_batch is not None and self.micro_batch < 1:
-            raise InputError(
-                f"runtime.micro_batch is {self.micro_batch}; set a number of rows, or null for all at once"
-            )
-        if self.workers is not None and self.workers < 1:
-            raise InputError(f"runtime.workers is {self.workers}; set a number of processes, or null for one per core")
+        bounds.check(self, "runtime")
         if self.device_type not in ("auto", "cpu", "cuda"):
             raise InputError(f"runtime.device_type is {self.device_type!r}; set auto, cpu or cuda")
         if self.device_type == "cuda" and not torch.cuda.is_available():

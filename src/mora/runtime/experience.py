@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mora.bounds import Count, Decay, Positive
+from mora import bounds
+from mora.bounds import Count, Decay, NonNegative, Positive
 from mora.dataset.encode import Encoder
 from mora.errors import InputError
 from mora.functional.advantages import token_rewards
@@ -47,14 +48,11 @@ class RolloutSettings:
     normalize_rewards: bool
     normalize_advantages: Literal["none", "scale", "whiten"]
     truncated: Truncated
-    missing_eos_penalty: float | None
+    missing_eos_penalty: NonNegative | None
 
     def __post_init__(self) -> None:
+        bounds.check(self, "algo.rollout")
         self._check_truncated()
-        if not self.score_noise >= 0.0:
-            raise InputError(f"algo.rollout.score_noise={self.score_noise}: must be at least 0")
-        if not 0.0 <= self.tracking_decay < 1.0:
-            raise InputError(f"algo.rollout.tracking_decay={self.tracking_decay}: must be at least 0 and below 1")
         if self.normalize_rewards and self.tracking != "none":
             raise InputError(
                 f"algo.rollout.normalize_rewards=true and algo.rollout.tracking={self.tracking} are two units for one "

@@ -144,17 +144,9 @@ class Parts:
 
 
 def check_length(steps: int | None, epochs: float | None) -> None:
-    """Raises InputError unless exactly one of the two is given, and above 0."""
+    """Raises InputError unless exactly one of the two is given."""
     if (steps is None) == (epochs is None):
         raise InputError("algo.steps and algo.epochs: give one of the two and set the other to null")
-    if steps is not None and steps < 1 or epochs is not None and epochs <= 0:
-        raise InputError(f"algo.steps={steps}, algo.epochs={epochs}: must be above 0")
-
-
-def check_window(window: int) -> None:
-    """Raises InputError unless batches are grouped by length within at least one of them."""
-    if window < 1:
-        raise InputError(f"algo.length_window={window}: must be at least 1 (batches; 1: no grouping)")
 
 
 def total_steps(*, steps: int | None, epochs: float | None, rows: int, batch_size: int) -> int:

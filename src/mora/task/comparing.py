@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from mora.dataset.pairing import Label, Ties, check, difference, verdict
+from mora import bounds
+from mora.bounds import Count, NonNegative
+from mora.dataset.pairing import Label, Ties, check_ties, difference, verdict
 from mora.task.forms import Answer, Numbers, Pair, placed
 from mora.task.tally import Tally
 from mora.types import content_id
@@ -19,12 +21,13 @@ Group = dict[str, dict[str, Numbers]]  # of one prompt: answer -> objective -> r
 class Choice:
     """Which comparisons become labels, and how many pairs of a prompt are kept."""
 
-    most: int | None  # pairs of a prompt; None: all
-    margin: float  # mean ratings that differ by less are a tie, as are two answers of which neither is the likelier one
+    most: Count | None  # pairs of a prompt; None: all
+    margin: NonNegative  # mean ratings that differ by less are a tie, as are two answers of which neither is the likelier one
     ties: Ties  # an objective says nothing of the pair (drop), or has a label of 0.5 (keep)
 
     def __post_init__(self) -> None:
-        check(self.most, self.margin, self.ties, "task")
+        bounds.check(self, "task")
+        check_ties(self.ties, "task")
 
 
 def by_annotators(first: Sequence[float], second: Sequence[float]) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from mora import bounds
 from mora.bounds import Count
 from mora.dataset.read import Record, records
 from mora.errors import InputError
@@ -25,10 +26,7 @@ class Prompts(Task):
     max_words: Count | None
 
     def __post_init__(self) -> None:
-        for name in ("max_characters", "max_words"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"task.{name}={value}: must be at least 1, or null for no limit")
+        bounds.check(self, "task")
         if self.match not in ("exact", "normalized"):
             raise InputError(f"task.match={self.match}: must be exact or normalized")
 

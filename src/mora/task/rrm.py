@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Interval
 
+from mora import bounds
 from mora.bounds import Decay, Positive, Seed
 from mora.dataset.read import Record, records
 from mora.dataset.schema import BadRow, text
@@ -45,11 +46,7 @@ class Rrm(Task):
             raise InputError(f"task.step={self.step}: must be candidates or final")
         if self.step == "candidates" and self.scores is not None:
             raise InputError("task.scores is for task.step=final; task.step=candidates writes the pairs to be scored")
-        for name, most in (("candidates", 14.0), ("scale", math.inf), ("ratio", 14.0)):
-            if not 0 < getattr(self, name) <= most:
-                raise InputError(f"task.{name}={getattr(self, name)}: must be above 0 and at most {most:g}")
-        if not 0 <= self.surprise < 1:
-            raise InputError(f"task.surprise={self.surprise}: must be at least 0 and less than 1")
+        bounds.check(self, "task")
 
     def read(self) -> Sequence[tuple[str, str]]:
         """The file of scores."""

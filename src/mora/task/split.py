@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mora import bounds
 from mora.bounds import Share
 from mora.dataset import split
 from mora.dataset.read import Record
@@ -32,8 +33,9 @@ class Split(Task):
         for name, share in self.shares.items():
             if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
                 raise InputError(f"task.shares: the name {name!r} must be letters, digits, - and _: it names a file")
-            if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+            if isinstance(share, bool) or not isinstance(share, int | float):
                 raise InputError(f"task.shares.{name}={share}: must be a number from 0 to 1; 0 removes the part")
+        bounds.check(self, "task")
         if not math.isclose(sum(self.shares.values()), 1.0, abs_tol=1e-9):
             said = ", ".join(f"{name} {share}" for name, share in self.shares.items())
             raise InputError(f"task.shares: {said}: must sum to 1, not {sum(self.shares.values()):g}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from mora import bounds
 from mora.bounds import Count, Natural
 from mora.dataset.read import Record
 from mora.dataset.schema import BadRow
@@ -38,9 +39,7 @@ class Statistics(Task):
     def __post_init__(self) -> None:
         if self.form not in (None, "pairs", "scored", "supervised"):
             raise InputError(f"task.form={self.form}: must be pairs, scored, supervised, or null to see it in the rows")
-        for name, least in (("examples", 0), ("bins", 1)):
-            if getattr(self, name) < least:
-                raise InputError(f"task.{name}={getattr(self, name)}: must be at least {least}")
+        bounds.check(self, "task")
 
     def rows(self, records: Iterator[Record], tally: Tally) -> Iterator[Part]:
         """The one table of statistics."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from mora import bounds
 from mora.bounds import AtLeastTwo, Count, Natural, NonNegative, Positive, Share
 from mora.dataset.corpus import Corpus, fingerprint
 from mora.dataset.encode import Overlong
@@ -103,15 +104,11 @@ class Garden:
     overlong: Overlong
 
     def __post_init__(self) -> None:
-        if not 0 < self.held_out < SIZE:
+        bounds.check(self, "dataset")
+        if self.held_out >= SIZE:
             raise InputError(f"dataset.held_out={self.held_out}: must be from 1 to {SIZE - 1}")
-        if len(self.lengths) != grammar.LONGEST or min(self.lengths) < 0 or abs(sum(self.lengths) - 1) > 1e-6:
+        if len(self.lengths) != grammar.LONGEST or abs(sum(self.lengths) - 1) > 1e-6:
             raise InputError(f"dataset.lengths={[*self.lengths]}: give {grammar.LONGEST} probabilities that sum to 1")
-        shares = {"idle": self.idle, "expert": self.expert, "edited": self.edited, "damaged": self.damaged}
-        shares |= {f"skill[{place}]": value for place, value in enumerate(self.skill)}
-        for key, value in shares.items():
-            if not 0 <= value <= 1:
-                raise InputError(f"dataset.{key}={value}: must be between 0 and 1")
 
     def load(self, objectives: tuple[str, ...], seed: int, cache: Cache | None = None) -> Corpus:
         """All rows, written and judged from ``seed``, at once and in memory; held-out prompts are those of every seed.

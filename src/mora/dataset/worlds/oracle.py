@@ -24,6 +24,7 @@ from annotated_types import Ge
 from numpy.typing import NDArray
 from scipy.special import gammaincinv
 
+from mora import bounds
 from mora.bounds import AtLeastTwo, Count, Natural, Number, Positive, PositiveShare
 from mora.dataset.corpus import Corpus, fingerprint
 from mora.dataset.shelf import Cache
@@ -196,32 +197,25 @@ class Oracle:
     max_response: AtLeastTwo
 
     def __post_init__(self) -> None:
-        if not 2 <= self.words <= len(ascii_lowercase):
+        bounds.check(self, "dataset")
+        if self.words > len(ascii_lowercase):
             raise InputError(f"dataset.words={self.words}: must be from 2 to {len(ascii_lowercase)}")
-        if not self.reach or not all(0 < share <= 1 for share in self.reach):
+        if not self.reach:
+            raise InputError("dataset.reach=[]: one number per second word of prompts")
+        if self.topics > self.words - len(self.reach):
             raise InputError(
-                f"dataset.reach={[*self.reach]}: one number per second word of prompts, each above 0 and at most 1"
-            )
-        if not 1 <= self.topics <= self.words - len(self.reach):
-            raise InputError(
-                f"dataset.topics={self.topics}: first words of prompts, at least 1; with the {len(self.reach)} second "
-                f"words of dataset.reach there must be no more than dataset.words={self.words}"
+                f"dataset.topics={self.topics}: with the {len(self.reach)} second words of dataset.reach there must be no "
+                f"more than dataset.words={self.words}"
             )
         trained = self._prompts()["train"]
         left = [len({pair[place] for pair in trained}) for place in (0, 1)]
-        if self.held_out < 0 or left != [self.topics, len(self.reach)]:
+        if left != [self.topics, len(self.reach)]:
             raise InputError(
-                f"dataset.held_out={self.held_out}: must be at least 0 and leave each of {self.topics} first words and "
-                f"of {len(self.reach)} second words in a prompt of training; {left[0]} and {left[1]} are left"
+                f"dataset.held_out={self.held_out}: must leave each of {self.topics} first words and of "
+                f"{len(self.reach)} second words in a prompt of training; {left[0]} and {left[1]} are left"
             )
         if self.scores not in ("counts", "constraint"):
             raise InputError(f"dataset.scores={self.scores}: must be counts or constraint")
-        if not self.power > 0 or not self.taste >= LEAST_TASTE:
-            raise InputError(
-                f"dataset.power={self.power}, dataset.taste={self.taste}: must be above 0, and at least {LEAST_TASTE}"
-            )
-        if self.max_response < 2:
-            raise InputError(f"dataset.max_response={self.max_response}: must be at least 2, a word and the end")
 
     def load(self, objectives: tuple[str, ...], seed: int, cache: Cache | None = None) -> Corpus:
         """All rows, drawn from ``seed`` in memory.  Raises InputError on an objective that the world does not score."""
