@@ -79,13 +79,14 @@ def stated(alias: Any) -> Bound:
 
 
 @cache
-def _hints(made: type) -> dict[str, Any]:
+def _hints(made: Any) -> dict[str, Any]:
     return get_type_hints(made, include_extras=True)
 
 
 def check(settings: object, where: str) -> None:
     """Raise InputError where a field of a dataclass lies outside of its bounds; ``where`` is its section's key."""
-    for name, hint in _hints(type(settings)).items():
+    made: Any = type(settings)
+    for name, hint in _hints(made).items():
         value = getattr(settings, name, None)
         bound = _broken(value, hint)
         if bound is not None:

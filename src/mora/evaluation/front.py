@@ -23,7 +23,7 @@ from mora.dataset.corpus import Corpus
 from mora.dataset.encode import Encoder
 from mora.evaluation.grid import preference_grid
 from mora.evaluation.indicators import indicators, reference_points
-from mora.evaluation.intervals import per_prompt, with_intervals
+from mora.evaluation.intervals import check_resamples, per_prompt, with_intervals
 from mora.files import json_line, record_json, record_lines
 from mora.functional.kl import sequence_kl
 from mora.functional.risk import mean

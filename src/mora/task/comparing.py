@@ -22,7 +22,9 @@ class Choice:
     """Which comparisons become labels, and how many pairs of a prompt are kept."""
 
     most: Count | None  # pairs of a prompt; None: all
-    margin: NonNegative  # mean ratings that differ by less are a tie, as are two answers of which neither is the likelier one
+    margin: (
+        NonNegative  # mean ratings that differ by less are a tie, as are answers of which neither is the likelier one
+    )
     ties: Ties  # an objective says nothing of the pair (drop), or has a label of 0.5 (keep)
 
     def __post_init__(self) -> None:
