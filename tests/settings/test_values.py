@@ -63,9 +63,7 @@ def test_a_place_is_tried_and_left_as_it_was(tmp_path):
         check_writable("/proc/nothing/there", "out")
 
 
-@pytest.mark.parametrize(
-    "argv", [["-m", "--cfg", "job", "seed=0,1"], ["-m", "seed=0,1", "hydra/launcher=submitit_slurm"]]
-)
+@pytest.mark.parametrize("words", ["-m --cfg job seed=0,1", "-m seed=0,1 hydra/launcher=submitit_slurm"])
 def test_what_cannot_be_launched_is_said(words, capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.chdir(tmp_path)
