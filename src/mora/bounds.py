@@ -8,7 +8,7 @@ number is finite: ``nan`` and ``inf`` are within no bounds.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import UnionType
@@ -87,34 +87,29 @@ def check(settings: object, where: str) -> None:
     """Raise InputError where a field of a dataclass lies outside of its bounds; ``where`` is its section's key."""
     made: Any = type(settings)
     for name, hint in _hints(made).items():
-        value = getattr(settings, name, None)
-        bound = _broken(value, hint)
-        if bound is not None:
-            raise InputError(f"{where}.{name}={value}: must be {_article(bound)}")
+        for place, value, bound in _broken(getattr(settings, name, None), hint, f"{where}.{name}"):
+            raise InputError(f"{place}={value}: must be {str(bound).removeprefix('of ') or 'a finite number'}")
 
 
-def _article(bound: Bound) -> str:
-    said = str(bound)
-    return said.removeprefix("of ") if said else "a finite number"
-
-
-def _broken(value: Any, hint: Any) -> Bound | None:
-    """The bound that ``value`` lies outside of, None where it lies within."""
+def _broken(value: Any, hint: Any, place: str) -> Iterator[tuple[str, Any, Bound]]:
+    """Each number in ``value`` that lies outside of the bound that ``hint`` states for it, with its place."""
+    arguments = get_args(hint)
     if get_origin(hint) is Annotated:
         bound = of(hint.__metadata__)
-        return bound if isinstance(value, int | float) and not bound.holds(value) else None
-    arguments = get_args(hint)
-    if isinstance(value, list | tuple) and _collects(hint, list | tuple):
-        parts = [argument for argument in arguments if argument is not Ellipsis]
-        hints = parts if len(parts) == len(value) else parts[:1] * len(value)
-        return next((b for item, one in zip(value, hints, strict=False) if (b := _broken(item, one))), None)
-    if isinstance(value, Mapping) and len(arguments) == 2 and not _collects(hint, list | tuple):
-        return next((b for item in value.values() if (b := _broken(item, arguments[1]))), None)
-    if get_origin(hint) in (Union, UnionType):
-        return next((b for one in arguments if (b := _broken(value, one))), None)
-    return None
+        if isinstance(value, int | float) and not bound.holds(value):
+            yield place, value, bound
+    elif get_origin(hint) in (Union, UnionType):
+        for one in arguments:
+            yield from _broken(value, one, place)
+    elif isinstance(value, list | tuple) and _collects(hint):
+        hints = [argument for argument in arguments if argument is not Ellipsis]
+        for number, item in enumerate(value):
+            yield from _broken(item, hints[min(number, len(hints) - 1)], f"{place}[{number}]")
+    elif isinstance(value, Mapping) and len(arguments) == 2 and not _collects(hint):
+        for key, item in value.items():
+            yield from _broken(item, arguments[1], f"{place}.{key}")
 
 
-def _collects(hint: Any, kinds: Any) -> bool:
+def _collects(hint: Any) -> bool:
     origin = get_origin(hint)
-    return isinstance(origin, type) and (issubclass(origin, kinds) or origin.__name__ == "Sequence")
+    return isinstance(origin, type) and (issubclass(origin, list | tuple) or origin.__name__ == "Sequence")

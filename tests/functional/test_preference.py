@@ -80,7 +80,7 @@ def test_a_row_has_its_preference_in_any_batch_and_a_new_one_at_each_step(unit):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("unit", "rows"), ("vertex_probability", 1.5), ("vertex_probability", -0.1), ("concentration", 0.0)],
+    [("vertex_probability", 1.5), ("vertex_probability", -0.1), ("concentration", 0.0)],
 )
 def test_a_sampler_refuses_what_has_no_meaning(key, value):
     fields = {"unit": "row", "vertex_probability": 0.3, "concentration": 1.0} | {key: value}

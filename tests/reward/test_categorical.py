@@ -65,7 +65,13 @@ def test_no_classifier_is_written_for_it(
     panel.save(tmp_path / "reward")
     monkeypatch.setattr(mora.runs, "open_run", lambda run, runs: (SimpleNamespace(path=tmp_path), {}))
     cfg = OmegaConf.create(
-        {"to": "classifier", "run": "x", "paths": {"runs": "y"}, "preference": None, "out": str(tmp_path / "out")}
+        {
+            "to": "classifier",
+            "run": str(tmp_path),
+            "paths": {"runs": "y"},
+            "preference": None,
+            "out": str(tmp_path / "out"),
+        }
     )
     with pytest.raises(InputError, match="the mean of a categorical reward is not linear"):
         export(cfg, [])

@@ -165,9 +165,9 @@ class Given:
     ("changed", "said"),
     [
         ({"count": 0}, "x.count=0: must be at least 1"),
-        ({"shares": [[0.5, 2]]}, "x.shares="),
-        ({"betas": (0.9, 1.0)}, "x.betas="),
-        ({"ideal": [1.0, float("nan")]}, "must be a finite number"),
+        ({"shares": [[0.5, 2]]}, "x.shares[0][1]=2: must be at least 0 and at most 1"),
+        ({"betas": (0.9, 1.0)}, "x.betas[1]=1.0: must be at least 0 and below 1"),
+        ({"ideal": [1.0, float("nan")]}, "x.ideal[1]=nan: must be a finite number"),
     ],
 )
 def test_the_same_bounds_hold_for_objects_made_in_python(changed, said):

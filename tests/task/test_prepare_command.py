@@ -94,7 +94,7 @@ def test_check_goes_on_to_the_end_and_accounts_for_every_row(folder):
         (["task=check"], "quarantine is needed"),
         (["task=check", "output=o.jsonl", "quarantine=o.jsonl"], "two outputs have this name"),
         (["task=prompts", "output=o.jsonl", "quarantine=q.jsonl"], "is for on_bad_row=quarantine"),
-        (["task=prompts", "output=o.jsonl", "on_bad_row=skip"], "must be error or quarantine"),
+        (["task=prompts", "output=o.jsonl", "on_bad_row=skip"], "on_bad_row takes error or quarantine"),
         (["task=prompts", "output=o.jsonl", "task.exclude=none.jsonl"], "task.exclude=none.jsonl: no such file"),
         (["task=chat", "output=o.jsonl", "task.to=messages"], "4 of 4 rows are bad"),
         (["task=prompts", "output=o.jsonl", "task.exclude=other.jsonl"], "no row is left to write"),

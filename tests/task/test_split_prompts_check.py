@@ -55,7 +55,11 @@ def test_conversations_go_by_the_turns_before_the_answer(make_task):
 
 @pytest.mark.parametrize(
     ("shares", "message"),
-    [({"train": 0.8}, "must sum to 1, not 0.8"), ({"a/b": 1.0}, "names a file"), ({"train": 1.1}, "from 0 to 1")],
+    [
+        ({"train": 0.8}, "must sum to 1, not 0.8"),
+        ({"a/b": 1.0}, "names a file"),
+        ({"train": 1.1}, "task.shares.train=1.1"),
+    ],
 )
 def test_shares_that_are_none_are_refused(make_task, shares, message):
     with pytest.raises(InputError, match=message):

@@ -67,8 +67,6 @@ class Sampler:
     concentration: Positive
 
     def __post_init__(self) -> None:
-        if self.unit not in ("row", "group", "sample", "batch"):
-            raise InputError(f"preference.unit is {self.unit!r}; it must be row, group, sample or batch")
         bounds.check(self, "preference")
 
     def __call__(
