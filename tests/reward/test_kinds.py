@@ -289,7 +289,7 @@ def test_initial_bias_gives_the_initial_gaps() -> None:
         (lambda: dataclasses.replace(QUANTILE, centering=-0.1), "centering"),
         (lambda: dataclasses.replace(QUANTILE, coupling="copula"), "coupling"),
         (lambda: dataclasses.replace(QUANTILE, at=TENTHS[:8]), "at.*8 levels"),
-        (lambda: dataclasses.replace(QUANTILE, atoms=3, at=[0.2, 0.5, 1.0]), "reward.at"),
+        (lambda: dataclasses.replace(QUANTILE, atoms=3, at=[0.2, 0.5, 1.0]), "at"),
         (lambda: dataclasses.replace(QUANTILE, atoms=3, at=[0.2, 0.5, 0.5]), "at.*ascending"),
         (lambda: dataclasses.replace(QUANTILE, atoms=3, at=[0.1, 0.2, 0.9]), "at.*atom 2 of 3"),
         (lambda: dataclasses.replace(GAUSSIAN, link="cauchit"), "link"),
