@@ -283,7 +283,7 @@ def test_settings_of_a_reward_model_without_meaning_are_refused_before_any_stage
         r"there is no model to train": ("reward=gold",),
         r"reward\.signed: cares is no objective": ("reward=cost", "reward.signed=[cares]"),
         r"algo\.batch_size=0": ("algo.batch_size=0",),
-        r"algo\.steps and algo\.epochs": ("algo.steps=3",),
+        r"algo\.steps=3, algo\.epochs=1": ("algo.steps=3",),
         r"algo\.lora\.rank=0": ("algo.lora.rank=0",),
     }.items():
         with pytest.raises(InputError, match=refused):
