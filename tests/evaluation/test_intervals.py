@@ -6,7 +6,7 @@ from scipy.stats import t as student
 
 from mora.errors import InputError
 from mora.evaluation.indicators import indicators
-from mora.evaluation.intervals import check, per_prompt, with_intervals
+from mora.evaluation.intervals import check_resamples, per_prompt, with_intervals
 from mora.functional.pareto import default_grid
 
 GRID = default_grid(2)
@@ -62,13 +62,8 @@ def test_answers_of_a_prompt_stand_together():
     assert per_prompt([answers, answers + 1], 3).tolist() == [[[2, 3], [8, 9]], [[3, 4], [9, 10]]]
 
 
-@pytest.mark.parametrize(
-    ("settings", "key"),
-    [
-        ({"level": 1.0, "resamples": 1000}, "evaluation.level"),
-        ({"level": 0.95, "resamples": 50}, "evaluation.resamples"),
-    ],
-)
-def test_settings_without_meaning_are_refused(settings, key):
-    with pytest.raises(InputError, match=key):
-        check(**settings)
+def test_so_few_resamples_that_they_mean_nothing_are_refused():
+    check_resamples(0)
+    check_resamples(100)
+    with pytest.raises(InputError, match="evaluation.resamples"):
+        check_resamples(50)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mora import bounds
-from mora.bounds import Count, Decay, NonNegative, Positive
+from mora.bounds import Count, Decay, Positive
 from mora.dataset.encode import Encoder
 from mora.errors import InputError
 from mora.functional.advantages import token_rewards
@@ -48,7 +48,7 @@ class RolloutSettings:
     normalize_rewards: bool
     normalize_advantages: Literal["none", "scale", "whiten"]
     truncated: Truncated
-    missing_eos_penalty: NonNegative | None
+    missing_eos_penalty: Positive | None
 
     def __post_init__(self) -> None:
         bounds.check(self, "algo.rollout")
