@@ -17,7 +17,8 @@ from mora.dataset.store import RowWriter, StoredRows
 from mora.dataset.tokens import TokenizedRows, tokenized
 from mora.errors import InputError
 from mora.manifest import MANIFEST
-from mora.turns import joined
+from mora.model.tokenizer import train_words
+from mora.turns import joined, turns_of
 from mora.types import Row
 
 WORDS = "how do ostriches run away from danger ? they very fast .".split()
@@ -193,14 +194,18 @@ def test_all_rows_that_cannot_be_encoded_are_told_at_once(make_tokenizer, tmp_pa
     rows = _rows(30, 1)
     for i in (2, 3, 11):
         rows[i] = Row(prompt="how", responses=("they </s> run",), where=f"bad.jsonl:{i}")
+    texts = [text for row in rows for text in (*(turn["content"] for turn in turns_of(row.prompt)), *row.responses)]
+    words = train_words([text.replace("</s>", "how") for text in texts], closed=True)
+    words.chat_template = "{% for m in messages %}{{ m['content'] }} {% endfor %}"
+    closed = Encoder(words, 26, 9, "cut_answer")
     with pytest.raises(InputError) as found:
-        tokenized(rows, _encoder(make_tokenizer, "words"), tmp_path, workers=1)
+        tokenized(rows, closed, tmp_path, workers=1)
     lines = str(found.value).split("\n")
     assert lines[0] == "3 of 30 rows cannot be encoded:" and len(lines) == 4
-    assert lines[3].startswith("  bad.jsonl:11: an answer holds </s>, which is a special token")
+    assert lines[3].startswith("  bad.jsonl:11: the tokenizer knows no token for a word of 'they </s> run'")
     many = [Row(prompt="how", responses=("</s>",), where=f"bad.jsonl:{i}") for i in range(12)]
     with pytest.raises(InputError, match=r"12 of 12 rows(.|\n)*bad.jsonl:9: .*\n  ... and 2 more$"):
-        tokenized(many, _encoder(make_tokenizer, "words"), tmp_path, workers=1)
+        tokenized(many, closed, tmp_path, workers=1)
     narrow = Encoder(make_tokenizer("bytes"), 3, 9, "cut_answer")
     with pytest.raises(InputError, match="30 of 30 rows(.|\n)*rows.jsonl:1: dataset.max_prompt=3: one character"):
         tokenized(_rows(30, 1), narrow, tmp_path, workers=1)

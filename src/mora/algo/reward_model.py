@@ -87,7 +87,7 @@ class RewardModel:
         parts = self.parts
         if isinstance(parts.reward, Hub):
             return measure(parts, parts.reward, prompts=self.reference_prompts, samples=self.reference_samples)
-        policy, tokenizer = parts.starting_model(frozen=False)
+        policy, tokenizer = parts.starting_model(frozen=True)  # it draws the samples
         encoder = self._reader(tokenizer)
         model = self._score_model(encoder)
         assert parts.reward is not None
@@ -256,7 +256,7 @@ class RewardModel:
         parts, reward, layout = self.parts, self.parts.reward, self._layout
         assert reward is not None
         model = ScoreModel.new(
-            partial(self._trunk, encoder, frozen=layout.adapted),
+            partial(self._trunk, encoder),
             encoder.tokenizer,
             reward,
             objectives=parts.corpus.objectives,
@@ -268,18 +268,23 @@ class RewardModel:
             model.towers.checkpoint_activations()
         return model
 
-    def _trunk(self, encoder: Encoder, *, frozen: bool) -> PreTrainedModel:
-        """A trunk to start from; only one whose weights stay frozen may be quantized."""
+    def _trunk(self, encoder: Encoder) -> PreTrainedModel:
+        """A trunk to start from: in fp32 where it is trained, else as the model says; quantized under adapters alone."""
         parts = self.parts
-        spec = parts.model if frozen else replace(parts.model, quantization=None)
+        spec = parts.model
+        if not self._layout.adapted:
+            solved = isinstance(parts.reward, Discriminant)  # its trunk stays as it is
+            spec = replace(spec, quantization=None) if solved else spec.trained
         source = {"policy": parts.policy, "base": None, "reward": parts.trunk_folder}[self.trunk] or parts.model.path
         if source:
             return load_backbone(source, spec, revision=spec.revision if source == spec.path else None)
         # without a source the base is made once more: the policy's own weights stay the reference
-        made: Any = parts.model.build(encoder.tokenizer, seed=parts.seed).base_model
+        made: Any = spec.build(encoder.tokenizer, seed=parts.seed).base_model
         return made
 
     def _standardize(self, panel: ModelPanel, policy: PreTrainedModel, encoder: Encoder) -> None:
+        if not self._layout.adapted:  # the trunks were trained
+            self.parts.model.finish(panel.model.towers)
         panel.model.eval()
         prompts, samples = self.reference_prompts, self.reference_samples
         standardize(self.parts, panel, policy.eval(), encoder, prompts=prompts, samples=samples)

@@ -78,6 +78,7 @@ class SFT:
                 parts.spent.trained(some.mask)
             metrics = engine.descend([partial(self.loss, engine.module, some, tokens) for some in mine])
             loop.log(metrics | {"tokens": tokens} | parts.spent.take(runtime))
+        parts.model.finish(model)
         test_loss = self.test_loss(engine.module, parts.corpus.supervised["test"][: self.test_rows], encoder)
         if runtime.main:
             with new_folder(parts.folder.path / "model", sealed=True) as folder:

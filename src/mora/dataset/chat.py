@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import jinja2
 
+from mora.dataset.control import SafeTokenizer
 from mora.errors import InputError
 from mora.turns import Turn, turns_of, without_oldest
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 _WORD_START = re.compile(r"(?<=\s)\S")
 _SNAP = 32  # characters within which a cut moves on to the start of a word
@@ -31,8 +29,8 @@ class Chat:
     Raises InputError where the template refuses the turns, the tokenizer lacks a word, or not one character fits.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, limit: int) -> None:
-        self.tokenizer, self.limit = tokenizer, limit
+    def __init__(self, safe: SafeTokenizer, limit: int) -> None:
+        self.safe, self.limit = safe, limit
 
     def __call__(self, prompt: str) -> tuple[list[int], bool]:
         """Ids of one prompt."""
@@ -76,10 +74,7 @@ class Chat:
         return list(ids)
 
     def _templated(self, conversations: list[list[Turn]]) -> list[list[int]]:
-        found: Any = self.tokenizer.apply_chat_template(
-            cast(Any, conversations), tokenize=True, add_generation_prompt=True, return_dict=False
-        )
-        return list(found)
+        return self.safe.chat(conversations, generate=True)
 
     def _cut(self, before: list[Turn], text: str, excess: int) -> list[int]:
         """Ids with the longest end of the last turn that fits, moved on to the start of a word where one is near."""
@@ -108,8 +103,9 @@ class Chat:
 
     def _after(self, text: str, tokens: int) -> int:
         """Where the text goes on after so many tokens, or its middle, where the tokenizer does not say."""
-        if not self.tokenizer.is_fast or len(text) < 2:
+        tokenizer = self.safe.tokenizer
+        if not tokenizer.is_fast or len(text) < 2:
             return len(text) // 2
-        places: Any = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        places: Any = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
         start = places[tokens][0] if tokens < len(places) else len(text) - 1
         return min(max(int(start), 1), len(text) - 1)

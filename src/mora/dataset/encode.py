@@ -15,6 +15,7 @@ import tokenizers
 from numpy.typing import NDArray
 
 from mora.dataset.chat import Chat
+from mora.dataset.control import SafeTokenizer
 from mora.dataset.store import take
 from mora.errors import InputError
 from mora.types import Row, Tokens
@@ -54,8 +55,8 @@ class Encoder:
     """Encodes prompts and answers; remembers what it encoded last, so that small data is not tokenized again.
 
     A prompt is one user turn, or several turns (``turns.py``), in the chat template of the tokenizer, up to
-    where the answer starts.  An answer is tokenized apart, as plain text (no special token can be written in it), and
-    ends with exactly one end token.  ``max_prompt`` and ``max_response`` are limits in tokens, template and end token
+    where the answer starts.  An answer is tokenized apart and ends with exactly one end token.  Neither can write a
+    control token (``control.py``).  ``max_prompt`` and ``max_response`` are limits in tokens, template and end token
     included.  A longer prompt loses its oldest exchanges and then the beginning of its last turn, so that what stands
     before and after it stays.  A longer answer goes by ``overlong``: ``cut_answer`` cuts it before its end token,
     ``drop`` leaves its row out (``admit``), ``error`` refuses it.  Rows that carry their tokens are not encoded again.
@@ -77,12 +78,12 @@ class Encoder:
             raise InputError(f"the tokenizer of {tokenizer.name_or_path or 'the model'} has no end token (eos_token)")
         self.tokenizer = tokenizer
         self.max_prompt, self.max_response, self.overlong = max_prompt, max_response, overlong
-        self.chat = Chat(tokenizer, max_prompt)
+        self.safe = SafeTokenizer(tokenizer)
+        self.chat = Chat(self.safe, max_prompt)
         self.eos: int = tokenizer.eos_token_id
         self.pad: int = self.eos if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         # prompts, prompts_cut, answers, answers_cut: distinct texts, as long as they are remembered; rows_dropped
         self.counts: Counter[str] = Counter()
-        self._special = {*tokenizer.all_special_ids} - {tokenizer.unk_token_id}
         self._prompts = _Memory(REMEMBERED)
         self._answers = _Memory(REMEMBERED)  # whole, end token included
 
@@ -97,7 +98,7 @@ class Encoder:
             [type(tokenizer).__name__, tokenizers.__version__],
             tokenizer.chat_template,
             {name: str(token) for name, token in tokenizer.special_tokens_map.items()},
-            [self.eos, sorted(self._special)],
+            [self.eos, self.safe.control],
             [self.max_prompt, self.max_response],
         ]
         return hashlib.sha256(json.dumps(covered, sort_keys=True).encode()).hexdigest()
@@ -188,16 +189,9 @@ class Encoder:
     def whole(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of answers with their end tokens, uncut.
 
-        Raises InputError for an answer that the tokenizer cannot write, or only with a special token in it.
+        Raises InputError for an answer that the tokenizer knows no tokens for.
         """
-        found = []
-        for text, ids in zip(texts, self._tokens(texts), strict=True):
-            written = self._special.intersection(ids)
-            if written:  # a tokenizer of whole words knows the name of a special token as a word
-                name = self.tokenizer.convert_ids_to_tokens(min(written))
-                raise InputError(f"an answer holds {name}, which is a special token: {text[:60]!r}; write it otherwise")
-            found.append([*ids, self.eos])
-        return found
+        return [[*ids, self.eos] for ids in self.safe.plain(texts)]
 
     def _prompt(self, text: str) -> Ids:
         known = self._prompts.get(text)
@@ -246,19 +240,6 @@ class Encoder:
 
     def _advice(self) -> str:
         return f"dataset.max_response={self.max_response}: raise it, or set dataset.overlong=cut_answer or drop"
-
-    def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
-        if not texts:
-            return []
-        try:
-            found = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        except Exception as error:  # the tokenizers library raises nothing more particular
-            if "UNK" not in str(error):
-                raise
-            if len(texts) > 1:  # one by one, so that the one that it is about is named
-                return [ids for text in texts for ids in self._tokens([text])]
-            raise InputError(f"the tokenizer knows no token for a word of {texts[0][:60]!r}") from error
-        return list(found)
 
 
 class _Memory:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,6 +56,15 @@ class ModelSpec:
             raise InputError(f"model.dtype={self.dtype}: use one of {', '.join(DTYPES)}")
         if not self.attention.isidentifier():  # transformers fetches and runs code for what looks like a repository
             raise InputError(f"model.attention={self.attention}: use the name of an implementation, such as sdpa")
+
+    @property
+    def trained(self) -> ModelSpec:
+        """As this one is loaded where its weights are trained: in fp32, since AdamW's small steps round away in bf16."""
+        return replace(self, dtype="float32", quantization=None)
+
+    def finish(self, module: nn.Module) -> None:
+        """Round what was trained once, to ``dtype``: what is measured, stored and read by later stages is one model."""
+        module.to(DTYPES[self.dtype])
 
     def tokenizer(self, texts: Iterable[str], *, tokens: TokenKind) -> PreTrainedTokenizerBase:
         """The model's tokenizer; for a model that is made, one of kind ``tokens`` trained on ``texts``."""

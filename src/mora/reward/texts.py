@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 import jinja2
 from transformers import PreTrainedTokenizerBase
 
+from mora.dataset.control import SafeTokenizer
 from mora.dataset.encode import vocabulary
 from mora.errors import InputError
 from mora.turns import Turn, readable, turns_of, without_oldest
@@ -21,7 +22,6 @@ _FIELD = re.compile(r"\{(\w*)\}")
 FIELDS = ("prompt", "response", "bos", "eos")
 SNAP = 32  # characters by which a cut may move on until the text fits
 HERE = "\u2063end\u2063"  # marks where an answer stops that was cut off
-UNSEEN = "\u200b"  # put into what reads like a special token, so that it is none
 
 
 def check_form(chat: str, where: str) -> None:
@@ -57,20 +57,15 @@ class Texts:
     tokens that were sampled where the tokenizer has their vocabulary.
 
     A longer text loses the oldest exchanges of its prompt (in templates; the system message stays), then the beginning
-    of its prompt, and when that is gone, of its answer.  What reads like a special token in a prompt or an answer is
-    broken by a character without width.
+    of its prompt, and when that is gone, of its answer.  Neither can write a control token (``dataset/control.py``).
     Raises InputError where the form asks of the tokenizer what it lacks.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, chat: str, limit: int, name: str) -> None:
         check_form(chat, "reward.chat")
         self.tokenizer, self.chat, self.limit, self.name = tokenizer, chat, limit, name
-        self.counts: Counter[str] = Counter()  # texts, prompts_cut, answers_cut, special
-        self._special = [
-            token.content
-            for token in tokenizer.added_tokens_decoder.values()
-            if token.special and len(token.content) > 1
-        ]
+        self.counts: Counter[str] = Counter()  # texts, prompts_cut, answers_cut
+        self.safe = SafeTokenizer(tokenizer)
         if chat in TEMPLATED and not tokenizer.chat_template:
             raise InputError(
                 f"{name}: its tokenizer has no chat template; say how prompt and answer become one text, as in "
@@ -98,7 +93,6 @@ class Texts:
     ) -> tuple[list[int], list[int] | None]:
         """Token ids and, of pairs, token types.  Raises InputError where not even an empty text fits."""
         self.counts["texts"] += 1
-        prompt, response = self._broken(prompt, response)
         answer = Answer(response, ended, tokens)
         turns = turns_of(prompt)
         if self.chat not in TEMPLATED:
@@ -142,40 +136,31 @@ class Texts:
         said = {
             "prompts_cut": f"texts lost the beginning of their prompt to fit into {self.limit} tokens",
             "answers_cut": f"texts lost their prompt and the beginning of their answer to fit into {self.limit} tokens",
-            "special": "texts hold what reads like a special token; it is read as text",
         }
         total = self.counts["texts"]
         return [f"{self.name}: {self.counts[key]} of {total} {text}" for key, text in said.items() if self.counts[key]]
 
-    def _broken(self, *texts: str) -> Sequence[str]:
-        found = [token for token in self._special if any(token in text for text in texts)]
-        if not found:
-            return texts
-        self.counts["special"] += 1
-        for token in found:
-            texts = tuple(text.replace(token, token[0] + UNSEEN + token[1:]) for text in texts)
-        return texts
-
     def _encoded(self, turns: list[Turn], answer: Answer) -> tuple[list[int], list[int] | None]:
+        try:
+            return self._read(turns, answer)
+        except InputError as error:
+            raise InputError(f"{self.name}: {error}") from error
+
+    def _read(self, turns: list[Turn], answer: Answer) -> tuple[list[int], list[int] | None]:
         if self.chat == "answer":
-            asked = self._tokens(self._templated(turns, generate=True))
             end = [self.tokenizer.eos_token_id] if answer.ended else []
-            return asked + ([*answer.tokens] if answer.tokens else self._tokens(answer.text) + end), None
+            said = [*answer.tokens] if answer.tokens else self.safe.plain([answer.text])[0] + end
+            return self._templated(turns, generate=True) + said, None
         if self.chat == "template":
-            content = answer.text if answer.ended else answer.text + HERE
-            answered: list[Turn] = [*turns, {"role": "assistant", "content": content}]
-            written = self._templated(answered, generate=False)
-            return self._tokens(written if answer.ended else self._up_to_here(written)), None
+            until = None if answer.ended else HERE
+            answered: list[Turn] = [*turns, {"role": "assistant", "content": answer.text + (until or "")}]
+            return self._templated(answered, generate=False, until=until), None
         prompt = turns[-1]["content"]
         if self.chat == "pair":
-            found = self.tokenizer(prompt, answer.text)
-            types = found.get("token_type_ids")  # where the tokenizer gives them, the model was trained with them
-            return list(found["input_ids"]), None if types is None else list(types)
-        values = {
-            "prompt": prompt, "response": answer.text, "bos": self.tokenizer.bos_token, "eos": self.tokenizer.eos_token
-        }  # fmt: skip
+            return self.safe.pair(prompt, answer.text)
+        own = {"bos": self.tokenizer.bos_token, "eos": self.tokenizer.eos_token}
         form = self.chat if answer.ended else self._open_form
-        ids = self._once(self._tokens(_FIELD.sub(lambda found: str(values[found[1]]), form), special=True))
+        ids = self._once(self.safe.filled(form, {"prompt": prompt, "response": answer.text}, own))
         ends = not answer.ended and ids[-1:] == [self.tokenizer.eos_token_id]  # that the tokenizer adds to any text
         return ids[:-1] if ends else ids, None
 
@@ -185,38 +170,20 @@ class Texts:
         before, field, behind = self.chat.rpartition("{response}")
         return before + field + (behind.replace("{eos}", "") if "{prompt}" in behind else "")
 
-    def _up_to_here(self, written: str) -> str:
-        """What a template wrote before the mark.  Raises InputError where it left the mark out."""
-        before, found, _ = written.rpartition(HERE)
-        if not found:
-            raise InputError(
-                f"{self.name}: its chat template does not write answers as they are, so one that was cut off cannot be "
-                "left open; write the text out in reward.chat"
-            )
-        return before
-
-    def _tokens(self, text: str, *, special: bool = False) -> list[int]:
-        try:
-            return list(self.tokenizer(text, add_special_tokens=special)["input_ids"])
-        except Exception as error:  # the tokenizers library raises nothing more particular
-            if "UNK" not in str(error):
-                raise
-            raise InputError(f"{self.name}: its tokenizer knows no token for a word of {text[:60]!r}") from error
-
     def _once(self, ids: list[int]) -> list[int]:
         """Without the second of two first or last tokens: one that the text has and one that the tokenizer adds."""
         bos, eos = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
         ids = ids[1:] if bos is not None and ids[:2] == [bos, bos] else ids
         return ids[:-1] if eos is not None and ids[-2:] == [eos, eos] else ids
 
-    def _templated(self, turns: list[Turn], *, generate: bool) -> str:
+    def _templated(self, turns: list[Turn], *, generate: bool, until: str | None = None) -> list[int]:
         try:
-            found = self.tokenizer.apply_chat_template(cast(Any, turns), tokenize=False, add_generation_prompt=generate)
-            return str(found)
+            (found,) = self.safe.chat([turns], generate=generate, until=until)
+            return found
         except jinja2.TemplateError as error:
             asked = [turn["role"] for turn in (turns if generate else turns[:-1])]
             on = "one user turn" if asked == ["user"] else f"the turns {', '.join(asked)}"
             raise InputError(
-                f"{self.name}: its chat template fails on {on}{'' if generate else ' and its answer'} ({error}); write "
-                "the text out in reward.chat"
+                f"its chat template fails on {on}{'' if generate else ' and its answer'} ({error}); write the text out "
+                "in reward.chat"
             ) from error

@@ -30,7 +30,8 @@ class Engine:
     ``param_groups`` are mappings with ``params``, ``lr`` and ``weight_decay``; together they hold every trainable
     parameter of ``module`` once.  ``steps`` and ``warmup`` count updates (calls of ``descend``).  ``max_grad_norm`` 0
     is no clipping.  Every forward that is differentiated goes through ``module``.  Raises ``ValueError`` for groups
-    that do not cover the trainable parameters.
+    that do not cover the trainable parameters, and for a trainable parameter below fp32: in bf16 a weight moves by 1/256
+    of itself or not at all, and at a usual learning rate that is not at all.
     """
 
     def __init__(
@@ -151,6 +152,9 @@ def _covered(module: nn.Module, groups: Iterable[Mapping[str, Any]]) -> dict[str
     trainable = {name: p for name, p in module.named_parameters() if p.requires_grad}
     if not trainable:
         raise ValueError("the module has no trainable parameter")
+    coarse = [name for name, p in trainable.items() if p.dtype.itemsize < torch.float32.itemsize]
+    if coarse:
+        raise ValueError(f"{coarse[0]} is trained in {trainable[coarse[0]].dtype}: load what is trained in fp32")
     given = [parameter for group in groups for parameter in group["params"]]
     identities = [id(parameter) for parameter in given]
     if len(set(identities)) != len(identities):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -64,9 +64,9 @@ class Parts:
     def starting_model(self, *, frozen: bool) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """The policy to start from with its tokenizer; without one, the base model.
 
-        Quantized, where the model says so, only when its weights stay ``frozen``.
+        In ``model.dtype``, and quantized where the model says so, when its weights stay ``frozen``; else in fp32.
         """
-        spec = self.model if frozen else replace(self.model, quantization=None)
+        spec = self.model if frozen else self.model.trained
         if self.policy is None:
             tokenizer = self.model.tokenizer(self.corpus.tokenizer_texts(), tokens=self.corpus.tokens)
             model = spec.build(tokenizer, seed=self.seed)

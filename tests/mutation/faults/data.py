@@ -67,9 +67,9 @@ FAULTS = (
     ),
     Fault(
         name="special_tokens_written_in_answers_count",
-        file="dataset/encode.py",
-        old="add_special_tokens=False, split_special_tokens=True",
-        new="add_special_tokens=False",
+        file="dataset/control.py",
+        old="return [self._alone(text) if self._count(ids) else ids for",
+        new="found = self._encoded(texts, add_special_tokens=False)\n        return [ids if ids else ids for",
         why="A user's text can end a turn or begin another one.",
         caught_by=("tests/dataset/test_encode.py::test_an_end_token_written_in_an_answer_is_text",),
     ),

@@ -1,0 +1,272 @@
+"""Texts of others as tokens, among which no control token can be: not in prompts, not in answers, for no model.
+
+Control tokens are the special tokens of a tokenizer (the end of a turn, padding, ...), save the one that stands for
+unknown words, and those of its added tokens that its chat template writes around turns.  Only the template and the
+tokenizer itself write them.  What reads like one in a text of others is text, and its tokens decode to it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+from tokenizers import Tokenizer
+
+from mora.dataset.template import rendered
+from mora.errors import InputError
+from mora.turns import Turn
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_SAID = "\ue003"  # stands for what a turn says where only the template's own text is wanted
+_PROBES: tuple[tuple[str, ...], ...] = (("user",), ("user", "assistant", "user"), ("system", "user"))
+Types = list[int] | None  # token types of a pair
+
+
+class SafeTokenizer:
+    """A tokenizer for texts of others.
+
+    A text without the name of a control token has the tokens that ``tokenizer`` gives it.  Any other is tokenized
+    by a copy in which control tokens have secret names, so that the names that everybody knows mean nothing.
+    Raises InputError where a text has a word that the tokenizer knows no token for.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+        self.control = control_tokens(tokenizer)
+        self._ids = frozenset(self.control.values())
+        self._names = _any_of(self.control)
+
+    def chat(
+        self, conversations: Sequence[Sequence[Turn]], *, generate: bool, until: str | None = None
+    ) -> list[list[int]]:
+        """Tokens of each conversation in the chat template, with ``generate`` up to where the next answer starts.
+
+        Only what stands before the last ``until``, where it is given.  Raises ``jinja2.TemplateError`` as ``rendered``
+        does, and InputError where the template leaves ``until`` out.
+        """
+        if not conversations:
+            return []
+        texts = [self._written(turns, generate, until) for turns in conversations]
+        found = self._encoded(texts, add_special_tokens=False)
+        for number, (turns, text) in enumerate(zip(conversations, texts, strict=True)):
+            named = any(self._names.search(turn["content"]) for turn in turns)
+            if named or self._count(found[number]) > len(self._names.findall(text)):
+                marked: list[Turn] = [{**turn, "content": self._secret.marked(turn["content"])} for turn in turns]
+                written = self._written(marked, generate, until)
+                found[number] = self._guarded(text, lambda w=written: self._secret.ids(w, special=False))  # type: ignore[misc]
+        return found
+
+    def _written(self, turns: Sequence[Turn], generate: bool, until: str | None) -> str:
+        text = rendered(self.tokenizer, turns, generate=generate)
+        if until is None:
+            return text
+        before, found, _ = text.rpartition(until)
+        if not found:
+            raise InputError(
+                "its chat template does not write answers as they are, so one that was cut off cannot be left open; write "
+                "the text out in reward.chat"
+            )
+        return before
+
+    def plain(self, texts: Sequence[str]) -> list[list[int]]:
+        """Tokens of each text by itself, without any that the tokenizer adds."""
+        if not texts:
+            return []
+        found = self._encoded(texts, add_special_tokens=False, split_special_tokens=True)
+        return [self._alone(text) if self._count(ids) else ids for text, ids in zip(texts, found, strict=True)]
+
+    def filled(self, form: str, values: Mapping[str, str], own: Mapping[str, str]) -> list[int]:
+        """Tokens of ``form``, its fields in braces filled with ``values`` of others and with texts of one's ``own``.
+
+        The tokenizer adds the special tokens that it always adds.
+        """
+        if any(self._names.search(value) for value in values.values()):
+            texts = {**{key: self._secret.marked(value) for key, value in values.items()}, **own}
+            whole = _filled(form, texts)
+            return self._guarded(whole, lambda: self._secret.ids(whole, special=True))
+        whole = _filled(form, {**values, **own})
+        return self._guarded(whole, lambda: list(self.tokenizer(whole)["input_ids"]))
+
+    def pair(self, first: str, second: str) -> tuple[list[int], Types]:
+        """Tokens of two texts as the tokenizer joins them, and their types where the model has such."""
+        found = self._guarded(first + second, lambda: self.tokenizer(first, second))
+        types = found.get("token_type_ids")  # where the tokenizer gives them, the model was trained with them
+        if self._names.search(first) or self._names.search(second):
+            ids, own = self._guarded(first + second, lambda: self._secret.pair(first, second))
+            return ids, None if types is None else own
+        return list(found["input_ids"]), None if types is None else list(types)
+
+    @cached_property
+    def _secret(self) -> _Secret:
+        """Made when the first text asks for it: it reads the whole vocabulary."""
+        fast = getattr(self.tokenizer, "backend_tokenizer", None) is not None
+        return (_Renamed if fast else _Cut)(self.tokenizer, self.control)
+
+    def _alone(self, text: str) -> list[int]:
+        return self._guarded(text, lambda: self._secret.ids(self._secret.marked(text), special=False))
+
+    def _count(self, ids: Sequence[int]) -> int:
+        return sum(map(self._ids.__contains__, ids))
+
+    def _encoded(self, texts: Sequence[str], **options: bool) -> list[list[int]]:
+        try:
+            return list(self.tokenizer(list(texts), **options)["input_ids"])
+        except Exception as error:  # the tokenizers library raises nothing more particular
+            if "UNK" not in str(error):
+                raise
+            if len(texts) > 1:  # one by one, so that the one that it is about is named
+                return [ids for text in texts for ids in self._encoded([text], **options)]
+            raise _unknown(texts[0]) from error
+
+    def _guarded(self, text: str, encode: Callable[[], Any]) -> Any:
+        try:
+            return encode()
+        except Exception as error:  # as above
+            if "UNK" not in str(error):
+                raise
+            raise _unknown(text) from error
+
+
+def control_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+    """The control tokens of a tokenizer and its chat template (see above), from their names to their ids."""
+    added = {token.content: (number, token.special) for number, token in tokenizer.added_tokens_decoder.items()}
+    named = {token for key, token in tokenizer.special_tokens_map.items() if key != "unk_token"}
+    special = {token for token in tokenizer.all_special_tokens if token != tokenizer.unk_token} | named
+    special |= {token for token, (_, is_special) in added.items() if is_special and token != tokenizer.unk_token}
+    own = _template_text(tokenizer) if tokenizer.chat_template else ""
+    # a token of white space alone, as some vocabularies have them, controls nothing
+    special |= {token for token in added if token.strip() and token in own and token != tokenizer.unk_token}
+    known: dict[str, int] = {token: int(tokenizer.convert_tokens_to_ids(token)) for token in special if token}
+    return dict(sorted(known.items()))
+
+
+def _template_text(tokenizer: PreTrainedTokenizerBase) -> str:
+    """What the template writes itself, in conversations of several shapes; those that it refuses left out."""
+    found = []
+    for roles in _PROBES:
+        turns: Any = [{"role": role, "content": _SAID} for role in roles]
+        try:
+            found.append(rendered(tokenizer, turns, generate=True))
+        except jinja2.TemplateError:
+            continue  # said where a prompt of this shape is read
+    return "\n".join(found)
+
+
+class _Secret:
+    """Control tokens under names that no text of others can hold: they are drawn anew by every process."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, control: Mapping[str, int]) -> None:
+        drawn = str(secrets.randbits(64))  # of digits: no filter of a template changes them
+        self.tokenizer, self.control = tokenizer, dict(control)
+        self.secret = {name: f"\ue000{drawn}:{number}\ue001" for name, number in control.items()}
+        self._marks = {name: f"\ue002{drawn}:{number}\ue002" for name, number in control.items()}
+        self._named, self._marked = _any_of(self.secret), _any_of(self._marks.values())
+        self._meant = {mark: name for name, mark in self._marks.items()}
+
+    def marked(self, text: str) -> str:
+        """``text`` of others with a mark in place of every name of a control token."""
+        return self._named.sub(lambda found: self._marks[found[0]], text)
+
+    def renamed(self, text: str) -> str:
+        """A text in which marked ones were put: control tokens under their secret names, and the marks' own text."""
+        text = self._named.sub(lambda found: self.secret[found[0]], text)
+        return self._marked.sub(lambda found: self._meant[found[0]], text)
+
+    def ids(self, text: str, *, special: bool) -> list[int]:
+        """Tokens of a text in which marked ones were put, with ``special`` those too that the tokenizer adds."""
+        raise NotImplementedError
+
+    def pair(self, first: str, second: str) -> tuple[list[int], list[int]]:
+        """Tokens and types of two texts of others, joined by the tokenizer."""
+        raise NotImplementedError
+
+
+class _Renamed(_Secret):
+    """By a copy of a fast tokenizer in which control tokens are renamed, also in its vocabulary."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, control: Mapping[str, int]) -> None:
+        super().__init__(tokenizer, control)
+        state = json.loads(tokenizer.backend_tokenizer.to_str())  # type: ignore[attr-defined]
+        state |= {"truncation": None, "padding": None}
+        for token in state["added_tokens"]:
+            if token["content"] in self.secret:
+                token |= {"content": self.secret[token["content"]], "normalized": False}
+        _rename(state["model"], self.secret)
+        self._backend = Tokenizer.from_str(json.dumps(state))
+        moved = [n for n, number in control.items() if self._backend.token_to_id(self.secret[n]) != number]
+        if moved:
+            raise InputError(f"the tokenizer cannot keep {moved[0]} out of texts: its tokenizer.json is inconsistent")
+
+    def ids(self, text: str, *, special: bool) -> list[int]:
+        """See above."""
+        return list(self._backend.encode(self.renamed(text), add_special_tokens=special).ids)
+
+    def pair(self, first: str, second: str) -> tuple[list[int], list[int]]:
+        """See above."""
+        found = self._backend.encode(first, second, add_special_tokens=True)
+        return list(found.ids), list(found.type_ids)
+
+
+def _rename(model: dict[str, Any], names: Mapping[str, str]) -> None:
+    """Rename tokens in the vocabulary of any of the tokenizers library's models, so that no text spells them."""
+    vocabulary = model["vocab"]
+    if isinstance(vocabulary, dict):
+        model["vocab"] = {names.get(token, token): number for token, number in vocabulary.items()}
+    else:
+        model["vocab"] = [[names.get(token, token), score] for token, score in vocabulary]
+    if model.get("unk_token") in names:
+        model["unk_token"] = names[model["unk_token"]]
+    if "merges" in model:
+        pairs = [pair.split(" ", 1) if isinstance(pair, str) else pair for pair in model["merges"]]
+        model["merges"] = [[a, b] for a, b in pairs if not {a, b, a + b} & names.keys()]
+
+
+class _Cut(_Secret):
+    """By a slow tokenizer, which has no copy: what reads like a control token is cut after its first character."""
+
+    def ids(self, text: str, *, special: bool) -> list[int]:
+        """See above."""
+        numbers = {secret: self.control[name] for name, secret in self.secret.items()}
+        found: list[int] = []
+        for piece in re.split(f"({_any_of(numbers).pattern})", self.renamed(text)):
+            if piece:
+                found += [numbers[piece]] if piece in numbers else self._text(piece)
+        return list(self.tokenizer.build_inputs_with_special_tokens(found)) if special else found  # type: ignore[attr-defined]
+
+    def pair(self, first: str, second: str) -> tuple[list[int], list[int]]:
+        """See above."""
+        parts = self._text(first), self._text(second)
+        ids = self.tokenizer.build_inputs_with_special_tokens(*parts)  # type: ignore[attr-defined]
+        return list(ids), list(self.tokenizer.create_token_type_ids_from_sequences(*parts))  # type: ignore[attr-defined]
+
+    def _text(self, text: str) -> list[int]:
+        def tokens(piece: str) -> list[int]:
+            return list(self.tokenizer(piece, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+
+        ids, known = tokens(text), {*self.control.values()}
+        if known.intersection(ids):
+            places = [0, *(found.start() + 1 for found in self._named.finditer(text)), len(text)]
+            ids = [token for a, b in zip(places, places[1:], strict=False) for token in tokens(text[a:b])]
+        if known.intersection(ids):
+            raise InputError(f"{text[:60]!r}: the tokenizer can write it only with a control token; write it otherwise")
+        return ids
+
+
+def _any_of(names: Iterable[str]) -> re.Pattern[str]:
+    """One of some names, the longest that stands at a place; where there is none, nothing."""
+    return re.compile("|".join(re.escape(name) for name in sorted(names, key=len, reverse=True)) or r"(?!)")
+
+
+def _filled(form: str, values: Mapping[str, str]) -> str:
+    return re.sub(r"\{(\w*)\}", lambda found: str(values[found[1]]), form)
+
+
+def _unknown(text: str) -> InputError:
+    return InputError(f"the tokenizer knows no token for a word of {text[:60]!r}")
