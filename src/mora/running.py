@@ -14,6 +14,7 @@ from mora.files import read_lines
 from mora.functional import risk as risks
 from mora.functional import scalarize as scalarizers
 from mora.measurement import measure, note_measured
+from mora.model.place import find
 from mora.model.score_model import CARD, read_card
 from mora.recording import record_data
 from mora.report.chain import redraw
@@ -28,7 +29,7 @@ from mora.runtime.devices import Runtime
 from mora.runtime.experience import RolloutSettings
 from mora.runtime.folder import RunFolder
 from mora.runtime.parts import Parts
-from mora.stages import MAKER, SECTIONS, SEVERAL, Stage, fitting, texts
+from mora.stages import HUB, MAKER, SECTIONS, SEVERAL, Stage, fitting, texts
 
 RATES = ("lr", "singular_lr", "critic_lr", "lora_lr", "head_lr")  # keys of algorithms
 
@@ -44,7 +45,8 @@ def execute(stages: Sequence[Stage], cfg: DictConfig) -> None:
     runtime: Runtime = build(cfg.runtime)
     for stage in stages:
         if not stage.finished or runtime.fresh:
-            load_corpus(stage.config)  # bad data is refused before a folder is made
+            _find_models(stage)  # what is missing or bad is told before a folder is made
+            load_corpus(stage.config)
         folder = RunFolder.open(
             Path(stage.config["paths"]["runs"]), stage.slug, stage.identity, **texts(stage), runtime=runtime
         )
@@ -61,7 +63,7 @@ def measure_again(stage: Stage, cfg: DictConfig) -> None:
     """Make the tables of a finished run anew, as its command asks for others than it has."""
     quiet_libraries()
     _refuse_without_meaning(stage)
-    runtime: Runtime = build(OmegaConf.to_container(cfg.runtime))
+    runtime: Runtime = build(cfg.runtime)
     folder = RunFolder.open(
         Path(stage.config["paths"]["runs"]), stage.slug, stage.identity, **texts(stage), runtime=runtime
     )
@@ -69,6 +71,23 @@ def measure_again(stage: Stage, cfg: DictConfig) -> None:
     with folder.lock():
         runtime.on_main(lambda: measure(folder, stage.config, stage.config["evaluation"], seed=0))
         runtime.on_main(lambda: report(folder))
+
+
+def _find_models(stage: Stage) -> None:
+    """Raises InputError where a model that a stage names is neither a folder, nor on the hub, nor in its cache."""
+    model = stage.config["model"]
+    named = [(f"start.{role}", path, None) for role, path in stage.upstream.items() if role not in stage.runs]
+    if model["path"] is not None:
+        named.append(("model.path", model["path"], model["revision"]))
+    if model["chat_template"] is not None and not model["chat_template"].endswith(".jinja"):
+        named.append(("model.chat_template", model["chat_template"], None))
+    kind = stage.config["reward"] if "reward" in stage.identity else {}
+    if kind.get("_target_") == HUB:
+        hub: Hub = build(kind)
+        sources = [(name, hub.source(name)) for name in hub.models]
+        named += [(f"reward.models.{name}", source.path, source.revision) for name, source in sources]
+    for where, path, revision in named:
+        find(path, revision, where)
 
 
 def _refuse_without_meaning(stage: Stage) -> None:

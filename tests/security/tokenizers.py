@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import BertTokenizer, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast, PythonBackend
 
 from mora.model.tokenizer import TEMPLATE
 
@@ -56,7 +55,7 @@ def fast(make: str, family: str, *, special: bool = True) -> PreTrainedTokenizer
     template, marks = FAMILIES[family]
     names = ["<s>", "</s>", "<unk>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    if make in ("bytes", "ignore_merges"):
+    if make in ("bytes", "ignore_merges", "normalized"):
         backend = Tokenizer(models.BPE(ignore_merges=make == "ignore_merges"))
         backend.pre_tokenizer, backend.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
         trainer = trainers.BpeTrainer(
@@ -102,6 +101,9 @@ def fast(make: str, family: str, *, special: bool = True) -> PreTrainedTokenizer
     backend.post_processor = processors.TemplateProcessing(
         single="<s> $A", pair="<s> $A </s> $B:1 </s>:1", special_tokens=[("<s>", 0), ("</s>", 1)]
     )
+    if make == "normalized":  # full-width characters become plain ones, in which added tokens are looked for
+        backend.normalizer = normalizers.NFKC()
+        backend = _with_normalized_marks(backend, marks)
     if not special:  # as some fine-tuned models have them
         backend.add_tokens([AddedToken("<think>", special=False), AddedToken("<note>", special=False)])
     found = PreTrainedTokenizerFast(
@@ -116,6 +118,48 @@ def fast(make: str, family: str, *, special: bool = True) -> PreTrainedTokenizer
     return found
 
 
-def slow(folder: Path) -> BertTokenizer:
+def _with_normalized_marks(backend: Tokenizer, marks: list[str]) -> Tokenizer:
+    state = json.loads(backend.to_str())
+    for token in state["added_tokens"]:
+        token["normalized"] = token["content"] in marks
+    return Tokenizer.from_str(json.dumps(state))
+
+
+class _Letters(PythonBackend):
+    """One token per byte of a text."""
+
+    vocab_files_names: dict[str, str] = {}
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(**options)
+
+    @property
+    def vocab_size(self) -> int:
+        return 256
+
+    def get_vocab(self) -> dict[str, int]:
+        return {f"<{b:02x}>": b for b in range(256)} | self.added_tokens_encoder
+
+    def _tokenize(self, text: str, **_: object) -> list[str]:
+        return [f"<{b:02x}>" for b in text.encode()]
+
+    def _convert_token_to_id(self, token: str) -> int:
+        return int(token[1:-1], 16)
+
+    def _convert_id_to_token(self, index: int) -> str:
+        return f"<{index:02x}>"
+
+    def convert_tokens_to_string(self, tokens: list[str]) -> str:
+        found = [token.encode() if len(token) != 4 else bytes.fromhex(token[1:-1]) for token in tokens]
+        return b"".join(found).decode(errors="replace")
+
+    def build_inputs_with_special_tokens(self, first: list[int], second: list[int] | None = None) -> list[int]:
+        return [self.bos_token_id, *first, *([] if second is None else [self.eos_token_id, *second])]
+
+
+def slow() -> PythonBackend:
     """A tokenizer without a backend of the tokenizers library."""
-    raise NotImplementedError(folder)
+    template, marks = FAMILIES["chatml"]
+    made = _Letters(bos_token="<s>", eos_token="</s>", extra_special_tokens=marks)
+    made.chat_template = template
+    return made

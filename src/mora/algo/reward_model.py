@@ -269,7 +269,7 @@ class RewardModel:
         return model
 
     def _trunk(self, encoder: Encoder) -> PreTrainedModel:
-        """A trunk to start from: in fp32 where it is trained, else as the model says; quantized under adapters alone."""
+        """A trunk to start from: in fp32 where it is trained, else as the model says; quantized only under adapters."""
         parts = self.parts
         spec = parts.model
         if not self._layout.adapted:

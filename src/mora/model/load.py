@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -17,6 +19,7 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
     BitsAndBytesConfig,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -24,9 +27,13 @@ from transformers import (
 from mora.bounds import Count
 from mora.errors import InputError, install_hint
 from mora.manifest import check_content
+from mora.model.place import MOST_LAYERS, available_memory, check_weights, folder_of
 from mora.model.tokenizer import copy_chat_template, train_bpe, train_words
 from mora.types import TokenKind
 
+# what transformers raises about files that are damaged or make no sense
+UNREADABLE = (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError)
+UNREADABLE += (StrictDataclassError, SafetensorError)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -59,7 +66,7 @@ class ModelSpec:
 
     @property
     def trained(self) -> ModelSpec:
-        """As this one is loaded where its weights are trained: in fp32, since AdamW's small steps round away in bf16."""
+        """As this one is loaded where its weights are trained: in fp32, as small steps round away in bf16."""
         return replace(self, dtype="float32", quantization=None)
 
     def finish(self, module: nn.Module) -> None:
@@ -96,6 +103,7 @@ class ModelSpec:
             pad_token_id=tokenizer.pad_token_id,
             **settings,
         )
+        _check_size(AutoModelForCausalLM, config, torch.float32, "model.config")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = AutoModelForCausalLM.from_config(config, attn_implementation=self.attention)
@@ -106,9 +114,11 @@ def load_tokenizer(path: str | Path, revision: str | None = None) -> PreTrainedT
     """The tokenizer of a folder or hub id.  Raises InputError when there is none, or it was damaged."""
     check_content(path)
     try:
-        return AutoTokenizer.from_pretrained(str(path), revision=revision, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: no tokenizer can be loaded from there ({_first_line(error)})") from error
+        return AutoTokenizer.from_pretrained(folder_of(path, revision), trust_remote_code=False)
+    except InputError:
+        raise
+    except UNREADABLE as error:
+        raise InputError(f"{path}: no tokenizer can be loaded from there ({_reason(error)})") from error
 
 
 def load_causal(path: str | Path, spec: ModelSpec | None = None, *, revision: str | None = None) -> PreTrainedModel:
@@ -128,17 +138,18 @@ def load_classifier(path: str | Path, *, dtype: str, revision: str | None = None
     head that was stored has weights that the classifier of this architecture does not read.
     """
     check_content(path)
+    folder = folder_of(path, revision, where="reward.models")
+    check_weights(folder)
     try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        _check_size(AutoModelForSequenceClassification, config, DTYPES[dtype], str(path))
         model, report = AutoModelForSequenceClassification.from_pretrained(
-            str(path),
-            revision=revision,
-            trust_remote_code=False,
-            use_safetensors=True,
-            dtype=DTYPES[dtype],
-            output_loading_info=True,
+            folder, trust_remote_code=False, use_safetensors=True, dtype=DTYPES[dtype], output_loading_info=True
         )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path}: no sequence classifier can be loaded from there ({_first_line(error)})") from error
+    except InputError:
+        raise
+    except UNREADABLE as error:
+        raise InputError(f"{path}: no sequence classifier can be loaded from there ({_reason(error)})") from error
     missing = sorted(report["missing_keys"])
     if missing:
         raise InputError(
@@ -157,12 +168,9 @@ def load_classifier(path: str | Path, *, dtype: str, revision: str | None = None
 
 
 def _load(auto: Any, path: str | Path, spec: ModelSpec | None, revision: str | None) -> PreTrainedModel:
-    options: dict[str, Any] = {
-        "revision": revision,
-        "trust_remote_code": False,
-        "use_safetensors": True,
-        "dtype": "auto",
-    }
+    folder = folder_of(path, revision)
+    check_weights(folder, quantized=spec is None)  # without a spec it is a folder that a run wrote
+    options: dict[str, Any] = {"trust_remote_code": False, "use_safetensors": True, "dtype": "auto"}
     if spec is not None:
         options |= {"dtype": DTYPES[spec.dtype], "attn_implementation": spec.attention}
         if spec.quantization is not None:
@@ -170,9 +178,14 @@ def _load(auto: Any, path: str | Path, spec: ModelSpec | None, revision: str | N
             options["device_map"] = {"": torch.cuda.current_device() if torch.cuda.is_available() else "cpu"}
     check_content(path)
     try:
-        model, report = auto.from_pretrained(str(path), output_loading_info=True, **options)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: no model can be loaded from there ({_first_line(error)})") from error
+        if spec is None or spec.quantization is None:
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+            _check_size(auto, config, DTYPES[spec.dtype] if spec is not None else None, str(path))
+        model, report = auto.from_pretrained(folder, output_loading_info=True, **options)
+    except InputError:
+        raise
+    except UNREADABLE as error:
+        raise InputError(f"{path}: no model can be loaded from there ({_reason(error)})") from error
     missing = sorted(report["missing_keys"])
     if missing:  # transformers would go on with random weights
         raise InputError(f"{path}: the weights lack {missing[0]} ({len(missing)} missing in all); get the folder again")
@@ -203,5 +216,24 @@ def without_dropout(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _check_size(auto: Any, config: PreTrainedConfig, dtype: torch.dtype | None, name: str) -> None:
+    """Refuse a configuration whose weights do not fit into memory, before any of them is made.  Raises InputError."""
+    layers = getattr(config.get_text_config(), "num_hidden_layers", 0)
+    if isinstance(layers, int) and layers > MOST_LAYERS:
+        raise InputError(f"{name}: asks for {layers} layers (at most {MOST_LAYERS})")
+    with torch.device("meta"):
+        count = sum(parameter.numel() for parameter in auto.from_config(config).parameters())
+    size = dtype or getattr(torch, str(config.dtype or "float32").removeprefix("torch."))
+    needed, there = count * size.itemsize, available_memory()
+    if there is not None and needed > there:
+        raise InputError(
+            f"{name}: its configuration asks for {count:.3g} parameters, {needed / 2**30:.0f} GiB, and "
+            f"{there / 2**30:.1f} GiB of memory are free; name a smaller model, or free memory"
+        )
+
+
+def _reason(error: Exception) -> str:
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if "trust_remote_code" in str(error):
+        return "it needs code of its own (auto_map in its config.json), which is never run; name a stock architecture"
+    return first

@@ -9,6 +9,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from mora.errors import InputError
+from mora.model.place import folder_of
 
 SPECIAL = {"bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>", "unk_token": "<unk>"}
 ANSWER = "<answer>"
@@ -90,7 +91,9 @@ def copy_chat_template(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
         tokenizer.chat_template = template
         return
     try:
-        other = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        other = AutoTokenizer.from_pretrained(folder_of(source, where="model.chat_template"), trust_remote_code=False)
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
         raise InputError(f"model.chat_template={source}: no tokenizer can be loaded from there") from error
     if other.chat_template is None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import torch
 from torch import Tensor
 
@@ -15,6 +14,7 @@ from mora.errors import InputError
 from mora.files import new_folder, write_json
 from mora.functional.classification import log_odds
 from mora.manifest import model_content
+from mora.model.place import find
 from mora.model.score_model import CARD, SCHEMA, read_card
 from mora.model.sequence_classifier import SequenceClassifier
 from mora.model.stored import base_reference
@@ -145,15 +145,7 @@ def _found(path: str, revision: str | None) -> dict[str, Any]:
         if revision is not None:
             raise InputError(f"reward: {path} is a folder, which has no revision={revision}; set it to null")
         return {"commit": None, "folders": [str(Path(path).absolute())], "content": model_content(path)}
-    if path.startswith((".", "/", "~")):
-        raise InputError(f"reward.models: {path}: no such folder; name one, or a hub id")
-    try:
-        config = huggingface_hub.hf_hub_download(path, "config.json", revision=revision)
-    except (OSError, ValueError, huggingface_hub.errors.EntryNotFoundError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        at = "" if revision is None else f" at revision {revision}"
-        raise InputError(f"reward.models: {path}{at} is no folder and no model of the hub ({reason})") from error
-    return {"commit": Path(config).parent.name, "folders": [], "content": None}
+    return {"commit": find(path, revision, "reward.models"), "folders": [], "content": None}
 
 
 def _unchanged(entry: Mapping[str, Any], card: Path) -> str:

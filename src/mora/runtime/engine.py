@@ -30,8 +30,8 @@ class Engine:
     ``param_groups`` are mappings with ``params``, ``lr`` and ``weight_decay``; together they hold every trainable
     parameter of ``module`` once.  ``steps`` and ``warmup`` count updates (calls of ``descend``).  ``max_grad_norm`` 0
     is no clipping.  Every forward that is differentiated goes through ``module``.  Raises ``ValueError`` for groups
-    that do not cover the trainable parameters, and for a trainable parameter below fp32: in bf16 a weight moves by 1/256
-    of itself or not at all, and at a usual learning rate that is not at all.
+    that do not cover the trainable parameters, and for a trainable parameter below fp32: a bf16 weight moves by about
+    1/256 of itself or not at all, which at a usual learning rate is not at all.
     """
 
     def __init__(

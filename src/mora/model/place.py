@@ -1,0 +1,157 @@
+"""Folders of models that others made: found on the hub or on disk, and looked through before anything reads them.
+
+Nothing in such a folder is executed or unpickled.  What transformers would take up from it by itself and what changes
+the model is refused by name: adapters beside the weights, and weights that were quantized by others.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+
+from mora.errors import InputError
+from mora.files import MODEL_FILES, read_json
+
+ANSWER = 5.0  # seconds that the hub has to say which commit a model is at
+ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
+PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+MOST_LAYERS = 2**10
+UNUSED = ["*/*", "adapter_model*", "consolidated*"]  # of a repository: what a stock model is not read from
+
+
+def find(path: str, revision: str | None, where: str) -> str | None:
+    """The commit of a model of the hub, None of a local folder; nothing of weights is downloaded.
+
+    Where the hub cannot be asked, the commit of the copy in the local cache.  ``where`` is the setting that names it.
+    Raises InputError where there is no such folder or model, or no copy of it, within seconds.
+    """
+    if Path(path).expanduser().is_dir():
+        return None
+    if path.startswith((".", "/", "~")):
+        raise InputError(f"{where}: {path}: no such folder; name one, or a hub id")
+    return _commit(path, revision, where)
+
+
+def folder_of(path: str | Path, revision: str | None = None, *, where: str = "model.path") -> Path:
+    """The folder of a model: a local one, or that of a model of the hub, downloaded where the cache lacks it.
+
+    Raises InputError as ``find`` does, and for adapters beside the weights.
+    """
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        commit = find(str(path), revision, where)
+        assert commit is not None
+        try:
+            folder = _downloaded(str(path), commit)
+        except OSError as error:
+            raise InputError(f"{where}: {path} cannot be downloaded from the hub ({_first_line(error)})") from error
+    for name in ADAPTERS:
+        if (folder / name).exists():
+            raise InputError(
+                f"{folder / name}: an adapter lies beside the model and would change its answers and scores; remove "
+                "the file to use the weights alone, or merge the adapter into them and name that folder"
+            )
+    return folder
+
+
+def check_weights(folder: Path, *, quantized: bool = False) -> None:
+    """Refuse weights that would have to be unpickled, or, unless ``quantized``, that others quantized.
+
+    Raises InputError, also for a config.json that is no JSON or asks for an absurd number of layers.
+    """
+    config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    if not isinstance(config, dict):
+        raise InputError(f"{folder / 'config.json'}: is no configuration of a model; get the folder again")
+    if not quantized and config.get("quantization_config") is not None:
+        raise InputError(
+            f"{folder / 'config.json'}: the weights were quantized by others (quantization_config); name the "
+            "unquantized model, and quantize a frozen one by model.quantization"
+        )
+    layers = _layers(config)
+    if layers > MOST_LAYERS:
+        raise InputError(f"{folder / 'config.json'}: asks for {layers} layers (at most {MOST_LAYERS}); is it a model?")
+    pickled = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLED)
+    if pickled and not any(folder.glob("*.safetensors")):
+        raise InputError(
+            f"{folder}: no model can be loaded from there: {pickled[0]} is a pickle, which may run code when it is "
+            "read; convert the weights to safetensors"
+        )
+
+
+def _layers(config: dict[str, Any]) -> int:
+    keys = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers")
+    found = [config.get(key) for key in keys]
+    nested = [value for value in config.values() if isinstance(value, dict)]
+    return max([value for value in found if isinstance(value, int)] + [_layers(value) for value in nested], default=0)
+
+
+@lru_cache(maxsize=64)
+def _commit(path: str, revision: str | None, where: str) -> str:
+    """Asked once by a process, so that all its stages read one commit."""
+    try:
+        commit = huggingface_hub.HfApi().model_info(path, revision=revision, timeout=ANSWER).sha
+        assert commit is not None
+        return commit
+    except GatedRepoError as error:
+        raise InputError(
+            f"{where}: {path} is gated on the hub: accept its terms there and log in (hf auth login)"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise InputError(f"{where}: the hub has no model {path}, or it needs a login") from error
+    except RevisionNotFoundError as error:
+        raise InputError(f"{where}: {path} has no revision {revision} on the hub") from error
+    except HFValidationError as error:
+        raise InputError(f"{where}: {path} is no folder and no hub id ({_first_line(error)})") from error
+    except Exception as error:  # the errors of the network have no common base but the client's own
+        copy = _cached(path, revision)
+        if copy is not None:
+            return copy.name
+        at = "" if revision is None else f" at revision {revision}"
+        raise InputError(
+            f"{where}: the hub cannot be reached ({_first_line(error)}), and the local cache has no copy of {path}{at}"
+            "; name a local folder, or download it where there is a network (hf download)"
+        ) from error
+
+
+def _cached(path: str, revision: str | None) -> Path | None:
+    """The copy of a model in the local cache, where it has weights."""
+    try:
+        folder = Path(huggingface_hub.snapshot_download(path, revision=revision, local_files_only=True))
+    except (OSError, ValueError):
+        return None
+    return folder if (folder / "config.json").is_file() and any(folder.glob("*.safetensors")) else None
+
+
+@lru_cache(maxsize=64)
+def _downloaded(path: str, commit: str) -> Path:
+    copy = _cached(path, commit)  # of this very commit: it needs no network
+    if copy is not None:
+        return copy
+    allowed = [f"*{suffix}" for suffix in MODEL_FILES]
+    return Path(
+        huggingface_hub.snapshot_download(path, revision=commit, allow_patterns=allowed, ignore_patterns=UNUSED)
+    )
+
+
+def available_memory() -> int | None:
+    """Bytes that this process may still take, by the kernel and by its control group; None where neither says."""
+    found = []
+    meminfo = Path("/proc/meminfo")
+    if meminfo.is_file():
+        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
+        if "MemAvailable" in lines:
+            found.append(int(lines["MemAvailable"].split()[0]) * 1024)
+    group = Path("/sys/fs/cgroup")
+    if (group / "memory.max").is_file() and (limit := (group / "memory.max").read_text().strip()) != "max":
+        cached = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        used = int((group / "memory.current").read_text()) - int(cached.get("inactive_file", 0))
+        found.append(int(limit) - used)
+    return min(found, default=None)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
