@@ -39,7 +39,7 @@ LIMITS = {
     "a growing filter": "{{ ('x' * 1000) | replace('x', 'y' * 1000000) | replace('y', 'zz') }}",
     "a long join": "{{ ('y' * 1000000).join(['x'] * 100000) }}",
     "a long join filter": "{{ (['x'] * 100000) | join('y' * 1000000) }}",
-    "macros that call each other twice": "{% macro m(n) %}{% if n %}{{ m(n-1) ~ m(n-1) }}{% endif %}{% endmacro %}{{ m(60) }}",
+    "macros that call twice": "{% macro m(n) %}{% if n %}{{ m(n-1) ~ m(n-1) }}{% endif %}{% endmacro %}{{ m(60) }}",
     "endless recursion": "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
 }
 REFUSED = {
