@@ -53,7 +53,7 @@ FAULTS = (
         name="answer_without_end_token",
         file="dataset/encode.py",
         old="[[*ids, self.eos] for ids in self.safe.plain(texts)]",
-        new="found.append(list(ids))",
+        new="[list(ids) for ids in self.safe.plain(texts)]",
         why="A model fine-tuned on such answers never stops.",
         caught_by=("tests/dataset/test_encode.py::test_an_answer_ends_with_exactly_one_end_token",),
     ),
