@@ -70,8 +70,8 @@ class SafeTokenizer:
         before, found, _ = text.rpartition(until)
         if not found:
             raise InputError(
-                "its chat template does not write answers as they are, so one that was cut off cannot be left open; write "
-                "the text out in reward.chat"
+                "its chat template does not write answers as they are, so one that was cut off cannot be left open; "
+                "write the text out in reward.chat"
             )
         return before
 
