@@ -67,8 +67,8 @@ FAULTS = (
     Fault(
         name="a_template_closes_a_cut_answer",
         file="reward/texts.py",
-        old="self._tokens(written if answer.ended else self._up_to_here(written))",
-        new='self._tokens(written.replace(HERE, ""))',
+        old="until = None if answer.ended else HERE",
+        new="until = None",
         why="A classifier reads the end of a turn that nobody wrote.",
         caught_by=(f"{READ}::test_nothing_stands_behind_an_answer_that_was_cut_off",),
     ),
