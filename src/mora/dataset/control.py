@@ -143,7 +143,7 @@ def control_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
     own = _template_text(tokenizer) if tokenizer.chat_template else ""
     # a token of white space alone, as some vocabularies have them, controls nothing
     special |= {token for token in added if token.strip() and token in own and token != tokenizer.unk_token}
-    known: dict[str, int] = {token: int(tokenizer.convert_tokens_to_ids(token)) for token in special if token}
+    known: dict[str, Any] = {token: tokenizer.convert_tokens_to_ids(token) for token in special if token}
     return dict(sorted(known.items()))
 
 
@@ -193,7 +193,7 @@ class _Renamed(_Secret):
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, control: Mapping[str, int]) -> None:
         super().__init__(tokenizer, control)
-        state = json.loads(tokenizer.backend_tokenizer.to_str())  # type: ignore[attr-defined]
+        state = json.loads(tokenizer.backend_tokenizer.to_str())
         state |= {"truncation": None, "padding": None}
         for token in state["added_tokens"]:
             if token["content"] in self.secret:
@@ -238,13 +238,13 @@ class _Cut(_Secret):
         for piece in re.split(f"({_any_of(numbers).pattern})", self.renamed(text)):
             if piece:
                 found += [numbers[piece]] if piece in numbers else self._text(piece)
-        return list(self.tokenizer.build_inputs_with_special_tokens(found)) if special else found  # type: ignore[attr-defined]
+        return list(self.tokenizer.build_inputs_with_special_tokens(found)) if special else found
 
     def pair(self, first: str, second: str) -> tuple[list[int], list[int]]:
         """See above."""
         parts = self._text(first), self._text(second)
-        ids = self.tokenizer.build_inputs_with_special_tokens(*parts)  # type: ignore[attr-defined]
-        return list(ids), list(self.tokenizer.create_token_type_ids_from_sequences(*parts))  # type: ignore[attr-defined]
+        ids = self.tokenizer.build_inputs_with_special_tokens(*parts)
+        return list(ids), list(self.tokenizer.create_token_type_ids_from_sequences(*parts))
 
     def _text(self, text: str) -> list[int]:
         def tokens(piece: str) -> list[int]:

@@ -99,7 +99,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         self.filters |= {"_counted": self._counted, "_joined": self._joined, "_sized": self._sized}
         self.globals |= {"raise_exception": _refuse, "strftime_now": _now}
         del self.globals["lipsum"]
-        self.concat = self._joined  # type: ignore[method-assign, assignment]
+        self.concat = self._joined  # type: ignore[method-assign]
 
     def begin(self, characters: int) -> None:
         """A rendering of a conversation of so many characters begins."""
@@ -131,7 +131,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
             raise TemplateLimitError("it formats text with %, which may make text of any length; ~ joins texts")
         return self._sized(super().call_binop(context, operator, left, right))
 
-    def call(self, context: Any, obj: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    def call(self, context: Any, obj: Any, *args: Any, **kwargs: Any) -> Any:
         """What a function, method or macro gives, where it is not too large."""
         self._step()
         self._check_arguments((*args, *kwargs.values()))
@@ -252,7 +252,7 @@ def _measured(node: Any) -> Any:
     return node
 
 
-def _filtered(node: nodes.Expr, name: str) -> nodes.Filter:
+def _filtered(node: Any, name: str) -> nodes.Filter:
     return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
 
 

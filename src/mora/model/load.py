@@ -32,8 +32,8 @@ from mora.model.tokenizer import copy_chat_template, train_bpe, train_words
 from mora.types import TokenKind
 
 # what transformers raises about files that are damaged or make no sense
-UNREADABLE = (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError)
-UNREADABLE += (StrictDataclassError, SafetensorError)
+UNREADABLE: tuple[type[Exception], ...] = (OSError, ValueError, TypeError, LookupError, AttributeError)
+UNREADABLE += (ArithmeticError, RuntimeError, StrictDataclassError, SafetensorError)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
