@@ -47,7 +47,7 @@ def note_measured(folder: RunFolder, table: str, evaluation: Mapping[str, Any], 
     """Keep what a table was measured with, so that a command that asks for the same need not measure again."""
     path = folder.tables / MEASURED
     made = read_object(path) if path.is_file() else {}
-    write_json(path, made | {table: measured_with(evaluation, seed)})
+    record_json(path, made | {table: measured_with(evaluation, seed)})
 
 
 def _measure(folder: RunFolder, config: Mapping[str, Any], evaluation: Mapping[str, Any], *, seed: int) -> str:

@@ -76,7 +76,9 @@ def measure_again(stage: Stage, cfg: DictConfig) -> None:
 def _find_models(stage: Stage) -> None:
     """Raises InputError where a model that a stage names is neither a folder, nor on the hub, nor in its cache."""
     model = stage.config["model"]
-    named = [(f"start.{role}", path, None) for role, path in stage.upstream.items() if role not in stage.runs]
+    named: list[tuple[str, str, str | None]] = [
+        (f"start.{role}", path, None) for role, path in stage.upstream.items() if role not in stage.runs
+    ]
     if model["path"] is not None:
         named.append(("model.path", model["path"], model["revision"]))
     if model["chat_template"] is not None and not model["chat_template"].endswith(".jinja"):

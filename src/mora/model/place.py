@@ -14,7 +14,8 @@ import huggingface_hub
 from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
 from mora.errors import InputError
-from mora.files import MODEL_FILES, read_json
+from mora.files import read_json
+from mora.manifest import MODEL_FILES
 
 ANSWER = 5.0  # seconds that the hub has to say which commit a model is at
 ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mora import bounds
-from mora.bounds import Count, Decay, Positive
+from mora.bounds import Count, Decay, NonNegative, Positive
 from mora.dataset.encode import Encoder
 from mora.errors import InputError
 from mora.functional.advantages import token_rewards

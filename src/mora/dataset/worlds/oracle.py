@@ -204,8 +204,8 @@ class Oracle:
             raise InputError("dataset.reach=[]: one number per second word of prompts")
         if self.topics > self.words - len(self.reach):
             raise InputError(
-                f"dataset.topics={self.topics}: with the {len(self.reach)} second words of dataset.reach there must be no "
-                f"more than dataset.words={self.words}"
+                f"dataset.topics={self.topics}: with the {len(self.reach)} second words of dataset.reach there must be "
+                f"no more than dataset.words={self.words}"
             )
         trained = self._prompts()["train"]
         left = [len({pair[place] for pair in trained}) for place in (0, 1)]
