@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 from jaxtyping import install_import_hook
 
@@ -20,3 +22,14 @@ def chain(tmp_path_factory):
     cfg = mora.compose(*overrides)
     train(cfg, overrides)
     return overrides, plan(cfg, overrides)
+
+
+@pytest.fixture(autouse=True)
+def _own_logging():
+    """Hydra hands the root logger a handler on the output of the test that ran a command: it goes with that test."""
+    root = logging.getLogger()
+    before = list(root.handlers)
+    yield
+    for handler in root.handlers[:]:
+        if handler not in before and type(handler).__module__ == "logging":
+            root.removeHandler(handler)

@@ -214,7 +214,7 @@ def test_a_policy_without_an_adapter_has_a_front_of_one_point(runs, monkeypatch)
     [
         ("[{reward}]", [], "holds no policy; name runs that trained one"),
         ("[{row},{row}]", [], "{row} is named twice"),
-        ("[{row},nowhere]", [], "there is no run nowhere"),
+        ("[{row},nowhere]", [], "runs=nowhere"),
         ("", [], "runs is missing"),
         ("[{row}]", ["run={row}"], "run is not for this evaluation; it takes runs"),
         ("{row}", [], "write a list"),

@@ -140,7 +140,7 @@ def test_the_end_of_the_command_says_what_came_out(runs, capsys, undrawn):
         ("[{policy}]", "holds no reward model; name runs that trained one"),
         ("[{scalar},{scalar}]", "{scalar} is named twice"),
         ("{scalar}", "write a list"),
-        ("[{scalar},nowhere]", "there is no run nowhere"),
+        ("[{scalar},nowhere]", "runs=nowhere"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(runs, named, said):

@@ -98,4 +98,4 @@ def test_training_that_diverges_is_said_and_not_finished(again):
     with pytest.raises(InputError, match="diverged"):
         command("algo.lr=1e30", "algo.singular_lr=1e30", "algo.warmup=0", "algo.steps=3")
     states = {path.name: read_json(path / "status.json")["state"] for path in run.parent.glob("panacea-*")}
-    assert states.pop(run.name) == "finished" and set(states.values()) == {"running"}
+    assert states.pop(run.name) == "finished" and set(states.values()) == {"diverged"}

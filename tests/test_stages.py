@@ -208,6 +208,7 @@ def test_never_is_content_with_a_finished_run(tmp_path):
 def _run_of(stage: Stage, product: str) -> None:
     (stage.path / product).mkdir(parents=True)
     write_json(stage.path / "identity.json", stage.identity)
+    (stage.path / "config.yaml").write_text(texts(stage)["config"])
 
 
 def test_a_trunk_that_is_converted_is_named_and_counts(tmp_path):

@@ -94,7 +94,8 @@ def corpus(objectives: int, max_response: int) -> Corpus:
 
 @lru_cache
 def _config(algo: str, overrides: tuple[str, ...]) -> dict[str, Any]:
-    return plain(mora.compose(f"algo={algo}", *TINY, *overrides))
+    beside = ["dataset=oracle"] if algo == "exact" else []  # the settings of one whose responses can be enumerated
+    return plain(mora.compose(f"algo={algo}", *TINY, *beside, *overrides))
 
 
 def build(section: dict[str, Any], **more: Any) -> Any:

@@ -321,7 +321,8 @@ def test_the_share_of_the_optimum_at_the_end_of_a_command(tmp_path, capsys):
     volumes = {"reached": 0.463, "optimum": 0.542}
     summary = {"utility_share_mean": 0.913, "utility_share_worst": 0.819, "hypervolume": volumes,
                "hypervolume_share": 0.854, "kl_mean": 2.161, "optimum_kl_mean": 3.0}  # fmt: skip
-    table = {"kl_coef": 0.15, "split": "test", "prompts": 16, "samples": 4096, "summary": summary}
+    table = {"kl_coef": 0.15, "split": "test", "prompts": 16, "samples": 4096, "ended": 0.98,
+             "summary": summary}  # fmt: skip
     write_json(tmp_path / "tables" / "optimum.json", table)
     write_json(tmp_path / "tables" / "front.json", {})  # was measured before; not shown again
     conclude(tmp_path, "optimum")

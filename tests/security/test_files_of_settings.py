@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -251,12 +252,13 @@ def test_packages_of_the_command_line_reach_the_task_and_end_with_it(place):
     seen = []
     code, _ = command("train", "plugins=[json]", "risk={_target_: json.loads}", task=lambda *_: seen.append(granted()))
     assert code == 0 and seen == [("json",)] and "json" not in granted()
-    job = Job(task=lambda *_: None, plugins=("json",))
+    job = Job(task=lambda *_: None, traced=False, plugins=("json",))
     assert job.plugins == ("json",)  # what a process that a launcher starts has
 
 
 @pytest.mark.parametrize("setting", ["timeout_min=5", "partition=gpu", "mem_gb=4"])
-def test_a_file_may_ask_for_resources(place, setting):
+def test_a_file_may_ask_for_resources(place, setting, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")  # SLURM is where the user is
     key, value = setting.split("=")
     text = f"defaults: [{{override /hydra/launcher: submitit_local}}]\nhydra: {{launcher: {{{key}: {value}}}}}\n"
     place.yaml("experiment/x.yaml", GLOBAL + (text if key != "partition" else text.replace("_local", "_slurm")))

@@ -151,8 +151,8 @@ class TchebycheffExpected(_OfMeans):
     """
 
     shares: ClassVar[Sharing] = "preference"
-    ideal: float | list[float]
-    augment: float
+    ideal: Number | list[Number]
+    augment: NonNegative
 
     def utility(self, expected: Float[Tensor, "X M"], preference: Float[Tensor, " M"]) -> Float[Tensor, ""]:
         """``min_i w_i (E r_i - z_i) + rho sum_i w_i (E r_i - z_i)``, from the known expectations of each prompt."""
@@ -168,8 +168,8 @@ class TchebycheffPrompt(_OfMeans):
     """
 
     shares: ClassVar[Sharing] = "prompt"
-    ideal: float | list[float]
-    augment: float
+    ideal: Number | list[Number]
+    augment: NonNegative
 
     def utility(self, expected: Float[Tensor, "X M"], preference: Float[Tensor, " M"]) -> Float[Tensor, ""]:
         """Mean over prompts of ``min_i w_i (E[r_i | x] - z_i) + rho sum_i w_i (E[r_i | x] - z_i)``."""

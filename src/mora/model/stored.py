@@ -33,7 +33,7 @@ def base_of(folder: Path) -> str:
 def load_unconditioned(folder: Path, device: torch.device) -> tuple[Policy, PreTrainedTokenizerBase]:
     """A plain causal model as a policy; with nothing to steer, only its pass without a preference has a meaning."""
     model = load_causal(folder)
-    idle = AdapterSettings(rank=1, scale=0.0, init_std=None, targets=["all-linear"], head=False, objectives=["none"])
+    idle = AdapterSettings(rank=1, scale=1.0, init_std=None, targets=["all-linear"], head=False, objectives=["none"])
     return Policy(model, attach(model, idle, seed=0), None).to(device).eval(), load_tokenizer(folder)
 
 

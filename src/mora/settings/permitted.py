@@ -101,6 +101,7 @@ PLACES: Mapping[str, tuple[str, ...]] = {
         "mora.functional.scalarize.Minimum",
         "mora.functional.scalarize.Tchebycheff",
         "mora.functional.scalarize.TchebycheffExpected",
+        "mora.functional.scalarize.TchebycheffPrompt",
     ),
     "task": (
         "mora.task.chat.Chat",
