@@ -118,5 +118,7 @@ def _debiased(total: Floats, squares: Floats, count: Floats, own: Floats) -> Flo
 
 def _read(probability: Floats, label: Floats) -> tuple[Floats, Floats]:
     """Confidence and right (n,)."""
-    right = np.where(probability > 0.5, label, np.where(probability < 0.5, 1 - label, 0.5))
+    right = np.where(
+        probability > 0.5, label, np.where(probability < 0.5, 1 - label, np.where(np.isnan(label), label, 0.5))
+    )
     return np.maximum(probability, 1 - probability), right
