@@ -166,7 +166,7 @@ def read_comparison(path: Path) -> Comparison:
 
 def _about(top: Located) -> dict[str, Any]:
     judge = top["judge"]
-    if top["split"].value not in SPLIT_NAMES:
+    if top["split"].value not in list(SPLIT_NAMES):
         top["split"].refuse(f"is none of {', '.join(SPLIT_NAMES)}")
     shown = ("split", "dataset", "seed", "sampling", "resamples", "standardization", "reference_point", "kl_budget")
     return {"judge": {key: judge[key].text() for key in ("name", "kind", "unit")}} | {
