@@ -108,8 +108,8 @@ def test_other_runs_and_other_outputs_are_refused(tmp_path: Path, reward_run: Ru
         score(settings(tmp_path, make_run(tmp_path / "runs", "sft")), [])
     with pytest.raises(InputError, match="is a folder"):
         score(settings(tmp_path, reward_run, output=str(tmp_path)), [])
-    with pytest.raises(InputError, match="batch_size"):
-        score(settings(tmp_path, reward_run, batch_size=0), [])
+    with pytest.raises(InputError, match="batch_size=0: "):
+        compose("score", [f"run={reward_run.id}", "batch_size=0"])
     with pytest.raises(InputError, match="run=nowhere: "):
         score(settings(tmp_path, reward_run, run="nowhere"), [])
 
