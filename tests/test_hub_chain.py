@@ -51,7 +51,8 @@ def test_the_run_of_classifiers_holds_their_units_and_what_measuring_spent(hub_c
         "samples": 16,
     }
     assert card["zero"] == [False, True] and sorted(path.name for path in (reward.path / "reward").iterdir()) == [
-        "reward.json"
+        "manifest.json",
+        "reward.json",
     ]
     (row,) = read_lines(reward.path / "metrics.jsonl")
     assert row["spent/forward_passes"] == 2 * 16 and row["spent/trained_tokens"] == 0

@@ -1,8 +1,9 @@
 """Bounds of numbers, stated in the annotation of the field that they bound.
 
 ``steps: Count`` says that ``algo.steps=0`` is refused.  Settings read the annotation from the source before anything
-is loaded (:mod:`mora.settings.kinds`); :func:`check` reads it again from an object that Python code makes.  Every
-number is finite: ``nan`` and ``inf`` are within no bounds.
+is loaded (:mod:`mora.settings.kinds`); :func:`check` reads it again from an object that Python code or the
+card of a stored model makes.  Every number is finite: ``nan`` and ``inf`` are within no bounds, and neither is what is
+no number.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from types import UnionType
+from numbers import Integral, Real
+from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Interval, IsFinite, Le, Lt
@@ -30,6 +32,7 @@ PositiveShare = Annotated[float, Interval(gt=0, le=1)]
 Decay = Annotated[float, Interval(ge=0, lt=1)]
 Inside = Annotated[float, Interval(gt=0, lt=1)]
 Betas = tuple[Decay, Decay]
+NUMBERS = {int: (Integral, "an integer"), float: (Real, "a number")}  # what may stand for each, and its name
 
 
 @dataclass(frozen=True)
@@ -84,22 +87,26 @@ def _hints(made: Any) -> dict[str, Any]:
 
 
 def check(settings: object, where: str) -> None:
-    """Raise InputError where a field of a dataclass lies outside of its bounds; ``where`` is its section's key."""
+    """Raise InputError where a field of a dataclass is no number within its bounds; ``where`` is its section's key."""
     made: Any = type(settings)
     for name, hint in _hints(made).items():
-        for place, value, bound in _broken(getattr(settings, name, None), hint, f"{where}.{name}"):
-            raise InputError(f"{place}={value}: must be {str(bound).removeprefix('of ') or 'a finite number'}")
+        if not hasattr(settings, name):
+            continue
+        for place, value, must in _broken(getattr(settings, name), hint, f"{where}.{name}"):
+            raise InputError(f"{place}={value!r}: must be {must}")
 
 
-def _broken(value: Any, hint: Any, place: str) -> Iterator[tuple[str, Any, Bound]]:
-    """Each number in ``value`` that lies outside of the bound that ``hint`` states for it, with its place."""
+def _broken(value: Any, hint: Any, place: str) -> Iterator[tuple[str, Any, str]]:
+    """What in ``value`` is no number within the bound that ``hint`` states for it: place, value, what it must be."""
     arguments = get_args(hint)
     if get_origin(hint) is Annotated:
         bound = of(hint.__metadata__)
-        if isinstance(value, int | float) and not bound.holds(value):
-            yield place, value, bound
+        if not _number(value, hint.__origin__):
+            yield place, value, f"{NUMBERS[hint.__origin__][1]} {bound}".rstrip()
+        elif not bound.holds(value):
+            yield place, value, str(bound).removeprefix("of ") or "a finite number"
     elif get_origin(hint) in (Union, UnionType):
-        for one in arguments:
+        for one in _members(value, arguments):
             yield from _broken(value, one, place)
     elif isinstance(value, list | tuple) and _collects(hint):
         hints = [argument for argument in arguments if argument is not Ellipsis]
@@ -108,6 +115,19 @@ def _broken(value: Any, hint: Any, place: str) -> Iterator[tuple[str, Any, Bound
     elif isinstance(value, Mapping) and len(arguments) == 2 and not _collects(hint):
         for key, item in value.items():
             yield from _broken(item, arguments[1], f"{place}.{key}")
+
+
+def _number(value: Any, kind: type) -> bool:
+    return isinstance(value, NUMBERS[kind][0]) and not isinstance(value, bool)
+
+
+def _members(value: Any, union: tuple[Any, ...]) -> Iterator[Any]:
+    """The members of a union that ``value`` is held against: those of numbers, where no other may take it."""
+    bounded = [one for one in union if get_origin(one) is Annotated]
+    others = [one for one in union if one not in bounded and one is not NoneType]
+    if value is None and NoneType in union:
+        return
+    yield from bounded if not others or isinstance(value, Real) and not isinstance(value, bool) else others
 
 
 def _collects(hint: Any) -> bool:

@@ -112,5 +112,5 @@ def test_rows_of_a_micro_batch_are_alike_in_length(make):
 
 @pytest.mark.parametrize("algo", ["sft", "reward_model"])
 def test_a_window_of_no_batch_is_refused(make, algo):
-    with pytest.raises(InputError, match="algo.length_window=0: must be at least 1"):
+    with pytest.raises(InputError, match=r"algo\.length_window=0: .* at least 1"):
         make(algo, "algo.length_window=0")

@@ -108,7 +108,7 @@ def test_epochs_are_counted_in_rows(make):
 
 def test_either_steps_or_epochs(make):
     for options in (("algo.steps=3", "algo.epochs=2"), ("algo.steps=null", "algo.epochs=null")):
-        with pytest.raises(InputError, match="algo.steps and algo.epochs: give one of the two"):
+        with pytest.raises(InputError, match=", ".join(options) + ".*give one of the two"):
             make("sft", *options).fit()
 
 

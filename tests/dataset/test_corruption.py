@@ -38,6 +38,14 @@ def _load(folder, name, records):
     return source(name, **keys).load(objectives, 0)
 
 
+def _is_json(record):
+    """Whether JSON can say it: NaN and infinity are no JSON, and a line with one is broken, whatever its column."""
+    try:
+        return bool(json.dumps(record, allow_nan=False))
+    except ValueError:
+        return False
+
+
 @cache
 def _good(folder, name):
     return _load(folder, name, EXAMPLES[name].records)
@@ -75,6 +83,7 @@ def test_a_bad_record_is_set_aside_with_its_kind_and_nothing_else_is_lost(folder
     bad = good[0]
     for place, value in change.items():
         bad = put(bad, place, value)
+    kind = kind if _is_json(bad) else "broken_record"
     corpus = _load(tmp_path, name, [*good[:1], bad, *good[1:]])
     read, used, aside = (corpus.records[key] for key in ("read", "used", "set_aside"))
     assert read == used + aside == len(good) + 1

@@ -13,7 +13,7 @@ def _place(**keys):
     given = {
         "hub": None,
         "config": None,
-        "commit": None,
+        "copy": None,
         "subsets": None,
         "train_split": "train",
         "test_split": None,

@@ -199,9 +199,10 @@ def test_helpsteer_a_negative_strength_prefers_the_first(tmp_path, strength, lab
 
 def test_hh_the_folder_decides_the_objective(tmp_path):
     for number, folder in enumerate(HH_FOLDERS):
-        talk = {key: value.replace("bread", f"bread {number}") for key, value in HH.items()}
+        talk = {key: value.replace("Hello", f"Hello {number}") for key, value in HH.items()}
         _lines(tmp_path / folder / "train.jsonl.gz", [talk])
-        _lines(tmp_path / folder / "test.jsonl.gz", [{key: value.replace("bread", "x") for key, value in talk.items()}])
+        held_out = {key: value.replace("Hello", "Good day") for key, value in talk.items()}
+        _lines(tmp_path / folder / "test.jsonl.gz", [held_out])
     corpus = _load("hh_rlhf", tmp_path)
     rows = corpus.pairs["train"]
     assert [[name for name, label in row.labels.items() if label is not None] for row in rows] == [
@@ -214,6 +215,13 @@ def test_hh_the_folder_decides_the_objective(tmp_path):
     corpus = _load("hh_rlhf", tmp_path, ("harmless",))
     assert (len(corpus.pairs["train"]), len(corpus.prompts["train"])) == (1, 1)
     assert (corpus.records["used"], corpus.records["without_row"]) == (8, 6)
+
+
+def test_training_conversations_that_all_begin_as_the_test_set_does_are_told(tmp_path):
+    _lines(tmp_path / "train.jsonl", [HH, {key: value + "!" for key, value in HH.items()}])
+    test = _lines(tmp_path / "other.jsonl", [HH])
+    with pytest.raises(InputError, match=r"all 2 begin as one of the test set does.*dataset\.test_path"):
+        _load("hh_rlhf", tmp_path / "train.jsonl", ("helpful",), subsets=["helpful-base"], test_path=test)
 
 
 def test_hh_transcripts_become_turns_and_white_space_is_no_difference(tmp_path):

@@ -560,7 +560,7 @@ def test_too_few_prompts_are_refused():
 
 def test_a_protocol_names_all_that_answers_depend_on():
     rows = {"train": [], "test": [SimpleNamespace(prompt=f"p{x}") for x in range(X)]}
-    corpus = SimpleNamespace(prompts=rows, objectives=("a", "b"), max_response=8)
+    corpus = SimpleNamespace(prompts=rows, asked="test", objectives=("a", "b"), max_response=8)
 
     def protocol(seed: int = 0, **settings: Any) -> str:
         return Compare(**(SETTINGS | settings)).protocol(corpus, seed=seed)
@@ -721,7 +721,8 @@ def test_the_flat_tables_say_what_the_json_says(tmp_path, pair):
     head = {"objectives": ["a", "b"], "prompts": X, "samples_per_prompt": N}
     write_tables(tmp_path / "tables", head | table, methods, stacked, shown=2)
     files = {path.name: path for path in (tmp_path / "tables").iterdir()}
-    assert set(files) == {"compare.json", "points.csv", "indicators.csv", "pairs.csv", "scores.csv", "answers.jsonl"}
+    flat_files = {"points.csv", "indicators.csv", "pairs.csv", "scores.csv"}
+    assert set(files) == {"compare.json", "answers.jsonl", "manifest.json"} | flat_files
     names = ("points", "indicators", "pairs", "scores")
     flat = {name: list(csv.DictReader(files[f"{name}.csv"].open())) for name in names}
     assert read_json(files["compare.json"])["pairs"][0]["said"] == table["pairs"][0]["said"]

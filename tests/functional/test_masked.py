@@ -9,10 +9,11 @@ from torch import Tensor
 
 from mora.functional import risk
 from mora.functional.advantages import gae, token_rewards
+from mora.functional.calibration import calibration
 from mora.functional.conflicts import all_right, conflict_matrices
 from mora.functional.kl import positive_kl, sequence_kl
 from mora.functional.masking import mean_of_both, pool_last
-from mora.functional.pairs import brier, calibration, credits
+from mora.functional.pairs import brier, credits
 from mora.functional.policy import clipped_surrogate_loss, clipped_value_loss
 from mora.functional.quantile import mean_gaps, running_sum
 from mora.types import RewardBelief
@@ -166,9 +167,32 @@ def test_a_score_that_is_no_number_is_no_missing_label():
     allowed = np.where(np.isnan(labels), np.nan, 1.0)  # what no label reads may be anything
     assert all_right(allowed, labels)[1].tolist() == [2, 1]
     assert np.isnan(credits(np.array([np.nan]), np.array([1.0]))).all()
-    assert np.isnan(calibration(np.array([0.2, np.nan, 0.7]), np.ones(3), bins=2)["ece"])
     assert np.isnan(brier(np.array([np.nan, 0.5]), np.ones(2)))
 
 
+NO_ERROR = {"value": None, "interval": None, "squared": None}
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("what", "value", "ece"),
+    [
+        ("probability", np.nan, np.nan),
+        ("label", np.nan, np.nan),
+        *[("probability", v, np.inf) for v in (np.inf, -np.inf)],
+    ],
+)
+def test_what_is_no_number_has_no_calibration(what, value, ece, place):
+    given = {"probability": np.array([0.2, 0.5, 0.7, 0.9]), "label": np.array([1.0, 0.0, 1.0, 1.0])}
+    given[what][place] = value
+    found = calibration(**given, prompts=np.arange(4), bins=2, level=0.95)
+    np.testing.assert_equal(found["ece"], ece)
+    assert found["error"] == NO_ERROR
+    chance = found["ece_if_calibrated"]
+    assert (chance is None) if what == "label" else np.isnan(chance)
+
+
 def test_nothing_has_no_calibration():
-    assert np.isnan(calibration(np.zeros(0), np.zeros(0), bins=4)["ece"])
+    found = calibration(np.zeros(0), np.zeros(0), np.zeros(0), bins=4, level=0.95)
+    assert np.isnan(found["ece"])
+    assert found["error"] == NO_ERROR and found["ece_if_calibrated"] is None and found["bins"] == []

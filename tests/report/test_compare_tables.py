@@ -50,6 +50,8 @@ def test_numbers_share_the_decimals_that_they_need():
         (("pairs", 0, "by_reference_point"), "C", r"by_reference_point is none of"),
         (("sweep", "hypervolumes"), {}, r"sweep\.hypervolumes\.row is missing"),
         (("judge",), "gold", r"judge is no object with a key 'name'"),
+        (("split",), "validation", r"split is none of train, test"),
+        (("split",), ["test"], r"split is none of train, test"),
     ],
 )
 def test_a_bad_table_is_named_with_its_key(tmp_path, path, value, said):

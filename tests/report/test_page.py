@@ -128,6 +128,13 @@ def test_prompts_that_were_trained_on_are_called_what_they_are(make, tmp_path):
         assert ("No held-out prompts." in head) == (split == "train")
 
 
+@pytest.mark.parametrize("split", ["validation", None, ["test"]])
+def test_prompts_of_no_known_split_are_refused(make, tmp_path, split):
+    write_json(tmp_path / "front.json", make.front(2) | {"split": split})
+    with pytest.raises(InputError, match=r"front\.json .*split .* is none of train, test"):
+        read_front(tmp_path / "front.json")
+
+
 def test_a_run_without_any_table_still_has_a_page(make, tmp_path):
     run = tmp_path / "sft-x"
     write_text(run / "config.yaml", "algo: sft\n")

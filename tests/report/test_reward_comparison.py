@@ -14,7 +14,7 @@ from tests.report.outline import Outline
 
 from mora.errors import InputError
 from mora.evaluation.reward_comparison_tables import write_tables
-from mora.files import read_json, write_json
+from mora.files import read_json, record_json
 from mora.report import markup, reward_comparison, style
 from mora.report import reward_comparison_figures as figures
 from mora.report import reward_comparison_scores as scores
@@ -227,6 +227,6 @@ def test_a_bad_table_is_named_by_file_and_key(tmp_path: Path, three: Tables, fil
     write_tables(tmp_path, *three)
     table = read_json(tmp_path / file)
     change(table)
-    write_json(tmp_path / file, table)
+    record_json(tmp_path / file, table)
     with pytest.raises(InputError, match=rf"{file}.*{said}"):
         read_reward_comparison(tmp_path)

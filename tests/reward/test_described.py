@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mora.errors import InputError
-from mora.files import read_json, write_json
+from mora.files import read_json, record_json
 from mora.reward.described import described
 from mora.reward.quantile import Quantile
 from mora.reward.standardization import Standardization
@@ -74,7 +74,7 @@ def test_a_model_without_units_says_so_and_an_older_card_is_affine(make_panel, t
     card: Path = tmp_path / "reward" / "reward.json"
     facts = read_json(card)
     del facts["standardization"]["shifted"]
-    write_json(card, facts)
+    record_json(card, facts)
     assert described(tmp_path / "reward").count("(raw - mean) / std") == 2
 
 

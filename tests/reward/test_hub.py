@@ -417,7 +417,7 @@ def without_weights(folder: Path) -> None:
         (failing_template, {"chat": "template"}, "no answers here"),
         (None, {"label": "nice"}, r"there is no label nice; it has 0 \(score\)"),
         (None, {"label": 1}, r"there is no label 1; it has 0 \(score\)"),
-        (None, {"label": -1}, "there is no label -1"),
+        (None, {"label": -1}, r"reward\.label=-1: "),
         (None, {"form": "log_odds"}, "form=log_odds has nothing to hold it against"),
         (None, {"max_length": 4096}, "reward.max_length=4096: .* reads at most 2048 tokens"),
         (None, {"revision": "main"}, "is a folder, which has no revision=main"),

@@ -16,6 +16,8 @@ from mora.reward.panel import ModelPanel
 from mora.reward.quantile import Quantile
 from mora.runtime.folder import RunFolder
 from mora.score import score
+from mora.settings.compose import compose
+from mora.settings.identity import to_yaml
 
 MakePanel = Callable[..., ModelPanel]
 Texts = tuple[list[str], list[str]]
@@ -23,8 +25,8 @@ ROWS = [{"prompt": "a b", "response": "c d"}, {"prompt": "a", "response_0": "b",
 
 
 def make_run(root: Path, algo: str) -> RunFolder:
-    config = f"algo:\n  _target_: {algo}\n"
-    folder = RunFolder.open(root, "run", {"algo": algo}, config=config, overrides="[]", diff="{}")
+    config = compose("train", [f"algo={algo}", f"paths.runs={root}"])
+    folder = RunFolder.open(root, "run", {"algo": algo}, config=to_yaml(config), overrides="[]", diff="{}")
     with folder.lock():
         folder.finish({})
     return folder
@@ -38,7 +40,7 @@ def settings(tmp_path: Path, folder: RunFolder, **changed: Any) -> Any:
 
 @pytest.fixture
 def reward_run(tmp_path: Path, make_panel: MakePanel, texts: Texts) -> RunFolder:
-    folder = make_run(tmp_path / "runs", "mora.algo.reward_model.RewardModel")
+    folder = make_run(tmp_path / "runs", "reward_model")
     panel = make_panel(Quantile(atoms=5, at=None, coupling="independent", initial_gap=0.1, centering=0.0))
     panel.standardize(*texts, provenance={})
     panel.save(folder.path / "reward")
@@ -103,12 +105,12 @@ def test_nothing_is_written_when_a_row_is_bad(tmp_path: Path, reward_run: RunFol
 
 def test_other_runs_and_other_outputs_are_refused(tmp_path: Path, reward_run: RunFolder) -> None:
     with pytest.raises(InputError, match="a run of SFT"):
-        score(settings(tmp_path, make_run(tmp_path / "runs", "mora.algo.sft.SFT")), [])
+        score(settings(tmp_path, make_run(tmp_path / "runs", "sft")), [])
     with pytest.raises(InputError, match="is a folder"):
         score(settings(tmp_path, reward_run, output=str(tmp_path)), [])
-    with pytest.raises(InputError, match="batch_size"):
-        score(settings(tmp_path, reward_run, batch_size=0), [])
-    with pytest.raises(InputError, match="no run"):
+    with pytest.raises(InputError, match="batch_size=0: "):
+        compose("score", [f"run={reward_run.id}", "batch_size=0"])
+    with pytest.raises(InputError, match="run=nowhere: "):
         score(settings(tmp_path, reward_run, run="nowhere"), [])
 
 

@@ -63,7 +63,8 @@ def test_a_benchmark_of_the_newest_reward_run(runs: Path, capsys: pytest.Capture
     assert shared["mine"] in (first / 2, (first + 1) / 2)
     assert table["run"] == folder.name and table["judge"] == {"objective": "many_b"}
     assert table["left_out"] == ["Chat", "Chat Hard", "Reasoning"] and table["unmapped"] == ["mine"]
-    assert table["near_training"] == {"prompts": 1, "of": 2, "examples": ["a b"]}
+    by = {"conversation": 0, "wording": 1, "similar": 0}
+    assert table["near_training"] == {"prompts": 1, "of": 2, "by": by, "examples": ["a b"]}
     assert "1 of 2 prompts are near one that the run was trained on" in table["notes"]
     assert {key: table["cut"][key] for key in ("prompts", "answers")} == {"prompts": 1, "answers": 1}
     assert "1 of 5 answers are longer than the 12 tokens" in " ".join(table["notes"])

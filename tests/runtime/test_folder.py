@@ -108,7 +108,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"is no run folder: identity\.json, config\.yaml, status\.json missing"):
         RunFolder.find("empty", tmp_path)
     run = opened(tmp_path)
-    with pytest.raises(InputError, match=f"there is no run sft-gardn.*nearest: {run.id}"):
+    with pytest.raises(InputError, match=f"run=sft-gardn: .*nearest: {run.id}"):
         RunFolder.find("sft-gardn", tmp_path)
     with pytest.raises(InputError, match="holds no run; train one first"):
         RunFolder.find("x", tmp_path / "nothing")

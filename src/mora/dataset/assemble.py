@@ -86,6 +86,11 @@ class Sorting:
         """Raises InputError where a split is empty that should not be."""
         train, test = (self._conversations[side].sorted() for side in SPLITS)
         count = len(np.union1d(train, test))
+        if not len(train) and self.own_test and self.left_out:
+            raise InputError(
+                f"no training row is left: the conversations of all {self.left_out} begin as one of the test set does; "
+                "give other training rows, or another dataset.test_path"
+            )
         if not len(train):
             raise InputError(
                 f"no training row is left of {count} conversations: lower dataset.test_share={self.test_share}, or "

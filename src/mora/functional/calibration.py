@@ -101,10 +101,9 @@ def squared_error(probability: Floats, label: Floats, prompts: ArrayLike, *, bin
         np.add.at(counts[:, column], cluster[places], 1.0)
     whole = [sums.sum(0), (sums**2).sum(0), counts.sum(0), (counts**2).sum(0)]
     parts_of = [sums, sums**2, counts, counts**2]
-    return SquaredError(
-        value=float(_debiased(*whole)),
-        without=_debiased(*(total - own for total, own in zip(whole, parts_of, strict=True))),
-    )
+    with np.errstate(invalid="ignore"):  # inf - inf, and 0 / 0 where every bin is left out
+        without = _debiased(*(total - own for total, own in zip(whole, parts_of, strict=True)))
+        return SquaredError(value=float(_debiased(*whole)), without=without)
 
 
 def _debiased(total: Floats, squares: Floats, count: Floats, own: Floats) -> Floats:
@@ -112,11 +111,11 @@ def _debiased(total: Floats, squares: Floats, count: Floats, own: Floats) -> Flo
     pairs = count**2 - own
     weights = np.where(pairs > 0, count, 0.0)
     of_bins = np.where(pairs > 0, total**2 - squares, 0.0) / np.where(pairs > 0, pairs, 1.0)
-    with np.errstate(invalid="ignore"):
-        return np.asarray((weights * of_bins).sum(-1) / weights.sum(-1))
+    return np.asarray((weights * of_bins).sum(-1) / weights.sum(-1))
 
 
 def _read(probability: Floats, label: Floats) -> tuple[Floats, Floats]:
     """Confidence and right (n,)."""
-    right = np.where(probability > 0.5, label, np.where(probability < 0.5, 1 - label, 0.5))
+    even = np.where(np.isnan(label), label, 0.5)
+    right = np.where(probability > 0.5, label, np.where(probability < 0.5, 1 - label, even))
     return np.maximum(probability, 1 - probability), right

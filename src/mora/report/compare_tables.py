@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mora.files import read_json, read_lines
 from mora.report.located import Floats, Located
+from mora.report.tables import SPLIT_NAMES
 
 COLUMNS = ("kl", "kl_margin", "utility", "utility_margin", "win_rate", "win_rate_margin", "worst_objective", "valid",
            "tokens", "ended")  # fmt: skip
@@ -165,6 +166,8 @@ def read_comparison(path: Path) -> Comparison:
 
 def _about(top: Located) -> dict[str, Any]:
     judge = top["judge"]
+    if top["split"].value not in list(SPLIT_NAMES):
+        top["split"].refuse(f"is none of {', '.join(SPLIT_NAMES)}")
     shown = ("split", "dataset", "seed", "sampling", "resamples", "standardization", "reference_point", "kl_budget")
     return {"judge": {key: judge[key].text() for key in ("name", "kind", "unit")}} | {
         key: part.value for key in shown if (part := top.get(key))

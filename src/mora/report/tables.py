@@ -162,6 +162,8 @@ def _front(table: dict[str, Any]) -> Front:
     names = [s for s in SCORERS if any(point.get(s) is not None for point in points)]
     if judge not in names:
         raise ValueError(f"the judge {judge!r} scored no point")
+    if table["split"] not in list(SPLIT_NAMES):
+        raise ValueError(f"the split {table['split']!r} is none of {', '.join(SPLIT_NAMES)}")
     units = table.get("units") or {}
     world = table.get("world") or {}
     return Front(
@@ -170,7 +172,7 @@ def _front(table: dict[str, Any]) -> Front:
         smoke=bool(table.get("smoke")),
         judge=judge,
         seed=table.get("seed"),
-        split=str(table["split"]),
+        split=table["split"],
         prompts=table.get("prompts"),
         samples_per_prompt=table.get("samples_per_prompt"),
         objectives=objectives,

@@ -43,7 +43,7 @@ def kind_of(section: Mapping[str, Any], path: Path) -> RewardKind:
         raise InputError(f"{path}: the reward kind {name} does not fit this version of it ({odd}); train it again")
     try:
         return cast(RewardKind, made(**fields))
-    except TypeError as error:
+    except (TypeError, InputError) as error:
         raise InputError(
             f"{path}: the reward kind {name} cannot be made of {fields} ({error}); train it again"
         ) from error

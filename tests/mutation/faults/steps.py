@@ -128,17 +128,17 @@ FAULTS = (
     Fault(
         name="old_checkpoint_removed_before_the_new_one_is_in_place",
         file="runtime/checkpoint.py",
-        old="        temporary = self.runtime.on_main(lambda: self._begin(step))\n",
-        new="        [shutil.rmtree(self.path(s)) for s in self._steps()]\n"
-        "        temporary = self.runtime.on_main(lambda: self._begin(step))\n",
+        old="            temporary = self.runtime.on_main(lambda: self._begin(step))\n",
+        new="            [shutil.rmtree(self.path(s)) for s in self._steps()]\n"
+        "            temporary = self.runtime.on_main(lambda: self._begin(step))\n",
         why="A kill while saving leaves nothing to continue from.",
         caught_by=("tests/runtime/test_checkpoint.py::test_the_newest_is_found_and_old_ones_go",),
     ),
     Fault(
         name="damaged_checkpoint_loaded",
         file="runtime/checkpoint.py",
-        old="if sha256(folder / name) != digest:",
-        new="if False:",
+        old="    check_content(folder, remedy)",
+        new="    check_content(folder / 'absent', remedy)",
         why="A half-written file is continued from.",
         caught_by=("tests/runtime/test_checkpoint.py::test_damage_is_refused_with_the_way_out",),
     ),
