@@ -22,7 +22,7 @@ demo: $(STAMP)
 	$(BIN)/python -m mora.train
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not truth"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not truth" --numprocesses=2 --dist=loadfile
 
 truth: $(STAMP)
 	$(BIN)/python -m pytest -m truth
