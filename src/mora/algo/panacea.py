@@ -62,7 +62,7 @@ class Panacea:
     eps: NonNegative
     schedule: Schedule
     warmup: Natural
-    max_grad_norm: Positive
+    max_grad_norm: NonNegative
 
     def __post_init__(self) -> None:
         bounds.check(self, "algo")

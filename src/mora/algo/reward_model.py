@@ -71,7 +71,7 @@ class RewardModel:
     weight_decay: NonNegative
     schedule: Schedule
     warmup: Natural
-    max_grad_norm: Positive
+    max_grad_norm: NonNegative
     cosine_every: Natural
     quality_every: Natural
     quality_pairs: Count

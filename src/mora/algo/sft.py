@@ -42,7 +42,7 @@ class SFT:
     weight_decay: NonNegative
     schedule: Schedule
     warmup: Natural
-    max_grad_norm: Positive
+    max_grad_norm: NonNegative
     test_rows: Natural
 
     def __post_init__(self) -> None:
