@@ -602,3 +602,9 @@ def test_the_reward_model_of_a_run_is_found_where_it_was_named(chain, tmp_path):
     config["start"] = {"reward": str(tmp_path / "gone")}
     with pytest.raises(InputError, match="is gone"):
         reward_folder(plain, config)
+
+
+def test_what_a_run_was_made_with_is_said_of_every_algorithm():
+    """The defaults of an algorithm need not fit each other: `algo=exact` alone enumerates no garden."""
+    *_, last = planned("algo=exact", "dataset=oracle", "reward=gold", "model=micro")
+    assert "dataset.name" in texts(last)["diff"]

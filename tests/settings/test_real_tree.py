@@ -19,11 +19,6 @@ ROOT = conf_dir()
 FILES = sorted(path for path in ROOT.rglob("*.yaml") if "_resolved" not in path.parts)
 GROUP_FILES = [path for path in FILES if path.parent != ROOT and "hydra" not in path.relative_to(ROOT).parts]
 NAMES = [str(path.relative_to(ROOT)) for path in FILES]
-BESIDE = {  # what a choice works with, where that is not the default
-    "algo=exact": "dataset=oracle",
-    "evaluation=regret": "dataset=oracle",
-    "evaluation=reward_model": "algo=reward_model",
-}
 
 
 def owner(group: str) -> str:
@@ -39,10 +34,9 @@ def composed(path: Path) -> dict:
     group = str(path.parent.relative_to(ROOT))
     with opened(owner(group)) as tree:
         choice = f"{group}={path.stem}"
-        chosen = [choice, BESIDE[choice]] if choice in BESIDE else [choice]
-        verdict = check(tree, chosen, complete=False)
+        verdict = check(tree, [choice], complete=False)
         assert verdict.problems == ()
-        whole = OmegaConf.to_container(tree.compose(chosen), resolve=False)
+        whole = OmegaConf.to_container(tree.compose([choice]), resolve=False)
         return {key: value for key, value in whole.items() if key != "hydra"}
 
 

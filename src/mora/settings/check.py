@@ -141,7 +141,7 @@ def _check_cells(
         where = " ".join(choice for choice in cell if choice.split("=")[0] in swept)
         problems = _check_cell(tree, native, list(cell), valued, complete=complete)
         if not problems:
-            problems, whole = _check_whole(tree, [*native, *cell], valued)
+            problems, whole = _check_whole(tree, [*native, *cell], valued, complete=complete)
             configs += whole
         for problem in _unique(problems):
             found.setdefault(problem, []).append(where)
@@ -153,8 +153,12 @@ def _check_cells(
     return said, tuple(configs)
 
 
-def _check_whole(tree: Tree, fixed: list[str], valued: list[Override]) -> tuple[list[str], list[dict[str, Any]]]:
-    """Check every value of the composed settings, wherever it was set, and what the values say of each other."""
+def _check_whole(
+    tree: Tree, fixed: list[str], valued: list[Override], *, complete: bool
+) -> tuple[list[str], list[dict[str, Any]]]:
+    """Check every value of the composed settings, wherever it was set; where they are ``complete``, also whether the
+    values fit each other: defaults of a command with one choice changed need not.
+    """
     problems: list[str] = []
     configs: list[dict[str, Any]] = []
     for texts in itertools.product(*map(_alternatives, valued)):
@@ -167,7 +171,7 @@ def _check_whole(tree: Tree, fixed: list[str], valued: list[Override]) -> tuple[
         configs.append(config)
         schema = Schema(config)
         found = [f for key, value in flatten(config).items() if value != "???" for f in schema.problems(key, value)]
-        problems += found or relations.problems(config)
+        problems += found or (relations.problems(config) if complete else [])
     return problems, configs
 
 
