@@ -87,6 +87,11 @@ def test_an_earlier_stage_names_no_package(place):
 
 
 GLOBAL = "# @package _global_\n"
+SWEEP = "mode: MULTIRUN, sweeper: {params: {seed: '1,2'}}"
+OVERRIDES = (
+    "overrides: {hydra: ['++hydra.job_logging={version: 1, handlers: {x: {class: payload.Handler}}}', "
+    "'++hydra.job.env_set.LD_PRELOAD=payload.so']}"
+)
 IN_A_FILE = {
     "a section of the stranger's": ("algo/x.yaml", "_target_: payload.run\n", "algo=x"),
     "a public function": ("algo/x.yaml", "_target_: mora.files.write_text\npath: written.txt\ntext: x\n", "algo=x"),
@@ -155,6 +160,35 @@ IN_A_FILE = {
         "tracker=x",
     ),
     "a group below hydra": ("algo/x.yaml", "defaults: [{'/algo@hydra.callbacks.x': sft}, sft]\n", "algo=x"),
+    "overrides of hydra in a sweep": (
+        "sweep/x.yaml",
+        GLOBAL + "hydra: {" + SWEEP + ", " + OVERRIDES + "}\n",
+        "sweep=x",
+    ),
+    "overrides of hydra": (
+        "experiment/x.yaml",
+        GLOBAL + "hydra: {" + OVERRIDES + "}\n",
+        "-m",
+        "seed=1,2",
+        "experiment=x",
+    ),
+    "overrides of hydra by the head of a file": (
+        "tracker/x.yaml",
+        "# @package hydra\n" + OVERRIDES + "\n",
+        "tracker=x",
+    ),
+    "overrides of hydra by a place among defaults": (
+        "algo/x.yaml",
+        "defaults: [{'/experiment@hydra.overrides': evil}, sft]\n",
+        "algo=x",
+    ),
+    "overrides by reference": (
+        "experiment/x.yaml",
+        GLOBAL + "hydra: {overrides: {hydra: '${objectives.names}'}}\n",
+        "experiment=x",
+    ),
+    "overrides of the task": ("experiment/x.yaml", GLOBAL + "hydra: {overrides: {task: [seed=3]}}\n", "experiment=x"),
+    "the folder of a run": ("experiment/x.yaml", GLOBAL + "hydra: {runtime: {output_dir: /tmp/x}}\n", "experiment=x"),
 }
 
 
@@ -162,6 +196,7 @@ IN_A_FILE = {
 def test_a_file_is_refused(place, capsys, name):
     file, text, *argv = IN_A_FILE[name]
     place.yaml("hydra/callbacks/evil.yaml", "x: {_target_: payload.Handler}\n")
+    place.yaml("experiment/evil.yaml", "hydra: ['++hydra.job.env_set.LD_PRELOAD=payload.so']\n")
     place.yaml(file, text)
     said = refused(capsys, "train", "--config-dir", "mine", *argv)
     assert any(word in said for word in ("hydra", "payload", "mora.files.write_text", "oc.", "HF_TOKEN"))

@@ -124,6 +124,7 @@ def _swept_in_yaml(
     params = OmegaConf.select(master, "hydra.sweeper.params") or {}
     parsed, problems = parse([f"{key}={value}" for key, value in params.items()], tree.loader)
     given = {o.get_key_element() for o in own}
+    problems += [f"{o.key_or_group}: cannot be swept" for o in parsed if o.is_hydra_override()]
     chosen, valued, found = _sort_out(tree, [o for o in parsed if o.get_key_element() not in given])
     return chosen, valued, [f"hydra.sweeper.params: {problem}" for problem in problems + found]
 
