@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mora.errors import InputError
 from mora.settings import permitted, relations, resolvers
-from mora.settings.declared import OVERLAYS, REQUIRED, SPECIAL
+from mora.settings.declared import OVERLAYS, REQUIRED, SPECIAL, is_one_line, is_path
 from mora.settings.identity import flatten
 from mora.settings.overrides import parse, values
 from mora.settings.schema import Schema
@@ -167,9 +167,18 @@ def _check_whole(tree: Tree, fixed: list[str], valued: list[Override]) -> tuple[
             continue
         configs.append(config)
         schema = Schema(config)
-        found = [f for key, value in flatten(config).items() if value != "???" for f in schema.problems(key, value)]
+        flat = flatten(config)
+        found = [f for key, value in flat.items() if value != "???" for f in schema.problems(key, value)]
+        found += [f for key, value in flat.items() if is_path(key) for f in _control(key, value)]
         problems += found or relations.problems(config)
     return problems, configs
+
+
+def _control(key: str, value: Any) -> list[str]:
+    """What is wrong with a path that is no single line: it goes into scripts of jobs and into messages."""
+    texts = value if isinstance(value, list) else [value]
+    odd = [text for text in texts if isinstance(text, str) and not is_one_line(text)]
+    return [f"{key}={text!r}: holds a control character, such as the end of a line" for text in odd]
 
 
 def _alternatives(override: Override) -> list[str]:

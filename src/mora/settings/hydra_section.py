@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mora.errors import InputError
+from mora.settings.declared import is_one_line
 from mora.settings.identity import canonical_json, flatten
 from mora.settings.overrides import parse, values
 from mora.settings.tree import Tree, opened
@@ -118,10 +119,9 @@ def refuse_texts(tree: Tree) -> None:
     for composed in tree.composed.values():
         for key, value in _below(composed).items():
             if key.startswith("launcher.") and _listed(key, FILES) and not NAMED.fullmatch(str(value)):
-                raise InputError(
-                    f"hydra.{key}={value!r}: may hold letters, digits, spaces and . , : @ / % = + - [ ] {{ }} $ | & * ( ) !"
-                )
-            if _listed(key, (*FILES, *PLACES)) and not str(_resolved(composed, key, value)).isprintable():
+                may = "letters, digits, spaces and . , : @ / % = + - [ ] { } $ | & * ( ) !"
+                raise InputError(f"hydra.{key}={value!r}: may hold {may}")
+            if _listed(key, (*FILES, *PLACES)) and not is_one_line(str(_resolved(composed, key, value))):
                 raise InputError(f"hydra.{key}={value!r}: holds a control character, such as the end of a line")
 
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from mora.settings import handed_on
 from mora.settings.identity import flatten
 
 Flat = Mapping[str, Any]
@@ -169,6 +170,14 @@ def minibatches(flat: Flat) -> Iterator[str]:
             f"algo.minibatches={parts}: must divide algo.rollout.prompts={prompts} x algo.rollout.samples={samples} = "
             f"{prompts * samples} rows"
         )
+
+
+@rule("runtime._target_")
+def deepspeed(flat: Flat) -> Iterator[str]:
+    """DeepSpeed is handed what is listed."""
+    place = "runtime.deepspeed."
+    given = {key.removeprefix(place): value for key, value in flat.items() if key.startswith(place)}
+    yield from handed_on.problems(place.rstrip("."), given)
 
 
 @rule("dataset.skill")
