@@ -235,12 +235,13 @@ IN_A_FILE = {
         "experiment=x",
     ),
     "a way out of the folder": ("tracker/x.yaml", "defaults: [wandb, /../mine/experiment/evil@kwargs]\n", "tracker=x"),
+    "a folder of events": ("tracker/x.yaml", "defaults: [tensorboard]\nfolder: ../../mine\n", "tracker=x"),
     "a way out of the root": ("tracker/x.yaml", "defaults: [wandb, '//etc/hosts@kwargs']\n", "tracker=x"),
     "the folder of a run": ("experiment/x.yaml", GLOBAL + "hydra: {runtime: {output_dir: /tmp/x}}\n", "experiment=x"),
 }
 
 
-SAID = ("control character", "runtime.deepspeed", "is not in the folder")
+SAID = ("control character", "tracker.folder", "runtime.deepspeed", "is not in the folder")
 
 
 @pytest.mark.parametrize("name", IN_A_FILE)
