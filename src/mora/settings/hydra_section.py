@@ -7,7 +7,7 @@ only what says which runs there are and what resources they ask for.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -153,7 +153,7 @@ def refuse_files(tree: Tree, overrides: Sequence[str]) -> None:
                     _refuse_of_file(key, value, tree.searchpath)
 
 
-def _handed(overrides: Sequence[str]) -> Mapping[str, Any]:
+def _handed(overrides: Sequence[str]) -> dict[str, Any]:
     """What Hydra notes of the overrides that it was handed, and the folders that mora added."""
     parsed = parse(overrides)[0]
     lines = [[o.input_line for o in parsed if o.is_hydra_override() is hydra] for hydra in (True, False)]
