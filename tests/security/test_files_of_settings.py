@@ -9,8 +9,11 @@ import pytest
 from tests.security.strangers import Place, command
 
 import mora
+from mora.building import build
 from mora.errors import InputError
+from mora.runtime.track import Wandb
 from mora.settings import reading
+from mora.settings.compose import choices, compose
 from mora.settings.launch import Job
 from mora.settings.permitted import granted
 from mora.settings.reading import read_mapping
@@ -40,6 +43,7 @@ def refused(capsys, name: str, *argv: str) -> str:
 
 RUN = "{_target_: payload.run}"
 WANDB = "tracker=wandb"
+SLURM = ("-m", "seed=1,2", "hydra/launcher=submitit_slurm")
 ON_THE_COMMAND_LINE = {  # what is refused, and what the message must name
     "a section that a resolver makes": ("oc.create", WANDB, "tracker.kwargs.x='${oc.create:\"" + RUN + "\"}'"),
     "one that it reads": ("oc.decode", WANDB, "tracker.kwargs.x='${oc.decode:\"" + RUN + "\"}'"),
@@ -70,6 +74,17 @@ ON_THE_COMMAND_LINE = {  # what is refused, and what the message must name
     "a folder in the search path": ("hydra.searchpath", "hydra.searchpath=[file://mine]"),
     "a group below hydra": ("hydra.callbacks", "algo@hydra.callbacks.x=sft"),
     "a name of an address": ("pkg://payload", "--config-dir", "pkg://payload"),
+    "a line in the name of a partition": (
+        "hydra.launcher.partition",
+        *SLURM,
+        "hydra.launcher.partition='gpu\ntouch x'",
+    ),
+    "a line in a path": ("paths.runs", "paths.runs=runs\ntouch x"),
+    "an escape in a path": ("dataset.path", "dataset=jsonl", "dataset.path=a\x1b[2J", "objectives.names=[a]"),
+    "modules for DeepSpeed": (
+        "runtime.deepspeed.torch_autocast",
+        "runtime.deepspeed.torch_autocast.lower_precision_safe_modules=[payload.Handler]",
+    ),
     "completion": ("--shell-completion", "--shell-completion", "query=bash"),
 }
 
@@ -87,6 +102,17 @@ def test_an_earlier_stage_names_no_package(place):
 
 
 GLOBAL = "# @package _global_\n"
+SWEEP = "mode: MULTIRUN, sweeper: {params: {seed: '1,2'}}"
+OVERRIDES = (
+    "overrides: {hydra: ['++hydra.job_logging={version: 1, handlers: {x: {class: payload.Handler}}}', "
+    "'++hydra.job.env_set.LD_PRELOAD=payload.so']}"
+)
+
+
+def _launcher(setting: str) -> str:
+    return f"{GLOBAL}defaults: [{{override /hydra/launcher: submitit_slurm}}]\nhydra: {{launcher: {{{setting}}}}}\n"
+
+
 IN_A_FILE = {
     "a section of the stranger's": ("algo/x.yaml", "_target_: payload.run\n", "algo=x"),
     "a public function": ("algo/x.yaml", "_target_: mora.files.write_text\npath: written.txt\ntext: x\n", "algo=x"),
@@ -155,16 +181,77 @@ IN_A_FILE = {
         "tracker=x",
     ),
     "a group below hydra": ("algo/x.yaml", "defaults: [{'/algo@hydra.callbacks.x': sft}, sft]\n", "algo=x"),
+    "overrides of hydra in a sweep": (
+        "sweep/x.yaml",
+        f"{GLOBAL}hydra: {{{SWEEP}, {OVERRIDES}}}\n",
+        "sweep=x",
+    ),
+    "overrides of hydra": (
+        "experiment/x.yaml",
+        f"{GLOBAL}hydra: {{{OVERRIDES}}}\n",
+        "-m",
+        "seed=1,2",
+        "experiment=x",
+    ),
+    "overrides of hydra by the head of a file": (
+        "tracker/x.yaml",
+        f"# @package hydra\n{OVERRIDES}\n",
+        "tracker=x",
+    ),
+    "overrides of hydra by a place among defaults": (
+        "algo/x.yaml",
+        "defaults: [{'/experiment@_global_.hydra.overrides': evil}, sft]\n",
+        "algo=x",
+    ),
+    "overrides by reference": (
+        "experiment/x.yaml",
+        GLOBAL + "hydra: {overrides: {hydra: '${objectives.names}'}}\n",
+        "experiment=x",
+    ),
+    "overrides of the task": ("experiment/x.yaml", GLOBAL + "hydra: {overrides: {task: [seed=3]}}\n", "experiment=x"),
+    "a line in the name of a partition": ("sweep/x.yaml", _launcher('partition: "gpu\\ntouch canary"'), "sweep=x"),
+    "a line in a list of resources": ("sweep/x.yaml", _launcher('gres: "gpu:1\\ntouch canary"'), "sweep=x"),
+    "quotes in an account": ("sweep/x.yaml", _launcher('account: "a\'; touch canary"'), "sweep=x"),
+    "a line by reference": (
+        "sweep/x.yaml",
+        _launcher("name: '${tracker.project}'") + 'tracker: {project: "p\\ntouch canary"}\n',
+        "tracker=wandb",
+        "sweep=x",
+    ),
+    "a line in a path": ("experiment/x.yaml", GLOBAL + 'paths: {runs: "runs\\ntouch canary"}\n', "experiment=x"),
+    "modules for DeepSpeed": (
+        "experiment/x.yaml",
+        GLOBAL + "runtime: {deepspeed: {torch_autocast: {lower_precision_safe_modules: [payload.Handler]}}}\n",
+        "experiment=x",
+    ),
+    "a file that DeepSpeed writes": (
+        "experiment/x.yaml",
+        GLOBAL + "runtime: {deepspeed: {flops_profiler: {enabled: true, output_file: written.txt}}}\n",
+        "experiment=x",
+    ),
+    "a folder of DeepSpeed": (
+        "experiment/x.yaml",
+        GLOBAL + "runtime: {deepspeed: {zero_optimization: {offload_optimizer: {nvme_path: .}}}}\n",
+        "experiment=x",
+    ),
+    "a way out of the folder": ("tracker/x.yaml", "defaults: [wandb, /../mine/experiment/evil@kwargs]\n", "tracker=x"),
+    "a folder of events": ("tracker/x.yaml", "defaults: [tensorboard]\nfolder: ../../mine\n", "tracker=x"),
+    "a way out of the root": ("tracker/x.yaml", "defaults: [wandb, '//etc/hosts@kwargs']\n", "tracker=x"),
+    "the folder of a run": ("experiment/x.yaml", GLOBAL + "hydra: {runtime: {output_dir: /tmp/x}}\n", "experiment=x"),
 }
+
+
+SAID = ("control character", "tracker.folder", "runtime.deepspeed", "is not in the folder")
 
 
 @pytest.mark.parametrize("name", IN_A_FILE)
 def test_a_file_is_refused(place, capsys, name):
     file, text, *argv = IN_A_FILE[name]
     place.yaml("hydra/callbacks/evil.yaml", "x: {_target_: payload.Handler}\n")
+    place.yaml("experiment/evil.yaml", "hydra: ['++hydra.job.env_set.LD_PRELOAD=payload.so']\n")
     place.yaml(file, text)
     said = refused(capsys, "train", "--config-dir", "mine", *argv)
-    assert any(word in said for word in ("hydra", "payload", "mora.files.write_text", "oc.", "HF_TOKEN"))
+    assert any(word in said for word in ("hydra", "payload", "mora.files.write_text", "oc.", "HF_TOKEN", *SAID))
 
 
 def test_a_top_file_of_the_own_folder_is_not_read(place):
@@ -263,3 +350,34 @@ def test_a_file_may_ask_for_resources(place, setting, monkeypatch):
     text = f"defaults: [{{override /hydra/launcher: submitit_local}}]\nhydra: {{launcher: {{{key}: {value}}}}}\n"
     place.yaml("experiment/x.yaml", GLOBAL + (text if key != "partition" else text.replace("_local", "_slurm")))
     assert command("train", "--config-dir", "mine", "experiment=x")[0] == 0
+
+
+SENT_ELSEWHERE = ["base_url", "x_extra_http_headers", "x_proxies", "https_proxy", "insecure_disable_ssl", "save_code"]
+
+
+@pytest.mark.parametrize("name", [*SENT_ELSEWHERE, "code_dir", "x_executable", "_target", "api_key"])
+def test_a_file_sends_no_key_elsewhere(place, name):
+    place.yaml("tracker/x.yaml", f"defaults: [wandb]\nkwargs: {{group: g, settings: {{quiet: true, {name}: x}}}}\n")
+    _, (cfg,) = command("train", "--config-dir", "mine", "tracker=x")
+    with pytest.raises(InputError, match=f"tracker.kwargs.settings.{name}: .*WANDB_"):
+        build(cfg.tracker)
+
+
+@pytest.mark.parametrize("kwargs", [{"save_code": True}, {"settings": "settings.json"}, {"dir": "x"}])
+def test_other_arguments_of_the_tracker_are_refused(kwargs):
+    with pytest.raises(InputError, match=f"tracker.kwargs.{next(iter(kwargs))}"):
+        Wandb(project="p", entity=None, mode="offline", tags=[], kwargs=kwargs)
+
+
+def test_usual_arguments_of_libraries_are_handed_on(place):
+    place.yaml("tracker/x.yaml", "defaults: [wandb]\nkwargs: {group: g, notes: n, settings: {quiet: true}}\n")
+    overlap = "runtime.deepspeed={zero_optimization: {overlap_comm: true}}"
+    code, (cfg,) = command("train", "--config-dir", "mine", "tracker=x", overlap)
+    assert code == 0 and build(cfg.tracker).kwargs == {"group": "g", "notes": "n", "settings": {"quiet": True}}
+    assert cfg.runtime.deepspeed.zero_optimization.overlap_comm is True
+
+
+@pytest.mark.parametrize("function", [compose, choices])
+def test_a_composition_in_python_is_held_to_the_same(function):
+    with pytest.raises(InputError, match="hydra.callbacks"):
+        function("train", ["+hydra.callbacks.x._target_=payload.Handler"])

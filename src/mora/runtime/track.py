@@ -13,6 +13,7 @@ import yaml
 from mora.errors import InputError, install_hint
 from mora.files import read_object, write_json
 from mora.runtime.folder import RunFolder
+from mora.settings import handed_on
 from mora.settings.secrets import masked
 
 
@@ -86,7 +87,7 @@ class Tensorboard:
 class Wandb:
     """`tracker=wandb`: one Weights & Biases run per run folder, continued by its stored id.
 
-    Raises ``InputError`` when wandb is missing, and for settings that name a program to start.
+    Raises ``InputError`` when wandb is missing, and for ``kwargs`` that are not handed on.
     """
 
     project: str
@@ -97,10 +98,7 @@ class Wandb:
     _run: Any = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        settings = self.kwargs.get("settings")
-        odd = [key for key in settings if "executable" in key] if isinstance(settings, Mapping) else []
-        if odd:
-            raise InputError(f"tracker.kwargs.settings.{odd[0]}: would have W&B start a program; leave it out")
+        handed_on.check("tracker.kwargs", self.kwargs)
 
     def start(self, folder: RunFolder, step: int) -> None:
         """Begin the run, or continue the one whose id is in wandb.json."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from mora.errors import InputError, install_hint
 from mora.runtime.pickles import check_pickles
+from mora.settings import handed_on
 
 if TYPE_CHECKING:
     from mora.runtime.devices import Runtime
@@ -43,8 +44,10 @@ def deepspeed_plugin(*, cpu: bool, extra: Mapping[str, Any]) -> DeepSpeedPlugin:
     """Accelerate's plugin: the launcher's DeepSpeed configuration, then what the engine needs, then ``extra``.
 
     Nothing is compiled on first use: the shared-memory operator is switched off on CPU, and the engine brings torch's
-    AdamW.  Raises ``InputError`` when DeepSpeed is not installed, or for ZeRO stages other than 1 and 2.
+    AdamW.  Raises ``InputError`` when DeepSpeed is not installed, for an entry of ``extra`` that is not handed on, or
+    for ZeRO stages other than 1 and 2.
     """
+    handed_on.check("runtime.deepspeed", extra)
     if cpu:
         os.environ["DS_ACCELERATOR"] = "cpu"
     try:

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mora.errors import InputError
 from mora.settings import permitted, relations, resolvers
-from mora.settings.declared import OVERLAYS, REQUIRED, SPECIAL
+from mora.settings.declared import OVERLAYS, REQUIRED, SPECIAL, is_one_line, is_path
 from mora.settings.identity import flatten
 from mora.settings.overrides import parse, values
 from mora.settings.schema import Schema
@@ -124,6 +124,7 @@ def _swept_in_yaml(
     params = OmegaConf.select(master, "hydra.sweeper.params") or {}
     parsed, problems = parse([f"{key}={value}" for key, value in params.items()], tree.loader)
     given = {o.get_key_element() for o in own}
+    problems += [f"{o.key_or_group}: cannot be swept" for o in parsed if o.is_hydra_override()]
     chosen, valued, found = _sort_out(tree, [o for o in parsed if o.get_key_element() not in given])
     return chosen, valued, [f"hydra.sweeper.params: {problem}" for problem in problems + found]
 
@@ -170,9 +171,18 @@ def _check_whole(
             continue
         configs.append(config)
         schema = Schema(config)
-        found = [f for key, value in flatten(config).items() if value != "???" for f in schema.problems(key, value)]
+        flat = flatten(config)
+        found = [f for key, value in flat.items() if value != "???" for f in schema.problems(key, value)]
+        found += [f for key, value in flat.items() if is_path(key) for f in _control(key, value)]
         problems += found or (relations.problems(config) if complete else [])
     return problems, configs
+
+
+def _control(key: str, value: Any) -> list[str]:
+    """What is wrong with a path that is no single line: it goes into scripts of jobs and into messages."""
+    texts = value if isinstance(value, list) else [value]
+    odd = [text for text in texts if isinstance(text, str) and not is_one_line(text)]
+    return [f"{key}={text!r}: holds a control character, such as the end of a line" for text in odd]
 
 
 def _alternatives(override: Override) -> list[str]:

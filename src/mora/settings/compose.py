@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mora.errors import InputError
-from mora.settings import permitted
+from mora.settings import hydra_section, permitted
 from mora.settings.check import check
 from mora.settings.identity import difference, plain
 from mora.settings.overrides import prepare
@@ -26,8 +26,10 @@ def compose(
     ``complete=False`` allows keys without a value (``???``).  Raises InputError that lists everything that is wrong.
     """
     ready = prepare(overrides)
+    hydra_section.refuse_overrides(ready)
     with opened(command, conf_dir) as tree:
         check(tree, ready, complete=complete).refuse(command)
+        hydra_section.refuse_files(tree, ready)
         composed = tree.compose(ready)
     return finish(composed, complete=complete)
 
@@ -35,6 +37,7 @@ def compose(
 def choices(command: str, overrides: Sequence[str] = (), conf_dir: Path | str | None = None) -> dict[str, str]:
     """Which file of each group makes up a command: ``{"reward": "qr", ..}``; groups without a choice are left out."""
     ready = prepare(overrides)
+    hydra_section.refuse_overrides(ready)
     with opened(command, conf_dir) as tree:
         chosen = tree.compose(ready).hydra.runtime.choices
         return {name: str(chosen[name]) for name in tree.groups if chosen.get(name) is not None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
@@ -118,3 +119,8 @@ def is_free_text(key: str) -> bool:
 def is_path(key: str) -> bool:
     """Whether the value of ``key`` is a path or an address."""
     return any(fnmatchcase(key, pattern) for pattern in PATHS)
+
+
+def is_one_line(text: str) -> bool:
+    """Whether ``text`` holds no control character and no end of a line, so that a script can name it."""
+    return not any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in text)

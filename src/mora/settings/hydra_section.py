@@ -6,14 +6,17 @@ only what says which runs there are and what resources they ask for.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from mora.errors import InputError
+from mora.settings.declared import is_one_line
 from mora.settings.identity import canonical_json, flatten
 from mora.settings.overrides import parse, values
 from mora.settings.tree import Tree, opened
@@ -43,6 +46,9 @@ COMMAND_LINE: tuple[str, ...] = (
 )
 """Keys below ``hydra`` (patterns) that the command line may set."""
 
+PLACES: tuple[str, ...] = ("run.dir", "sweep.dir", "sweep.subdir", "job.name")
+"""Keys below ``hydra`` that become names of folders and of jobs."""
+
 FILES: tuple[str, ...] = (
     "mode",
     "sweeper.params",
@@ -54,7 +60,11 @@ FILES: tuple[str, ...] = (
 )
 """Keys below ``hydra`` (patterns) that a file of the user's own folder may set."""
 
-_WRITTEN_BY_HYDRA = ("runtime.*", "overrides.*", "searchpath", "job.override_dirname", "job.config_name", "job.id")
+NAMED = re.compile(r"[\w.,:@/%=+\-\[\]{}$|&*()! ]*")
+"""A text for a launcher: what names of partitions, resources and folders consist of, interpolations among them."""
+
+_WRITTEN_BY_HYDRA = ("runtime.choices.*", "runtime.config_sources", "job.override_dirname")  # whatever a file says
+_HANDED = ("overrides.hydra", "overrides.task", "searchpath")  # must be what mora handed to Hydra
 _MAKES = ("_target_", "class", "()", "factory")
 
 
@@ -104,6 +114,25 @@ def _made(value: Any) -> Iterator[str]:
         yield value
 
 
+def refuse_texts(tree: Tree) -> None:
+    """Raises InputError for a text, whoever set it, that would be more than one word of a job's script."""
+    for composed in tree.composed.values():
+        for key, value in _below(composed).items():
+            if key.startswith("launcher.") and _listed(key, FILES) and not NAMED.fullmatch(str(value)):
+                may = "letters, digits, spaces and . , : @ / % = + - [ ] { } $ | & * ( ) !"
+                raise InputError(f"hydra.{key}={value!r}: may hold {may}")
+            if _listed(key, (*FILES, *PLACES)) and not is_one_line(str(_resolved(composed, key, value))):
+                raise InputError(f"hydra.{key}={value!r}: holds a control character, such as the end of a line")
+
+
+def _resolved(composed: DictConfig, key: str, value: Any) -> Any:
+    """The value of a key below hydra; as it is written where Hydra knows it only as a job begins."""
+    try:
+        return OmegaConf.select(composed, f"hydra.{key}")
+    except OmegaConfBaseException:
+        return value
+
+
 def refuse_files(tree: Tree, overrides: Sequence[str]) -> None:
     """Raises InputError where a file of the user's own folder sets a key below ``hydra`` that it may not set.
 
@@ -115,13 +144,21 @@ def refuse_files(tree: Tree, overrides: Sequence[str]) -> None:
     parsed = [override for override in parse(overrides)[0] if override.is_hydra_override()]
     said = [override.key_or_group.removeprefix("hydra.") for override in parsed if "/" not in override.key_or_group]
     with opened(tree.command, tree.root, []) as bare:
-        for composed in tree.composed:
-            usual = _below(bare.compose(_launching(composed)))
+        for handed, composed in tree.composed.items():
+            usual = _below(bare.compose(_launching(composed))) | _handed(handed)
             for key, value in _below(composed).items():
-                ours = any(key == name or key.startswith(f"{name}.") for name in said)
+                ours = key not in _HANDED and any(key == name or key.startswith(f"{name}.") for name in said)
                 same = key in usual and canonical_json(usual[key]) == canonical_json(value)
                 if not (ours or same or _listed(key, _WRITTEN_BY_HYDRA)):
                     _refuse_of_file(key, value, tree.searchpath)
+
+
+def _handed(overrides: Sequence[str]) -> dict[str, Any]:
+    """What Hydra notes of the overrides that it was handed, and the folders that mora added."""
+    parsed = parse(overrides)[0]
+    lines = [[o.input_line for o in parsed if o.is_hydra_override() is hydra] for hydra in (True, False)]
+    folders = [o.value() for o in parsed if o.key_or_group == "hydra.searchpath"]
+    return dict(zip(_HANDED, [*lines, folders[0] if folders else []], strict=True))
 
 
 def _launching(composed: DictConfig) -> list[str]:

@@ -125,6 +125,7 @@ def _checked(command: str, arguments: argparse.Namespace, root: Path | str | Non
     with opened(command, root, [arguments.config_dir] if arguments.config_dir else []) as tree:
         verdict = check(tree, ready, multirun=arguments.multirun, complete=not shown_only)
         verdict.refuse(f"python -m mora.{command}")
+        hydra_section.refuse_texts(tree)
         hydra_section.refuse_files(tree, ready)
     if not shown_only:
         _check_place(command, verdict)

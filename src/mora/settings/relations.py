@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
+from mora.settings import handed_on
 from mora.settings.identity import flatten
 
 Flat = Mapping[str, Any]
@@ -169,6 +171,22 @@ def minibatches(flat: Flat) -> Iterator[str]:
             f"algo.minibatches={parts}: must divide algo.rollout.prompts={prompts} x algo.rollout.samples={samples} = "
             f"{prompts * samples} rows"
         )
+
+
+@rule("tracker.folder")
+def folder_of_events(flat: Flat) -> Iterator[str]:
+    """Events lie in the run folder."""
+    folder = PurePath(flat["tracker.folder"])
+    if folder.is_absolute() or ".." in folder.parts:
+        yield f"tracker.folder={folder}: must be a folder inside the run folder, such as tensorboard"
+
+
+@rule("runtime._target_")
+def deepspeed(flat: Flat) -> Iterator[str]:
+    """DeepSpeed is handed what is listed."""
+    place = "runtime.deepspeed."
+    given = {key.removeprefix(place): value for key, value in flat.items() if key.startswith(place)}
+    yield from handed_on.problems(place.rstrip("."), given)
 
 
 @rule("dataset.skill")

@@ -38,7 +38,31 @@ def groups_of(root: Path, command: str) -> dict[str, Any]:
     return {name: choice for name, choice in pairs if not name.startswith("override ")}
 
 
-class CommandSource(FileConfigSource):
+class _Inside(FileConfigSource):
+    """A folder that no address of a configuration leaves."""
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """The content of a file.  Raises InputError for an address that leaves the folder."""
+        _check_inside(config_path)
+        return super().load_config(config_path)
+
+    def is_config(self, config_path: str) -> bool:
+        """Whether ``config_path`` is a file of the folder.  Raises InputError for one outside."""
+        _check_inside(config_path)
+        return super().is_config(config_path)
+
+    def is_group(self, config_path: str) -> bool:
+        """Whether ``config_path`` is a group of the folder.  Raises InputError for one outside."""
+        _check_inside(config_path)
+        return super().is_group(config_path)
+
+
+def _check_inside(config_path: str) -> None:
+    if config_path.startswith("/") or ".." in config_path.split("/"):
+        raise InputError(f"{config_path}: is not in the folder of the configurations; name a file there without '..'")
+
+
+class CommandSource(_Inside):
     """A folder of YAML whose groups are hidden unless the command has them.  The address is ``mora://COMMAND/FOLDER``."""
 
     def __init__(self, provider: str, path: str) -> None:
@@ -53,6 +77,7 @@ class CommandSource(FileConfigSource):
 
     def load_config(self, config_path: str) -> ConfigResult:
         """The content of a file, read once."""
+        _check_inside(config_path)
         file = Path(self.path, self._normalize_file_name(config_path))
         if not file.is_file():
             return super().load_config(config_path)
@@ -67,7 +92,7 @@ class CommandSource(FileConfigSource):
         return (not top or top in self.visible) and super().is_group(config_path)
 
 
-class OwnSource(FileConfigSource):
+class OwnSource(_Inside):
     """The folder of --config-dir, which may be a stranger's: each file is checked before it is read."""
 
     def __init__(self, provider: str, path: str) -> None:
@@ -80,6 +105,7 @@ class OwnSource(FileConfigSource):
 
     def load_config(self, config_path: str) -> ConfigResult:
         """The content of a file.  Raises InputError for a file that is no bounded mapping or calls what it may not."""
+        _check_inside(config_path)
         file = Path(self.path, self._normalize_file_name(config_path))
         if file.is_file():
             problems = list(refused(read_mapping(file)))

@@ -82,9 +82,9 @@ class Tree:
         return self._composed[key]
 
     @property
-    def composed(self) -> list[DictConfig]:
-        """All compositions so far."""
-        return list(self._composed.values())
+    def composed(self) -> dict[tuple[str, ...], DictConfig]:
+        """All compositions so far, by what was handed to Hydra for each."""
+        return {(*self._extra, *key): made for key, made in self._composed.items()}
 
     @cached_property
     def groups(self) -> dict[str, str | None]:
