@@ -75,7 +75,7 @@ def check_weights(folder: Path, *, quantized: bool = False) -> None:
     layers = _layers(config)
     if layers > MOST_LAYERS:
         raise InputError(f"{folder / 'config.json'}: asks for {layers} layers (at most {MOST_LAYERS}); is it a model?")
-    pickled = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLED)
+    pickled = sorted(file.name for file in folder.iterdir() if file.suffix.lower() in PICKLED)
     if pickled and not any(folder.glob("*.safetensors")):
         raise InputError(
             f"{folder}: no model can be loaded from there: {pickled[0]} is a pickle, which may run code when it is "

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mora.errors import InputError
 from mora.files import read_json, read_lines
+from mora.limits import SHOWN
 
 Floats = NDArray[np.float64]
 Series = tuple[Floats, Floats]  # steps, values
@@ -171,10 +172,10 @@ def _front(table: dict[str, Any]) -> Front:
         model=str(table["model"]),
         smoke=bool(table.get("smoke")),
         judge=judge,
-        seed=table.get("seed"),
+        seed=_count(table, "seed"),
         split=table["split"],
-        prompts=table.get("prompts"),
-        samples_per_prompt=table.get("samples_per_prompt"),
+        prompts=_count(table, "prompts"),
+        samples_per_prompt=_count(table, "samples_per_prompt"),
         objectives=objectives,
         preferences=_matrix([point["preference"] for point in points], width),
         scores={s: _matrix([point.get(s) for point in points], width) for s in names},
@@ -187,6 +188,13 @@ def _front(table: dict[str, Any]) -> Front:
         scorers=table.get("scorers") or {},
         units={s: str(units[s]) for s in names if units.get(s)},
     )
+
+
+def _count(table: Mapping[str, Any], key: str) -> int | None:
+    value = table.get(key)
+    if value is not None and type(value) is not int:
+        raise ValueError(f"{key} is {value!r:.{SHOWN}}, no whole number")
+    return value
 
 
 def _number(value: Any) -> float:
