@@ -228,7 +228,18 @@ def _reference_points(table: dict[str, Any], judge: str) -> dict[str, tuple[Floa
 
 
 def _indicators(table: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {name: entry if isinstance(entry, dict) else {"value": entry} for name, entry in table.items()}
+    return {name: _indicator(entry if isinstance(entry, dict) else {"value": entry}) for name, entry in table.items()}
+
+
+def _indicator(entry: dict[str, Any]) -> dict[str, Any]:
+    """With its value and interval as numbers, or None where they are not known."""
+    return entry | {key: _known(entry[key]) for key in ("value", "interval") if key in entry}
+
+
+def _known(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_known(item) for item in value]
+    return None if value is None else float(value)
 
 
 def read_samples(path: Path) -> list[dict[str, Any]]:
