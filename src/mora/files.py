@@ -18,9 +18,9 @@ from typing import Any
 
 from mora.errors import InputError, naming
 from mora.json_text import NotJSON, decoded, loads
-from mora.limits import JSON_BYTES
 from mora.locks import alive, held
 from mora.manifest import MANIFEST, check_bytes, entries_of, manifest_of, seal
+from mora.regular import read_bytes
 
 NAME_BYTES = 255  # the longest name of a file that common filesystems take
 TEMPORARY = ".partial-"  # the names of unfinished files and folders begin with this
@@ -237,10 +237,7 @@ def numbered_lines(path: Path | str) -> Iterator[tuple[int, Any]]:
 def _text(path: Path) -> str:
     """The text of a file of JSON.  Raises ``InputError`` where it is missing, no UTF-8, too large, or damaged."""
     try:
-        size = path.stat().st_size
-        if size > JSON_BYTES:
-            raise InputError(f"{path}: {size} bytes, more than the {JSON_BYTES} that are read at once; split the file")
-        content = path.read_bytes()
+        content = read_bytes(path)
         check_bytes(path, content)
         return decoded(content)
     except FileNotFoundError:

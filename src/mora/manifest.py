@@ -11,6 +11,7 @@ from typing import Any
 
 from mora.errors import InputError
 from mora.json_text import decoded, loads
+from mora.regular import read_bytes
 
 MANIFEST = "manifest.json"
 SCHEMA = "mora 1"  # marks a manifest as one of ours: others have files of that name
@@ -52,7 +53,7 @@ def entries_of(folder: Path) -> dict[str, dict[str, Any]] | None:
     Raises InputError where ours is damaged, or names a file that is not below ``folder``.
     """
     try:
-        found = loads(decoded((folder / MANIFEST).read_bytes()))
+        found = loads(decoded(read_bytes(folder / MANIFEST)))
         if not isinstance(found, dict) or found.get("manifest") != SCHEMA:
             return None
         return {
@@ -61,6 +62,8 @@ def entries_of(folder: Path) -> dict[str, dict[str, Any]] | None:
         }
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except InputError:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{folder / MANIFEST} is damaged and cannot be read; {REMEDY}") from None
 

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from mora.errors import InputError
 from mora.files import read_json, read_lines
 from mora.limits import SHOWN
+from mora.regular import inside, read_bytes
 
 Floats = NDArray[np.float64]
 Series = tuple[Floats, Floats]  # steps, values
 SCORERS = ("gold", "reward")
+SETTINGS_BYTES = 2**22  # of one of these files, at most
 SETTINGS = ("diff.yaml", "overrides.yaml", "config.yaml", "environment.json")  # what a run folder says of its set-up
 
 
@@ -258,9 +260,9 @@ def read_stage(name: str, folder: Path) -> Stage:
         quality=_quality(tables / "quality.jsonl"),
         benchmark=_optional(tables / "sections.json"),
         settings={
-            name: (folder / name).read_text(encoding="utf-8", errors="replace")
+            name: read_bytes(inside(folder, name), SETTINGS_BYTES).decode("utf-8", "replace")
             for name in SETTINGS
-            if (folder / name).is_file()
+            if (folder / name).exists()
         },
     )
 
