@@ -66,6 +66,29 @@ def test_other_damage(sealed, damage, said):
         manifest.check_content(sealed)
 
 
+@pytest.mark.parametrize(
+    ("name", "entry"),
+    [
+        ("weights.safetensors", {"bytes": 2048}),
+        ("weights.safetensors", {"sha256": "00"}),
+        ("weights.safetensors", 3),
+        ("../outside", {"bytes": 3, "sha256": "00"}),
+        ("deep/../../outside", {"bytes": 3, "sha256": "00"}),
+        ("/etc/hostname", {"bytes": 3, "sha256": "00"}),
+        ("", {"bytes": 3, "sha256": "00"}),
+    ],
+)
+def test_an_entry_that_is_incomplete_or_leads_out_of_the_folder_is_refused_unopened(sealed, monkeypatch, name, entry):
+    (sealed / "manifest.json").write_text(json.dumps({"manifest": "mora 1", "files": {name: entry}}))
+    monkeypatch.setattr(manifest, "sha256", lambda path: pytest.fail(f"{path} was opened"))
+    for check in (
+        lambda: manifest.check_content(sealed),
+        lambda: manifest.check_bytes(sealed / "weights.safetensors", b"any"),
+    ):
+        with pytest.raises(InputError, match=r"manifest\.json is damaged"):
+            check()
+
+
 @pytest.mark.parametrize("text", [None, "[]", '{"files": 3}', '{"manifest": "of something else", "files": []}'])
 def test_folders_of_others_pass(tmp_path, text):
     (tmp_path / "weights").write_bytes(b"any")

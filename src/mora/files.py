@@ -18,9 +18,9 @@ from typing import Any
 
 from mora.errors import InputError, naming
 from mora.json_text import NotJSON, decoded, loads
-from mora.limits import JSON_BYTES
 from mora.locks import alive, held
 from mora.manifest import MANIFEST, check_bytes, entries_of, manifest_of, seal
+from mora.regular import read_bytes
 
 NAME_BYTES = 255  # the longest name of a file that common filesystems take
 TEMPORARY = ".partial-"  # the names of unfinished files and folders begin with this
@@ -188,11 +188,14 @@ def _record(path: Path, text: str) -> None:
     write_bytes(path, content)
 
 
-def read_json(path: Path | str) -> Any:
-    """The content of a JSON file.  Raises ``InputError`` when it is missing, no JSON, or not what a manifest lists."""
+def read_json(path: Path | str, *, constants: bool = False) -> Any:
+    """The content of a JSON file.  Raises ``InputError`` when it is missing, no JSON, or not what a manifest lists.
+
+    ``constants``: NaN and Infinity are taken, as other libraries write them.
+    """
     path = Path(path)
     try:
-        return loads(_text(path))
+        return loads(_text(path), constants=constants)
     except NotJSON as error:
         place = f"{path}:{error.line}" if error.line else f"{path}"
         raise InputError(f"{place} is not JSON ({error}); repair or delete the file") from None
@@ -234,10 +237,7 @@ def numbered_lines(path: Path | str) -> Iterator[tuple[int, Any]]:
 def _text(path: Path) -> str:
     """The text of a file of JSON.  Raises ``InputError`` where it is missing, no UTF-8, too large, or damaged."""
     try:
-        size = path.stat().st_size
-        if size > JSON_BYTES:
-            raise InputError(f"{path}: {size} bytes, more than the {JSON_BYTES} that are read at once; split the file")
-        content = path.read_bytes()
+        content = read_bytes(path)
         check_bytes(path, content)
         return decoded(content)
     except FileNotFoundError:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mora.errors import InputError
 from mora.json_text import decoded, loads
+from mora.regular import read_bytes
 
 MANIFEST = "manifest.json"
 SCHEMA = "mora 1"  # marks a manifest as one of ours: others have files of that name
@@ -48,17 +50,41 @@ def seal(folder: Path) -> None:
 def entries_of(folder: Path) -> dict[str, dict[str, Any]] | None:
     """The entries of the manifest of ``folder``; None where there is none, or another library's.
 
-    Raises InputError where ours is damaged.
+    Raises InputError where ours is damaged, or names a file that is not below ``folder``.
     """
     try:
-        found = loads(decoded((folder / MANIFEST).read_bytes()))
+        found = loads(decoded(read_bytes(folder / MANIFEST)))
         if not isinstance(found, dict) or found.get("manifest") != SCHEMA:
             return None
-        return {str(name): {"bytes": int(e["bytes"]), **e} for name, e in found["files"].items()}
+        return {
+            _inside(name): {**e, "bytes": int(e["bytes"]), "sha256": str(e["sha256"])}
+            for name, e in found["files"].items()
+        }
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except InputError:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{folder / MANIFEST} is damaged and cannot be read; {REMEDY}") from None
+
+
+def _inside(name: str) -> str:
+    """The path of a file below the folder of a manifest.  Raises ValueError for one that leads out of it."""
+    parts = PurePosixPath(name).parts
+    if not parts or ".." in parts or name.startswith("/") or "\0" in name:
+        raise ValueError(f"{name!r} is no file of the folder")
+    return name
+
+
+def files_below(folder: Path, remedy: str) -> list[Path]:
+    """Every file below ``folder``, sorted.  Raises InputError for a link, which may lead anywhere, and for a device."""
+    found = []
+    for parent, folders, names in os.walk(folder):
+        for path in (Path(parent) / name for name in (*folders, *names)):
+            if path.is_symlink() or not (path.is_dir() or path.is_file()):
+                raise InputError(f"{path} is a link or no regular file, and is not followed; {remedy}")
+        found += [Path(parent) / name for name in names]
+    return sorted(found)
 
 
 def check_content(folder: Path | str, remedy: str = REMEDY) -> None:

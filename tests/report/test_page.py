@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import re
 from pathlib import Path
 
@@ -93,6 +94,70 @@ def test_settings_and_answers_are_escaped(make, tmp_path):
     assert "<script>alert('x')</script> & \"q\" $x_1$ \u2407 </div><b>" in outline.words
     assert "<b>model</b>" in outline.words and "note: <b>bold</b>" in outline.words
     assert "\x07" not in text
+
+
+@pytest.mark.parametrize("key", ["seed", "prompts", "samples_per_prompt"])
+@pytest.mark.parametrize("value", ["<script>alert(1)</script>", 1.5, True, [1], "7"])
+def test_a_count_that_is_no_whole_number_is_refused(make, tmp_path, key, value):
+    write_json(tmp_path / "front.json", make.front(2) | {key: value})
+    with pytest.raises(InputError, match=rf"front\.json is not a front table: .*{key} is"):
+        read_front(tmp_path / "front.json")
+
+
+@pytest.mark.parametrize("count", [None, 3])
+def test_counts_are_shown_where_they_are_known(make, tmp_path, count):
+    write_json(tmp_path / "front.json", make.front(2) | {"seed": count, "prompts": count, "samples_per_prompt": count})
+    html = sections.head(read_front(tmp_path / "front.json"), [], "run", [])
+    assert ("seed 3." in html) == ("3 held-out prompts" in html) == (count is not None)
+
+
+def _leaves(value, path=()):
+    """The paths of all texts, numbers, flags and nulls in a value of JSON."""
+    if isinstance(value, (dict, list)):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _leaves(inner, (*path, key))
+    else:
+        yield path
+
+
+def _replaced(value, path, new):
+    value = copy.deepcopy(value)
+    inner = value
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = new
+    return value
+
+
+def test_no_value_of_a_front_table_is_markup(make, tmp_path):
+    """Each in turn is a tag: the table is refused, or the page shows it as text."""
+    evil, table, shown = "<script>alert(1)</script>", make.front(2), 0
+    for path in _leaves(table):
+        write_json(tmp_path / "front.json", _replaced(table, path, evil))
+        try:
+            front = read_front(tmp_path / "front.json")
+        except InputError:
+            continue
+        html = sections.head(front, [], "run", []) + sections.numbers(front)
+        assert "<script" not in html, path
+        shown += "&lt;script" in html
+    assert shown > 4
+
+
+def test_no_value_of_a_reward_table_is_markup(make, tmp_path):
+    run, stages = make.run(tmp_path, 2, curves=False)
+    path = next(
+        folder / "tables" / "reward.json" for _, folder in stages if (folder / "tables" / "reward.json").exists()
+    )
+    evil, table, shown = "<script>alert(1)</script>", read_json(path), 0
+    for place in _leaves(table):
+        try:
+            html = sections.reward(_replaced(table, place, evil), [], table["objectives"])
+        except (InputError, TypeError, ValueError):
+            continue
+        assert "<script" not in html, place
+        shown += "&lt;script" in html
+    assert shown > 1
 
 
 def test_a_lone_surrogate_is_replaced():

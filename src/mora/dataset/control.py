@@ -42,6 +42,7 @@ class SafeTokenizer:
         self.control = control_tokens(tokenizer)
         self._ids = frozenset(self.control.values())
         self._names = _any_of(self.control)
+        self._own: dict[Any, int] = {}  # control tokens that a template, a form or the tokenizer itself writes
 
     def chat(
         self, conversations: Sequence[Sequence[Turn]], *, generate: bool, until: str | None = None
@@ -49,7 +50,8 @@ class SafeTokenizer:
         """Tokens of each conversation in the chat template, with ``generate`` up to where the next answer starts.
 
         Only what stands before the last ``until``, where it is given.  Raises ``jinja2.TemplateError`` as ``rendered``
-        does, and InputError where the template leaves ``until`` out.
+        does, and InputError where the template leaves ``until`` out, or makes a control token of what a turn says, as
+        one that lowers its letters can.
         """
         if not conversations:
             return []
@@ -59,9 +61,27 @@ class SafeTokenizer:
             named = any(self._names.search(turn["content"]) for turn in turns)
             if named or self._count(found[number]) > len(self._names.findall(text)):
                 marked: list[Turn] = [{**turn, "content": self._secret.marked(turn["content"])} for turn in turns]
-                written = self._written(marked, generate, until)
-                found[number] = self._guarded(text, lambda w=written: self._secret.ids(w, special=False))  # type: ignore[misc]
+                text = self._written(marked, generate, until)
+                found[number] = self._guarded(text, lambda w=text: self._secret.ids(w, special=False))  # type: ignore[misc]
+            self._check_made(turns, text, generate, until)
         return found
+
+    def _check_made(self, turns: Sequence[Turn], text: str, generate: bool, until: str | None) -> None:
+        """Raises InputError where a rendering has more names of control tokens than the template itself writes."""
+        names = self._names.findall(text)
+        if not names:
+            return
+        shape = (tuple((t["role"], bool(until and t["content"].endswith(until))) for t in turns), generate, until)
+        if shape not in self._own:
+            said: Any = [
+                {"role": role, "content": _SAID + until if ends and until else _SAID} for role, ends in shape[0]
+            ]
+            self._own[shape] = len(self._names.findall(self._written(said, generate, until)))
+        if len(names) > self._own[shape]:
+            raise InputError(
+                f"the chat template makes a control token ({', '.join(dict.fromkeys(names))}) of what a turn of this "
+                f"conversation says: {turns[-1]['content'][:60]!r}; leave it out, or name another model.chat_template"
+            )
 
     def _written(self, turns: Sequence[Turn], generate: bool, until: str | None) -> str:
         text = rendered(self.tokenizer, turns, generate=generate)
@@ -87,18 +107,26 @@ class SafeTokenizer:
 
         The tokenizer adds the special tokens that it always adds.
         """
-        if any(self._names.search(value) for value in values.values()):
-            texts = {**{key: self._secret.marked(value) for key, value in values.items()}, **own}
-            whole = _filled(form, texts)
-            return self._guarded(whole, lambda: self._secret.ids(whole, special=True))
         whole = _filled(form, {**values, **own})
-        return self._guarded(whole, lambda: list(self.tokenizer(whole)["input_ids"]))
+        ids: list[int] = self._guarded(whole, lambda: list(self.tokenizer(whole)["input_ids"]))
+        empty = _filled(form, {**dict.fromkeys(values, ""), **own})
+        if empty not in self._own:
+            self._own[empty] = self._count(self.tokenizer(empty)["input_ids"])
+        if self._count(ids) > self._own[empty] or any(self._names.search(value) for value in values.values()):
+            marked = _filled(form, {**{key: self._secret.marked(value) for key, value in values.items()}, **own})
+            ids = self._guarded(whole, lambda: self._secret.ids(marked, special=True))
+            if self._count(ids) > self._own[empty]:
+                raise InputError(f"a text makes a control token with what the form writes around it: {whole[:60]!r}")
+        return ids
 
     def pair(self, first: str, second: str) -> tuple[list[int], Types]:
         """Tokens of two texts as the tokenizer joins them, and their types where the model has such."""
         found = self._guarded(first + second, lambda: self.tokenizer(first, second))
         types = found.get("token_type_ids")  # where the tokenizer gives them, the model was trained with them
-        if self._names.search(first) or self._names.search(second):
+        if "" not in self._own:
+            self._own[""] = self._count(self.tokenizer("", "")["input_ids"])
+        made = self._count(found["input_ids"]) > self._own[""]  # of what reads like one only when it is normalized
+        if made or self._names.search(first) or self._names.search(second):
             ids, own = self._guarded(first + second, lambda: self._secret.pair(first, second))
             return ids, None if types is None else own
         return list(found["input_ids"]), None if types is None else list(types)

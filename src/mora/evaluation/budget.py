@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mora.files import read_lines, read_object
+from mora.regular import sibling
 from mora.runtime.folder import IDENTITY
 
 SUMMED = {
@@ -52,7 +53,7 @@ def chain(run: Path) -> list[Path]:
 def _append(run: Path, found: list[Path]) -> None:
     upstream = read_object(run / IDENTITY).get("upstream", {})
     for name in upstream.values():
-        below = run.parent / name if isinstance(name, str) else None
+        below = sibling(run, name)
         if below is not None and below not in found and (below / IDENTITY).is_file():
             _append(below, found)
     found.append(run)
@@ -62,7 +63,7 @@ def missing(run: Path) -> list[str]:
     """What the runs of :func:`chain` stand on and is no run folder beside them: what it cost is not known."""
     upstream = [(one, name) for one in chain(run) for name in read_object(one / IDENTITY).get("upstream", {}).values()]
     return [
-        str(name) for one, name in upstream if not (isinstance(name, str) and (one.parent / name / IDENTITY).is_file())
+        str(name) for one, name in upstream if (below := sibling(one, name)) is None or not (below / IDENTITY).is_file()
     ]
 
 

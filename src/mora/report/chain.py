@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mora.errors import InputError
 from mora.files import read_object
+from mora.regular import sibling
 from mora.report.compare import TABLE, write_comparison
 from mora.report.page import write_report
 from mora.report.reward_comparison import TABLE as REWARDS
@@ -17,12 +18,13 @@ IDENTITY = "identity.json"
 def stages_of(folder: Path) -> list[tuple[str, Path]]:
     """The runs beside ``folder`` that it was trained on, and itself last, as (what was trained, in words; folder).
 
-    What identity.json calls upstream and is no folder there (a hub id, a run that was deleted) is left out, as is
-    everything but the folder itself where there is no identity.json.  Raises ``InputError`` for one that is no JSON.
+    What identity.json calls upstream and is no folder beside it (a hub id, a path, a run that was deleted) is left out,
+    as is everything but the folder itself where there is no identity.json.  Raises ``InputError`` for one that is no
+    JSON.
     """
     path = folder / IDENTITY
     upstream = read_object(path).get("upstream", {}) if path.is_file() else {}
-    below = [folder.parent / name for name in upstream.values() if isinstance(name, str)]
+    below = [run for name in upstream.values() if (run := sibling(folder, name)) is not None]
     return [(_kind(run), run) for run in (*below, folder) if run.is_dir()]
 
 

@@ -189,7 +189,7 @@ def conflict_table(table: Mapping[str, Any]) -> str:
     for a in range(len(names)):
         for b in range(a + 1, len(names)):
             cells = [conflicts[key][a][b] for key in columns]
-            shown = [str(cells[0]), *[number(value) for value in cells[1:]]]
+            shown = [text(cells[0]), *[number(value) for value in cells[1:]]]
             both = (markup.objective(name, list(table["objectives"]).index(name)) for name in (names[a], names[b]))
             rows.append([" and ".join(both), *shown])
     together = conflicts.get("all_right") or {}

@@ -58,11 +58,11 @@ def _summary(front: Front) -> str:
     objectives = ", ".join(markup.objective(name, i) for i, name in enumerate(front.objectives))
     counts = f"{len(front.preferences)} preferences"
     if front.prompts:
-        counts += f", {front.prompts} {SPLIT_NAMES[front.split]}"
+        counts += f", {text(front.prompts)} {SPLIT_NAMES[front.split]}"
     if front.samples_per_prompt:
-        counts += f", {front.samples_per_prompt} answers per prompt and preference"
+        counts += f", {text(front.samples_per_prompt)} answers per prompt and preference"
     judge = SCORER_NAMES[front.judge] + _provenance(front.scorers.get(front.judge))
-    seed = "" if front.seed is None else f", seed {front.seed}"
+    seed = "" if front.seed is None else f", seed {text(front.seed)}"
     return f"Model <code>{text(front.model)}</code>, steered over {objectives}; {counts}{seed}. Judged by the {judge}."
 
 

@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 
 from mora.errors import InputError
 from mora.files import read_json, read_lines
+from mora.limits import SHOWN
+from mora.regular import inside, read_bytes
 
 Floats = NDArray[np.float64]
 Series = tuple[Floats, Floats]  # steps, values
 SCORERS = ("gold", "reward")
+SETTINGS_BYTES = 2**22  # of one of these files, at most
 SETTINGS = ("diff.yaml", "overrides.yaml", "config.yaml", "environment.json")  # what a run folder says of its set-up
 
 
@@ -171,10 +174,10 @@ def _front(table: dict[str, Any]) -> Front:
         model=str(table["model"]),
         smoke=bool(table.get("smoke")),
         judge=judge,
-        seed=table.get("seed"),
+        seed=_count(table, "seed"),
         split=table["split"],
-        prompts=table.get("prompts"),
-        samples_per_prompt=table.get("samples_per_prompt"),
+        prompts=_count(table, "prompts"),
+        samples_per_prompt=_count(table, "samples_per_prompt"),
         objectives=objectives,
         preferences=_matrix([point["preference"] for point in points], width),
         scores={s: _matrix([point.get(s) for point in points], width) for s in names},
@@ -187,6 +190,13 @@ def _front(table: dict[str, Any]) -> Front:
         scorers=table.get("scorers") or {},
         units={s: str(units[s]) for s in names if units.get(s)},
     )
+
+
+def _count(table: Mapping[str, Any], key: str) -> int | None:
+    value = table.get(key)
+    if value is not None and type(value) is not int:
+        raise ValueError(f"{key} is {value!r:.{SHOWN}}, no whole number")
+    return value
 
 
 def _number(value: Any) -> float:
@@ -220,7 +230,18 @@ def _reference_points(table: dict[str, Any], judge: str) -> dict[str, tuple[Floa
 
 
 def _indicators(table: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {name: entry if isinstance(entry, dict) else {"value": entry} for name, entry in table.items()}
+    return {name: _indicator(entry if isinstance(entry, dict) else {"value": entry}) for name, entry in table.items()}
+
+
+def _indicator(entry: dict[str, Any]) -> dict[str, Any]:
+    """With its value and interval as numbers, or None where they are not known."""
+    return entry | {key: _known(entry[key]) for key in ("value", "interval") if key in entry}
+
+
+def _known(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_known(item) for item in value]
+    return None if value is None else float(value)
 
 
 def read_samples(path: Path) -> list[dict[str, Any]]:
@@ -239,9 +260,9 @@ def read_stage(name: str, folder: Path) -> Stage:
         quality=_quality(tables / "quality.jsonl"),
         benchmark=_optional(tables / "sections.json"),
         settings={
-            name: (folder / name).read_text(encoding="utf-8", errors="replace")
+            name: read_bytes(inside(folder, name), SETTINGS_BYTES).decode("utf-8", "replace")
             for name in SETTINGS
-            if (folder / name).is_file()
+            if (folder / name).exists()
         },
     )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mora.errors import InputError, naming
 from mora.files import TEMPORARY, remove_temporary, sync_folder, sync_tree
-from mora.manifest import MANIFEST, check_content, entries_of, seal
+from mora.manifest import MANIFEST, check_content, entries_of, files_below, seal
 from mora.runtime.devices import Runtime
 
 NAME = re.compile(r"step-(\d{8,})")
@@ -93,7 +93,8 @@ class Checkpoints:
 def verify(folder: Path) -> None:
     """Compare every file of a checkpoint with its manifest.
 
-    Raises ``InputError`` naming the folder, the file and what to do when one is missing or differs.
+    Raises ``InputError`` naming the folder, the file and what to do when one is missing, differs, is a link, or is not
+    listed: DeepSpeed reads by pattern, also what nobody sealed.
     """
     remedy = f"delete the folder {folder} to continue from the one before, or begin anew with runtime.fresh=true"
     try:
@@ -102,4 +103,9 @@ def verify(folder: Path) -> None:
         listed = None
     if listed is None:
         raise InputError(f"{folder / MANIFEST} is missing or damaged; {remedy}")
+    for path in files_below(folder, remedy):
+        if path.relative_to(folder).as_posix() not in {*listed, MANIFEST}:
+            raise InputError(
+                f"{path} is not listed in {MANIFEST}, so it was not written with this checkpoint; {remedy}"
+            )
     check_content(folder, remedy)
