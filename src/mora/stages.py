@@ -120,7 +120,7 @@ def _add(config: dict[str, Any], overrides: list[str], chosen: dict[str, str], s
         identity["upstream"] = {
             role: runs.get(role) or content_of(path, f"start.{role}") for role, path in upstream.items()
         }
-    identity = masked(identity)
+    identity = masked(identity, config)
     stage = Stage(
         algo=target.split(".")[-2],
         config=config,
@@ -308,6 +308,6 @@ def texts(stage: Stage) -> dict[str, str]:
     algorithm = [f"algo={stage.choices['algo']}"]
     return {
         "config": to_yaml(stage.config),
-        "overrides": to_yaml({"command": "python -m mora.train", "overrides": stage.overrides}),
-        "diff": to_yaml(diff_from_defaults(stage.config, overrides=algorithm)),
+        "overrides": to_yaml({"command": "python -m mora.train", "overrides": stage.overrides}, stage.config),
+        "diff": to_yaml(diff_from_defaults(stage.config, overrides=algorithm), stage.config),
     }

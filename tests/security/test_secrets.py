@@ -29,7 +29,8 @@ KEYS = (
 NO_KEYS = (
     "tokenizer max_tokens eos_token pad_token bos_token unk_token sep_token cls_token mask_token stop_token tokens "
     "token_wise max_new_tokens decoder_start_token key keys names key_value_heads num_key_value_heads vocab_size "
-    "seconds_per_token special_tokens image_token monkey sort_key objective passes author authors"
+    "seconds_per_token special_tokens image_token monkey sort_key objective passes author authors "
+    "target_token yes_token no_token response_token yesToken reward_token secretary"
 )
 
 
@@ -52,6 +53,11 @@ FORMS = {
     "github": "ghp_" + "a1B2" * 9,
     "aws": "AKIA" + "ABCD" * 4,
     "slack": "xoxb-1234567890-abc",
+    "slack app": "xapp-1-A0123456789-abc",
+    "wandb": "wandb_v1_" + "a1B2_" * 6,
+    "npm": "npm_" + "a1B2" * 9,
+    "google": "AIza" + "a1-_B" * 7,
+    "aws for a session": "ASIA" + "ABCD" * 4,
     "web token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abc",
 }
 
@@ -65,11 +71,43 @@ def test_a_value_of_a_known_form_is_masked(name):
 def test_the_part_of_an_address_that_is_secret_is_masked():
     assert masked({"path": f"https://me:{SECRET}@host/x"}) == {"path": f"https://{HIDDEN}@host/x"}
     assert SECRET not in masked_text(f"error: Authorization: Bearer {SECRET}")
+    assert masked({"path": f"s3://AKIA{'ABCD' * 4}:{SECRET}/x@bucket/y"}) == {"path": f"s3://{HIDDEN}@bucket/y"}
+    assert masked({"path": f"https://{SECRET}@host/x"}) == {"path": f"https://{HIDDEN}@host/x"}
+
+
+@pytest.mark.parametrize("name", "access_token token X-Amz-Signature X-Amz-Security-Token sig api_key key".split())
+def test_what_an_address_is_signed_with_is_masked(name):
+    address = f"https://host/x?part=1&{name}={SECRET}&page=2"
+    shown = f"https://host/x?part=1&{name}={HIDDEN}&page=2"
+    assert (
+        masked({"path": address}) == {"path": shown} and masked_text(f"cannot read {address}") == f"cannot read {shown}"
+    )
+
+
+def test_a_private_key_is_masked_as_a_whole():
+    begin, end = "-----BEGIN RSA PRIVATE KEY-----", "-----END RSA PRIVATE KEY-----"
+    assert masked({"a": f"x {begin}\n{SECRET}\n{SECRET}\n{end} y"}) == {"a": f"x {HIDDEN} y"}
+    assert SECRET not in masked_text(f"{begin}\n{SECRET}")  # cut off
 
 
 @pytest.mark.parametrize(
     "value",
-    ["<|endoftext|>", "[PAD]", "sk-learn", "hf_rlhf", "gpt2", "0" * 40, "https://host/x", "a@b", 3, 0.5, None, True],
+    [
+        "<|endoftext|>",
+        "[PAD]",
+        "sk-learn",
+        "hf_rlhf",
+        "gpt2",
+        "0" * 40,
+        "https://host/x",
+        "git@host:x",
+        "https://host/x?page=2",
+        "a@b",
+        3,
+        0.5,
+        None,
+        True,
+    ],
 )
 def test_an_ordinary_value_is_kept(value):
     kept = {"eos_token": value, "revision": value, "use_auth_token": value if value in (None, True) else None}
@@ -141,3 +179,128 @@ def test_a_message_of_the_check_has_no_secret(capsys):
     assert launch("train", lambda *_: None, [f"tracker.kwargs.api_key={SECRET}", f"sede={HUB}"]) == 2
     said = capsys.readouterr().err
     assert SECRET not in said and HUB not in said and re.search("sede", said)
+
+
+NESTED = [
+    "tracker.kwargs={settings: {api_key: SECRET}}",
+    "++tracker.kwargs={a: {b: {settings: {api_key: SECRET, quiet: true}}}}",
+    "tracker.kwargs={list: [{api_key: SECRET}]}",
+    "start.sft=['tracker.kwargs.api_key=SECRET']",
+    "start.sft=[tracker.kwargs.api_key=SECRET,algo.steps=5]",
+    "start.sft=['tracker.kwargs={settings: {api_key: SECRET}}']",
+    "tracker.kwargs={headers: {Authorization: Token SECRET}}",
+    "tracker.kwargs.headers={Authorization: 'Token SECRET'}",
+    "tracker.kwargs.settings.api_key=another-one,SECRET",
+    "tracker.kwargs.settings.api_key=choice(another-one,SECRET)",
+    "tracker.kwargs.settings={api_key: another-one},{api_key: SECRET}",
+    'tracker.kwargs.password="pa\\"ss SECRET"',
+    'tracker.kwargs={password: "pa\\"ss SECRET"}',
+    "tracker.kwargs={password: {now: SECRET, before: [SECRET]}}",
+    "tracker.kwargs.settings={api_key SECRET",  # cannot be read
+    "hydra.sweeper.params={tracker.kwargs.api_key: 'another-one,SECRET'}",
+]
+
+
+@pytest.mark.parametrize("override", [text.replace("SECRET", SECRET) for text in NESTED])
+def test_a_secret_in_an_inline_value_is_masked(override):
+    shown = masked({"overrides": ["seed=1", override, "algo.steps=5"]})["overrides"]
+    assert SECRET not in str(shown) and HIDDEN in shown[1] and [shown[0], shown[2]] == ["seed=1", "algo.steps=5"]
+    assert shown[1].partition("=")[0] == override.partition("=")[0]
+    assert "Sw0rdfish" not in slug(" ".join(masked(["train", override])))
+    if not override.endswith("{api_key " + SECRET):
+        assert SECRET not in masked_text(f"error: [{override} seed=1] refused")
+
+
+@pytest.mark.parametrize("after", [",seed=1", " seed=1", ",+seed=1", "&b=1", "\nb=1", ""])
+def test_a_masked_value_ends_where_the_next_begins(after):
+    assert masked_text(f"a=1,api_key=hunter2,hunter3{after}") == f"a=1,api_key={HIDDEN}{after}"
+
+
+USERS = {
+    "dataset": {
+        "columns": {"secret": "score_secret", "password": "a_password"},
+        "test_where": {"token": "held_out", "api_key": 17},
+        "floors": {"secret": 3},
+    },
+    "reward": {"models": {"secret": {"path": "models/secret", "token": "yes"}}},
+    "evaluation": {"sections": {"secrets": ["a", "b"]}, "weights": {"password": 1, "cookie": 2}},
+    "task": {"shares": {"jwt": 1, "token": 2}},
+    "model": {"config": {"target_token": "yes please", "response_token": "### Answer"}},
+}
+
+
+def test_names_that_the_user_chooses_are_kept():
+    assert masked(USERS) == USERS and masked(masked(USERS), USERS) == USERS
+    texts = [
+        "dataset.columns.secret=score_secret",
+        "dataset.columns={secret: score_secret}",
+        "reward.models.token.a=bcd",
+    ]
+    assert masked(texts) == texts and masked_text(" ".join(texts)) == " ".join(texts)
+
+
+@pytest.mark.parametrize("section", ["columns", "test_where", "floors"])
+def test_two_trainings_under_such_names_have_two_identities(section):
+    one, other = ({"dataset": {section: {"secret": value}}} for value in ("a", "b"))
+    assert identity_hash(one) != identity_hash(other)
+
+
+def test_a_value_of_a_known_form_is_masked_under_a_name_too():
+    assert masked({"dataset": {"columns": {"secret": HUB}}}) == {"dataset": {"columns": {"secret": HIDDEN}}}
+    assert HUB not in str(masked([f"dataset.columns.secret={HUB}"]))
+
+
+def test_results_under_names_are_kept(tmp_path):
+    folder = RunFolder.open(tmp_path, "a", {"a": 1}, config="", overrides="", diff="")
+    summary = {"accuracy": {"secret": 0.5, "token": 1.0}, "rows": {"password": 12}, "note": f"use {HUB}"}
+    with folder.lock():
+        folder.finish(summary)
+    assert folder.summary == summary | {"note": f"use {HIDDEN}"}
+    assert masked_text("secret: 0.52, helpful: 0.31") == "secret: 0.52, helpful: 0.31"
+
+
+def test_a_secret_that_another_setting_repeats_is_masked_there_too():
+    settings = {"tracker": {"kwargs": {"settings": {"api_key": SECRET, "token": "short"}}, "project": f"my-{SECRET}"}}
+    assert masked(settings)["tracker"]["project"] == f"my-{HIDDEN}"
+    assert masked({"model": {"path": SECRET, "kind": "short"}}, settings) == {
+        "model": {"path": HIDDEN, "kind": "short"}
+    }
+    assert SECRET not in str(masked([f"tracker.kwargs.api_key={SECRET}", f"tracker.project={SECRET}"]))
+    assert SECRET not in masked_text(f"api_key={SECRET} project={SECRET}")
+
+
+def test_a_setting_that_refers_to_a_secret_brings_it_into_no_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    overrides = ["tracker=wandb", f"tracker.kwargs.settings.api_key={SECRET}", "model=micro", "algo=sft"]
+    overrides += ["tracker.project=${tracker.kwargs.settings.api_key}", f"model.revision={SECRET}"]
+    (stage,) = plan(mora.compose(*overrides), overrides)
+    assert SECRET not in "".join(texts(stage).values()) + json.dumps(stage.identity)
+    config = yaml.safe_load(texts(stage)["config"])
+    assert config["tracker"]["project"] == config["model"]["revision"] == HIDDEN
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        f"tracker.kwargs.settings.api_key={SECRET}",
+        f"tracker.kwargs.settings.api_key={SECRET},{SECRET}-2",
+        "tracker.kwargs={settings: {api_key: " + SECRET + "}}",
+        f"start.sft=['tracker.kwargs.api_key={SECRET}']",
+    ],
+)
+def test_no_file_and_no_folder_of_a_sweep_has_a_secret(tmp_path, monkeypatch, override):
+    monkeypatch.chdir(tmp_path)
+    seen: list[str] = []
+
+    def task(cfg, overrides):
+        seen.extend(str(path.read_bytes()) for path in tmp_path.rglob("*") if path.is_file())
+        return cfg.seed
+
+    assert launch("train", task, ["-m", "tracker=wandb", override, "seed=1,2"]) == 0
+    paths = [*(tmp_path / "runs").rglob("*")]
+    files = {path: path.read_bytes().decode() for path in paths if path.is_file()}
+    assert {path.name for path in files} == {"multirun.yaml", "cell.json"}
+    assert all(HIDDEN in text and SECRET not in text for text in [*files.values(), *seen])
+    assert not any("Sw0rdfish" in str(path) for path in paths)
+    record = next(yaml.safe_load(text) for path, text in files.items() if path.name == "multirun.yaml")
+    assert "seed=1,2" in record["hydra"]["overrides"]["task"] and record["seed"] == 0

@@ -20,7 +20,7 @@ from mora.runtime.console import say
 from mora.runtime.devices import Runtime
 from mora.runtime.environment import describe
 from mora.settings.identity import canonical_json, run_name
-from mora.settings.secrets import masked
+from mora.settings.secrets import masked, masked_values
 
 T = TypeVar("T")
 STATUS, ENVIRONMENT = "status.json", "environment.json"
@@ -130,7 +130,7 @@ class RunFolder:
 
     def note(self, state: str, **fields: Any) -> None:
         """Write status.json."""
-        self._on_main(lambda: write_json(self.path / STATUS, masked({"state": state, **fields})))
+        self._on_main(lambda: write_json(self.path / STATUS, masked_values({"state": state, **fields})))
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Mark the run as done, now."""

@@ -112,10 +112,10 @@ def difference(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, d
     return found
 
 
-def to_yaml(cfg: Mapping[str, Any] | DictConfig) -> str:
-    """The configuration as YAML, resolved, in its own order, with its secrets masked."""
+def to_yaml(cfg: Mapping[str, Any] | DictConfig, within: Mapping[str, Any] | None = None) -> str:
+    """The configuration as YAML, resolved, in its own order, with its secrets and those of ``within`` masked."""
     text: str = yaml.dump(
-        masked(plain(cfg)),
+        masked(plain(cfg), within),
         Dumper=get_omega_conf_dumper(),
         default_flow_style=False,
         allow_unicode=True,

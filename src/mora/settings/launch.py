@@ -24,16 +24,16 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mora.errors import FAILED, INTERRUPTED, REFUSED, InputError, correctable
-from mora.files import check_writable, write_json
+from mora.files import check_writable, write_json, write_text
 from mora.settings import hydra_section
 from mora.settings.check import Verdict, check
 from mora.settings.compose import finish
 from mora.settings.declared import WRITTEN
-from mora.settings.identity import slug
+from mora.settings.identity import slug, to_yaml
 from mora.settings.overrides import named_on, prepare
 from mora.settings.permitted import granted, granted_only
 from mora.settings.resolvers import guarded
@@ -130,7 +130,7 @@ def _checked(command: str, arguments: argparse.Namespace, root: Path | str | Non
     if not shown_only:
         _check_place(command, verdict)
     if verdict.multirun and not any(text.startswith("hydra.sweep.dir=") for text in ready):
-        ready.append("hydra.sweep.dir=${paths.runs}/sweeps/" + slug(" ".join([command, *arguments.overrides])))
+        ready.append("hydra.sweep.dir=${paths.runs}/sweeps/" + slug(" ".join([command, *masked(arguments.overrides)])))
     return ready
 
 
@@ -198,6 +198,8 @@ class Job:
         cell = settings.mode == RunMode.MULTIRUN
         folder = Path(settings.runtime.output_dir) if cell else None
         try:
+            if cell:
+                _mask_record(Path(settings.sweep.dir) / "multirun.yaml")
             with guarded(), granted_only(self.plugins):
                 result = self.task(finish(composed), overrides)
         except (KeyboardInterrupt, SystemExit):
@@ -206,13 +208,21 @@ class Job:
         except Exception as error:
             here = self.home == (socket.gethostname(), os.getpid())
             if here:
-                self.codes.append(_told(error, f"[{' '.join(overrides)}] " if cell else "", self.traced))
+                self.codes.append(_told(error, f"[{' '.join(masked(overrides))}] " if cell else "", self.traced))
             _record(folder, overrides, "failed", str(error))
             if not here:
                 raise
             return None
         _record(folder, overrides, "finished", None)
         return result
+
+
+def _mask_record(path: Path) -> None:
+    """Replace Hydra's record of a sweep, written before its first cell, by one without secrets."""
+    if os.environ.get("RANK", "0") != "0" or not path.is_file():
+        return
+    record: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    write_text(path, to_yaml(record))
 
 
 def _record(folder: Path | None, overrides: list[str], status: str, message: str | None) -> None:
