@@ -11,11 +11,12 @@ from mora.errors import InputError
 from mora.limits import JSON_BYTES
 
 
-def read_bytes(path: Path, most: int = JSON_BYTES) -> bytes:
-    """The content of a regular file.  Raises InputError for any other, and for one of more than ``most`` bytes.
+def read_bytes(path: Path, most: int | None = None) -> bytes:
+    """A regular file.  Raises InputError for any other, and for one of more than ``most`` bytes (JSON_BYTES).
 
     The bound holds while it is read, also for a file that grows or states no size.  Raises OSError as ``open`` does.
     """
+    most = JSON_BYTES if most is None else most
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # to open a pipe would wait for its writer
     with os.fdopen(handle, "rb") as stream:
         found = os.fstat(handle)

@@ -154,7 +154,7 @@ def test_a_list_of_records_and_a_table_have_bounds_too(tmp_path, monkeypatch):
     (tmp_path / "a.json").write_bytes(b"[" + b",".join([GOOD.strip()] * 100) + b"]")
     with pytest.raises(InputError, match="a.json: a JSON list of more than 1000 bytes"):
         list(records(str(tmp_path / "a.json"), "input"))
-    monkeypatch.setattr("mora.files.JSON_BYTES", 1000)
+    monkeypatch.setattr("mora.regular.JSON_BYTES", 1000)
     with pytest.raises(InputError, match="a.json: .* bytes, more than"):
         read_json(tmp_path / "a.json")
 
