@@ -20,6 +20,7 @@ from mora.runtime.folder import RunFolder
 from mora.settings.compose import choices, diff_from_defaults
 from mora.settings.identity import canonical_json, plain, to_yaml
 from mora.settings.methods import differing, labels, same_but_for_seed
+from mora.settings.secrets import masked
 from mora.stages import GOLD, PRODUCT, short_name
 
 POLICY, REWARD = ("policy", PRODUCT["policy"]), (PRODUCT["reward"],)  # folders, one of which a run must hold
@@ -122,10 +123,10 @@ def open_comparison(
     return RunFolder.open(
         Path(cfg.paths.runs),
         f"{kind}-{short_name(first.config['dataset'])}",
-        identity,
+        masked(identity, plain(cfg)),
         config=to_yaml(cfg),
-        overrides=to_yaml({"command": "python -m mora.evaluate", "overrides": list(overrides)}),
-        diff=to_yaml(diff_from_defaults(cfg, "evaluate", overrides=[f"evaluation={chosen}"])),
+        overrides=to_yaml({"command": "python -m mora.evaluate", "overrides": list(overrides)}, plain(cfg)),
+        diff=to_yaml(diff_from_defaults(cfg, "evaluate", overrides=[f"evaluation={chosen}"]), plain(cfg)),
     )
 
 

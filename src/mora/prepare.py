@@ -39,9 +39,8 @@ def prepare(cfg: DictConfig, overrides: list[str]) -> None:
         from mora.files import write_json
         from mora.settings.secrets import masked, masked_values
 
-        write_json(
-            paths.summary, masked_values(tally.as_json()) | masked({"input": paths.inputs, "task": plain(cfg.task)})
-        )
+        asked = masked({"input": paths.inputs, "task": plain(cfg.task)})
+        write_json(paths.summary, masked_values(tally.as_json()) | asked)
     print("\n".join([*paths.said(tally), *tally.lines()]))
 
 
