@@ -27,14 +27,13 @@ from transformers import (
 from mora.bounds import Count
 from mora.errors import InputError, install_hint
 from mora.manifest import check_content
-from mora.model.place import MOST_LAYERS, available_memory, check_attention, check_weights, folder_of
+from mora.model.place import MOST_LAYERS, available_memory, check_weights, folder_of
 from mora.model.tokenizer import copy_chat_template, train_bpe, train_words
 from mora.types import TokenKind
 
 # what transformers raises about files that are damaged or make no sense
 UNREADABLE: tuple[type[Exception], ...] = (OSError, ValueError, TypeError, LookupError, AttributeError)
-UNREADABLE += (ArithmeticError, RuntimeError, ImportError, StrictDataclassError, SafetensorError)
-PLAIN_ATTENTION = (None, "eager", "sdpa")  # of PyTorch alone
+UNREADABLE += (ArithmeticError, RuntimeError, StrictDataclassError, SafetensorError)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -64,7 +63,6 @@ class ModelSpec:
             raise InputError(f"model.dtype={self.dtype}: use one of {', '.join(DTYPES)}")
         if not self.attention.isidentifier():  # transformers fetches and runs code for what looks like a repository
             raise InputError(f"model.attention={self.attention}: use the name of an implementation, such as sdpa")
-        check_attention(self.config, "model.config")
 
     @property
     def trained(self) -> ModelSpec:
@@ -145,9 +143,8 @@ def load_classifier(path: str | Path, *, dtype: str, revision: str | None = None
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         _check_size(AutoModelForSequenceClassification, config, DTYPES[dtype], str(path))
-        options = {"trust_remote_code": False, "use_safetensors": True, "dtype": DTYPES[dtype]} | _attention(config)
         model, report = AutoModelForSequenceClassification.from_pretrained(
-            folder, config=config, output_loading_info=True, **options
+            folder, trust_remote_code=False, use_safetensors=True, dtype=DTYPES[dtype], output_loading_info=True
         )
     except InputError:
         raise
@@ -181,11 +178,10 @@ def _load(auto: Any, path: str | Path, spec: ModelSpec | None, revision: str | N
             options["device_map"] = {"": torch.cuda.current_device() if torch.cuda.is_available() else "cpu"}
     check_content(path)
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         if spec is None or spec.quantization is None:
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
             _check_size(auto, config, DTYPES[spec.dtype] if spec is not None else None, str(path))
-        options = _attention(config) | options
-        model, report = auto.from_pretrained(folder, config=config, output_loading_info=True, **options)
+        model, report = auto.from_pretrained(folder, output_loading_info=True, **options)
     except InputError:
         raise
     except UNREADABLE as error:
@@ -194,14 +190,6 @@ def _load(auto: Any, path: str | Path, spec: ModelSpec | None, revision: str | N
     if missing:  # transformers would go on with random weights
         raise InputError(f"{path}: the weights lack {missing[0]} ({len(missing)} missing in all); get the folder again")
     return without_dropout(model)
-
-
-def _attention(config: PreTrainedConfig) -> dict[str, str]:
-    """The option for a model whose configuration asks for attention that transformers may fetch as code: plain one.
-
-    It, and model.attention, hold only where ``config`` is given along: what the file says would win over them.
-    """
-    return {} if config._attn_implementation in PLAIN_ATTENTION else {"attn_implementation": "eager"}
 
 
 def _quantization(spec: ModelSpec) -> BitsAndBytesConfig:
@@ -234,9 +222,7 @@ def _check_size(auto: Any, config: PreTrainedConfig, dtype: torch.dtype | None, 
     if isinstance(layers, int) and layers > MOST_LAYERS:
         raise InputError(f"{name}: asks for {layers} layers (at most {MOST_LAYERS})")
     with torch.device("meta"):
-        count = sum(
-            parameter.numel() for parameter in auto.from_config(config, attn_implementation="eager").parameters()
-        )
+        count = sum(parameter.numel() for parameter in auto.from_config(config).parameters())
     size = dtype or getattr(torch, str(config.dtype or "float32").removeprefix("torch."))
     needed, there = count * size.itemsize, available_memory()
     if there is not None and needed > there:
