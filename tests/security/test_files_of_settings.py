@@ -237,7 +237,11 @@ IN_A_FILE = {
     "a way out of the folder": ("tracker/x.yaml", "defaults: [wandb, /../mine/experiment/evil@kwargs]\n", "tracker=x"),
     "a folder of events": ("tracker/x.yaml", "defaults: [tensorboard]\nfolder: ../../mine\n", "tracker=x"),
     "a way out of the root": ("tracker/x.yaml", "defaults: [wandb, '//etc/hosts@kwargs']\n", "tracker=x"),
-    "the folder of a run": ("experiment/x.yaml", GLOBAL + "hydra: {runtime: {output_dir: elsewhere}}\n", "experiment=x"),
+    "the folder of a run": (
+        "experiment/x.yaml",
+        GLOBAL + "hydra: {runtime: {output_dir: elsewhere}}\n",
+        "experiment=x",
+    ),
 }
 
 
