@@ -188,11 +188,14 @@ def _record(path: Path, text: str) -> None:
     write_bytes(path, content)
 
 
-def read_json(path: Path | str) -> Any:
-    """The content of a JSON file.  Raises ``InputError`` when it is missing, no JSON, or not what a manifest lists."""
+def read_json(path: Path | str, *, constants: bool = False) -> Any:
+    """The content of a JSON file.  Raises ``InputError`` when it is missing, no JSON, or not what a manifest lists.
+
+    ``constants``: NaN and Infinity are taken, as other libraries write them.
+    """
     path = Path(path)
     try:
-        return loads(_text(path))
+        return loads(_text(path), constants=constants)
     except NotJSON as error:
         place = f"{path}:{error.line}" if error.line else f"{path}"
         raise InputError(f"{place} is not JSON ({error}); repair or delete the file") from None

@@ -27,12 +27,15 @@ class NotJSON(ValueError):
         self.line = line
 
 
-def loads(text: str) -> Any:
-    """The value of a JSON text.  Raises NotJSON with the reason, also for what is nested or written beyond bounds."""
+def loads(text: str, *, constants: bool = False) -> Any:
+    """The value of a JSON text.  Raises NotJSON with the reason, also for what is nested or written beyond bounds.
+
+    ``constants``: NaN and Infinity are taken, as other libraries write them.
+    """
     if text.count("[") + text.count("{") > JSON_DEPTH:
         _check_depth(text)
     try:
-        return _DECODER.decode(text)
+        return (_WITH_CONSTANTS if constants else _STRICT).decode(text)
     except json.JSONDecodeError as error:
         raise NotJSON(error.msg, error.lineno, error.colno) from None
     except _Refused as error:
@@ -105,6 +108,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-_DECODER = json.JSONDecoder(
-    parse_int=_integer, parse_float=_number, parse_constant=_constant, object_pairs_hook=_object
-)
+_BOUNDED: dict[str, Any] = {"parse_int": _integer, "parse_float": _number, "object_pairs_hook": _object}
+_STRICT = json.JSONDecoder(parse_constant=_constant, **_BOUNDED)
+_WITH_CONSTANTS = json.JSONDecoder(**_BOUNDED)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForSequenceClassification, modeling_utils
 
 import mora
 from mora.errors import InputError
@@ -117,6 +117,61 @@ def test_weights_that_others_quantized_are_refused(classifier, read):
     change(classifier, quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True})
     with pytest.raises(InputError, match="quantization_config.*model.quantization"):
         read(classifier)
+
+
+@pytest.fixture
+def fetched(monkeypatch):
+    """The kernels that transformers would have fetched and run."""
+    asked = []
+    for name in ("lazy_import_flash_attention", "is_kernel"):
+        monkeypatch.setattr(modeling_utils, name, lambda value, *a, name=name, **k: asked.append((name, value)))
+    return asked
+
+
+@pytest.mark.parametrize("read", [causal, backbone, scorer, load_causal])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"attn_implementation": "stranger/kernel"},
+        {"_attn_implementation": "stranger/kernel:run"},
+        {"_attn_implementation_internal": "stranger/kernel"},
+        {"attn_implementation": {"": "sdpa", "text_config": "stranger/kernel"}},
+        {"text_config": {"_attn_implementation": "paged|stranger/kernel"}},
+        {"experts_implementation": "stranger/kernel"},
+    ],
+    ids=str,
+)
+def test_kernels_of_the_hub_are_refused(classifier, fetched, read, keys):
+    change(classifier, **keys)
+    with pytest.raises(InputError, match=r"config\.json: .*_implementation.* names '.*stranger/kernel.*never run"):
+        read(classifier)
+    assert not fetched
+    with pytest.raises(InputError, match=r"model\.config: .*stranger/kernel"):
+        spec(config=SIZES | keys)
+
+
+@pytest.mark.parametrize("read", [causal, backbone, scorer, load_causal])
+def test_attention_that_a_folder_asks_for_is_not_fetched(folder, classifier, read):
+    if read in (causal, load_causal):
+        spec().build(load_tokenizer(folder), seed=0).save_pretrained(folder)
+    change(folder, _attn_implementation="flash_attention_2")
+    assert read(folder).config._attn_implementation in ("sdpa", "eager")
+
+
+def test_infinity_in_a_configuration_is_read(folder):
+    before = causal(folder).state_dict()
+    change(folder, time_step_limit=[0.0, float("inf")])
+    assert "Infinity" in (folder / "config.json").read_text()
+    assert all(torch.equal(value, before[name]) for name, value in causal(folder).state_dict().items())
+    (folder / "config.json").write_text('{"hidden_size": 1e999}')
+    with pytest.raises(InputError, match="beyond double precision"):
+        causal(folder)
+
+
+def test_a_library_that_is_missing_is_told(folder):
+    change(folder, quantization_config={"quant_method": "torchao", "quant_type": "int4_weight_only"})
+    with pytest.raises(InputError, match="no model can be loaded from there"):
+        load_causal(folder)
 
 
 ABSURD = [{"hidden_size": 10**7, "num_attention_heads": 2}, {"vocab_size": 10**12}, {"num_hidden_layers": 10**9}]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -27,13 +28,14 @@ from transformers import (
 from mora.bounds import Count
 from mora.errors import InputError, install_hint
 from mora.manifest import check_content
-from mora.model.place import MOST_LAYERS, available_memory, check_weights, folder_of
+from mora.model.place import MOST_LAYERS, available_memory, check_attention, check_weights, folder_of
 from mora.model.tokenizer import copy_chat_template, train_bpe, train_words
 from mora.types import TokenKind
 
 # what transformers raises about files that are damaged or make no sense
 UNREADABLE: tuple[type[Exception], ...] = (OSError, ValueError, TypeError, LookupError, AttributeError)
-UNREADABLE += (ArithmeticError, RuntimeError, StrictDataclassError, SafetensorError)
+UNREADABLE += (ArithmeticError, RuntimeError, ImportError, StrictDataclassError, SafetensorError)
+PLAIN_ATTENTION = (None, "eager", "sdpa")  # of PyTorch alone
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -63,6 +65,7 @@ class ModelSpec:
             raise InputError(f"model.dtype={self.dtype}: use one of {', '.join(DTYPES)}")
         if not self.attention.isidentifier():  # transformers fetches and runs code for what looks like a repository
             raise InputError(f"model.attention={self.attention}: use the name of an implementation, such as sdpa")
+        check_attention(self.config, "model.config")
 
     @property
     def trained(self) -> ModelSpec:
@@ -143,8 +146,9 @@ def load_classifier(path: str | Path, *, dtype: str, revision: str | None = None
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         _check_size(AutoModelForSequenceClassification, config, DTYPES[dtype], str(path))
+        options = {"trust_remote_code": False, "use_safetensors": True, "dtype": DTYPES[dtype]} | _attention(config)
         model, report = AutoModelForSequenceClassification.from_pretrained(
-            folder, trust_remote_code=False, use_safetensors=True, dtype=DTYPES[dtype], output_loading_info=True
+            folder, config=config, output_loading_info=True, **options
         )
     except InputError:
         raise
@@ -178,10 +182,11 @@ def _load(auto: Any, path: str | Path, spec: ModelSpec | None, revision: str | N
             options["device_map"] = {"": torch.cuda.current_device() if torch.cuda.is_available() else "cpu"}
     check_content(path)
     try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         if spec is None or spec.quantization is None:
-            config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
             _check_size(auto, config, DTYPES[spec.dtype] if spec is not None else None, str(path))
-        model, report = auto.from_pretrained(folder, output_loading_info=True, **options)
+        options = _attention(config) | options
+        model, report = auto.from_pretrained(folder, config=config, output_loading_info=True, **options)
     except InputError:
         raise
     except UNREADABLE as error:
@@ -190,6 +195,14 @@ def _load(auto: Any, path: str | Path, spec: ModelSpec | None, revision: str | N
     if missing:  # transformers would go on with random weights
         raise InputError(f"{path}: the weights lack {missing[0]} ({len(missing)} missing in all); get the folder again")
     return without_dropout(model)
+
+
+def _attention(config: PreTrainedConfig) -> dict[str, str]:
+    """The option for a model whose configuration asks for attention that transformers may fetch as code: plain one.
+
+    It, and model.attention, hold only where ``config`` is given along: what the file says would win over them.
+    """
+    return {} if config._attn_implementation in PLAIN_ATTENTION else {"attn_implementation": "eager"}
 
 
 def _quantization(spec: ModelSpec) -> BitsAndBytesConfig:
@@ -222,7 +235,8 @@ def _check_size(auto: Any, config: PreTrainedConfig, dtype: torch.dtype | None, 
     if isinstance(layers, int) and layers > MOST_LAYERS:
         raise InputError(f"{name}: asks for {layers} layers (at most {MOST_LAYERS})")
     with torch.device("meta"):
-        count = sum(parameter.numel() for parameter in auto.from_config(config).parameters())
+        made = auto.from_config(deepcopy(config), attn_implementation="eager")  # which changes what it is given
+        count = sum(parameter.numel() for parameter in made.parameters())
     size = dtype or getattr(torch, str(config.dtype or "float32").removeprefix("torch."))
     needed, there = count * size.itemsize, available_memory()
     if there is not None and needed > there:

@@ -6,6 +6,8 @@ the model is refused by name: adapters beside the weights, and weights that were
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from mora.manifest import MODEL_FILES
 ANSWER = 5.0  # seconds that the hub has to say which commit a model is at
 ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+IMPLEMENTATION = re.compile(r"_?(attn|experts)_implementation(_internal)?")
 MOST_LAYERS = 2**10
 UNUSED = ["*/*", "adapter_model*", "consolidated*"]  # of a repository: what a stock model is not read from
 
@@ -62,9 +65,10 @@ def folder_of(path: str | Path, revision: str | None = None, *, where: str = "mo
 def check_weights(folder: Path, *, quantized: bool = False) -> None:
     """Refuse weights that would have to be unpickled, or, unless ``quantized``, that others quantized.
 
-    Raises InputError, also for a config.json that is no JSON or asks for an absurd number of layers.
+    Raises InputError, also for a config.json that is no JSON, names code of the hub, or asks for absurdly many layers.
     """
-    config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    there = (folder / "config.json").is_file()
+    config = read_json(folder / "config.json", constants=True) if there else {}  # transformers writes Infinity
     if not isinstance(config, dict):
         raise InputError(f"{folder / 'config.json'}: is no configuration of a model; get the folder again")
     if not quantized and config.get("quantization_config") is not None:
@@ -72,6 +76,7 @@ def check_weights(folder: Path, *, quantized: bool = False) -> None:
             f"{folder / 'config.json'}: the weights were quantized by others (quantization_config); name the "
             "unquantized model, and quantize a frozen one by model.quantization"
         )
+    check_attention(config, str(folder / "config.json"))
     layers = _layers(config)
     if layers > MOST_LAYERS:
         raise InputError(f"{folder / 'config.json'}: asks for {layers} layers (at most {MOST_LAYERS}); is it a model?")
@@ -81,6 +86,25 @@ def check_weights(folder: Path, *, quantized: bool = False) -> None:
             f"{folder}: no model can be loaded from there: {pickled[0]} is a pickle, which may run code when it is "
             "read; convert the weights to safetensors"
         )
+
+
+def check_attention(config: Any, where: str) -> None:
+    """Refuse an implementation of attention or of experts, at any depth, that transformers would fetch from the hub.
+
+    It fetches and runs a kernel for what looks like a repository.  Raises InputError that begins with ``where``.
+    """
+    if isinstance(config, Mapping):
+        for key, value in config.items():
+            named = [v for v in (value.values() if isinstance(value, Mapping) else [value]) if isinstance(v, str)]
+            if IMPLEMENTATION.fullmatch(str(key)) and (code := [name for name in named if not name.isidentifier()]):
+                raise InputError(
+                    f"{where}: {key} names {code[0]!r}, which would be code from elsewhere and is never run; remove "
+                    "the key, and choose by model.attention"
+                )
+            check_attention(value, where)
+    elif isinstance(config, (list, tuple)):
+        for value in config:
+            check_attention(value, where)
 
 
 def _layers(config: dict[str, Any]) -> int:
