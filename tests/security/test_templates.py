@@ -40,6 +40,14 @@ LIMITS = {
     "a long join": "{{ ('y' * 1000000).join(['x'] * 100000) }}",
     "a long join filter": "{{ (['x'] * 100000) | join('y' * 1000000) }}",
     "macros that call twice": "{% macro m(n) %}{% if n %}{{ m(n-1) ~ m(n-1) }}{% endif %}{% endmacro %}{{ m(60) }}",
+    "large texts again and again": (
+        "{% set a = 'x' * 1000000 %}{% for i in range(3000) %}{% if a ~ i %}{% endif %}{% endfor %}"
+    ),
+    "large lists again and again": (
+        "{% set a = range(99999) | list %}{% for i in range(3000) %}{% if a | length %}{% endif %}{% endfor %}"
+    ),
+    "thousands of parentheses": "{{ " + "(" * 3000 + "1" + ")" * 3000 + " }}",
+    "thousands of blocks": "{% if 1 %}" * 3000 + "{% endif %}" * 3000,
     "endless recursion": "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
 }
 REFUSED = {

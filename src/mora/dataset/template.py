@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 SIZE = 2**20  # characters and items that one value may have, beside a share for the texts of the conversation
 SHARE = 16  # such values for each character of the conversation
-STEPS = 2**18  # steps of loops, calls and joined texts of one rendering
+STEPS = 2**18  # of loops, calls and joined texts of one rendering; one more for each of these, and each character:
+TEXT, ITEMS = 2**10, 2**6  # characters of a text, items of a list, that are looked at
 NUMBER = 2**17  # of the numbers that calls and filters take
 BITS = 2**12  # of any number
 FILTERS = (
@@ -53,7 +54,10 @@ def rendered(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], *, gener
     As ``tokenizer.apply_chat_template(..., tokenize=False)`` gives it.  Raises ``jinja2.TemplateError`` where the
     template refuses the turns, fails on them, or exceeds the limits.
     """
-    environment, template = _compiled(tokenizer.get_chat_template())
+    try:
+        environment, template = _compiled(tokenizer.get_chat_template())
+    except (RecursionError, MemoryError, SyntaxError) as error:  # of Python, which compiles what Jinja makes of it
+        raise TemplateLimitError(f"{type(error).__name__} while it was compiled") from error
     environment.begin(sum(len(turn["content"]) for turn in turns))
     values = {"messages": [dict(turn) for turn in turns], "tools": None, "documents": None}
     try:
@@ -103,7 +107,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 
     def begin(self, characters: int) -> None:
         """A rendering of a conversation of so many characters begins."""
-        self.steps, self.most = 0, SIZE + SHARE * characters
+        self.steps, self.most_steps, self.most = 0, STEPS + characters, SIZE + SHARE * characters
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         """The template with every loop counted, and every ``~``, list and dict measured."""
@@ -156,10 +160,10 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 
         return bounded
 
-    def _step(self) -> None:
-        self.steps += 1
-        if self.steps > STEPS:
-            raise TemplateLimitError(f"it takes more than {STEPS} steps")
+    def _step(self, steps: int = 1) -> None:
+        self.steps += steps
+        if self.steps > self.most_steps:
+            raise TemplateLimitError(f"it takes more than {self.most_steps} steps")
 
     def _check(self, size: int) -> None:
         if size > self.most:
@@ -186,15 +190,18 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         """``value``, where it is not too large, with all that it holds."""
         if isinstance(value, str):
             self._check(len(value))
+            self._step(len(value) // TEXT)
         elif isinstance(value, int):
             _check_bits(value.bit_length())
         elif isinstance(value, _CONTAINERS):
-            size, waiting = 0, [value]
+            size, items, waiting = 0, 0, [value]
             while waiting:
                 held = waiting.pop()
+                items += 1
                 size += 1 + (len(held) if isinstance(held, str | list | tuple | dict) else 0)
                 self._check(size)
                 waiting += _held(held)
+            self._step(items // ITEMS)
         return value
 
     def _counted(self, items: Any) -> Any:
@@ -203,8 +210,8 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
     def _joined(self, parts: Iterable[Any]) -> str:
         found, length = [], 0
         for part in parts:
-            self._step()
             found.append(str(part))
+            self._step(1 + len(found[-1]) // TEXT)
             length += len(found[-1])
             self._check(length)
         return "".join(found)
