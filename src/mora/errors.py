@@ -19,6 +19,20 @@ class InputError(ValueError):
     """
 
 
+OTHER_FORM = (LookupError, TypeError, ValueError, AttributeError)  # of a value than the code that reads it expects
+
+
+@contextmanager
+def reading(path: Path | str, what: str, remedy: str) -> Iterator[None]:
+    """Content of ``path`` that has not the form of ``what`` is bad input and no traceback: raises InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except OTHER_FORM as error:
+        raise InputError(f"{path} is not {what}: {error!r}; {remedy}") from error
+
+
 def install_hint(extra: str) -> str:
     """What to type for the packages of an extra of pyproject.toml."""
     return f"in the clone of mora: pip install -e '.[{extra}]'"

@@ -218,9 +218,14 @@ def read_object(path: Path | str, needed: Iterable[str] = ()) -> dict[str, Any]:
     return content
 
 
-def read_lines(path: Path | str) -> list[Any]:
-    """The rows of a JSON-lines file; blank lines are skipped.  Raises ``InputError`` with file and line."""
-    return [value for _, value in numbered_lines(path)]
+def read_lines(path: Path | str) -> list[dict[str, Any]]:
+    """The objects of a JSON-lines file; blank lines are skipped.  Raises ``InputError`` with file and line."""
+    rows = []
+    for number, value in numbered_lines(path):
+        if not isinstance(value, dict):
+            raise InputError(f"{path}:{number} holds no JSON object; repair or delete the line")
+        rows.append(value)
+    return rows
 
 
 def numbered_lines(path: Path | str) -> Iterator[tuple[int, Any]]:

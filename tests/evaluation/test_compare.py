@@ -712,7 +712,7 @@ def test_answers_that_are_missing_are_noticed(tmp_path):
     short = rows[0] | {"log_ratios": rows[0]["log_ratios"][1:] * 2}
     for wrong in ([*rows[:-1], rows[-1] | {"preference": [0.3, 0.7]}], [short, *rows[1:]]):
         write_lines(tmp_path / "samples.jsonl", wrong)
-        with pytest.raises(InputError, match="does not fit front.json"):
+        with pytest.raises(InputError, match="answers that front.json counts"):
             read_answers(tmp_path, GRID)
 
 

@@ -96,6 +96,36 @@ def test_settings_and_answers_are_escaped(make, tmp_path):
     assert "\x07" not in text
 
 
+@pytest.mark.parametrize("value", [7, "text", [7]], ids=str)
+def test_a_file_of_another_form_is_named(make, tmp_path, undrawn, value):
+    for name in ("reward.json", "sections.json", "front.json", "regret.json"):
+        run, stages = make.run(tmp_path / name, 2, reward=False, curves=False)
+        write_json(run / "tables" / name, value)
+        with pytest.raises(InputError, match=re.escape(name)):
+            write_report(run, stages)
+        assert not (run / "report").exists()
+
+
+@pytest.mark.parametrize("key", ["accuracy", "calibration", "spread", "conflicts", "hard_cases", "objectives"])
+@pytest.mark.parametrize("value", [7, "text", [7], {"cure": 7}], ids=str)
+def test_a_reward_table_with_a_value_of_another_form_is_named_or_drawn(make, tmp_path, undrawn, key, value):
+    run, stages = make.run(tmp_path, 2, curves=False)
+    table = next(path / "tables" / "reward.json" for _, path in stages if (path / "tables" / "reward.json").exists())
+    write_json(table, read_json(table) | {key: value})
+    try:
+        write_report(run, stages)
+    except InputError as error:
+        assert "reward.json" in str(error)
+
+
+@pytest.mark.parametrize("line", ["7", "[1]", '"text"', '{"step": "one", "loss": 1}', '{"step": [1], "loss": 1}'])
+def test_metrics_of_another_form_are_named(make, tmp_path, undrawn, line):
+    run, stages = small(make, tmp_path)
+    write_text(stages[0][1] / "metrics.jsonl", line + "\n")
+    with pytest.raises(InputError, match=r"metrics\.jsonl"):
+        write_report(run, stages)
+
+
 @pytest.mark.parametrize("key", ["seed", "prompts", "samples_per_prompt"])
 @pytest.mark.parametrize("value", ["<script>alert(1)</script>", 1.5, True, [1], "7"])
 def test_a_count_that_is_no_whole_number_is_refused(make, tmp_path, key, value):

@@ -154,7 +154,7 @@ def test_quality_while_training_by_step(make, tmp_path):
 def test_a_damaged_quality_file_is_named(tmp_path):
     for line in ({"step": 1}, {"step": 1, "quality": {"cure": 0.5}}, [1]):
         write_lines(tmp_path / "tables" / "quality.jsonl", [line])
-        with pytest.raises(InputError, match=r"quality\.jsonl: a line is no measurement"):
+        with pytest.raises(InputError, match=r"quality\.jsonl(:1 holds| is not a list of measurements)"):
             read_stage("reward model", tmp_path)
 
 

@@ -58,8 +58,8 @@ def rendered(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], *, gener
         environment, template = _compiled(tokenizer.get_chat_template())
     except (RecursionError, MemoryError, SyntaxError) as error:  # of Python, which compiles what Jinja makes of it
         raise TemplateLimitError(f"{type(error).__name__} while it was compiled") from error
-    environment.begin(sum(len(turn["content"]) for turn in turns))
     values = {"messages": [dict(turn) for turn in turns], "tools": None, "documents": None}
+    environment.begin(sum(len(turn["content"]) for turn in turns), values["messages"])
     try:
         return template.render(**values, add_generation_prompt=generate, **tokenizer.special_tokens_map)
     except jinja2.TemplateError:
@@ -97,7 +97,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.begin(0)
+        self.begin(0, None)
         known = {**self.filters, "tojson": _tojson}
         self.filters = {name: self._bounded(name, known[name]) for name in FILTERS if name in known}
         self.filters |= {"_counted": self._counted, "_joined": self._joined, "_sized": self._sized}
@@ -105,8 +105,9 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         del self.globals["lipsum"]
         self.concat = self._joined  # type: ignore[method-assign]
 
-    def begin(self, characters: int) -> None:
-        """A rendering of a conversation of so many characters begins."""
+    def begin(self, characters: int, turns: Any) -> None:
+        """A rendering of a conversation, ``turns`` with so many characters, begins."""
+        self.turns = turns  # are not looked through at every call that they are handed to
         self.steps, self.most_steps, self.most = 0, STEPS + characters, SIZE + SHARE * characters
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
@@ -193,7 +194,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
             self._step(len(value) // TEXT)
         elif isinstance(value, int):
             _check_bits(value.bit_length())
-        elif isinstance(value, _CONTAINERS):
+        elif isinstance(value, _CONTAINERS) and value is not self.turns:
             size, items, waiting = 0, 0, [value]
             while waiting:
                 held = waiting.pop()

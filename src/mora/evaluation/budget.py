@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from mora.errors import reading
 from mora.files import read_lines, read_object
 from mora.regular import sibling
 from mora.runtime.folder import IDENTITY
@@ -28,14 +29,15 @@ def spent(run: Path) -> dict[str, float | None]:
     rows = read_lines(path) if path.is_file() else []
 
     def column(name: str) -> list[float] | None:
-        values = [row.get(name) for row in rows]
-        return None if not values or None in values else [float(value) for value in values]
+        values = [float(row[name]) for row in rows if row.get(name) is not None]
+        return values if rows and len(values) == len(rows) else None
 
     found: dict[str, float | None] = {}
-    for name, logged in SUMMED.items():
-        values = column(logged)
-        found[name] = None if values is None else sum(values)
-    peaks = column(PEAK_COLUMN)
+    with reading(path, "a list of metrics", "measure the run again"):
+        for name, logged in SUMMED.items():
+            values = column(logged)
+            found[name] = None if values is None else sum(values)
+        peaks = column(PEAK_COLUMN)
     return found | {PEAK: None if peaks is None else max(peaks)}
 
 

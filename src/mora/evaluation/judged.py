@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mora.errors import InputError
+from mora.errors import InputError, reading
 from mora.files import read_lines, read_object
 from mora.functional.comparison import win_rate
 from mora.functional.mixing import geometric_path
@@ -191,14 +191,15 @@ def read_answers(tables: Path, grid: Floats) -> Answers:
     """
     table, path = read_object(tables / "front.json", ["samples_per_prompt", "steered"]), tables / "samples.jsonl"
     rows = read_lines(path)
-    prompts = tuple(dict.fromkeys(row["prompt"] for row in rows))
-    shape = (1 + len(grid), len(prompts), int(table["samples_per_prompt"]))
+    with reading(path, "a list of answers", "measure the run again"):
+        prompts = tuple(dict.fromkeys(row["prompt"] for row in rows))
+        shape = (1 + len(grid), len(prompts), int(table["samples_per_prompt"]))
     places = {tuple(preference): 1 + p for p, preference in enumerate(grid.tolist())}
     number = {prompt: x for x, prompt in enumerate(prompts)}
     found: dict[str, Any] = {name: np.full(shape, np.nan) for name in ("kl", "tokens", "ended", "valid")}
     texts = np.full(shape, None, dtype=object)
     ratios = np.full(shape, np.nan)[1:] if table["steered"] else np.zeros(shape)[1:]
-    try:
+    with reading(path, "a list of the answers that front.json counts", "measure the run again"):
         for row in rows:
             preference = row["preference"]
             place = 0 if preference is None else places[tuple(preference)]
@@ -208,8 +209,6 @@ def read_answers(tables: Path, grid: Floats) -> Answers:
                 found[name][where] = row.get(name, np.nan)
             if preference is None and table["steered"]:
                 ratios[:, number[row["prompt"]], row["sample"]] = row["log_ratios"]
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise InputError(f"{path} does not fit front.json beside it ({error!r}); measure the run again") from error
     if not table["steered"]:
         texts[1:] = texts[0]
         for name in found:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mora.errors import InputError
-from mora.files import new_folder, read_json, write_json
+from mora.files import new_folder, read_object, write_json
 from mora.functional.masking import pool_last
 from mora.manifest import check_content
 from mora.model.heads import RewardHead
@@ -212,7 +212,7 @@ def read_card(folder: Path | str, needed: Sequence[str] = FACTS) -> dict[str, An
     path = Path(folder) / CARD
     if not path.is_file():
         raise InputError(f"{folder} holds no reward model: {CARD} is missing; train one with algo=reward_model")
-    card: dict[str, Any] = read_json(path)
+    card = read_object(path)
     if card.get("schema") != SCHEMA:
         raise InputError(f"{path}: was written by another version of mora; train the reward model again")
     missing = [key for key in needed if key not in card]

@@ -295,5 +295,5 @@ def read_verdict(part: Located) -> Verdict:
 
 def read_answers(path: Path) -> list[dict[str, Any]]:
     """The rows of ``answers.jsonl`` that have a method, a prompt and a response; none without the file."""
-    rows = [row for row in read_lines(path) if isinstance(row, dict)] if path.exists() else []
+    rows = read_lines(path) if path.exists() else []
     return [row for row in rows if all(isinstance(row.get(key), str) for key in ("method", "prompt", "response"))]

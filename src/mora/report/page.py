@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from mora.errors import reading
 from mora.files import alone, new_folder, write_text
 from mora.report import markup, sections
 from mora.report.benchmark import benchmark_plates, benchmark_section
@@ -14,7 +15,7 @@ from mora.report.regret_figures import regret_plates
 from mora.report.rewards import reward_plates
 from mora.report.steering import steering_plates
 from mora.report.style import Plate, save_plate
-from mora.report.tables import Front, Regret, Stage, read_front, read_regret, read_samples, read_stage
+from mora.report.tables import AGAIN, Front, Regret, Stage, read_front, read_regret, read_samples, read_stage
 from mora.report.training import quality_plate, training_plate
 
 
@@ -43,26 +44,34 @@ def write_report(folder: Path, stages: list[tuple[str, Path]]) -> Path:
 def _body(
     folder: Path, front: Front | None, regrets: Sequence[Regret], stages: Sequence[Stage]
 ) -> tuple[str, list[Plate]]:
-    samples = read_samples(folder / "tables" / "samples.jsonl")
+    samples_path = folder / "tables" / "samples.jsonl"
+    samples = read_samples(samples_path)
     judge = next((stage for stage in reversed(stages) if stage.reward or stage.quality), None)
     reward, measured = judge.reward if judge else None, front or next(iter(regrets), None)
-    objectives = measured.objectives if measured else _judged(judge)
     fronts = front_plates(front) if front else []
     steering = steering_plates(front) if front else []
     missed = [regret_plates(regret) for regret in regrets]
-    rewards = reward_plates(reward, front, samples)
-    rewards += [plate for plate in [quality_plate(judge, objectives)] if plate]
-    benchmark = next((stage.benchmark for stage in reversed(stages) if stage.benchmark), None)
-    subsets = benchmark_plates(benchmark)
+    with reading(samples_path, "the answers of a front", AGAIN):
+        answers = sections.samples(front, samples) if front else ""
+    with reading(_table(judge, "reward.json"), "the table of a reward model", AGAIN):
+        objectives = measured.objectives if measured else _judged(judge)
+        rewards = reward_plates(reward, front, samples)
+        rewards += [plate for plate in [quality_plate(judge, objectives)] if plate]
+        of_reward = sections.reward(reward, rewards, objectives)
+    tested = next((stage for stage in reversed(stages) if stage.benchmark), None)
+    with reading(_table(tested, "sections.json"), "the table of a benchmark", AGAIN):
+        benchmark = tested.benchmark if tested else None
+        subsets = benchmark_plates(benchmark)
+        of_benchmark = benchmark_section(benchmark, subsets)
     curves = [plate for place, stage in enumerate(stages, 1) if (plate := training_plate(stage, objectives, place))]
     parts = [
         ("front", "The front", sections.figures("front", "The front", fronts)),
         ("steering", "Steering", sections.figures("steering", "Steering and its price", steering)),
         ("regret", "Regret", regret_section(regrets, missed)),
-        ("samples", "Answers", sections.samples(front, samples) if front else ""),
+        ("samples", "Answers", answers),
         ("numbers", "Numbers", sections.numbers(front) if front else ""),
-        ("reward", "Reward", sections.reward(reward, rewards, objectives)),
-        ("benchmark", "Benchmark", benchmark_section(benchmark, subsets)),
+        ("reward", "Reward", of_reward),
+        ("benchmark", "Benchmark", of_benchmark),
         ("training", "Training", sections.figures("training", "Training", curves)),
         ("settings", "Settings", sections.settings(stages)),
     ]
@@ -70,6 +79,10 @@ def _body(
     head = sections.head(front, stages, folder.name, shown, regrets=regrets)
     plates = [*fronts, *steering, *(plate for plates in missed for plate in plates), *rewards, *subsets, *curves]
     return head + "\n".join(content for *_, content in parts if content), plates
+
+
+def _table(stage: Stage | None, name: str) -> str:
+    return str(stage.path / "tables" / name) if stage else name
 
 
 def _judged(judge: Stage | None) -> tuple[str, ...]:

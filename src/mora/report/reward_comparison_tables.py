@@ -218,6 +218,6 @@ def _columns(part: Located, *keys: str) -> Floats:
 
 def read_examples(path: Path) -> list[dict[str, Any]]:
     """The rows of ``examples.jsonl`` with a run, an objective, an end and texts; none without the file."""
-    rows = [row for row in read_lines(path) if isinstance(row, dict)] if path.exists() else []
+    rows = read_lines(path) if path.exists() else []
     needed = ("run", "objective", "end", "prompt", "response")
     return [row for row in rows if all(isinstance(row.get(key), str) for key in needed)]

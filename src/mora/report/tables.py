@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mora.errors import InputError
-from mora.files import read_json, read_lines
+from mora.errors import reading
+from mora.files import read_json, read_lines, read_object
 from mora.limits import SHOWN
 from mora.regular import inside, read_bytes
 
 Floats = NDArray[np.float64]
 Series = tuple[Floats, Floats]  # steps, values
+AGAIN = "run the evaluation of this run again"
 SCORERS = ("gold", "reward")
 SETTINGS_BYTES = 2**22  # of one of these files, at most
 SETTINGS = ("diff.yaml", "overrides.yaml", "config.yaml", "environment.json")  # what a run folder says of its set-up
@@ -109,10 +110,8 @@ def read_regret(path: Path) -> list[Regret]:
     if not path.exists():
         return []
     table = read_json(path)
-    try:
+    with reading(path, "a regret table", AGAIN):
         return [_regret(table, split) for split in SPLIT_NAMES if split in table["splits"]]
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise InputError(f"{path} is not a regret table: {error!r}; run the evaluation of this run again") from error
 
 
 def _regret(table: dict[str, Any], split: str) -> Regret:
@@ -153,10 +152,8 @@ def read_front(path: Path) -> Front | None:
     if not path.exists():
         return None
     table = read_json(path)
-    try:
+    with reading(path, "a front table", AGAIN):
         return _front(table)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise InputError(f"{path} is not a front table: {error!r}; run the evaluation of this run again") from error
 
 
 def _front(table: dict[str, Any]) -> Front:
@@ -246,7 +243,7 @@ def _known(value: Any) -> Any:
 
 def read_samples(path: Path) -> list[dict[str, Any]]:
     """The rows of ``samples.jsonl``, or none."""
-    return [row for row in read_lines(path) if isinstance(row, dict)] if path.exists() else []
+    return read_lines(path) if path.exists() else []
 
 
 def read_stage(name: str, folder: Path) -> Stage:
@@ -255,7 +252,7 @@ def read_stage(name: str, folder: Path) -> Stage:
     return Stage(
         name=name,
         path=folder,
-        metrics=_metrics(read_lines(folder / "metrics.jsonl") if (folder / "metrics.jsonl").exists() else []),
+        metrics=_metrics(folder / "metrics.jsonl"),
         reward=_optional(tables / "reward.json"),
         quality=_quality(tables / "quality.jsonl"),
         benchmark=_optional(tables / "sections.json"),
@@ -268,23 +265,27 @@ def read_stage(name: str, folder: Path) -> Stage:
 
 
 def _optional(path: Path) -> dict[str, Any] | None:
-    return read_json(path) if path.exists() else None
+    return read_object(path) if path.exists() else None
 
 
 def _quality(path: Path) -> dict[str, dict[str, Series]]:
     """Metric -> objective -> series, of the lines {step, quality: {objective: {metric: value}}}."""
     rows: dict[str, list[dict[str, Any]]] = {}
-    for line in read_lines(path) if path.exists() else []:
-        try:
+    with reading(path, "a list of measurements of a reward model", "delete the line"):
+        for line in read_lines(path) if path.exists() else []:
             for objective, values in line["quality"].items():
                 for metric, value in values.items():
                     rows.setdefault(metric, []).append({"step": line["step"], objective: value})
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{path}: a line is no measurement of a reward model ({error!r}); delete it") from error
-    return {metric: _metrics(own) for metric, own in rows.items()}
+        return {metric: _series(own) for metric, own in rows.items()}
 
 
-def _metrics(rows: Sequence[Mapping[str, Any]]) -> dict[str, Series]:
+def _metrics(path: Path) -> dict[str, Series]:
+    """The curves of ``metrics.jsonl``."""
+    with reading(path, "a list of metrics", "repair or delete the file"):
+        return _series(read_lines(path) if path.exists() else [])
+
+
+def _series(rows: Sequence[Mapping[str, Any]]) -> dict[str, Series]:
     """Every numeric metric as (steps, values), steps ascending; of a step logged twice the last value counts."""
     series: dict[str, dict[float, float]] = {}
     for row in rows:
