@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mora.errors import REFUSED, InputError, correctable
+from mora.errors import REFUSED, InputError, correctable, visible
 from mora.settings import snapshot
 from mora.settings.compose import compose
 from mora.settings.identity import canonical_json, difference, plain, to_yaml
 from mora.settings.overrides import named_on
 from mora.settings.permitted import grant
 from mora.settings.reading import read_mapping
+from mora.settings.secrets import masked_text
 from mora.settings.tree import commands, conf_dir
 
 _EPILOG = """examples:
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except (InputError, OSError) as error:
         if correctable(error) is None:
             raise
-        print(f"error: {correctable(error)}", file=sys.stderr)
+        print(visible(masked_text(f"error: {correctable(error)}")), file=sys.stderr)
         code = REFUSED
     sys.exit(code)
 

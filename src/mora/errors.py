@@ -19,6 +19,16 @@ class InputError(ValueError):
     """
 
 
+# Characters that a terminal obeys become their pictures in Unicode (those of 8 bits a box); line feed and tab stay.
+_PICTURES = {code: 0x2400 + code for code in range(32) if code not in (9, 10)} | {127: 0x2421}
+_PICTURES |= dict.fromkeys(range(128, 160), 0xFFFD)
+
+
+def visible(text: str) -> str:
+    """``text`` for a terminal or a page, with its control characters made visible instead of obeyed."""
+    return text.translate(_PICTURES)
+
+
 OTHER_FORM = (LookupError, TypeError, ValueError, AttributeError)  # of a value than the code that reads it expects
 
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mora.errors import InputError
+from mora.errors import InputError, visible
 from mora.latest import find_run
 from mora.settings.launch import run
 from mora.turns import readable
@@ -56,11 +56,11 @@ def _show(opened: PolicyRun, prompts: list[str], preferences: list[list[float]],
         seed=cfg.seed,
     )
     for prompt, rows in zip(prompts, answered, strict=True):
-        print(f"\n{readable(prompt)}")
+        print(visible(f"\n{readable(prompt)}"))
         for preference, answers in zip(preferences, rows, strict=True):
             weights = " ".join(f"{name} {w:.2f}" for name, w in zip(opened.objectives, preference, strict=True))
             for text, ended in answers:
-                print(f"  [{weights}] {text}{'' if ended else '  [cut off]'}")
+                print(visible(f"  [{weights}] {text}{'' if ended else '  [cut off]'}"))
     cut = [not ended for rows in answered for answers in rows for _, ended in answers]
     if any(cut):
         limit = cfg.max_new_tokens or opened.encoder.max_response
@@ -86,14 +86,14 @@ def _talk(opened: PolicyRun, preferences: list[list[float]], cfg: DictConfig) ->
                 preferences = checked(weights, opened.objectives, "preference").tolist()
                 print(f"preference {weights}")
             except (InputError, ValueError) as error:
-                print(f"error: {error}")
+                print(visible(f"error: {error}"))
         elif line.startswith("/"):
             print(HELP)
         elif line:
             try:
                 _show(opened, [line], preferences, cfg)
             except InputError as error:  # about this prompt: the conversation goes on
-                print(f"error: {error}")
+                print(visible(f"error: {error}"))
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mora.errors import InputError
+from mora.errors import InputError, visible
 from mora.settings.launch import run
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def prepare(cfg: DictConfig, overrides: list[str]) -> None:
 
         asked = masked({"input": paths.inputs, "task": plain(cfg.task)})
         write_json(paths.summary, masked_values(tally.as_json()) | asked)
-    print("\n".join([*paths.said(tally), *tally.lines()]))
+    print(visible("\n".join([*paths.said(tally), *tally.lines()])))
 
 
 class _Paths:

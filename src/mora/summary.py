@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from mora.errors import InputError
+from mora.errors import InputError, visible
 from mora.evaluation.words import winner
 from mora.files import read_object
 from mora.report.tables import SPLIT_NAMES
@@ -28,7 +28,7 @@ def announce(stages: Sequence[Stage], *, fresh: bool) -> None:
         if tracker != NO_TRACKER and tracker != _tracked(stages[-1].path):
             print("tracker: nothing is sent of a finished run; its metrics are in metrics.jsonl")
         return
-    print("\n".join(describe(stages)), flush=True)
+    print(visible("\n".join(describe(stages))), flush=True)
 
 
 def _tracked(run: Path) -> str:
@@ -52,7 +52,7 @@ def conclude(folder: Path, only: str | None = None) -> None:
     for name, lines in shown.items():
         table = folder / "tables" / f"{name}.json"
         if table.is_file() and only in (None, name):
-            print("\n" + "\n".join(_said(table, lines)))
+            print(visible("\n" + "\n".join(_said(table, lines))))
     page = folder / "report" / "index.html"
     print(f"\n{'report' if page.is_file() else 'run'}: {page if page.is_file() else folder}")
 

@@ -23,3 +23,8 @@ def test_other_ranks_are_silent(capsys, monkeypatch):
     say("nothing")
     Progress("sft", done=0, total=1, visible=False).advance()
     assert capsys.readouterr().err == ""
+
+
+def test_what_a_terminal_would_obey_is_shown(capsys):
+    say("a folder called \x1b[2Jgone\x9b31m, a\ttab")
+    assert capsys.readouterr().err == "mora: a folder called \u241b[2Jgone\ufffd31m, a\ttab\n"

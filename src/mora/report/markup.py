@@ -10,6 +10,7 @@ from importlib.resources import files
 import numpy as np
 from matplotlib.markers import MarkerStyle
 
+from mora.errors import visible
 from mora.report.style import (
     Key,
     Plate,
@@ -22,13 +23,10 @@ from mora.report.style import (
     weight_variables,
 )
 
-# Control characters are no HTML: they become their pictures in Unicode, line feed and tab stay.
-CONTROLS = {code: 0x2400 + code for code in range(32) if code not in (9, 10)} | {127: 0x2421}
-
 
 def text(value: object) -> str:
     """Any value as HTML text or attribute value, with control characters made visible."""
-    clean = str(value).translate(CONTROLS).encode("utf-8", "replace").decode("utf-8")
+    clean = visible(str(value)).encode("utf-8", "replace").decode("utf-8")
     return html.escape(clean, quote=True)
 
 

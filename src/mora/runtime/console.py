@@ -9,6 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from mora.errors import visible
 from mora.settings.secrets import masked_text
 
 QUIET_INTERVAL = 10.0  # seconds between progress lines where standard error is no terminal
@@ -22,7 +23,7 @@ def is_main_process() -> bool:
 def say(text: str) -> None:
     """Print one line for the user on standard error, from rank 0 only."""
     if is_main_process():
-        tqdm.write(f"mora: {masked_text(text)}", file=sys.stderr)
+        tqdm.write(f"mora: {visible(masked_text(text))}", file=sys.stderr)
         sys.stderr.flush()
 
 

@@ -27,7 +27,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mora.errors import FAILED, INTERRUPTED, REFUSED, InputError, correctable
+from mora.errors import FAILED, INTERRUPTED, REFUSED, InputError, correctable, visible
 from mora.files import check_writable, write_json, write_text
 from mora.settings import hydra_section
 from mora.settings.check import Verdict, check
@@ -104,7 +104,7 @@ def _traceback(error: Exception) -> str:
 
 def _say(message: str, *, everyone: bool = True) -> None:
     """Write to stderr; of several processes every one says its own, only the first what all of them found."""
-    rank, message = os.environ.get("RANK", "0"), masked_text(message)
+    rank, message = os.environ.get("RANK", "0"), visible(masked_text(message))
     if rank == "0":
         print(message, file=sys.stderr, flush=True)
     elif everyone:
