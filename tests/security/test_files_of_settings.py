@@ -52,6 +52,7 @@ ON_THE_COMMAND_LINE = {  # what is refused, and what the message must name
     "in a list of it": ("oc.select", WANDB, "tracker.tags=[a,'${oc.select:model}']"),
     "in a key": ("oc.decode", WANDB, "tracker.kwargs={'${oc.decode:x}': 1}"),
     "in a sweep": ("oc.decode", "-m", "seed=1,'${oc.decode:x}'"),
+    "Hydra's own settings": ("the resolver hydra", WANDB, "tracker.project=${hydra:runtime.output_dir}"),
     "keys of a section": ("oc.dict.keys", WANDB, "tracker.tags=${oc.dict.keys:model}"),
     "a resolver that is computed": ("${tracker.entity}", WANDB, "tracker.project='${${tracker.entity}:x}'"),
     "a variable": ("HF_TOKEN", WANDB, "tracker.project=${oc.env:HF_TOKEN}"),

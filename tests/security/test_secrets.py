@@ -235,6 +235,7 @@ def test_names_that_the_user_chooses_are_kept():
         "dataset.columns.secret=score_secret",
         "dataset.columns={secret: score_secret}",
         "reward.models.token.a=bcd",
+        "runs={token: panacea-garden-0, secret: panacea-garden-1}",
     ]
     assert masked(texts) == texts and masked_text(" ".join(texts)) == " ".join(texts)
 

@@ -22,7 +22,6 @@ from mora.errors import InputError
 
 RESOLVERS: Mapping[str, str] = {
     "mora.slug": "a text as one short name of a folder",
-    "hydra": "Hydra's own settings of the run in progress",
     "now": "the time at which the command began",
     "oc.env": "an environment variable, of those in VARIABLES",
 }

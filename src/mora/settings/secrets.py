@@ -22,7 +22,7 @@ HIDDEN = "(hidden)"
 SHORTEST = 8  # characters of a secret that is looked for wherever it may stand
 
 _LIBRARIES = ("hydra", "model.kwargs", "tracker.kwargs", "runtime.deepspeed")  # open sections whose keys are not names
-NAMED: tuple[str, ...] = (*(section for section in OPEN if section not in _LIBRARIES), "dataset.floors")
+NAMED: tuple[str, ...] = (*(section for section in OPEN if section not in _LIBRARIES), "dataset.floors", "runs")
 """Sections whose keys are names that the user chooses."""
 
 _WORDS = frozenset(
