@@ -44,6 +44,7 @@ from mora.runtime.teaching import taught
 from mora.types import Preference, Row
 
 JUDGED_AT_ONCE = 4096  # pairs that are asked whether they teach anything
+GRADIENTS_AT_ONCE = 2**30  # numbers of gradients of all objectives that are held to compare them, 4 GiB
 SEQUENCES_AT_ONCE = 8  # that are alike in length and padded to one, where batches are grouped by length
 
 
@@ -240,7 +241,8 @@ class RewardModel:
             losses, _ = self._losses(model, pairs())
             return list((losses.sum(0) / counts[0].clamp_min(1)).unbind())
 
-        found = cosines([partial(means, pairs) for pairs in batches], model.towers.trained(), self.parts.runtime.sum)
+        losses, trained = [partial(means, pairs) for pairs in batches], model.towers.trained()
+        found = cosines(losses, trained, self.parts.runtime.sum, at_once=GRADIENTS_AT_ONCE)
         pairs = combinations(enumerate(names), 2)
         return {"gradient_cosine": {f"{a}.{b}": found[i][j] for (i, a), (j, b) in pairs}}
 

@@ -12,34 +12,54 @@ def cosines(
     losses: Sequence[Callable[[], Sequence[Tensor]]],
     parameters: Sequence[Tensor],
     total: Callable[[Tensor], Tensor],
+    *,
+    at_once: int,
 ) -> list[list[float]]:
     """Cosine (M, M) between the gradients of M losses with respect to shared parameters.
 
     Each of ``losses`` gives the M losses of one micro-batch, which are summed over micro-batches; ``total`` sums a
     tensor over processes.  1 is the same direction, -1 the opposite one: a step for either then undoes the other's.
     NaN where a gradient is 0.
+
+    At most ``at_once`` numbers of gradients are held (or those of one parameter): where the parameters have more, they
+    are taken in groups, each of which costs passes of its own.
     """
-    gathered = _gradients(losses[0](), parameters)
-    for part in losses[1:]:
-        gathered += _gradients(part(), parameters)
-    gradients = total(gathered)
-    products = gradients @ gradients.T
+    first: Sequence[Tensor] | None = losses[0]()
+    assert first is not None
+    products = torch.zeros(len(first), len(first), dtype=torch.float64, device=first[0].device)
+    for group in _groups(parameters, at_once // len(first)):
+        gathered = _gradients(first or losses[0](), group)
+        first = None  # its graph has been used, and another group makes its own
+        for part in losses[1:]:
+            for sum_, own in zip(gathered, _gradients(part(), group), strict=True):
+                sum_ += own
+        for gradients in map(total, gathered):
+            products += (gradients @ gradients.T).double()
     norms = products.diagonal().sqrt()
     found: list[list[float]] = (products / norms[:, None] / norms).tolist()
     return found
 
 
-def _gradients(losses: Sequence[Tensor], parameters: Sequence[Tensor]) -> Tensor:
-    """The gradients (M, N) of M losses with respect to all N numbers of the parameters."""
-    rows = []
-    for loss in losses:
-        parts = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
-        rows.append(
-            torch.cat(
-                [
-                    (torch.zeros_like(parameter) if part is None else part).flatten().float()
-                    for parameter, part in zip(parameters, parts, strict=True)
-                ]
-            )
-        )
-    return torch.stack(rows)
+def _groups(parameters: Sequence[Tensor], most: int) -> list[list[Tensor]]:
+    """Consecutive parameters, with at most ``most`` numbers or one parameter in each group."""
+    groups: list[list[Tensor]] = []
+    size = 0
+    for parameter in parameters:
+        if not groups or size + parameter.numel() > most:
+            groups.append([])
+            size = 0
+        groups[-1].append(parameter)
+        size += parameter.numel()
+    return groups
+
+
+def _gradients(losses: Sequence[Tensor], parameters: Sequence[Tensor]) -> list[Tensor]:
+    """Of each parameter with n numbers the gradients (M, n) of M losses, in fp32; their graph is used up."""
+    found = [parameter.new_zeros(len(losses), parameter.numel(), dtype=torch.float32) for parameter in parameters]
+    for row, loss in enumerate(losses):
+        last = row == len(losses) - 1
+        parts = torch.autograd.grad(loss, parameters, retain_graph=not last, allow_unused=True)
+        for rows, part in zip(found, parts, strict=True):
+            if part is not None:
+                rows[row] = part.flatten()
+    return found
