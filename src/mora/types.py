@@ -157,6 +157,10 @@ class Prompts:
         """The same batch on ``device``."""
         return _moved(self, device)
 
+    def take(self, rows: slice) -> Prompts:
+        """Some consecutive rows, with the padding of the whole batch."""
+        return Prompts(ids=self.ids[rows], mask=self.mask[rows], row_ids=self.row_ids[rows], texts=self.texts[rows])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sampled:

@@ -176,7 +176,7 @@ class Front:
                 kl = torch.zeros(len(ids), device=device)
                 found["asked"].append(Batch(ids=ids, mask=mask, response=response, reference=reference))
             else:
-                logps = policy(ids, mask, weights, response=tokens.shape[1], with_values=False).logps
+                logps = policy.logps(ids, mask, weights, response=tokens.shape[1])
                 kl = sequence_kl(logps, reference, response)
             found["prompts"] += prompts.texts
             texts, sampled = decode(tokens, response, encoder)
@@ -214,7 +214,7 @@ def _log_ratios(policy: Policy, batches: Sequence[Batch], preference: Floats) ->
     for batch in batches:
         weights, length = _rows_of(preference, len(batch.ids), batch.ids.device), batch.response.shape[1]
         assert weights is not None
-        logps = policy(batch.ids, batch.mask, weights, response=length, with_values=False).logps
+        logps = policy.logps(batch.ids, batch.mask, weights, response=length)
         found += sequence_kl(logps, batch.reference, batch.response).tolist()
     return found
 

@@ -18,6 +18,9 @@ from mora.functional.noise import Stream, uniform
 from mora.types import Prompts
 
 
+NUMBERS_AT_ONCE = 2**24  # of the distributions that tokens are drawn from, in double precision
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
     """How a token is drawn.  Training uses temperature 1 and no filter: log-probabilities describe the sampler."""
@@ -42,6 +45,12 @@ def _filtered(logits: Tensor, sampling: Sampling) -> Tensor:
 
 def draw(logits: Tensor, sampling: Sampling, noise: Tensor) -> Tensor:
     """One token per row from logits (B, V) by inversion of the cumulative distribution at ``noise`` (B,) in (0, 1)."""
+    rows = max(NUMBERS_AT_ONCE // logits.shape[-1], 1)
+    some = zip(logits.split(rows), noise.split(rows), strict=True)
+    return torch.cat([_draw(own, sampling, drawn) for own, drawn in some])
+
+
+def _draw(logits: Tensor, sampling: Sampling, noise: Tensor) -> Tensor:
     if sampling.temperature == 0:
         return logits.argmax(-1)
     probs = _filtered(logits.double() / sampling.temperature, sampling).softmax(-1)

@@ -30,6 +30,9 @@ def _precise(logits: Tensor) -> Tensor:
     return logits if logits.dtype == torch.float64 else logits.float()
 
 
+LOGITS_AT_ONCE = 2**26  # numbers, 256 MiB in fp32: of passes that are not differentiated and keep one number per token
+
+
 class Critic(nn.Module):
     """Values of C streams from hidden states and the preference of the row: (B, T, H), (B, M) -> (B, T, C).
 
@@ -70,7 +73,7 @@ class Forward:
     """What one pass over prompt and response gives, on response tokens."""
 
     logps: Tensor  # (B, T)
-    entropy: Tensor  # (B, T), no gradient
+    entropy: Tensor | None  # (B, T), no gradient
     values: Tensor | None  # (B, T, C): value before each response token
     distribution: Tensor | None  # (B, T+1, V): log-probabilities of every next token, from before the first one on
 
@@ -95,6 +98,7 @@ class Policy(nn.Module):
         *,
         response: int,
         with_values: bool = True,
+        with_entropy: bool = False,
         with_distribution: bool = False,
     ) -> Forward:
         """Log-probabilities (and values) of the last ``response`` tokens at one preference per row.
@@ -102,19 +106,47 @@ class Policy(nn.Module):
         Without a preference, those of the base model: the same weights with the adapter off.
         """
         with self._at(preference):
-            return self._pass(ids, mask, response, preference if with_values else None, with_distribution)
+            return self._pass(
+                ids,
+                mask,
+                response,
+                preference if with_values else None,
+                with_entropy=with_entropy,
+                with_distribution=with_distribution,
+            )
 
     def _at(self, preference: Tensor | None) -> AbstractContextManager[None]:
         return self.adapter.off() if preference is None else self.adapter.using(preference)
 
+    def rows_at_once(self, response: int) -> int:
+        """Rows of a pass that is not differentiated, so that it makes at most ``LOGITS_AT_ONCE`` logits; at least 1."""
+        vocabulary = self.model.get_input_embeddings().weight.shape[0]
+        return max(LOGITS_AT_ONCE // ((response + 1) * vocabulary), 1)
+
     @torch.no_grad()
+    def logps(self, ids: Tensor, mask: Tensor, preference: Tensor | None, *, response: int) -> Tensor:
+        """Log-probabilities (B, T) alone, as ``forward`` gives them, in passes of ``rows_at_once``."""
+        rows, found = self.rows_at_once(response), []
+        for start in range(0, len(ids), rows):
+            some = slice(start, start + rows)
+            weights = None if preference is None else preference[some]
+            with self._at(weights):
+                found.append(self._pass(ids[some], mask[some], response, None).logps)
+        return torch.cat(found)
+
     def reference(self, ids: Tensor, mask: Tensor, *, response: int) -> Tensor:
         """Log-probabilities (B, T) of the base model: the same weights with the adapter off."""
-        with self.adapter.off():
-            return self._pass(ids, mask, response, None, False).logps
+        return self.logps(ids, mask, None, response=response)
 
     def _pass(
-        self, ids: Tensor, mask: Tensor, response: int, preference: Tensor | None, with_distribution: bool
+        self,
+        ids: Tensor,
+        mask: Tensor,
+        response: int,
+        preference: Tensor | None,
+        *,
+        with_entropy: bool = False,
+        with_distribution: bool = False,
     ) -> Forward:
         wants_values = preference is not None and self.critic is not None
         output = self.model(
@@ -132,7 +164,7 @@ class Policy(nn.Module):
             assert self.critic is not None and preference is not None
             values = self.critic(output.hidden_states[-1][:, -response - 1 : -1], preference)
         with torch.no_grad():
-            spread = entropy(logits)
+            spread = entropy(logits) if with_entropy else None
         logps = token_logps(logits, ids[:, ids.shape[1] - response :])
         return Forward(logps=logps, entropy=spread, values=values, distribution=distribution)
 
@@ -147,23 +179,34 @@ class Policy(nn.Module):
         max_new_tokens: int,
         eos: int,
         pad: int,
+        at_once: int | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Sample one response per row at its preference (None: the base model): tokens (B, T) and mask (B, T)."""
+        """Sample one response per row at its preference (None: the base model): tokens (B, T) and mask (B, T).
+
+        ``at_once`` bounds the rows that are sampled together, with their cache; None: all are.
+        """
         state = self.adapter.state
 
         def shrink(kept: Tensor) -> None:
             if state.rows is not None:
                 state.rows = state.rows[kept]
 
-        with self._at(preference):
-            return generate(
-                self.model,
-                prompts,
-                sampling=sampling,
-                seed=seed,
-                step=step,
-                max_new_tokens=max_new_tokens,
-                eos=eos,
-                pad=pad,
-                on_shrink=shrink,
-            )
+        made = []
+        for start in range(0, len(prompts.ids), at_once or len(prompts.ids)):
+            rows = slice(start, start + (at_once or len(prompts.ids)))
+            with self._at(None if preference is None else preference[rows]):
+                made.append(
+                    generate(
+                        self.model,
+                        prompts.take(rows),
+                        sampling=sampling,
+                        seed=seed,
+                        step=step,
+                        max_new_tokens=max_new_tokens,
+                        eos=eos,
+                        pad=pad,
+                        on_shrink=shrink,
+                    )
+                )
+        tokens, masks = zip(*made, strict=True)
+        return torch.cat(tokens), torch.cat(masks)

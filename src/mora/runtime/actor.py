@@ -52,7 +52,7 @@ def standardize(
         reference_prompts(parts.corpus.prompts["train"], prompts),
         samples=samples,
         seed=parts.seed,
-        batch_size=512,
+        batch_size=parts.runtime.sample_batch or prompts * samples,
         device=parts.runtime.device,
     )
     if parts.runtime.main:  # every process draws and scores the same answers: they count once

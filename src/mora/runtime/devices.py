@@ -40,6 +40,7 @@ class Runtime:
     device_type: Literal["auto", "cpu", "cuda"]
     precision: Literal["fp32", "bf16"]
     micro_batch: Count | None
+    sample_batch: Count | None
     workers: Count | None
     save_every: Count
     keep_checkpoints: Count

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -220,6 +220,7 @@ class Roller:
                 max_new_tokens=encoder.max_response,
                 eos=encoder.eos,
                 pad=encoder.pad,
+                at_once=parts.runtime.sample_batch,
             )
         parts.spent.sampled(response)
         longest = int(response.sum(-1).max())
@@ -278,16 +279,21 @@ class Roller:
         ids, mask = torch.cat([prompts.ids, tokens], 1), torch.cat([prompts.mask, response], 1)
         length = tokens.shape[1]
         found: dict[str, list[Tensor]] = {"old_logps": [], "ref_logps": [], "values": [], "entropy": []}
-        for index in self.parts.micro_batches(range(len(ids))):
-            rows = slice(index[0], index[-1] + 1)
-            forward = policy(ids[rows], mask[rows], preference[rows], response=length)
+        for rows in self._rows(len(ids), policy.rows_at_once(length)):
+            forward = policy(ids[rows], mask[rows], preference[rows], response=length, with_entropy=True)
             found["old_logps"].append(forward.logps)
             found["values"].append(forward.values)
             found["entropy"].append(forward.entropy)
             with self.parts.runtime.autocast():  # as the engine computes the policy's own pass
                 found["ref_logps"].append(policy.reference(ids[rows], mask[rows], response=length))
-            self.parts.spent.read(2 * len(index))  # by the policy and by its reference
+            self.parts.spent.read(2 * len(ids[rows]))  # by the policy and by its reference
         return {name: torch.cat(parts) for name, parts in found.items()}
+
+    def _rows(self, count: int, most: int) -> Iterator[slice]:
+        """Rows of passes that are not differentiated: micro-batches, cut to ``most``."""
+        for index in self.parts.micro_batches(range(count)):
+            for start in range(index[0], index[-1] + 1, most):
+                yield slice(start, min(start + most, index[-1] + 1))
 
     def _gains(self, rewards: Tensor, preference: Tensor, prompts: Sequence[str]) -> Tensor:
         """Gains (B,) of this process' rows; means are those of the global batch."""
