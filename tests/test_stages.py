@@ -18,7 +18,7 @@ from mora.errors import InputError
 from mora.files import read_json, read_lines, write_json, write_lines
 from mora.model.score_model import SCHEMA
 from mora.settings.tree import conf_dir
-from mora.stages import Stage, describe, plan, texts
+from mora.stages import Stage, describe, learning_rates, plan, texts
 from tests.chain import ask, last
 
 LABELS = ("objectives.names=[helpful,safe]",)
@@ -54,11 +54,18 @@ def pairs_file(path: Path, last: str = "no") -> Path:
     return path
 
 
+def small_model(folder: Path) -> Path:
+    """A folder as of a model that was loaded; planning looks at its bytes alone."""
+    write_json(folder / "small" / "config.json", {"model_type": "llama"})
+    return folder / "small"
+
+
 def test_what_does_not_change_the_result_does_not_change_the_run():
     overrides = [
         "paths.runs=elsewhere",
         "tracker=tensorboard",
         "runtime.micro_batch=3",
+        "runtime.sample_batch=3",
         "runtime.save_every=7",
         "runtime.device_type=cpu",
         "runtime.fresh=true",
@@ -84,6 +91,24 @@ def test_what_does_not_change_the_result_does_not_change_the_run():
 )
 def test_what_changes_the_result_changes_the_run(override):
     assert identity(override) != default()[-1].id
+
+
+def test_learning_rates_are_those_of_the_model_in_every_stage(tmp_path):
+    overrides = ["model=hf", f"model.path={small_model(tmp_path)}", "model.needs_sft=true", "reward=scalar"]
+    stages = {stage.algo: stage for stage in planned(*overrides, "algo.critic_lr=0.003")}
+    rates = stages["sft"].config["model"]["rates"]
+    assert stages["sft"].config["algo"]["lr"] == rates["full"] < 1e-4
+    assert stages["reward_model"].config["algo"]["lr"] == rates["trunk"] < 1e-4
+    assert stages["panacea"].config["algo"]["lr"] == rates["adapter"]
+    assert learning_rates(stages["panacea"]) == (
+        "lr 0.001, singular_lr 0.001: as model=small has them (model.rates); critic_lr 0.003: set by this command"
+    )
+    assert stages["sft"].id.startswith("sft-small-")
+
+
+def test_a_learning_rate_of_another_algorithm_changes_no_run():
+    assert identity("algo=sft", "model.rates.adapter=0.5") == identity("algo=sft")
+    assert identity("algo=sft", "model.rates.full=0.5") == identity("algo=sft", "algo.lr=0.5") != identity("algo=sft")
 
 
 def test_only_the_stages_that_a_setting_reaches_are_new():

@@ -29,7 +29,7 @@ from mora.runtime.devices import Runtime
 from mora.runtime.experience import RolloutSettings
 from mora.runtime.folder import RunFolder
 from mora.runtime.parts import Parts
-from mora.stages import HUB, MAKER, SECTIONS, SEVERAL, Stage, fitting, texts
+from mora.stages import HUB, MAKER, SECTIONS, SEVERAL, Stage, fitting, learning_rates, texts
 
 RATES = ("lr", "singular_lr", "critic_lr", "lora_lr", "head_lr")  # keys of algorithms
 
@@ -55,6 +55,7 @@ def execute(stages: Sequence[Stage], cfg: DictConfig) -> None:
                 folder.fresh()
             if not folder.finished:
                 say(f"{stage.algo}: {folder.path}")
+                say(f"{stage.algo}: {learning_rates(stage)}")
                 runtime.reseed()  # a stage finds the same state whether earlier ones ran here or were found
                 folder.finish(_run(stage, folder, runtime))
 

@@ -112,8 +112,9 @@ def _add(config: dict[str, Any], overrides: list[str], chosen: dict[str, str], s
     identity = {"schema": SCHEMA, "seed": config["seed"], "precision": config["runtime"]["precision"]}
     identity |= {name: config[name] for name in ("algo", *declared["uses"])}
     identity["dataset"] = by_content(config["dataset"])
+    identity["model"] = {key: value for key, value in config["model"].items() if key != "rates"}  # those used are algo's
     if config["model"]["path"] is not None:
-        identity["model"] = {**config["model"], "path": content_of(config["model"]["path"], "model.path")}
+        identity["model"]["path"] = content_of(config["model"]["path"], "model.path")
     if "reward" in identity and config["reward"]["_target_"] == HUB:
         identity["reward"] = classifiers_by_content(config["reward"])
     if upstream:
@@ -178,11 +179,12 @@ def _upstream(role: str, config: dict[str, Any], overrides: list[str]) -> tuple[
                 f"start.ensemble: {other[0]} is no setting of the reward; the ensemble is trained as this run is, and "
                 "takes overrides such as reward.members=8"
             )
-        composed = _composed("ensemble", ["algo=reward_model", "reward=ensemble", f"seed={config['seed']}", *own])
+        settings = ["algo=reward_model", "reward=ensemble", f"seed={config['seed']}", *_rates(config), *own]
+        composed = _composed("ensemble", settings)
         kept = [o for o in overrides if _group(o) != "reward"]
         return {**config, "reward": composed["reward"]}, [*kept, "reward=ensemble", *own]
     own = list(start[MAKER[role]])
-    composed = _composed(MAKER[role], [f"algo={MAKER[role]}", *own])
+    composed = _composed(MAKER[role], [f"algo={MAKER[role]}", *_rates(config), *own])
     changed = {**config, "algo": composed["algo"]}
     kept = [o for o in overrides if _group(o) in UPSTREAM_KEYS]
     if role == "reward":  # what stands below it must be the same
@@ -190,6 +192,22 @@ def _upstream(role: str, config: dict[str, Any], overrides: list[str]) -> tuple[
         kept += [f"start.{key}={start[key]}" for key in ("policy", "teacher") if start[key] != "auto"]
         kept += [f"start.trunk={start['trunk']}"] if start["trunk"] is not None else []
     return changed, [*kept, f"algo={MAKER[role]}", *own]
+
+
+def _rates(config: Mapping[str, Any]) -> list[str]:
+    """Overrides by which another algorithm takes the learning rates of this run's model."""
+    return [f"model.rates.{name}={rate}" for name, rate in config["model"]["rates"].items() if name != "_target_"]
+
+
+def learning_rates(stage: Stage) -> str:
+    """The learning rates of a run, and where each is from."""
+    config, algo = stage.config, stage.config["algo"]
+    usual = plain(compose("train", [f"algo={stage.choices['algo']}", *_rates(config)]))["algo"]
+    keys = [key for key in algo if key == "lr" or key.endswith("_lr")]
+    theirs = [f"{key} {algo[key]:g}" for key in keys if algo[key] == usual[key]]
+    own = [f"{key} {algo[key]:g}" for key in keys if algo[key] != usual[key]]
+    origin = [(theirs, f"as model={config['model']['name']} has them (model.rates)"), (own, "set by this command")]
+    return "; ".join(f"{', '.join(rates)}: {where}" for rates, where in origin if rates)
 
 
 def _composed(key: str, overrides: list[str]) -> dict[str, Any]:

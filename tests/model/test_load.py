@@ -42,6 +42,7 @@ def spec(**changed) -> ModelSpec:
         "gradient_checkpointing": False,
         "needs_sft": True,
         "smoke": True,
+        "rates": {},
     }
     return ModelSpec(**(fields | changed))
 

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 
+from mora.model import policy as shipped
 from mora.model.generate import Sampling
 from mora.model.policy import entropy, token_logps
 
@@ -168,3 +169,32 @@ def test_a_copy_of_a_policy_keeps_one_state_for_its_own_layers(make_policy, make
     other = copy.deepcopy(policy)
     ids, mask, _ = _sequences(make_prompts(2))
     assert torch.equal(other(ids, mask, simplex(2), response=T).logps, policy(ids, mask, simplex(2), response=T).logps)
+
+
+def test_passes_are_cut_by_what_their_logits_take(make_policy, make_prompts, monkeypatch):
+    policy, prompts = make_policy(), make_prompts(7)
+    response = torch.ones(7, 5, dtype=torch.bool)
+    ids, mask = torch.cat([prompts.ids, prompts.ids[:, -5:]], 1), torch.cat([prompts.mask, response], 1)
+    weights = torch.rand(7, 2, generator=torch.Generator().manual_seed(3))
+    whole, base = policy.logps(ids, mask, weights, response=5), policy.reference(ids, mask, response=5)
+    seen = []
+    policy.model.register_forward_hook(lambda module, given, output: seen.append(output.logits.numel()))
+    vocabulary = policy.model.get_input_embeddings().num_embeddings
+    for most in (3 * 6 * vocabulary, 1):
+        monkeypatch.setattr(shipped, "LOGITS_AT_ONCE", most)
+        seen.clear()
+        torch.testing.assert_close(policy.logps(ids, mask, weights, response=5), whole)
+        torch.testing.assert_close(policy.reference(ids, mask, response=5), base)
+        assert max(seen) == (3 if most > 1 else 1) * 6 * vocabulary
+    torch.testing.assert_close(policy(ids, mask, weights, response=5).logps, whole)
+
+
+def test_answers_that_are_sampled_in_parts_are_those_of_all_together(make_policy, make_prompts):
+    policy, prompts = make_policy(), make_prompts(7)
+    weights = torch.rand(7, 2, generator=torch.Generator().manual_seed(3))
+    settings = dict(sampling=Sampling(temperature=1.0, top_p=1.0, top_k=0), seed=0, step=0)
+    settings |= dict(max_new_tokens=8, eos=EOS, pad=PAD)
+    tokens, mask = policy.generate(prompts, weights, **settings)
+    for size in (3, 1):
+        again, again_mask = policy.generate(prompts, weights, at_once=size, **settings)
+        assert torch.equal(again, tokens) and torch.equal(again_mask, mask)

@@ -25,7 +25,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from mora.bounds import Count
+from mora import bounds
+from mora.bounds import Count, NonNegative
 from mora.errors import InputError, install_hint
 from mora.manifest import check_content
 from mora.model.place import MOST_LAYERS, available_memory, check_attention, check_weights, folder_of
@@ -37,6 +38,22 @@ UNREADABLE: tuple[type[Exception], ...] = (OSError, ValueError, TypeError, Looku
 UNREADABLE += (ArithmeticError, RuntimeError, ImportError, StrictDataclassError, SafetensorError)
 PLAIN_ATTENTION = (None, "eager", "sdpa")  # of PyTorch alone
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(kw_only=True)
+class Rates:
+    """Peak learning rates that suit a model; the YAMLs of algorithms refer to them (``${model.rates.full}``)."""
+
+    full: NonNegative  # all weights, in fine-tuning
+    trunk: NonNegative  # all weights of a reward model's trunk
+    lora: NonNegative
+    head: NonNegative
+    adapter: NonNegative  # U and V of a policy's adapter
+    singular: NonNegative
+    critic: NonNegative
+
+    def __post_init__(self) -> None:
+        bounds.check(self, "model.rates")
 
 
 @dataclass(kw_only=True)
@@ -53,6 +70,7 @@ class ModelSpec:
     quantization: Literal["4bit", "8bit"] | None
     attention: str
     gradient_checkpointing: bool
+    rates: Rates | Mapping[str, Any]
     needs_sft: bool  # whether a policy must be fine-tuned before preference training
     smoke: bool  # a model too small to say anything about real ones
 

@@ -95,6 +95,7 @@ REQUIRED: Mapping[str, tuple[str, str]] = {
     "input": ("the file with the rows", "input=rows.jsonl"),
     "out": ("the folder to write", "out=exported"),
     "preference": ("one weight per objective", "preference=[0.5,0.5]"),
+    "model.path": ("the folder or the hub id of the model", "model=hf model.path=FOLDER"),
     "dataset.path": ("the file with the training rows", "dataset=jsonl dataset.path=pairs.jsonl"),
     "evaluation.path": ("the file with the benchmark's rows", "evaluation=sections evaluation.path=rows.jsonl"),
 }

@@ -79,6 +79,7 @@ PLACES: Mapping[str, tuple[str, ...]] = {
     ),
     "evaluation.quality": ("mora.evaluation.reward_model.Quality",),
     "model": ("mora.model.load.ModelSpec",),
+    "model.rates": ("mora.model.load.Rates",),
     "preference": ("mora.functional.preference.Sampler",),
     "reward": _KINDS,
     "reward.base": _KINDS,

@@ -197,6 +197,16 @@ def range_of_skill(flat: Flat) -> Iterator[str]:
         yield f"dataset.skill={_shown([low, high])}: the lower end comes first"
 
 
+@rule("model.path", "model.config.model_type")
+def loaded_or_made(flat: Flat) -> Iterator[str]:
+    """A model is loaded from a path or made from a configuration."""
+    if flat["model.path"] is not None:
+        yield (
+            f"model.path={flat['model.path']}: model={flat.get('model.name')} is made from model.config and not loaded; "
+            "use model=hf model.path=.."
+        )
+
+
 @rule("model.config.hidden_size", "model.config.num_attention_heads")
 def heads(flat: Flat) -> Iterator[str]:
     """Attention heads share the width, and key-value heads the heads."""

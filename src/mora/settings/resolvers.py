@@ -22,6 +22,7 @@ from mora.errors import InputError
 
 RESOLVERS: Mapping[str, str] = {
     "mora.slug": "a text as one short name of a folder",
+    "mora.name": "the last part of a path or of a hub id",
     "now": "the time at which the command began",
     "oc.env": "an environment variable, of those in VARIABLES",
 }

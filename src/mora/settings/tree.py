@@ -26,6 +26,7 @@ from mora.settings.source import OWN, groups_of, seen_by
 VERSION_BASE = "1.3"  # Hydra's behavior that the tree is written for: among others, the working directory never changes
 
 OmegaConf.register_new_resolver("mora.slug", lambda text: slug(str(text)), replace=True)
+OmegaConf.register_new_resolver("mora.name", lambda path: Path(str(path)).name, replace=True)
 
 
 def conf_dir(given: Path | str | None = None) -> Path:
