@@ -112,7 +112,9 @@ def _add(config: dict[str, Any], overrides: list[str], chosen: dict[str, str], s
     identity = {"schema": SCHEMA, "seed": config["seed"], "precision": config["runtime"]["precision"]}
     identity |= {name: config[name] for name in ("algo", *declared["uses"])}
     identity["dataset"] = by_content(config["dataset"])
-    identity["model"] = {key: value for key, value in config["model"].items() if key != "rates"}  # those used are algo's
+    identity["model"] = {
+        key: value for key, value in config["model"].items() if key != "rates"
+    }  # those used are algo's
     if config["model"]["path"] is not None:
         identity["model"]["path"] = content_of(config["model"]["path"], "model.path")
     if "reward" in identity and config["reward"]["_target_"] == HUB:

@@ -17,7 +17,6 @@ from transformers import DynamicCache, PreTrainedModel
 from mora.functional.noise import Stream, uniform
 from mora.types import Prompts
 
-
 NUMBERS_AT_ONCE = 2**24  # of the distributions that tokens are drawn from, in double precision
 
 
