@@ -112,9 +112,8 @@ def _add(config: dict[str, Any], overrides: list[str], chosen: dict[str, str], s
     identity = {"schema": SCHEMA, "seed": config["seed"], "precision": config["runtime"]["precision"]}
     identity |= {name: config[name] for name in ("algo", *declared["uses"])}
     identity["dataset"] = by_content(config["dataset"])
-    identity["model"] = {
-        key: value for key, value in config["model"].items() if key != "rates"
-    }  # those used are algo's
+    # of its learning rates, those that are used stand in algo
+    identity["model"] = {key: value for key, value in config["model"].items() if key != "rates"}
     if config["model"]["path"] is not None:
         identity["model"]["path"] = content_of(config["model"]["path"], "model.path")
     if "reward" in identity and config["reward"]["_target_"] == HUB:

@@ -202,8 +202,8 @@ def loaded_or_made(flat: Flat) -> Iterator[str]:
     """A model is loaded from a path or made from a configuration."""
     if flat["model.path"] is not None:
         yield (
-            f"model.path={flat['model.path']}: model={flat.get('model.name')} is made from model.config, not loaded; use "
-            "model=hf model.path=.."
+            f"model.path={flat['model.path']}: model={flat.get('model.name')} is made from model.config, not loaded; "
+            "use model=hf model.path=.."
         )
 
 
