@@ -209,6 +209,8 @@ def _load(auto: Any, path: str | Path, spec: ModelSpec | None, revision: str | N
         raise
     except UNREADABLE as error:
         raise InputError(f"{path}: no model can be loaded from there ({_reason(error)})") from error
+    if spec is not None and spec.quantization is not None:
+        _keep_unpacked(model)
     missing = sorted(report["missing_keys"])
     if missing:  # transformers would go on with random weights
         raise InputError(f"{path}: the weights lack {missing[0]} ({len(missing)} missing in all); get the folder again")
@@ -221,6 +223,17 @@ def _attention(config: PreTrainedConfig) -> dict[str, str]:
     It, and model.attention, hold only where ``config`` is given along: what the file says would win over them.
     """
     return {} if config._attn_implementation in PLAIN_ATTENTION else {"attn_implementation": "eager"}
+
+
+def _keep_unpacked(model: nn.Module) -> None:
+    """Let gradients pass through 4-bit layers on a CPU, whatever passes were made before.
+
+    On processors with AVX512-BF16 bitsandbytes packs the weights of a layer at its first pass in evaluation mode, for
+    good, and a packed layer passes no gradient to the layers before it.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _quantization(spec: ModelSpec) -> BitsAndBytesConfig:
