@@ -11,9 +11,10 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from mora.errors import InputError
+from mora.files import write_json
 from mora.model.load import ModelSpec, load_backbone, load_causal, load_tokenizer, without_dropout
 from mora.model.stored import base_of, base_reference, load_policy
-from mora.model.svd_lora import AdapterSettings, attach
+from mora.model.svd_lora import SETTINGS, AdapterSettings, attach
 from mora.model.tokenizer import train_words
 
 LLAMA = {
@@ -166,6 +167,10 @@ def test_dropout_inside_attention_is_off_too():
         assert torch.equal(quiet(input_ids=ids).logits, quiet(input_ids=ids).logits)
 
 
+def _settings() -> dict[str, object]:
+    return dict(rank=1, scale=1.0, init_std=None, targets=["q"], head=False, objectives=["a"])
+
+
 def _stored(folder: Path, base: str) -> Path:
     model = load_causal(folder)
     settings = AdapterSettings(
@@ -203,6 +208,27 @@ def test_policy_and_base_may_be_moved_together(folder, tmp_path, monkeypatch):
     monkeypatch.chdir("/")
     assert base_of(moved / "run" / "policy") == str(moved / "base")
     load_policy(moved / "run" / "policy", torch.device("cpu"))
+
+
+@pytest.mark.parametrize("inside", [True, False], ids=["a base among the runs", "a base elsewhere"])
+def test_a_base_is_found_through_links_and_after_the_runs_are_moved(tmp_path, monkeypatch, inside):
+    runs, elsewhere = tmp_path / "disk" / "far" / "runs", tmp_path / "models" / "base"
+    policy, base = runs / "one" / "policy", runs / "sft" / "model" if inside else elsewhere
+    for path in (policy, base, tmp_path / "project"):
+        path.mkdir(parents=True)
+    link = tmp_path / "project" / "runs"
+    link.symlink_to(runs)
+    monkeypatch.chdir(tmp_path / "project")
+    named = "runs/sft/model" if inside else "../models/base"  # as on a command line
+    write_json(policy / SETTINGS, {**_settings(), "base": base_reference(named, Path("runs/one/policy"))})
+    linked = tmp_path / "a link to a run"
+    linked.symlink_to(runs / "one")
+    monkeypatch.chdir("/")
+    for place in (policy, link / "one" / "policy", linked / "policy"):
+        assert base_of(place) == str(base)
+    link.unlink()
+    moved = runs.rename(tmp_path / "moved")
+    assert base_of(moved / "one" / "policy") == str(moved / "sft" / "model" if inside else base)
 
 
 def test_a_base_that_is_gone_is_named(folder):

@@ -19,7 +19,9 @@ def gradients(path: Path, *, first: bool) -> list[torch.Tensor]:
     """Gradients of an adapter on a 4-bit model, ``first`` after a pass in evaluation mode, as of a rollout."""
     given = replace(spec(), path=str(path), config=None, quantization="4bit", dtype="bfloat16")
     model = load_causal(path, given)
-    settings = AdapterSettings(rank=2, scale=1.0, init_std=0.1, targets=["all-linear"], head=False, objectives=["a", "b"])
+    settings = AdapterSettings(
+        rank=2, scale=1.0, init_std=0.1, targets=["all-linear"], head=False, objectives=["a", "b"]
+    )
     adapter = attach(model, settings, seed=0)
     weights, ids = torch.tensor([[0.5, 0.5]]), torch.arange(3, 11)[None]
     if first:

@@ -17,16 +17,27 @@ STANDARDIZATION = "standardization.json"  # units of the reward that a policy wa
 
 
 def base_reference(base: str, folder: Path) -> str:
-    """How ``folder`` names its base: relative when it is a local folder, so that runs can be moved together."""
-    return os.path.relpath(base, folder) if base and Path(base).is_dir() else base
+    """How ``folder`` (``runs/NAME/policy``) names its base, so that it is found from anywhere.
+
+    A folder of the same ``runs`` is named relative to ``folder``, where links lead to: runs can be moved together.  Any
+    other is named from the root, and a hub id as it is.
+    """
+    if not base or not Path(base).expanduser().is_dir():
+        return base
+    place, target = os.path.realpath(folder), os.path.realpath(Path(base).expanduser())
+    runs = Path(place).parent.parent
+    return os.path.relpath(target, place) if Path(target).is_relative_to(runs) else target
 
 
 def base_of(folder: Path) -> str:
     """The base model of a stored policy, as a path or hub id."""
     _, base = read_settings(folder)
-    local = folder / base
-    if base.startswith("..") and not local.is_dir():
-        raise InputError(f"{folder / SETTINGS}: the base model {local} is gone; the policy cannot be used without it")
+    local = Path(os.path.realpath(folder)) / base
+    if base.startswith(("..", "/")) and not local.is_dir():
+        raise InputError(
+            f"{folder / SETTINGS}: the base model {os.path.normpath(local)} is gone; the policy cannot be used without "
+            "it: put it back, or move it together with the folder of runs"
+        )
     return os.path.normpath(local) if local.is_dir() else base
 
 
