@@ -11,6 +11,8 @@ from mora.files import read_json, read_lines
 from mora.functional.risk import mean
 from mora.reward.discriminant import Statistics
 from mora.reward.panel import ModelPanel
+from mora.runtime.engine import Engine
+from mora.runtime.parts import Parts
 from mora.types import Row
 
 SMALL = (
@@ -232,3 +234,12 @@ def test_no_pair_for_calibration_is_refused(make):
     algo = make("reward_model", *GDA[:1], "reward.calibration_share=1e-9", *GDA[2:])
     with pytest.raises(InputError, match="raise reward.calibration_share"):
         algo.fit()
+
+
+def test_the_policy_is_loaded_when_training_is_over(make, monkeypatch):
+    algo = make("reward_model", *SMALL, "reward=scalar")
+    seen, load, descend = [], Parts.starting_weights, Engine.descend
+    monkeypatch.setattr(Parts, "starting_weights", lambda self, *a, **k: seen.append("loaded") or load(self, *a, **k))
+    monkeypatch.setattr(Engine, "descend", lambda self, losses: seen.append("step") or descend(self, losses))
+    algo.fit()
+    assert len(seen) > 2 and seen.index("loaded") == len(seen) - 1

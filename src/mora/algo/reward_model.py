@@ -88,13 +88,13 @@ class RewardModel:
         parts = self.parts
         if isinstance(parts.reward, Hub):
             return measure(parts, parts.reward, prompts=self.reference_prompts, samples=self.reference_samples)
-        policy, tokenizer = parts.starting_model(frozen=True)  # it draws the samples
+        tokenizer = parts.starting_tokenizer()
         encoder = self._reader(tokenizer)
         model = self._score_model(encoder)
         assert parts.reward is not None
         panel = ModelPanel(model, encoder, parts.reward)
         rows = self._rows(encoder)
-        standardized = partial(self._standardize, panel, policy, parts.encoder(tokenizer))
+        standardized = partial(self._standardize, panel, tokenizer)
         facts: dict[str, Any] = {}
         if isinstance(parts.reward, Discriminant):
             solver = Solver(parts, parts.reward, model, encoder, rows)
@@ -284,12 +284,14 @@ class RewardModel:
         made: Any = spec.build(encoder.tokenizer, seed=parts.seed).base_model
         return made
 
-    def _standardize(self, panel: ModelPanel, policy: PreTrainedModel, encoder: Encoder) -> None:
+    def _standardize(self, panel: ModelPanel, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Put scores into units of the policy, which is loaded now: training does without it."""
         if not self._layout.adapted:  # the trunks were trained
             self.parts.model.finish(panel.model.towers)
         panel.model.eval()
+        policy, encoder = self.parts.starting_weights(tokenizer, frozen=True).eval(), self.parts.encoder(tokenizer)
         prompts, samples = self.reference_prompts, self.reference_samples
-        standardize(self.parts, panel, policy.eval(), encoder, prompts=prompts, samples=samples)
+        standardize(self.parts, panel, policy, encoder, prompts=prompts, samples=samples)
 
     def _counts(self, rows: Sequence[Row]) -> Tensor:
         """Pairs that teach each objective, and those with a label on it: (2, M)."""

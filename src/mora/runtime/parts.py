@@ -66,16 +66,25 @@ class Parts:
 
         In ``model.dtype``, and quantized where the model says so, when its weights stay ``frozen``; else in fp32.
         """
+        tokenizer = self.starting_tokenizer()
+        return self.starting_weights(tokenizer, frozen=frozen), tokenizer
+
+    def starting_tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer of the policy to start from."""
+        if self.policy is None:
+            return self.model.tokenizer(self.corpus.tokenizer_texts(), tokens=self.corpus.tokens)
+        return load_tokenizer(self.policy)
+
+    def starting_weights(self, tokenizer: PreTrainedTokenizerBase, *, frozen: bool) -> PreTrainedModel:
+        """The policy to start from without its tokenizer, as ``starting_model`` gives it."""
         spec = self.model if frozen else self.model.trained
         if self.policy is None:
-            tokenizer = self.model.tokenizer(self.corpus.tokenizer_texts(), tokens=self.corpus.tokens)
             model = spec.build(tokenizer, seed=self.seed)
         else:
-            tokenizer = load_tokenizer(self.policy)
             model = load_causal(self.policy, spec)
         if spec.quantization is None:  # quantized weights were put in their place while they were loaded
             model.to(self.runtime.device)  # type: ignore[arg-type]
-        return model, tokenizer
+        return model
 
     def encoder(self, tokenizer: PreTrainedTokenizerBase) -> Encoder:
         """The encoder of this corpus' limits for one tokenizer, always the same."""
