@@ -24,7 +24,7 @@ def _live(policy, preference):
 
 def _export(policy, preference, folder: Path, base: Path, pad_rank=None) -> Path:
     folder.mkdir(exist_ok=True)
-    write_lora(policy.adapter, policy.model, preference, folder, base=str(base), pad_rank=pad_rank)
+    write_lora(policy.adapter, policy.model, preference, folder, base=str(base), pad_rank=pad_rank, ends=[1])
     return folder
 
 
@@ -111,7 +111,7 @@ def test_a_merged_folder_gives_the_live_logits(make_policy, simplex, tmp_path, k
         policy = make_policy(kind, tied=tied, head=head).eval()
         live = _live(policy, preference)
         embeddings = policy.model.get_input_embeddings().weight.clone()
-        write_merged(policy.model, policy.adapter, preference, tmp_path / f"{n}", tokenizer)
+        write_merged(policy.model, policy.adapter, preference, tmp_path / f"{n}", tokenizer, [1])
         model = AutoModelForCausalLM.from_pretrained(tmp_path / f"{n}").eval()
         with torch.no_grad():
             logits = model(input_ids=IDS).logits

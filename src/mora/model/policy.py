@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -145,7 +146,7 @@ class Policy(nn.Module):
         seed: int,
         step: int,
         max_new_tokens: int,
-        eos: int,
+        ends: Sequence[int],
         pad: int,
     ) -> tuple[Tensor, Tensor]:
         """Sample one response per row at its preference (None: the base model): tokens (B, T) and mask (B, T)."""
@@ -163,7 +164,7 @@ class Policy(nn.Module):
                 seed=seed,
                 step=step,
                 max_new_tokens=max_new_tokens,
-                eos=eos,
+                ends=ends,
                 pad=pad,
                 on_shrink=shrink,
             )

@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from mora.errors import InputError
 from mora.functional.masking import pool_last, position_ids
+from mora.model.capacity import check_tokens, positions
 from mora.model.load import load_classifier, load_tokenizer
 
 TOLERANCES = {torch.float32: 1e-4}  # of scores, relative to the larger of 1 and the score
@@ -40,19 +41,21 @@ class SequenceClassifier:
 
     @classmethod
     def load(
-        cls, path: str | Path, *, dtype: str, revision: str | None = None, device: torch.device | str = "cpu"
+        cls,
+        path: str | Path,
+        *,
+        dtype: str,
+        template_date: str | None = None,
+        revision: str | None = None,
+        device: torch.device | str = "cpu",
     ) -> SequenceClassifier:
-        """The classifier of a folder or hub id, in evaluation mode, checked.  Raises InputError."""
+        """The classifier of a folder or hub id, in evaluation mode, checked; see ``load_tokenizer`` for the date.
+
+        Raises InputError.
+        """
         model = load_classifier(path, dtype=dtype, revision=revision)
-        tokenizer = load_tokenizer(path, revision)
-        highest = max(tokenizer.get_vocab().values(), default=0)
-        embedding: Any = model.get_input_embeddings()
-        known = len(embedding.weight)
-        if highest >= known:
-            raise InputError(
-                f"{path}: the tokenizer has token {highest}, but the model embeds {known}; the tokenizer is another "
-                "model's: get the folder again"
-            )
+        tokenizer = load_tokenizer(path, revision, template_date=template_date)
+        check_tokens(model, tokenizer, path)
         return cls(model.to(device).eval(), tokenizer, str(path))  # type: ignore[arg-type]
 
     @property
@@ -77,12 +80,7 @@ class SequenceClassifier:
     @property
     def limit(self) -> int | None:
         """The most tokens that it can read; None where neither model nor tokenizer says."""
-        found = [getattr(self.model.config.get_text_config(), "max_position_embeddings", None)]
-        for name, module in self.model.named_modules():
-            if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-                reserved = 0 if module.padding_idx is None else module.padding_idx + 1  # RoBERTa counts from there
-                found.append(module.num_embeddings - reserved)
-        found.append(self.tokenizer.model_max_length)
+        found = (positions(self.model), self.tokenizer.model_max_length)
         return min((limit for limit in found if limit is not None and 0 < limit < 1e9), default=None)
 
     @property

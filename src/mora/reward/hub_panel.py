@@ -164,7 +164,8 @@ def _unchanged(entry: Mapping[str, Any], card: Path) -> str:
 
 
 def _load(place: Place, kind: Hub, commit: str | None, where: str, device: torch.device | str) -> SequenceClassifier:
-    return SequenceClassifier.load(where, dtype=kind.dtype, revision=commit or place[1], device=device)
+    own = {"dtype": kind.dtype, "template_date": kind.template_date}
+    return SequenceClassifier.load(where, **own, revision=commit or place[1], device=device)
 
 
 def _passes(sources: Sequence[Source], classifiers: Mapping[Place, SequenceClassifier]) -> list[Pass]:

@@ -55,14 +55,12 @@ def sample_rows(
 
 
 def decode(tokens: Tensor, mask: Tensor, encoder: Encoder) -> tuple[list[str], Sampled]:
-    """Texts of responses (B, T), special tokens dropped; which of them ended, and their tokens as they are."""
+    """Texts of responses (B, T), end and special tokens dropped; which ended, and their tokens as they are."""
     kept = [row[keep].tolist() for row, keep in zip(tokens.cpu(), mask.cpu(), strict=True)]
-    sampled = Sampled(
-        ended=tuple(ids[-1:] == [encoder.eos] for ids in kept),
-        tokens=tuple(map(tuple, kept)),
-        vocabulary=encoder.vocabulary,
-    )
-    return encoder.tokenizer.batch_decode(kept, skip_special_tokens=True), sampled
+    ended = tuple(bool(ids) and ids[-1] in encoder.ends for ids in kept)
+    sampled = Sampled(ended=ended, tokens=tuple(map(tuple, kept)), vocabulary=encoder.vocabulary)
+    said = [ids[:-1] if end else ids for ids, end in zip(kept, ended, strict=True)]  # an end may be no special token
+    return encoder.tokenizer.batch_decode(said, skip_special_tokens=True), sampled
 
 
 def sample_reference(
@@ -89,7 +87,7 @@ def sample_reference(
             seed=seed,
             step=STANDARDIZING,
             max_new_tokens=encoder.max_response,
-            eos=encoder.eos,
+            ends=encoder.ends,
             pad=encoder.pad,
         )
         prompts += batch.texts
@@ -134,7 +132,7 @@ def answer(
         seed=seed,
         step=ANSWERING,
         max_new_tokens=max_new_tokens or encoder.max_response,
-        eos=encoder.eos,
+        ends=encoder.ends,
         pad=encoder.pad,
     )
     texts, sampled = decode(tokens, mask, encoder)
