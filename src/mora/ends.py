@@ -1,6 +1,6 @@
 """The tokens that end an answer beside a tokenizer's own end token, as the configuration of its model names them.
 
-They are kept with the tokenizer, and stored and copied with it, so that whoever reads or writes answers by it knows them.
+They are kept with the tokenizer, and stored and copied with it: whoever reads or writes answers by it knows them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ KEY = "end_token_ids"  # of tokenizer_config.json
 
 
 def name_ends(tokenizer: Any, ids: Iterable[int]) -> None:
-    """Let ``ids`` end answers too; those of its own end token and of words that are known already change nothing."""
+    """Let ``ids`` end answers too, beside its own end token and those that were named before."""
     known = {tokenizer.eos_token_id, *named_ends(tokenizer)}
     more = sorted({*ids} - known)
     if more:

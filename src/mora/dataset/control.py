@@ -1,8 +1,9 @@
 """Texts of others as tokens, among which no control token can be: not in prompts, not in answers, for no model.
 
 Control tokens are the special tokens of a tokenizer (the end of a turn, padding, ...), save the one that stands for
-unknown words, and those of its added tokens that end answers, or that its chat template writes around turns.  Only the template and the
-tokenizer itself write them.  What reads like one in a text of others is text, and its tokens decode to it.
+unknown words, and those of its added tokens that end answers, or that its chat template writes around turns.  Only
+the template and the tokenizer itself write them.  What reads like one in a text of others is text, and its tokens
+decode to it.
 """
 
 from __future__ import annotations

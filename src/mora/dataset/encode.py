@@ -57,10 +57,12 @@ class Encoder:
 
     A prompt is one user turn, or several turns (``turns.py``), in the chat template of the tokenizer, up to
     where the answer starts.  An answer is tokenized apart and ends with exactly one end token, ``eos``, the first of
-    the ``ends`` with which a model may end one (``ends.py``).  Neither can write a control token (``control.py``).  ``max_prompt`` and ``max_response`` are limits in tokens, template and end token
-    included.  A longer prompt loses its oldest exchanges and then the beginning of its last turn, so that what stands
-    before and after it stays.  A longer answer goes by ``overlong``: ``cut_answer`` cuts it before its end token,
-    ``drop`` leaves its row out (``admit``), ``error`` refuses it.  Rows that carry their tokens are not encoded again.
+    the ``ends`` with which a model may end one (``ends.py``).  Neither can write a control token (``control.py``).
+
+    ``max_prompt`` and ``max_response`` are limits in tokens, template and end token included.  A longer prompt loses
+    its oldest exchanges and then the beginning of its last turn, so that what stands before and after it stays.  A
+    longer answer goes by ``overlong``: ``cut_answer`` cuts it before its end token, ``drop`` leaves its row out
+    (``admit``), ``error`` refuses it.  Rows that carry their tokens are not encoded again.
     Raises InputError where the tokenizer has no chat template, or as ``ends_of`` does.
     """
 

@@ -31,11 +31,15 @@ def positions(model: Any) -> int | None:
     return min((limit for limit in found if limit is not None and 0 < limit < 1e9), default=None)
 
 
-def check_lengths(model: Any, max_prompt: int, max_response: int, name: object) -> None:
-    """Raises InputError, which begins with ``name``, where a prompt with its answer may exceed the positions."""
+def check_lengths(model: Any, max_prompt: int, max_response: int, name: object, *, section: str = "dataset") -> None:
+    """Raises InputError, which begins with ``name``, where a prompt with its answer may exceed the positions.
+
+    ``section`` is that of the two limits in the configuration.
+    """
     limit = positions(model)
     if limit is not None and max_prompt + max_response > limit:
         raise InputError(
-            f"{name}: reads at most {limit} tokens, and dataset.max_prompt={max_prompt} with dataset.max_response="
-            f"{max_response} allows {max_prompt + max_response}; lower them, or name a model with more positions"
+            f"{name}: reads at most {limit} tokens, and {section}.max_prompt={max_prompt} with "
+            f"{section}.max_response={max_response} allows {max_prompt + max_response}; lower them, or name a "
+            "model with more positions"
         )

@@ -45,7 +45,8 @@ def write_lora(
 ) -> None:
     """Write a folder that ``peft.PeftModel.from_pretrained`` and multi-LoRA servers load on the stock base model.
 
-    Its ``generation_config.json`` names the tokens that end an answer (``ends``).  ``preference`` is (M,).  Raises InputError when ``pad_rank`` is smaller than the adapter's rank.
+    Its ``generation_config.json`` names the tokens that end an answer (``ends``).  ``preference`` is (M,).  Raises
+    InputError when ``pad_rank`` is smaller than the adapter's rank.
     """
     own = adapter.settings.rank + len(adapter.settings.objectives)
     rank = own if pad_rank is None else pad_rank

@@ -168,7 +168,9 @@ def _commit(path: str, revision: str | None, where: str) -> str:
             f"{where}: {path} is gated on the hub: accept its terms there and log in (hf auth login)"
         ) from error
     except RepositoryNotFoundError as error:
-        raise InputError(f"{where}: there is no folder {path}, and the hub has no such model, or it needs a login") from error
+        raise InputError(
+            f"{where}: there is no folder {path}, and the hub has no such model, or it needs a login"
+        ) from error
     except RevisionNotFoundError as error:
         raise InputError(f"{where}: {path} has no revision {revision} on the hub") from error
     except HFValidationError as error:
@@ -221,7 +223,7 @@ def available_memory() -> int | None:
 
 
 def reason(error: BaseException) -> str:
-    """What a library says is wrong: its first paragraph on one line, whole, and what it means where it asks for code."""
+    """What a library says is wrong: its first paragraph, whole, on one line; or what it means where it asks for code."""
     if "trust_remote_code" in str(error):
         return "it needs code of its own (auto_map in its config.json), which is never run; name a stock architecture"
     paragraph = str(error).strip().split("\n\n")[0]

@@ -27,8 +27,11 @@ TEMPLATE = (
     "{% endfor %}"
 )
 
-# A template asks for today; what pads to any length, and the seconds that depend on the zone, are no date.
-TODAY = re.compile(r"""\bstrftime_now\(\s*("(?:[^"\\%\ud800-\udfff]|%[a-rt-zA-Z%]){0,64}"|'(?:[^'\\%\ud800-\udfff]|%[a-rt-zA-Z%]){0,64}')\s*\)""")
+# How a template asks for today.  What pads to any length, and the seconds since 1970, are no form of a date.
+_FORM = r"(?:[^{quote}\\%\ud800-\udfff]|%[a-rt-zA-Z%]){{0,64}}"
+TODAY = re.compile(
+    r"\bstrftime_now\(\s*(?:" + "|".join(f"{q}({_FORM.format(quote=q)}){q}" for q in ('"', "'")) + r")\s*\)"
+)
 BARE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 
 
@@ -132,7 +135,9 @@ def set_date(tokenizer: PreTrainedTokenizerBase, day: str) -> None:
     at = date.fromisoformat(day)
 
     def dated(template: str) -> str:
-        return TODAY.sub(lambda found: json.dumps(at.strftime(found[1][1:-1]), ensure_ascii=False), template)
+        return TODAY.sub(
+            lambda found: json.dumps(at.strftime(found[1] or found[2] or ""), ensure_ascii=False), template
+        )
 
     templates = tokenizer.chat_template
     if isinstance(templates, dict):

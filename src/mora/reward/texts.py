@@ -49,9 +49,9 @@ class Texts:
 
     ``chat``: "template" is the turns of the prompt and an assistant turn by the tokenizer's chat template; "answer" the
     turns of the prompt up to where an answer starts, then the answer and the end token that answers are written with
-    (``dataset/ends.py``), as mora's own reward models read; "pair" prompt and answer as the two texts of an encoder; any other text has the fields prompt, response, bos
-    and eos in braces, and the tokenizer adds the special tokens that it always adds.  In the last two forms a prompt of
-    several turns is written as a person reads it.
+    (``dataset/ends.py``), as mora's own reward models read; "pair" prompt and answer as the two texts of an
+    encoder; any other text has the fields prompt, response, bos and eos in braces, and the tokenizer adds the special
+    tokens that it always adds.  In the last two forms a prompt of several turns is written as a person reads it.
 
     An answer that was cut off is the last of its text: nothing that stands behind answers in the form, an end token or
     the end of a turn, is written behind it ("pair" has no such thing).  In the form "answer" sampled answers are the

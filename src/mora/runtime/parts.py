@@ -80,7 +80,7 @@ class Parts:
         return model, tokenizer
 
     def check_reach(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: object) -> None:
-        """Raises InputError where ``model`` cannot read each token of its tokenizer, or the longest text of this run."""
+        """Raises InputError where ``model`` cannot read a token of its tokenizer, or the longest text of this run."""
         check_tokens(model, tokenizer, name)
         check_lengths(model, self.corpus.max_prompt, self.corpus.max_response, name)
 
