@@ -223,7 +223,7 @@ def available_memory() -> int | None:
 
 
 def reason(error: BaseException) -> str:
-    """What a library says is wrong: its first paragraph, whole, on one line; or what it means where it asks for code."""
+    """What a library says is wrong: its first paragraph on one line, or what it means where it asks for code."""
     if "trust_remote_code" in str(error):
         return "it needs code of its own (auto_map in its config.json), which is never run; name a stock architecture"
     paragraph = str(error).strip().split("\n\n")[0]
