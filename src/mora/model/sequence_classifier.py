@@ -119,12 +119,13 @@ class SequenceClassifier:
         return torch.where(kept.any(-1, keepdim=True), kept, first)
 
     def check(self, texts: Sequence[Tokens], *, read: str = "classifier") -> None:
-        """Score two texts (token ids and types) alone, together, and padded as far as the architecture allows.
+        """Score some texts (token ids and types) alone, together, and padded as far as the architecture allows.
 
         A decoder is padded on either side, also with the end token, and its scores alone are held against those of its
         own code.  Raises InputError when one differs by more than 1e-4 (5e-2 below fp32), relative to the larger of 1
-        and the score.
+        and the score, and where a classifier that reads the end token finds none.
         """
+        self._check_ends([ids for ids, _ in texts])
         alone = torch.cat([self.logits(*self._padded([text], 0, self.pad), read=read) for text in texts])
         if self.pooled:
             self._check_own(texts, alone, read)
@@ -134,6 +135,18 @@ class SequenceClassifier:
             for left in (False, True) if self.pooled else (False,):
                 together = self.logits(*self._padded(texts, 3, token, left=left), read=read)
                 self._compare(together, alone, f"{'left' if left else 'right'} padding with token {token} moves one")
+
+    def _check_ends(self, texts: Sequence[Sequence[int]]) -> None:
+        """Encoder-decoders read the last end token of a text, and ask for as many in each text of a batch."""
+        config = self.model.config
+        counts = {list(ids).count(config.eos_token_id) for ids in texts}
+        if config.is_encoder_decoder and (len(counts) > 1 or 0 in counts):
+            token = self.tokenizer.convert_ids_to_tokens(config.eos_token_id)
+            raise InputError(
+                f"{self.name}: {type(self.model).__name__} reads the end token {token!r} of a text, and not every text "
+                "has one in this form (an answer that was cut off has none); use reward.chat=pair with a tokenizer that "
+                "adds it, or a classifier of another architecture"
+            )
 
     @torch.inference_mode()
     def _check_own(self, texts: Sequence[Tokens], alone: Tensor, read: str) -> None:

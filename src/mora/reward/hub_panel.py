@@ -194,8 +194,8 @@ def _passes(sources: Sequence[Source], classifiers: Mapping[Place, SequenceClass
 
 
 def _trials(texts: Texts) -> list[tuple[list[int], list[int] | None]]:
-    """Two texts of other lengths in words that the tokenizer knows."""
+    """Texts of other lengths in words that the tokenizer knows, the last with an answer that was cut off."""
     special = {*texts.tokenizer.all_special_ids}
     plain = [token for token in range(len(texts.tokenizer)) if token not in special]
     words = [str(texts.tokenizer.decode([plain[(7 * i + size) % len(plain)] for i in range(size)])) for size in (3, 9)]
-    return [texts(words[0], words[0]), texts(words[0], words[1])]
+    return [texts(words[0], words[0]), texts(words[0], words[1]), texts(words[1], words[0], False)]
