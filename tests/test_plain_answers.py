@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.security.tokenizers import fast
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 import mora
 from mora.errors import InputError, visible
 from mora.generate import generate
+from tests.security.tokenizers import fast
 
 SIZES = {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 48}
 

@@ -144,8 +144,8 @@ class SequenceClassifier:
             token = self.tokenizer.convert_ids_to_tokens(config.eos_token_id)
             raise InputError(
                 f"{self.name}: {type(self.model).__name__} reads the end token {token!r} of a text, and not every text "
-                "has one in this form (an answer that was cut off has none); use reward.chat=pair with a tokenizer that "
-                "adds it, or a classifier of another architecture"
+                "has one in this form; use a form in which the tokenizer adds it, also behind an answer that was cut "
+                "off (reward.chat=pair), or a classifier of another architecture"
             )
 
     @torch.inference_mode()
