@@ -8,7 +8,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GenerationConfig
 
 from mora.errors import InputError
 from mora.model.export import lora_factors, merge, write_lora, write_merged
@@ -120,6 +120,17 @@ def test_a_merged_folder_gives_the_live_logits(make_policy, simplex, tmp_path, k
         config = json.loads((tmp_path / f"{n}" / "config.json").read_text())
         assert config["tie_word_embeddings"] is (tied and not head)
         assert not [name for name in load_file(tmp_path / f"{n}" / "model.safetensors") if ".base" in name]
+
+
+@pytest.mark.parametrize(("ends", "stated"), [([1], 1), ([7, 1], [7, 1])])
+def test_exports_state_what_ends_an_answer(make_policy, simplex, tmp_path, ends, stated):
+    policy, preference = make_policy(), simplex(1)[0]
+    limits = {"base": "org/base", "pad_rank": None, "ends": ends}
+    write_lora(policy.adapter, policy.model, preference, tmp_path, **limits)
+    assert GenerationConfig.from_pretrained(tmp_path).eos_token_id == stated
+    tokenizer = train_words(["a b c"], closed=False)
+    write_merged(policy.model, policy.adapter, preference, tmp_path / "merged", tokenizer, ends)
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "merged").generation_config.eos_token_id == stated
 
 
 def test_merged_weights_keep_their_precision(make_policy, simplex):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jinja2
 
@@ -14,6 +14,8 @@ from mora.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    from mora.turns import Turn
 
 _ANSWER = "\ue004"  # stands for an answer
 
@@ -60,8 +62,8 @@ def _of_template(safe: SafeTokenizer, name: str) -> int | None:
 
 def _behind_answer(tokenizer: PreTrainedTokenizerBase) -> str:
     """What the template writes behind an answer; nothing where it does not show the answer, or refuses the turns."""
-    user, answer = {"role": "user", "content": PROBE}, {"role": "assistant", "content": _ANSWER}
-    turns: Any = [user, answer]
+    user: Turn = {"role": "user", "content": PROBE}
+    turns: list[Turn] = [user, {"role": "assistant", "content": _ANSWER}]
     try:
         last, opened = (rendered(tokenizer, turns, generate=generate) for generate in (False, True))
         texts = [last] if last != opened else [last, rendered(tokenizer, [*turns, user], generate=False)]
