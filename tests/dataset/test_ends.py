@@ -148,3 +148,11 @@ def test_the_form_of_moras_own_models_ends_as_they_do(family):
     texts = Texts(of.tokenizer, "answer", 200, "model")
     assert texts("how", ANSWER)[0] == of.prompt("how") + of.response(ANSWER)
     assert texts("how", ANSWER, False)[0] == of.prompt("how") + of.response(ANSWER)[:-1]
+
+
+@pytest.mark.parametrize("stored", ["x", [1.5], [True], {"a": 1}], ids=str)
+def test_ends_in_a_tokenizer_of_others_are_tokens(folder, stored):
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {KEY: stored}))
+    with pytest.raises(InputError, match=f"{KEY} of tokenizer_config.json: is .*, and must be the id of a token"):
+        load_tokenizer(folder)
