@@ -40,9 +40,10 @@ def _policy(cfg: DictConfig) -> None:
     with new_folder(out) as folder:
         if cfg.to == "lora":
             base = base_of(opened.folder.path / "policy")
-            write_lora(adapter, model, preferences[0], folder, base=base, pad_rank=cfg.pad_rank)
+            ends = opened.encoder.ends
+            write_lora(adapter, model, preferences[0], folder, base=base, pad_rank=cfg.pad_rank, ends=ends)
         else:
-            write_merged(model, adapter, preferences[0], folder, opened.encoder.tokenizer)
+            write_merged(model, adapter, preferences[0], folder, opened.encoder.tokenizer, opened.encoder.ends)
     weights = ", ".join(f"{n} {w:g}" for n, w in zip(opened.objectives, preferences[0].tolist(), strict=True))
     print(f"{cfg.to} at {weights}: {out}")
 

@@ -1,4 +1,4 @@
-"""``python -m mora.generate``: answers of a policy under preferences, or a conversation with it."""
+"""``python -m mora.generate``: answers of a policy under preferences, or of a plain model, or a conversation."""
 
 from __future__ import annotations
 
@@ -14,35 +14,48 @@ from mora.turns import readable
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from mora.runs import PolicyRun
+    from mora.runs import Speaker
 
+PLAIN_HELP = "type a prompt; /quit ends"
 HELP = "type a prompt; /preference 0.3,0.7 changes the weights; /quit ends"
 
 
 def generate(cfg: DictConfig, overrides: list[str]) -> None:
     """Answer every prompt under every preference in one batch; without a prompt, talk."""
-    find_run(cfg.run, cfg.paths.runs)
+    if (cfg.run is None) == (cfg.model is None):
+        raise InputError("run, model: name one of the two: the run whose policy answers (run=NAME), or a plain model")
+    if cfg.run is not None:
+        find_run(cfg.run, cfg.paths.runs)
+    elif cfg.preference is not None:
+        raise InputError(f"preference: a plain model (model={cfg.model}) has no objectives to weigh; leave it out")
     prompts = [cfg.prompt] if isinstance(cfg.prompt, str) else list(cfg.prompt or [])
     if cfg.prompt is not None and not all(isinstance(prompt, str) and prompt.strip() for prompt in prompts or [""]):
         raise InputError("prompt: there is an empty one; write some text, or null for a conversation")
-    from mora.functional.preference import checked
-    from mora.runs import open_policy
-
-    opened = open_policy(cfg.run, cfg.paths.runs)
-    count = len(opened.objectives)
-    given = [[1 / count] * count] if cfg.preference is None else _plain(cfg.preference)
-    preferences = checked(given, opened.objectives, "preference").tolist()
+    opened, preferences = _opened(cfg)
     if cfg.prompt is None:
         _talk(opened, preferences, cfg)
     else:
         _show(opened, prompts, preferences, cfg)
 
 
+def _opened(cfg: DictConfig) -> tuple[Speaker, list[list[float]]]:
+    """Who answers, and under which preferences: a plain model under one without weights."""
+    from mora.functional.preference import checked
+    from mora.runs import open_model, open_policy
+
+    if cfg.run is None:
+        return open_model(cfg.model, **cfg.plain), [[]]
+    opened = open_policy(cfg.run, cfg.paths.runs)
+    count = len(opened.objectives)
+    given = [[1 / count] * count] if cfg.preference is None else _plain(cfg.preference)
+    return opened, checked(given, opened.objectives, "preference").tolist()
+
+
 def _plain(preference: Any) -> list[Any]:
     return [list(p) if isinstance(p, Sequence) and not isinstance(p, str) else p for p in preference]
 
 
-def _show(opened: PolicyRun, prompts: list[str], preferences: list[list[float]], cfg: DictConfig) -> None:
+def _show(opened: Speaker, prompts: list[str], preferences: list[list[float]], cfg: DictConfig) -> None:
     from mora.runtime.rollout import answer
 
     answered = answer(
@@ -58,19 +71,21 @@ def _show(opened: PolicyRun, prompts: list[str], preferences: list[list[float]],
     for prompt, rows in zip(prompts, answered, strict=True):
         print(visible(f"\n{readable(prompt)}"))
         for preference, answers in zip(preferences, rows, strict=True):
-            weights = " ".join(f"{name} {w:.2f}" for name, w in zip(opened.objectives, preference, strict=True))
+            named = " ".join(f"{name} {w:.2f}" for name, w in zip(opened.objectives, preference, strict=True))
+            weights = f"[{named}] " if named else ""
             for text, ended in answers:
-                print(visible(f"  [{weights}] {text}{'' if ended else '  [cut off]'}"))
+                print(visible(f"  {weights}{text}{'' if ended else '  [cut off]'}"))
     cut = [not ended for rows in answered for answers in rows for _, ended in answers]
     if any(cut):
         limit = cfg.max_new_tokens or opened.encoder.max_response
         print(f"{sum(cut)} of {len(cut)} answers were cut off at {limit} tokens (max_new_tokens)")
 
 
-def _talk(opened: PolicyRun, preferences: list[list[float]], cfg: DictConfig) -> None:
+def _talk(opened: Speaker, preferences: list[list[float]], cfg: DictConfig) -> None:
     from mora.functional.preference import checked
 
-    print(f"{opened.folder.id}: objectives {', '.join(opened.objectives)}; {HELP}")
+    said = f"objectives {', '.join(opened.objectives)}; {HELP}" if opened.objectives else f"a plain model; {PLAIN_HELP}"
+    print(f"{opened.name}: {said}")
     while True:
         try:
             line = input("> " if sys.stdin.isatty() else "").strip()
@@ -78,7 +93,7 @@ def _talk(opened: PolicyRun, preferences: list[list[float]], cfg: DictConfig) ->
             return
         if line in ("/quit", "/exit"):
             return
-        if line.startswith("/preference"):
+        if line.startswith("/preference") and opened.objectives:
             try:
                 weights = [
                     float(w) for w in line.removeprefix("/preference").replace("[", "").replace("]", "").split(",")
@@ -88,7 +103,7 @@ def _talk(opened: PolicyRun, preferences: list[list[float]], cfg: DictConfig) ->
             except (InputError, ValueError) as error:
                 print(visible(f"error: {error}"))
         elif line.startswith("/"):
-            print(HELP)
+            print(HELP if opened.objectives else PLAIN_HELP)
         elif line:
             try:
                 _show(opened, [line], preferences, cfg)

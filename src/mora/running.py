@@ -16,6 +16,7 @@ from mora.functional import scalarize as scalarizers
 from mora.measurement import measure, note_measured
 from mora.model.place import find
 from mora.model.score_model import CARD, read_card
+from mora.model.tokenizer import check_date
 from mora.recording import record_data
 from mora.report.chain import redraw
 from mora.reward.card import kind_of
@@ -77,6 +78,7 @@ def measure_again(stage: Stage, cfg: DictConfig) -> None:
 def _find_models(stage: Stage) -> None:
     """Raises InputError where a model that a stage names is neither a folder, nor on the hub, nor in its cache."""
     model = stage.config["model"]
+    check_date(model["template_date"], "model.template_date")
     named: list[tuple[str, str, str | None]] = [
         (f"start.{role}", path, None) for role, path in stage.upstream.items() if role not in stage.runs
     ]

@@ -1,4 +1,4 @@
-"""Opening a finished policy run to use it: what generate, export and evaluate share."""
+"""Opening a finished policy run, or a plain model, to use it: what generate, export and evaluate share."""
 
 from __future__ import annotations
 
@@ -9,26 +9,38 @@ from typing import Any
 
 import torch
 import transformers
+from transformers import PreTrainedModel
 
 from mora.dataset.encode import Encoder
 from mora.errors import InputError
 from mora.files import read_object
-from mora.model.load import ModelSpec
+from mora.model.capacity import check_lengths, check_tokens
+from mora.model.load import ModelSpec, load_causal, load_tokenizer
+from mora.model.place import check_weights, folder_of
 from mora.model.policy import Policy
 from mora.model.stored import load_policy
+from mora.model.tokenizer import check_date
 from mora.runtime.folder import RunFolder
 from mora.settings.stored import stored_config
 
 
 @dataclass(kw_only=True)
-class PolicyRun:
-    """A trained policy with its tokenizer and the names of its objectives."""
+class Speaker:
+    """Who answers prompts: a trained policy, or a plain model, which has no objectives to weigh."""
 
-    folder: RunFolder
-    config: dict[str, Any]
-    policy: Policy
+    name: str
+    policy: Policy | PreTrainedModel
     encoder: Encoder
     objectives: list[str]
+
+
+@dataclass(kw_only=True)
+class PolicyRun(Speaker):
+    """A trained policy with its tokenizer and the names of its objectives."""
+
+    policy: Policy
+    folder: RunFolder
+    config: dict[str, Any]
     device: torch.device
 
 
@@ -71,6 +83,7 @@ def open_policy(run: str, root: str) -> PolicyRun:
     policy, tokenizer = load_policy(stored, device, spec)
     limits = read_object(folder.path / "dataset.json", ["max_prompt", "max_response"])
     return PolicyRun(
+        name=folder.id,
         folder=folder,
         config=config,
         policy=policy,
@@ -78,6 +91,21 @@ def open_policy(run: str, root: str) -> PolicyRun:
         objectives=list(policy.adapter.settings.objectives),
         device=device,
     )
+
+
+def open_model(path: str, *, max_prompt: int, max_response: int, template_date: str) -> Speaker:
+    """A plain causal model of a folder or hub id, within limits in tokens.
+
+    Raises InputError where there is none, and where it cannot read texts of these lengths.
+    """
+    quiet_libraries()
+    check_date(template_date, "plain.template_date")
+    check_weights(folder_of(path, where="model"))
+    model, tokenizer = load_causal(path), load_tokenizer(path, template_date=template_date)
+    check_tokens(model, tokenizer, path)
+    check_lengths(model, max_prompt, max_response, path, section="plain")
+    encoder = Encoder(tokenizer, max_prompt, max_response, "cut_answer")
+    return Speaker(name=path, policy=model.to(compute_device()).eval(), encoder=encoder, objectives=[])  # type: ignore[arg-type]
 
 
 def output_folder(out: str | None, folder: RunFolder, name: str) -> Path:

@@ -340,7 +340,7 @@ def _plain_ppo(algo):
             seed=parts.seed,
             step=step,
             max_new_tokens=encoder.max_response,
-            eos=encoder.eos,
+            ends=encoder.ends,
             pad=encoder.pad,
         )
         ids, whole = torch.cat([prompts.ids, tokens], 1), torch.cat([prompts.mask, mask], 1)
@@ -582,7 +582,7 @@ def test_training_steers_both_objectives(make, monkeypatch):
             seed=0,
             step=-1,
             max_new_tokens=8,
-            eos=encoder.eos,
+            ends=encoder.ends,
             pad=encoder.pad,
         )
         texts = encoder.tokenizer.batch_decode(

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GenerationConfig
 
 from mora.dataset.order import batch
 from mora.errors import InputError
@@ -123,3 +124,26 @@ def test_an_answer_that_is_too_long_is_refused_before_training(make):
     algo.parts.corpus.supervised["train"].append(Row(prompt="w01", responses=("w01 " * 20,), where="file.jsonl:7"))
     with pytest.raises(InputError, match="file.jsonl:7"):
         algo.fit()
+
+
+def test_answers_end_as_the_template_ends_a_turn_and_the_stored_model_says_so(make, tmp_path):
+    """With <bos> in the place of <|im_end|>: every stage and stock generation read the same ends of ``model/``."""
+    ending = "{% for m in messages %}{{ m['content'] }}{{ '<answer>' if m['role'] == 'user' else '<bos>' }}{% endfor %}"
+    (tmp_path / "ending.jinja").write_text(ending)
+    algo = make("sft", *SMALL, f"model.chat_template={tmp_path / 'ending.jinja'}")
+    algo.fit()
+    (encoder,) = algo.parts.encoders
+    names = encoder.tokenizer.convert_ids_to_tokens([*encoder.ends, encoder.response("w01")[-1]])
+    assert names == ["<bos>", "<eos>", "<bos>"]
+    folder = algo.parts.folder.path / "model"
+    assert GenerationConfig.from_pretrained(folder).eos_token_id == list(encoder.ends)
+    algo.parts.policy = str(folder)
+    assert algo.parts.encoder(algo.parts.starting_model(frozen=True)[1]).ends == encoder.ends
+
+
+def test_what_the_model_cannot_read_is_refused_before_training(make):
+    for limits in ((2048, 8), (8, 2048)):
+        algo = make("sft", *SMALL)
+        algo.parts.corpus = replace(algo.parts.corpus, max_prompt=limits[0], max_response=limits[1])
+        with pytest.raises(InputError, match=r"^model\.config: reads at most 2048 tokens, and dataset\.max_prompt="):
+            algo.fit()

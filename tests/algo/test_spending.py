@@ -36,10 +36,10 @@ def counted(make, monkeypatch):
     seen: Counter[str] = Counter()
     rows: list[Counter[str]] = []
 
-    def sampler(model, prompts, *, eos, **more):
-        tokens, mask = generate(model, prompts, eos=eos, **more)
+    def sampler(model, prompts, *, ends, **more):
+        tokens, mask = generate(model, prompts, ends=ends, **more)
         for row in tokens.tolist():
-            seen["generated_tokens"] += row.index(eos) + 1 if eos in row else len(row)
+            seen["generated_tokens"] += min([row.index(end) + 1 for end in ends if end in row], default=len(row))
         return tokens, mask
 
     write_row = Loop._write_row

@@ -76,7 +76,7 @@ def test_exact_expectations_are_those_of_sampling(moved):
     rows = weights.expand(len(prompts.texts), -1)
     sampling = Sampling(temperature=1.0, top_p=1.0, top_k=0)
     tokens, mask = policy.generate(
-        prompts, rows, sampling=sampling, seed=0, step=0, max_new_tokens=3, eos=encoder.eos, pad=encoder.pad
+        prompts, rows, sampling=sampling, seed=0, step=0, max_new_tokens=3, ends=encoder.ends, pad=encoder.pad
     )
     gold = parts.corpus.world.gold(prompts.texts, decode(tokens, mask, encoder)[0])
     ids, keep = torch.cat([prompts.ids, tokens], 1), torch.cat([prompts.mask, mask], 1)

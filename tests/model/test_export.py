@@ -8,7 +8,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GenerationConfig
 
 from mora.errors import InputError
 from mora.model.export import lora_factors, merge, write_lora, write_merged
@@ -24,7 +24,7 @@ def _live(policy, preference):
 
 def _export(policy, preference, folder: Path, base: Path, pad_rank=None) -> Path:
     folder.mkdir(exist_ok=True)
-    write_lora(policy.adapter, policy.model, preference, folder, base=str(base), pad_rank=pad_rank)
+    write_lora(policy.adapter, policy.model, preference, folder, base=str(base), pad_rank=pad_rank, ends=[1])
     return folder
 
 
@@ -111,7 +111,7 @@ def test_a_merged_folder_gives_the_live_logits(make_policy, simplex, tmp_path, k
         policy = make_policy(kind, tied=tied, head=head).eval()
         live = _live(policy, preference)
         embeddings = policy.model.get_input_embeddings().weight.clone()
-        write_merged(policy.model, policy.adapter, preference, tmp_path / f"{n}", tokenizer)
+        write_merged(policy.model, policy.adapter, preference, tmp_path / f"{n}", tokenizer, [1])
         model = AutoModelForCausalLM.from_pretrained(tmp_path / f"{n}").eval()
         with torch.no_grad():
             logits = model(input_ids=IDS).logits
@@ -120,6 +120,17 @@ def test_a_merged_folder_gives_the_live_logits(make_policy, simplex, tmp_path, k
         config = json.loads((tmp_path / f"{n}" / "config.json").read_text())
         assert config["tie_word_embeddings"] is (tied and not head)
         assert not [name for name in load_file(tmp_path / f"{n}" / "model.safetensors") if ".base" in name]
+
+
+@pytest.mark.parametrize(("ends", "stated"), [([1], 1), ([7, 1], [7, 1])])
+def test_exports_state_what_ends_an_answer(make_policy, simplex, tmp_path, ends, stated):
+    policy, preference = make_policy(), simplex(1)[0]
+    limits = {"base": "org/base", "pad_rank": None, "ends": ends}
+    write_lora(policy.adapter, policy.model, preference, tmp_path, **limits)
+    assert GenerationConfig.from_pretrained(tmp_path).eos_token_id == stated
+    tokenizer = train_words(["a b c"], closed=False)
+    write_merged(policy.model, policy.adapter, preference, tmp_path / "merged", tokenizer, ends)
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "merged").generation_config.eos_token_id == stated
 
 
 def test_merged_weights_keep_their_precision(make_policy, simplex):

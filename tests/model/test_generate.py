@@ -95,7 +95,7 @@ def _pick(prompts: Prompts, index: torch.Tensor) -> Prompts:
 
 
 def _sample(policy, prompts, weights, eos: int = EOS, **changed):
-    how = {"sampling": PLAIN, "seed": 3, "step": 5, "max_new_tokens": 10, "eos": eos, "pad": PAD} | changed
+    how = {"sampling": PLAIN, "seed": 3, "step": 5, "max_new_tokens": 10, "ends": [eos], "pad": PAD} | changed
     return policy.eval().generate(prompts, weights, **how)
 
 
@@ -230,7 +230,7 @@ def test_sampled_frequencies_follow_the_model(make_policy, make_prompts, simplex
 def test_a_plain_model_is_sampled_without_adapter(make_prompts, make_policy, tmp_path):
     policy, prompts = make_policy(base=tmp_path), make_prompts(6)
     stock = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
-    tokens, mask = generate(stock, prompts, sampling=PLAIN, seed=3, step=5, max_new_tokens=10, eos=EOS, pad=PAD)
+    tokens, mask = generate(stock, prompts, sampling=PLAIN, seed=3, step=5, max_new_tokens=10, ends=[EOS], pad=PAD)
     expected, expected_mask = _sample(policy, prompts, None)
     assert torch.equal(tokens, expected) and torch.equal(mask, expected_mask)
 
@@ -251,7 +251,7 @@ class Older(torch.nn.Module):
 def test_the_cache_goes_by_the_name_that_the_model_has_for_it(make_prompts, make_policy, tmp_path):
     make_policy(base=tmp_path)
     stock, prompts = AutoModelForCausalLM.from_pretrained(tmp_path).eval(), make_prompts(6)
-    how = {"sampling": PLAIN, "seed": 3, "step": 5, "max_new_tokens": 10, "eos": EOS, "pad": PAD}
+    how = {"sampling": PLAIN, "seed": 3, "step": 5, "max_new_tokens": 10, "ends": [EOS], "pad": PAD}
     with warnings.catch_warnings():
         warnings.simplefilter("error", FutureWarning)
         tokens, _ = generate(stock, prompts, **how)
@@ -267,7 +267,7 @@ def test_a_model_with_absolute_positions_says_the_same_under_padding(make_prompt
     model, prompts = AutoModelForCausalLM.from_config(config).eval(), make_prompts(24)
     for parameter in model.parameters():
         parameter.data.mul_(5.0)
-    how = {"sampling": PLAIN, "seed": 0, "step": 0, "max_new_tokens": 8, "eos": EOS, "pad": PAD}
+    how = {"sampling": PLAIN, "seed": 0, "step": 0, "max_new_tokens": 8, "ends": [EOS], "pad": PAD}
     tokens, mask = generate(model, prompts, **how)
     for i in range(24):
         one = _pick(prompts, torch.tensor([i]))

@@ -37,6 +37,7 @@ def spec(**changed) -> ModelSpec:
         "config": LLAMA,
         "vocab_size": 300,
         "chat_template": None,
+        "template_date": "2024-07-26",
         "dtype": "float32",
         "quantization": None,
         "attention": "sdpa",

@@ -193,7 +193,7 @@ def test_answers_that_are_sampled_in_parts_are_those_of_all_together(make_policy
     policy, prompts = make_policy(), make_prompts(7)
     weights = torch.rand(7, 2, generator=torch.Generator().manual_seed(3))
     settings = dict(sampling=Sampling(temperature=1.0, top_p=1.0, top_k=0), seed=0, step=0)
-    settings |= dict(max_new_tokens=8, eos=EOS, pad=PAD)
+    settings |= dict(max_new_tokens=8, ends=(EOS,), pad=PAD)
     tokens, mask = policy.generate(prompts, weights, **settings)
     for size in (3, 1):
         again, again_mask = policy.generate(prompts, weights, at_once=size, **settings)

@@ -178,7 +178,7 @@ def test_members_of_different_width_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_tokenizer_of_another_model_is_refused() -> None:
-    with pytest.raises(InputError, match=f"the tokenizer has {len(TOKENIZER)} tokens and the trunk embeddings for 5"):
+    with pytest.raises(InputError, match=f"the tokenizer has token {len(TOKENIZER) - 1} .* the model embeddings for 5"):
         model("trunk", "trunk", make=lambda: trunk(vocab_size=5, pad_token_id=0))
 
 

@@ -27,7 +27,10 @@ SHAPES: dict[str, dict[str, Any]] = {
     "bert": SIZES | {"intermediate_size": 32, "max_position_embeddings": 64},
     "roberta": SIZES | {"intermediate_size": 32, "max_position_embeddings": 66},
 }
-ENCODERS = ("bert", "roberta")
+SHAPES["bart"] = {"d_model": 16, "max_position_embeddings": 64}
+SHAPES["bart"] |= {f"{side}_{key}": 2 for side in ("encoder", "decoder") for key in ("layers", "attention_heads")}
+SHAPES["bart"] |= {f"{side}_ffn_dim": 32 for side in ("encoder", "decoder")}
+ENCODERS = ("bert", "roberta", "bart")
 
 
 def decoder_tokenizer(pad: str | None = "<pad>") -> PreTrainedTokenizerBase:
@@ -68,11 +71,12 @@ def classifier(
 ) -> Path:
     """Write a random classifier with its tokenizer; ``pad`` None: no padding token anywhere."""
     tokenizer = encoder_tokenizer(types=model_type == "bert") if model_type in ENCODERS else decoder_tokenizer(pad)
+    end = tokenizer.sep_token_id if model_type == "bart" else tokenizer.eos_token_id
     config = AutoConfig.for_model(
         model_type,
         vocab_size=len(tokenizer),
         bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        eos_token_id=end,
         pad_token_id=tokenizer.pad_token_id,
         id2label=dict(enumerate(labels)),
         label2id={name: number for number, name in enumerate(labels)},

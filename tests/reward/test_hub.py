@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests.reward.classifiers import ENCODERS, SHAPES, classifier, decoder_tokenizer, encoder_tokenizer, plain
+from tokenizers import processors
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import mora
@@ -47,6 +48,7 @@ def hub(models: dict[str, Any], **changed: Any) -> Hub:
         "chat": TEXT,
         "read": "classifier",
         "max_length": 60,
+        "template_date": "2024-07-26",
         "batch_size": 3,
         "dtype": "float32",
     }
@@ -123,7 +125,6 @@ def test_the_chat_template_is_followed_without_a_second_begin_token(tmp_path: Pa
 
 
 def test_a_token_that_the_text_and_the_tokenizer_both_add_stands_once() -> None:
-    from tokenizers import processors
 
     tokenizer = decoder_tokenizer()
     bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
@@ -409,10 +410,10 @@ def without_weights(folder: Path) -> None:
     [
         (causal, {}, r"the weights lack score\.weight .* no stock sequence classifier"),
         (pickled, {}, "pytorch_model.bin is a pickle"),
-        (without_weights, {}, "no sequence classifier can be loaded"),
+        (without_weights, {}, r"it holds no \*\.safetensors"),
         (biased, {}, r"does not read score\.bias"),
         (narrow, {}, "no sequence classifier can be loaded"),
-        (other_tokenizer, {}, r"the tokenizer has token \d+, but the model embeds \d+"),
+        (other_tokenizer, {}, r"the tokenizer has token \d+ .*, and the model embeddings for \d+"),
         (without_template, {"chat": "template"}, "its tokenizer has no chat template"),
         (failing_template, {"chat": "template"}, "no answers here"),
         (None, {"label": "nice"}, r"there is no label nice; it has 0 \(score\)"),
@@ -429,6 +430,22 @@ def test_a_classifier_that_cannot_score_is_refused(tmp_path: Path, spoil, change
         spoil(folder)
     with pytest.raises(InputError, match=message):
         opened({"help": str(folder)}, **changed)
+
+
+def test_a_classifier_that_reads_an_end_token_needs_one_in_every_text(tmp_path: Path) -> None:
+    """BART's own code fails on a text without one."""
+    folder = str(classifier(tmp_path / "model", "bart"))
+    panel = opened({"help": folder}, chat="pair")
+    expected = [plain(folder, prompt, response) for prompt, response in zip(PROMPTS, RESPONSES, strict=True)]
+    torch.testing.assert_close(panel.raw(PROMPTS, RESPONSES).atoms[:, 0], torch.stack(expected), atol=1e-4, rtol=1e-4)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A", pair="[CLS] $A $B:1", special_tokens=[("[CLS]", 0)]
+    )
+    tokenizer.save_pretrained(folder)
+    for chat in ("pair", BARE):
+        with pytest.raises(InputError, match=r"BartForSequenceClassification reads the end token '\[SEP\]'"):
+            opened({"help": folder}, chat=chat)
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_a_prompt_that_stands_twice_gets_other_samples(make):
         "seed": 0,
         "step": 0,
         "max_new_tokens": 10,
-        "eos": encoder.eos,
+        "ends": encoder.ends,
         "pad": encoder.pad,
     }
     tokens, _ = policy.generate(prompts, one, **settings)

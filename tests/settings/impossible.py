@@ -105,6 +105,8 @@ IMPOSSIBLE: list[tuple[str, str, str]] = [
     ("generate", "run=x max_new_tokens=0", "max_new_tokens"),
     ("generate", "run=x samples=0", "samples"),
     ("generate", "run=x preference=[0.5,0.6]", "preference"),
+    ("generate", "model=x plain.max_prompt=0", "plain.max_prompt"),
+    ("generate", "model=x plain.max_response=1", "plain.max_response"),
     ("export", "run=x preference=[1,0] pad_rank=0", "pad_rank"),
     ("export", "run=x preference=[1,0] to=zip", "to"),
     ("score", "run=x batch_size=0", "batch_size"),

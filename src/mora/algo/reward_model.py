@@ -278,10 +278,12 @@ class RewardModel:
             solved = isinstance(parts.reward, Discriminant)  # its trunk stays as it is
             spec = replace(spec, quantization=None) if solved else spec.trained
         source = {"policy": parts.policy, "base": None, "reward": parts.trunk_folder}[self.trunk] or parts.model.path
+        made: Any
         if source:
-            return load_backbone(source, spec, revision=spec.revision if source == spec.path else None)
-        # without a source the base is made once more: the policy's own weights stay the reference
-        made: Any = spec.build(encoder.tokenizer, seed=parts.seed).base_model
+            made = load_backbone(source, spec, revision=spec.revision if source == spec.path else None)
+        else:  # the base is made once more: the policy's own weights stay the reference
+            made = spec.build(encoder.tokenizer, seed=parts.seed).base_model
+        parts.check_reach(made, encoder.tokenizer, source or "model.config")
         return made
 
     def _standardize(self, panel: ModelPanel, tokenizer: PreTrainedTokenizerBase) -> None:

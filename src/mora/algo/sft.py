@@ -17,6 +17,7 @@ from mora.dataset import collate
 from mora.dataset.encode import Encoder
 from mora.dataset.store import take
 from mora.files import new_folder
+from mora.model.generate import state_ends
 from mora.model.policy import token_logps
 from mora.runtime.engine import Engine
 from mora.runtime.parts import Parts, total_steps
@@ -81,6 +82,7 @@ class SFT:
         parts.model.finish(model)
         test_loss = self.test_loss(engine.module, parts.corpus.supervised["test"][: self.test_rows], encoder)
         if runtime.main:
+            state_ends(model, encoder.ends)
             with new_folder(parts.folder.path / "model", sealed=True) as folder:
                 model.save_pretrained(folder)
                 tokenizer.save_pretrained(folder)

@@ -51,7 +51,7 @@ def _answers(responses: Sequence[str], encoder: Encoder, sampled: Sampled | None
         return [encoder.scored(text) for text in responses]
     tokens = sampled.tokens_for(encoder.vocabulary)
     if tokens is not None:
-        return [encoder.fitted(ids) for ids in tokens]
+        return [encoder.fitted(ids, ended=ended) for ids, ended in zip(tokens, sampled.ended, strict=True)]
     return [encoder.scored(text, ended=ended) for text, ended in zip(responses, sampled.ended, strict=True)]
 
 

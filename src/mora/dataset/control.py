@@ -1,8 +1,9 @@
 """Texts of others as tokens, among which no control token can be: not in prompts, not in answers, for no model.
 
 Control tokens are the special tokens of a tokenizer (the end of a turn, padding, ...), save the one that stands for
-unknown words, and those of its added tokens that its chat template writes around turns.  Only the template and the
-tokenizer itself write them.  What reads like one in a text of others is text, and its tokens decode to it.
+unknown words, and those of its added tokens that end answers, or that its chat template writes around turns.  Only
+the template and the tokenizer itself write them.  What reads like one in a text of others is text, and its tokens
+decode to it.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ import jinja2
 from tokenizers import Tokenizer
 
 from mora.dataset.template import rendered
+from mora.ends import named_ends
 from mora.errors import InputError
 from mora.turns import Turn
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_SAID = "\ue003"  # stands for what a turn says where only the template's own text is wanted
+PROBE = "\ue003"  # stands for what a turn says where only the template's own text is wanted
 _PROBES: tuple[tuple[str, ...], ...] = (("user",), ("user", "assistant", "user"), ("system", "user"))
 Types = list[int] | None  # token types of a pair
 
@@ -74,7 +76,7 @@ class SafeTokenizer:
         shape = (tuple((t["role"], bool(until and t["content"].endswith(until))) for t in turns), generate, until)
         if shape not in self._own:
             said: Any = [
-                {"role": role, "content": _SAID + until if ends and until else _SAID} for role, ends in shape[0]
+                {"role": role, "content": PROBE + until if ends and until else PROBE} for role, ends in shape[0]
             ]
             self._own[shape] = len(self._names.findall(self._written(said, generate, until)))
         if len(names) > self._own[shape]:
@@ -171,6 +173,7 @@ def control_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
     own = _template_text(tokenizer) if tokenizer.chat_template else ""
     # a token of white space alone, as some vocabularies have them, controls nothing
     special |= {token for token in added if token.strip() and token in own and token != tokenizer.unk_token}
+    special |= {token for token, (number, _) in added.items() if number in named_ends(tokenizer)}
     known: dict[str, Any] = {token: tokenizer.convert_tokens_to_ids(token) for token in special if token}
     return dict(sorted(known.items()))
 
@@ -179,7 +182,7 @@ def _template_text(tokenizer: PreTrainedTokenizerBase) -> str:
     """What the template writes itself, in conversations of several shapes; those that it refuses left out."""
     found = []
     for roles in _PROBES:
-        turns: Any = [{"role": role, "content": _SAID} for role in roles]
+        turns: Any = [{"role": role, "content": PROBE} for role in roles]
         try:
             found.append(rendered(tokenizer, turns, generate=True))
         except jinja2.TemplateError:

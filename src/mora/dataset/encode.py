@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mora.dataset.chat import Chat
 from mora.dataset.control import SafeTokenizer
+from mora.dataset.ends import ends_of
 from mora.dataset.store import take
 from mora.errors import InputError
 from mora.types import Row, Tokens
@@ -55,12 +56,14 @@ class Encoder:
     """Encodes prompts and answers; remembers what it encoded last, so that small data is not tokenized again.
 
     A prompt is one user turn, or several turns (``turns.py``), in the chat template of the tokenizer, up to
-    where the answer starts.  An answer is tokenized apart and ends with exactly one end token.  Neither can write a
-    control token (``control.py``).  ``max_prompt`` and ``max_response`` are limits in tokens, template and end token
-    included.  A longer prompt loses its oldest exchanges and then the beginning of its last turn, so that what stands
-    before and after it stays.  A longer answer goes by ``overlong``: ``cut_answer`` cuts it before its end token,
-    ``drop`` leaves its row out (``admit``), ``error`` refuses it.  Rows that carry their tokens are not encoded again.
-    Raises InputError where the tokenizer has no chat template or no end token.
+    where the answer starts.  An answer is tokenized apart and ends with exactly one end token, ``eos``, the first of
+    the ``ends`` with which a model may end one (``ends.py``).  Neither can write a control token (``control.py``).
+
+    ``max_prompt`` and ``max_response`` are limits in tokens, template and end token included.  A longer prompt loses
+    its oldest exchanges and then the beginning of its last turn, so that what stands before and after it stays.  A
+    longer answer goes by ``overlong``: ``cut_answer`` cuts it before its end token, ``drop`` leaves its row out
+    (``admit``), ``error`` refuses it.  Rows that carry their tokens are not encoded again.
+    Raises InputError where the tokenizer has no chat template, or as ``ends_of`` does.
     """
 
     def __init__(
@@ -71,16 +74,16 @@ class Encoder:
         if max_prompt < 1 or max_response < 2:
             limits = f"dataset.max_prompt={max_prompt}, dataset.max_response={max_response}"
             raise InputError(f"{limits}: must be at least 1 and 2 tokens")
+        name = tokenizer.name_or_path or "the model"
         if not tokenizer.chat_template:
             advice = "name one to copy: model.chat_template=<model folder, hub id or .jinja file>"
-            raise InputError(f"the tokenizer of {tokenizer.name_or_path or 'the model'} has no chat template; {advice}")
-        if tokenizer.eos_token_id is None:
-            raise InputError(f"the tokenizer of {tokenizer.name_or_path or 'the model'} has no end token (eos_token)")
+            raise InputError(f"the tokenizer of {name} has no chat template; {advice}")
         self.tokenizer = tokenizer
         self.max_prompt, self.max_response, self.overlong = max_prompt, max_response, overlong
         self.safe = SafeTokenizer(tokenizer)
         self.chat = Chat(self.safe, max_prompt)
-        self.eos: int = tokenizer.eos_token_id
+        self.ends = ends_of(self.safe, name)
+        self.eos = self.ends[0]  # what answers are written with
         self.pad: int = self.eos if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         # prompts, prompts_cut, answers, answers_cut: distinct texts, as long as they are remembered; rows_dropped
         self.counts: Counter[str] = Counter()
@@ -122,13 +125,14 @@ class Encoder:
         It has an end token where it ``ended``, and none where it was cut off when it was written.
         """
         (ids,) = self.whole([text])
-        return self.fitted(ids if ended else ids[:-1])
+        return self.fitted(ids if ended else ids[:-1], ended=ended)
 
-    def fitted(self, ids: Sequence[int]) -> list[int]:
-        """Token ids of an answer, cut to the limit; what ended still ends."""
-        if len(ids) <= self.max_response:
-            return list(ids)
-        return [*ids[: self.max_response - 1], self.eos if ids[-1] == self.eos else ids[self.max_response - 1]]
+    def fitted(self, ids: Sequence[int], *, ended: bool) -> list[int]:
+        """Token ids of an answer, cut to the limit; one that ``ended``, with whatever token, ends with ``eos``."""
+        kept = [*ids[:-1], self.eos] if ended else list(ids)
+        if len(kept) <= self.max_response:
+            return kept
+        return [*kept[: self.max_response - 1], self.eos if ended else kept[self.max_response - 1]]
 
     def prompt_of(self, row: Row) -> Ids:
         """Token ids of a row's prompt (P,)."""

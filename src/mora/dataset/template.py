@@ -7,9 +7,7 @@ from using up memory and time: every repetition, joined text and step of a loop 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
 from functools import lru_cache, wraps
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +39,6 @@ METHODS = (
     "istitle isupper join lower lstrip partition removeprefix removesuffix replace rfind rindex rpartition rsplit "
     "rstrip split splitlines startswith strip swapcase title upper"
 ).split()  # of texts
-_WIDTH = re.compile(r"%[^a-zA-Z%]")  # in a format of dates: what may pad to any length
 
 
 class TemplateLimitError(jinja2.TemplateError):
@@ -101,7 +98,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         known = {**self.filters, "tojson": _tojson}
         self.filters = {name: self._bounded(name, known[name]) for name in FILTERS if name in known}
         self.filters |= {"_counted": self._counted, "_joined": self._joined, "_sized": self._sized}
-        self.globals |= {"raise_exception": _refuse, "strftime_now": _now}
+        self.globals |= {"raise_exception": _refuse, "strftime_now": _undated}
         del self.globals["lipsum"]
         self.concat = self._joined  # type: ignore[method-assign]
 
@@ -277,10 +274,9 @@ def _tojson(
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
-def _now(form: str) -> str:
-    if _WIDTH.search(form):
-        raise TemplateLimitError(f"it writes a date as {form[:20]!r}, which may pad to any length")
-    return datetime.now().strftime(form)
+def _undated(form: Any) -> None:
+    """What the template of a loaded tokenizer no longer calls: the date stands in it (``model.template_date``)."""
+    raise jinja2.TemplateError(f"it asks for today in a form that is no date written in the call ({str(form)[:20]!r})")
 
 
 def _refuse(message: Any) -> None:

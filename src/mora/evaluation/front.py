@@ -167,7 +167,7 @@ class Front:
                 seed=seed,
                 step=EVALUATION,
                 max_new_tokens=encoder.max_response,
-                eos=encoder.eos,
+                ends=encoder.ends,
                 pad=encoder.pad,
             )
             ids, mask = torch.cat([prompts.ids, tokens], 1), torch.cat([prompts.mask, response], 1)

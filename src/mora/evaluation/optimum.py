@@ -105,7 +105,7 @@ class Optimum:
                 seed=seed,
                 step=REFERENCE,
                 max_new_tokens=encoder.max_response,
-                eos=encoder.eos,
+                ends=encoder.ends,
                 pad=encoder.pad,
             )
             texts, sampled = decode(tokens, mask, encoder)

@@ -6,6 +6,7 @@ At a fixed preference the preference-conditioned layer is a LoRA of rank k+M: ``
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mora.errors import InputError
+from mora.model.generate import state_ends
 from mora.model.svd_lora import Adapter, SVDLoRALinear
 
 PREFIX = "base_model.model."
@@ -32,11 +34,19 @@ def lora_factors(layer: SVDLoRALinear, preference: Tensor, rank: int) -> tuple[T
 
 
 def write_lora(
-    adapter: Adapter, model: nn.Module, preference: Tensor, folder: Path, *, base: str, pad_rank: int | None
+    adapter: Adapter,
+    model: PreTrainedModel,
+    preference: Tensor,
+    folder: Path,
+    *,
+    base: str,
+    pad_rank: int | None,
+    ends: Sequence[int],
 ) -> None:
     """Write a folder that ``peft.PeftModel.from_pretrained`` and multi-LoRA servers load on the stock base model.
 
-    ``preference`` is (M,).  Raises InputError when ``pad_rank`` is smaller than the adapter's rank.
+    Its ``generation_config.json`` names the tokens that end an answer (``ends``).  ``preference`` is (M,).  Raises
+    InputError when ``pad_rank`` is smaller than the adapter's rank.
     """
     own = adapter.settings.rank + len(adapter.settings.objectives)
     rank = own if pad_rank is None else pad_rank
@@ -63,6 +73,9 @@ def write_lora(
     )
     save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     config.save_pretrained(str(folder))
+    state_ends(model, ends)
+    assert model.generation_config is not None
+    model.generation_config.save_pretrained(folder)
 
 
 def _target_names(adapter: Adapter, model: nn.Module) -> list[str]:
@@ -97,8 +110,15 @@ def merge(model: PreTrainedModel, adapter: Adapter, preference: Tensor) -> PreTr
 
 
 def write_merged(
-    model: PreTrainedModel, adapter: Adapter, preference: Tensor, folder: Path, tokenizer: PreTrainedTokenizerBase
+    model: PreTrainedModel,
+    adapter: Adapter,
+    preference: Tensor,
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    ends: Sequence[int],
 ) -> None:
-    """Write the merged model and its tokenizer as an ordinary model folder."""
-    merge(model, adapter, preference).save_pretrained(folder)
+    """Write the merged model, its tokenizer and the tokens that end an answer as an ordinary model folder."""
+    merged = merge(model, adapter, preference)
+    state_ends(merged, ends)
+    merged.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

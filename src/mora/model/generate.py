@@ -7,7 +7,7 @@ number of processes, up to the rounding of its logits.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -75,13 +75,13 @@ def generate(
     seed: int,
     step: int,
     max_new_tokens: int,
-    eos: int,
+    ends: Sequence[int],
     pad: int,
     on_shrink: Callable[[Tensor], None] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Sample one response per row: tokens (B, T) right-padded with ``pad``, and their mask (B, T).
 
-    A row ends with its first ``eos``, which belongs to the response; rows that reach ``max_new_tokens`` have none.
+    A row ends with the first of ``ends``, which belongs to the response; rows that reach ``max_new_tokens`` have none.
     Rows that have ended leave the batch at every fourth step; ``on_shrink(kept)`` hears which rows stay, so that
     whoever holds per-row state (a preference) can follow.
     """
@@ -108,7 +108,7 @@ def generate(
         token = draw(output.logits[:, -1].float(), sampling, noise)
         token = torch.where(ended, pad, token)
         tokens[alive, t] = token
-        ended = ended | (token == eos)
+        ended = ended | _in(token, ends)
         if bool(ended.all()):
             break
         feed, at = token[:, None], at[:, -1:] + 1
@@ -118,15 +118,25 @@ def generate(
             alive, attention, feed, at, ended = alive[kept], attention[kept], feed[kept], at[kept], ended[kept]
             if on_shrink is not None:
                 on_shrink(kept)
-    return tokens, response_mask(tokens, eos)
+    return tokens, response_mask(tokens, ends)
 
 
-def response_mask(tokens: Tensor, eos: int) -> Tensor:
-    """True up to and including the first ``eos`` of each row (B, T).
+def response_mask(tokens: Tensor, ends: Sequence[int]) -> Tensor:
+    """True up to and including the first of ``ends`` in each row (B, T).
 
-    Built from where the first end token stands, not from token identity: right also when ``pad == eos``.
-    A row without ``eos`` counts whole, since generation pads only after an end.
+    Built from where the first end token stands, not from token identity: right also when an end token pads.
+    A row without an end counts whole, since generation pads only after one.
     """
-    is_end = tokens == eos
+    is_end = _in(tokens, ends)
     before = is_end.cumsum(-1) - is_end.long()
     return before == 0
+
+
+def state_ends(model: PreTrainedModel, ends: Sequence[int]) -> None:
+    """Let ``generation_config.json`` of ``model``, once it is written, name the tokens that end an answer."""
+    assert model.generation_config is not None
+    model.generation_config.eos_token_id = ends[0] if len(ends) == 1 else list(ends)
+
+
+def _in(tokens: Tensor, ends: Sequence[int]) -> Tensor:
+    return torch.isin(tokens, torch.tensor(ends, device=tokens.device))

@@ -27,10 +27,19 @@ from transformers import (
 
 from mora import bounds
 from mora.bounds import Count, NonNegative
+from mora.ends import name_ends
 from mora.errors import InputError, install_hint
 from mora.manifest import check_content
-from mora.model.place import MOST_LAYERS, available_memory, check_attention, check_weights, folder_of
-from mora.model.tokenizer import copy_chat_template, train_bpe, train_words
+from mora.model.place import (
+    MOST_LAYERS,
+    available_memory,
+    check_attention,
+    check_tokenizer,
+    check_weights,
+    folder_of,
+    reason,
+)
+from mora.model.tokenizer import check_date, copy_chat_template, set_date, stated_ends, train_bpe, train_words
 from mora.types import TokenKind
 
 # what transformers raises about files that are damaged or make no sense
@@ -66,6 +75,7 @@ class ModelSpec:
     config: Mapping[str, Any] | None  # transformers config of a model that is made, with its `model_type`
     vocab_size: Count | None  # of the BPE tokenizer trained for a model that is made
     chat_template: str | None  # folder, hub id or .jinja file to copy a chat template from; None: the tokenizer's own
+    template_date: str  # YYYY-MM-DD: what a chat template that asks for it takes for today
     dtype: Literal["float32", "bfloat16", "float16"]
     quantization: Literal["4bit", "8bit"] | None
     attention: str
@@ -84,6 +94,7 @@ class ModelSpec:
         if not self.attention.isidentifier():  # transformers fetches and runs code for what looks like a repository
             raise InputError(f"model.attention={self.attention}: use the name of an implementation, such as sdpa")
         check_attention(self.config, "model.config")
+        check_date(self.template_date, "model.template_date")
 
     @property
     def trained(self) -> ModelSpec:
@@ -108,6 +119,7 @@ class ModelSpec:
             tokenizer = train_bpe(texts, self.vocab_size)
         if self.chat_template is not None:
             copy_chat_template(tokenizer, self.chat_template)
+        set_date(tokenizer, self.template_date)
         return tokenizer
 
     def build(self, tokenizer: PreTrainedTokenizerBase, *, seed: int) -> PreTrainedModel:
@@ -131,15 +143,28 @@ class ModelSpec:
         return without_dropout(model.to(DTYPES[self.dtype]))
 
 
-def load_tokenizer(path: str | Path, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """The tokenizer of a folder or hub id.  Raises InputError when there is none, or it was damaged."""
+def load_tokenizer(
+    path: str | Path, revision: str | None = None, *, template_date: str | None = None
+) -> PreTrainedTokenizerBase:
+    """The tokenizer of a folder or hub id, with the tokens that its model ends answers with (``mora.ends``).
+
+    ``template_date`` (YYYY-MM-DD) is what its chat template takes for today; None where a run stored it, which has its
+    date already.  Raises InputError when there is none, or it was damaged.
+    """
     check_content(path)
+    folder = folder_of(path, revision)
+    check_tokenizer(folder)
     try:
-        return AutoTokenizer.from_pretrained(folder_of(path, revision), trust_remote_code=False)
-    except InputError:
-        raise
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except UNREADABLE as error:
-        raise InputError(f"{path}: no tokenizer can be loaded from there ({_reason(error)})") from error
+        raise InputError(f"{path}: no tokenizer can be loaded from there ({reason(error)})") from error
+    if len(tokenizer) <= len({*tokenizer.all_special_ids}):
+        lacks = "its files hold special tokens alone, and no vocabulary; get the folder again"
+        raise InputError(f"{path}: no tokenizer can be loaded from there: {lacks}")
+    name_ends(tokenizer, stated_ends(folder))
+    if template_date is not None:
+        set_date(tokenizer, template_date)
+    return tokenizer
 
 
 def load_causal(path: str | Path, spec: ModelSpec | None = None, *, revision: str | None = None) -> PreTrainedModel:
@@ -171,7 +196,7 @@ def load_classifier(path: str | Path, *, dtype: str, revision: str | None = None
     except InputError:
         raise
     except UNREADABLE as error:
-        raise InputError(f"{path}: no sequence classifier can be loaded from there ({_reason(error)})") from error
+        raise InputError(f"{path}: no sequence classifier can be loaded from there ({reason(error)})") from error
     missing = sorted(report["missing_keys"])
     if missing:
         raise InputError(
@@ -208,7 +233,7 @@ def _load(auto: Any, path: str | Path, spec: ModelSpec | None, revision: str | N
     except InputError:
         raise
     except UNREADABLE as error:
-        raise InputError(f"{path}: no model can be loaded from there ({_reason(error)})") from error
+        raise InputError(f"{path}: no model can be loaded from there ({reason(error)})") from error
     if spec is not None and spec.quantization is not None:
         _keep_unpacked(model)
     missing = sorted(report["missing_keys"])
@@ -275,10 +300,3 @@ def _check_size(auto: Any, config: PreTrainedConfig, dtype: torch.dtype | None, 
             f"{name}: its configuration asks for {count:.3g} parameters, {needed / 2**30:.0f} GiB, and "
             f"{there / 2**30:.1f} GiB of memory are free; name a smaller model, or free memory"
         )
-
-
-def _reason(error: Exception) -> str:
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    if "trust_remote_code" in str(error):
-        return "it needs code of its own (auto_map in its config.json), which is never run; name a stock architecture"
-    return first

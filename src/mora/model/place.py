@@ -6,6 +6,7 @@ the model is refused by name: adapters beside the weights, and weights that were
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -24,6 +25,7 @@ ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.b
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 IMPLEMENTATION = re.compile(r"_?(attn|experts)_implementation(_internal)?")
 MOST_LAYERS = 2**10
+TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "*.model", "*vocab*", "*.tiktoken", "tekken.json")
 UNUSED = ["*/*", "adapter_model*", "consolidated*"]  # of a repository: what a stock model is not read from
 
 
@@ -35,8 +37,12 @@ def find(path: str, revision: str | None, where: str) -> str | None:
     """
     if Path(path).expanduser().is_dir():
         return None
-    if path.startswith((".", "/", "~")):
-        raise InputError(f"{where}: {path}: no such folder; name one, or a hub id")
+    local = Path(path).expanduser()
+    if local.is_file():
+        what = "a GGUF file, which is made for llama.cpp" if local.suffix == ".gguf" else "a file"
+        raise InputError(f"{where}: {path} is {what}; name the folder with the model's safetensors and config.json")
+    if path.startswith((".", "/", "~")) or path.count("/") > 1:
+        raise InputError(f"{where}: {path}: no such folder; name one, or a hub id (OWNER/NAME)")
     return _commit(path, revision, where)
 
 
@@ -52,7 +58,7 @@ def folder_of(path: str | Path, revision: str | None = None, *, where: str = "mo
         try:
             folder = _downloaded(str(path), commit)
         except OSError as error:
-            raise InputError(f"{where}: {path} cannot be downloaded from the hub ({_first_line(error)})") from error
+            raise InputError(f"{where}: {path} cannot be downloaded from the hub ({reason(error)})") from error
     for name in ADAPTERS:
         if (folder / name).exists():
             raise InputError(
@@ -65,12 +71,10 @@ def folder_of(path: str | Path, revision: str | None = None, *, where: str = "mo
 def check_weights(folder: Path, *, quantized: bool = False) -> None:
     """Refuse weights that would have to be unpickled, or, unless ``quantized``, that others quantized.
 
-    Raises InputError, also for a config.json that is no JSON, names code of the hub, or asks for absurdly many layers.
+    Raises InputError, also where there are none in safetensors, and for a config.json that is no JSON, names code of
+    the hub, or asks for absurdly many layers.
     """
-    there = (folder / "config.json").is_file()
-    config = read_json(folder / "config.json", constants=True) if there else {}  # transformers writes Infinity
-    if not isinstance(config, dict):
-        raise InputError(f"{folder / 'config.json'}: is no configuration of a model; get the folder again")
+    config = read_config(folder / "config.json")
     if not quantized and config.get("quantization_config") is not None:
         raise InputError(
             f"{folder / 'config.json'}: the weights were quantized by others (quantization_config); name the "
@@ -80,12 +84,50 @@ def check_weights(folder: Path, *, quantized: bool = False) -> None:
     layers = _layers(config)
     if layers > MOST_LAYERS:
         raise InputError(f"{folder / 'config.json'}: asks for {layers} layers (at most {MOST_LAYERS}); is it a model?")
+    if not any(folder.glob("*.safetensors")):
+        raise InputError(f"{folder}: no model can be loaded from there: {_instead(folder)}")
+
+
+def _instead(folder: Path) -> str:
+    """What a folder without safetensors holds, and what to do."""
     pickled = sorted(file.name for file in folder.iterdir() if file.suffix.lower() in PICKLED)
-    if pickled and not any(folder.glob("*.safetensors")):
-        raise InputError(
-            f"{folder}: no model can be loaded from there: {pickled[0]} is a pickle, which may run code when it is "
-            "read; convert the weights to safetensors"
+    if pickled:
+        convert = f"M.from_pretrained({str(folder)!r}).save_pretrained('NEW_FOLDER')"
+        return (
+            f"{pickled[0]} is a pickle, which may run code when it is read; where you trust it, convert the weights to "
+            f'safetensors: python -c "from transformers import AutoModelForCausalLM as M; {convert}", and copy the '
+            "tokenizer's files beside them"
         )
+    made = sorted(file.name for file in folder.glob("*.gguf"))
+    if made:
+        return f"{made[0]} is made for llama.cpp (GGUF); name the folder or hub id of the model that it was made of"
+    return "it holds no *.safetensors; get the folder again, or name another"
+
+
+def check_tokenizer(folder: Path) -> None:
+    """Refuse a folder without the files of a tokenizer, or whose only one needs a package that is missing.
+
+    transformers would make a tokenizer that knows no word, or ask for another package.  Raises InputError.
+    """
+    if not any(any(folder.glob(form)) for form in TOKENIZERS):
+        raise InputError(
+            f"{folder}: no tokenizer can be loaded from there: it has no tokenizer.json; copy the files of the model's "
+            "tokenizer (tokenizer*.json) into it"
+        )
+    pieces = sorted(file.name for file in folder.glob("*.model"))
+    if pieces and not (folder / "tokenizer.json").is_file() and importlib.util.find_spec("sentencepiece") is None:
+        raise InputError(
+            f"{folder}: no tokenizer can be loaded from there: {pieces[0]} alone is read by the package sentencepiece, "
+            "which is not installed (pip install sentencepiece); or copy the model's tokenizer.json beside it"
+        )
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A ``config.json`` or ``generation_config.json``; empty where there is none.  Raises InputError for no object."""
+    config = read_json(path, constants=True) if path.is_file() else {}  # transformers writes Infinity
+    if not isinstance(config, dict):
+        raise InputError(f"{path}: is no configuration of a model; get the folder again")
+    return config
 
 
 def check_attention(config: Any, where: str) -> None:
@@ -126,19 +168,21 @@ def _commit(path: str, revision: str | None, where: str) -> str:
             f"{where}: {path} is gated on the hub: accept its terms there and log in (hf auth login)"
         ) from error
     except RepositoryNotFoundError as error:
-        raise InputError(f"{where}: the hub has no model {path}, or it needs a login") from error
+        raise InputError(
+            f"{where}: there is no folder {path}, and the hub has no such model, or it needs a login"
+        ) from error
     except RevisionNotFoundError as error:
         raise InputError(f"{where}: {path} has no revision {revision} on the hub") from error
     except HFValidationError as error:
-        raise InputError(f"{where}: {path} is no folder and no hub id ({_first_line(error)})") from error
+        raise InputError(f"{where}: {path} is no folder and no hub id ({reason(error)})") from error
     except Exception as error:  # the errors of the network have no common base but the client's own
         copy = _cached(path, revision)
         if copy is not None:
             return copy.name
         at = "" if revision is None else f" at revision {revision}"
         raise InputError(
-            f"{where}: the hub cannot be reached ({_first_line(error)}), and the local cache has no copy of {path}{at}"
-            "; name a local folder, or download it where there is a network (hf download)"
+            f"{where}: the hub cannot be reached ({reason(error)}), and the local cache has no copy of {path}{at}, nor "
+            "is there a folder of that name; name a local folder, or download it where there is a network (hf download)"
         ) from error
 
 
@@ -178,5 +222,9 @@ def available_memory() -> int | None:
     return min(found, default=None)
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def reason(error: BaseException) -> str:
+    """What a library says is wrong: its first paragraph on one line, or what it means where it asks for code."""
+    if "trust_remote_code" in str(error):
+        return "it needs code of its own (auto_map in its config.json), which is never run; name a stock architecture"
+    paragraph = str(error).strip().split("\n\n")[0]
+    return " ".join(paragraph.split()) or type(error).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -177,7 +178,7 @@ class Policy(nn.Module):
         seed: int,
         step: int,
         max_new_tokens: int,
-        eos: int,
+        ends: Sequence[int],
         pad: int,
         at_once: int | None = None,
     ) -> tuple[Tensor, Tensor]:
@@ -203,7 +204,7 @@ class Policy(nn.Module):
                         seed=seed,
                         step=step,
                         max_new_tokens=max_new_tokens,
-                        eos=eos,
+                        ends=ends,
                         pad=pad,
                         on_shrink=shrink,
                     )

@@ -21,6 +21,7 @@ from mora.errors import InputError
 from mora.files import new_folder, read_object, write_json
 from mora.functional.masking import pool_last
 from mora.manifest import check_content
+from mora.model.capacity import check_tokens
 from mora.model.heads import RewardHead
 from mora.model.load import load_tokenizer
 from mora.model.towers import SHARED, Layout, Towers
@@ -63,12 +64,8 @@ class ScoreModel(nn.Module):
         layout: Layout,
     ) -> None:
         super().__init__()
-        known, words = towers.vocabulary, len(tokenizer)
-        if words > known:
-            raise InputError(
-                f"the tokenizer has {words} tokens and the trunk embeddings for {known}: they do not belong together; "
-                "name a model with its own tokenizer"
-            )
+        for trunk in towers.trunks:
+            check_tokens(trunk, tokenizer, trunk.config.name_or_path or "the trunk of the reward model")
         self.towers, self.head = towers, head
         self.tokenizer, self.objectives, self.kind, self.layout = tokenizer, tuple(objectives), kind, layout
 

@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from mora.errors import InputError
 from mora.functional.masking import pool_last, position_ids
+from mora.model.capacity import check_tokens, positions
 from mora.model.load import load_classifier, load_tokenizer
 
 TOLERANCES = {torch.float32: 1e-4}  # of scores, relative to the larger of 1 and the score
@@ -40,19 +41,21 @@ class SequenceClassifier:
 
     @classmethod
     def load(
-        cls, path: str | Path, *, dtype: str, revision: str | None = None, device: torch.device | str = "cpu"
+        cls,
+        path: str | Path,
+        *,
+        dtype: str,
+        template_date: str | None = None,
+        revision: str | None = None,
+        device: torch.device | str = "cpu",
     ) -> SequenceClassifier:
-        """The classifier of a folder or hub id, in evaluation mode, checked.  Raises InputError."""
+        """The classifier of a folder or hub id, in evaluation mode, checked; see ``load_tokenizer`` for the date.
+
+        Raises InputError.
+        """
         model = load_classifier(path, dtype=dtype, revision=revision)
-        tokenizer = load_tokenizer(path, revision)
-        highest = max(tokenizer.get_vocab().values(), default=0)
-        embedding: Any = model.get_input_embeddings()
-        known = len(embedding.weight)
-        if highest >= known:
-            raise InputError(
-                f"{path}: the tokenizer has token {highest}, but the model embeds {known}; the tokenizer is another "
-                "model's: get the folder again"
-            )
+        tokenizer = load_tokenizer(path, revision, template_date=template_date)
+        check_tokens(model, tokenizer, path)
         return cls(model.to(device).eval(), tokenizer, str(path))  # type: ignore[arg-type]
 
     @property
@@ -77,12 +80,7 @@ class SequenceClassifier:
     @property
     def limit(self) -> int | None:
         """The most tokens that it can read; None where neither model nor tokenizer says."""
-        found = [getattr(self.model.config.get_text_config(), "max_position_embeddings", None)]
-        for name, module in self.model.named_modules():
-            if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-                reserved = 0 if module.padding_idx is None else module.padding_idx + 1  # RoBERTa counts from there
-                found.append(module.num_embeddings - reserved)
-        found.append(self.tokenizer.model_max_length)
+        found = (positions(self.model), self.tokenizer.model_max_length)
         return min((limit for limit in found if limit is not None and 0 < limit < 1e9), default=None)
 
     @property
@@ -121,12 +119,13 @@ class SequenceClassifier:
         return torch.where(kept.any(-1, keepdim=True), kept, first)
 
     def check(self, texts: Sequence[Tokens], *, read: str = "classifier") -> None:
-        """Score two texts (token ids and types) alone, together, and padded as far as the architecture allows.
+        """Score some texts (token ids and types) alone, together, and padded as far as the architecture allows.
 
         A decoder is padded on either side, also with the end token, and its scores alone are held against those of its
         own code.  Raises InputError when one differs by more than 1e-4 (5e-2 below fp32), relative to the larger of 1
-        and the score.
+        and the score, and where a classifier that reads the end token finds none.
         """
+        self._check_ends([ids for ids, _ in texts])
         alone = torch.cat([self.logits(*self._padded([text], 0, self.pad), read=read) for text in texts])
         if self.pooled:
             self._check_own(texts, alone, read)
@@ -136,6 +135,18 @@ class SequenceClassifier:
             for left in (False, True) if self.pooled else (False,):
                 together = self.logits(*self._padded(texts, 3, token, left=left), read=read)
                 self._compare(together, alone, f"{'left' if left else 'right'} padding with token {token} moves one")
+
+    def _check_ends(self, texts: Sequence[Sequence[int]]) -> None:
+        """Encoder-decoders read the last end token of a text, and ask for as many in each text of a batch."""
+        config = self.model.config
+        counts = {list(ids).count(config.eos_token_id) for ids in texts}
+        if config.is_encoder_decoder and (len(counts) > 1 or 0 in counts):
+            token = self.tokenizer.convert_ids_to_tokens(config.eos_token_id)
+            raise InputError(
+                f"{self.name}: {type(self.model).__name__} reads the end token {token!r} of a text, and not every text "
+                "has one in this form; use a form in which the tokenizer adds it, also behind an answer that was cut "
+                "off (reward.chat=pair), or a classifier of another architecture"
+            )
 
     @torch.inference_mode()
     def _check_own(self, texts: Sequence[Tokens], alone: Tensor, read: str) -> None:

@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from mora.errors import InputError
+from mora.model.capacity import check_tokens
 from mora.model.load import ModelSpec, load_causal, load_tokenizer
 from mora.model.policy import Policy
 from mora.model.svd_lora import SETTINGS, AdapterSettings, attach, read_settings
@@ -43,9 +44,10 @@ def base_of(folder: Path) -> str:
 
 def load_unconditioned(folder: Path, device: torch.device) -> tuple[Policy, PreTrainedTokenizerBase]:
     """A plain causal model as a policy; with nothing to steer, only its pass without a preference has a meaning."""
-    model = load_causal(folder)
+    model, tokenizer = load_causal(folder), load_tokenizer(folder)
+    check_tokens(model, tokenizer, folder)
     idle = AdapterSettings(rank=1, scale=1.0, init_std=None, targets=["all-linear"], head=False, objectives=["none"])
-    return Policy(model, attach(model, idle, seed=0), None).to(device).eval(), load_tokenizer(folder)
+    return Policy(model, attach(model, idle, seed=0), None).to(device).eval(), tokenizer
 
 
 def load_policy(
@@ -55,7 +57,8 @@ def load_policy(
     settings, _ = read_settings(folder)
     base = base_of(folder)
     revision = spec.revision if spec is not None and base == spec.path else None
-    model = load_causal(base, spec, revision=revision)
+    model, tokenizer = load_causal(base, spec, revision=revision), load_tokenizer(folder)
+    check_tokens(model, tokenizer, folder)
     adapter = attach(model, settings, seed=0)
     adapter.load(folder)
-    return Policy(model, adapter, None).to(device).eval(), load_tokenizer(folder)
+    return Policy(model, adapter, None).to(device).eval(), tokenizer

@@ -1,15 +1,19 @@
-"""Chat templates, and small tokenizers trained on the data at hand for models that are made from a config."""
+"""Chat templates, what ends answers, and small tokenizers trained on the data at hand for models that are made."""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable
+from datetime import date
 from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from mora.ends import end_ids
 from mora.errors import InputError
-from mora.model.place import folder_of
+from mora.model.place import folder_of, read_config, reason
 
 SPECIAL = {"bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>", "unk_token": "<unk>"}
 ANSWER = "<answer>"
@@ -23,6 +27,11 @@ TEMPLATE = (
     "{% endfor %}"
 )
 
+# How a template asks for today.  What pads to any length, and the seconds since 1970, are no form of a date.
+_FORM = r"(?:[^{quote}\\%\ud800-\udfff]|%[a-rt-zA-Z%]){{0,64}}"
+TODAY = re.compile(
+    r"\bstrftime_now\(\s*(?:" + "|".join(f"{q}({_FORM.format(quote=q)}){q}" for q in ('"', "'")) + r")\s*\)"
+)
 BARE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 
 
@@ -95,7 +104,8 @@ def copy_chat_template(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
     except InputError:
         raise
     except (OSError, ValueError) as error:
-        raise InputError(f"model.chat_template={source}: no tokenizer can be loaded from there") from error
+        said = f"no tokenizer can be loaded from there ({reason(error)})"
+        raise InputError(f"model.chat_template={source}: {said}") from error
     if other.chat_template is None:
         raise InputError(f"model.chat_template={source}: that tokenizer has no chat template")
     missing = [t for t in other.all_special_tokens if t in other.chat_template and t not in tokenizer.get_vocab()]
@@ -104,3 +114,47 @@ def copy_chat_template(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
             f"model.chat_template={source}: its template uses {missing}, which this tokenizer does not know"
         )
     tokenizer.chat_template = other.chat_template
+
+
+def check_date(day: str, where: str) -> None:
+    """Raises InputError unless ``day`` is written YYYY-MM-DD; ``where`` is the key of the setting."""
+    try:
+        known = date.fromisoformat(day).isoformat() == day
+    except (ValueError, TypeError):
+        known = False
+    if not known:
+        raise InputError(f"{where}={day}: write a day as YYYY-MM-DD, such as 2024-07-26")
+
+
+def set_date(tokenizer: PreTrainedTokenizerBase, day: str) -> None:
+    """Write ``day`` (YYYY-MM-DD, midnight) into the chat template wherever that asks for today (``strftime_now``).
+
+    So the template gives the same tokens on any day, here and wherever the tokenizer is stored.  A call whose form is
+    no text, or no form of dates, stays, and is refused where the template is rendered.
+    """
+    at = date.fromisoformat(day)
+
+    def dated(template: str) -> str:
+        return TODAY.sub(
+            lambda found: json.dumps(at.strftime(found[1] or found[2] or ""), ensure_ascii=False), template
+        )
+
+    templates = tokenizer.chat_template
+    if isinstance(templates, dict):
+        tokenizer.chat_template = {name: dated(template) for name, template in templates.items()}
+    elif templates is not None:
+        tokenizer.chat_template = dated(templates)
+
+
+def stated_ends(folder: Path) -> tuple[int, ...]:
+    """The tokens that end an answer by ``generation_config.json`` of a model, or else by its ``config.json``.
+
+    Raises InputError for a file that is no JSON or names no tokens.
+    """
+    for name in ("generation_config.json", "config.json"):
+        config = read_config(folder / name)
+        text = config.get("text_config")
+        for part in (config, text if isinstance(text, dict) else {}):
+            if part.get("eos_token_id") is not None:
+                return end_ids(part["eos_token_id"], f"{folder / name}: eos_token_id")
+    return ()

@@ -117,12 +117,6 @@ class Towers(nn.Module):
         return int(self.trunks[0].config.hidden_size)
 
     @property
-    def vocabulary(self) -> int:
-        """Tokens that every trunk has an embedding for."""
-        tables = [cast(nn.Embedding, trunk.get_input_embeddings()) for trunk in self.trunks]
-        return min(table.num_embeddings for table in tables)
-
-    @property
     def dtype(self) -> torch.dtype:
         """Precision of the trunks."""
         return self.trunks[0].dtype

@@ -10,6 +10,7 @@ from mora import bounds
 from mora.bounds import Count, Natural
 from mora.errors import InputError
 from mora.model.load import DTYPES
+from mora.model.tokenizer import check_date
 from mora.reward.texts import check_form
 from mora.reward.untrained import Untrained
 
@@ -55,6 +56,7 @@ class Hub(Untrained):
     chat: str
     read: Read
     max_length: Count  # tokens
+    template_date: str  # YYYY-MM-DD
     batch_size: Count
     dtype: Literal["float32", "bfloat16", "float16"]
 
@@ -62,6 +64,7 @@ class Hub(Untrained):
         if self.dtype not in DTYPES:
             raise InputError(f"reward.dtype={self.dtype}: use one of {', '.join(DTYPES)}")
         bounds.check(self, "reward")
+        check_date(self.template_date, "reward.template_date")
         if not isinstance(self.models, Mapping):
             raise InputError(f"reward.models={self.models}: give a mapping from objectives to models")
         for objective in self.models:

@@ -164,7 +164,8 @@ def _unchanged(entry: Mapping[str, Any], card: Path) -> str:
 
 
 def _load(place: Place, kind: Hub, commit: str | None, where: str, device: torch.device | str) -> SequenceClassifier:
-    return SequenceClassifier.load(where, dtype=kind.dtype, revision=commit or place[1], device=device)
+    own = {"dtype": kind.dtype, "template_date": kind.template_date}
+    return SequenceClassifier.load(where, **own, revision=commit or place[1], device=device)
 
 
 def _passes(sources: Sequence[Source], classifiers: Mapping[Place, SequenceClassifier]) -> list[Pass]:
@@ -193,8 +194,8 @@ def _passes(sources: Sequence[Source], classifiers: Mapping[Place, SequenceClass
 
 
 def _trials(texts: Texts) -> list[tuple[list[int], list[int] | None]]:
-    """Two texts of other lengths in words that the tokenizer knows."""
+    """Texts of other lengths in words that the tokenizer knows, the last with an answer that was cut off."""
     special = {*texts.tokenizer.all_special_ids}
     plain = [token for token in range(len(texts.tokenizer)) if token not in special]
     words = [str(texts.tokenizer.decode([plain[(7 * i + size) % len(plain)] for i in range(size)])) for size in (3, 9)]
-    return [texts(words[0], words[0]), texts(words[0], words[1])]
+    return [texts(words[0], words[0]), texts(words[0], words[1]), texts(words[1], words[0], False)]

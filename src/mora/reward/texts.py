@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from mora.dataset.control import SafeTokenizer
 from mora.dataset.encode import vocabulary
+from mora.dataset.ends import ends_of
 from mora.errors import InputError
 from mora.turns import Turn, readable, turns_of, without_oldest
 from mora.types import Sampled
@@ -47,10 +48,10 @@ class Texts:
     """Tokens of prompts with answers, at most ``limit``; counts what was cut.
 
     ``chat``: "template" is the turns of the prompt and an assistant turn by the tokenizer's chat template; "answer" the
-    turns of the prompt up to where an answer starts, then the answer and one end token, as mora's own reward models
-    read; "pair" prompt and answer as the two texts of an encoder; any other text has the fields prompt, response, bos
-    and eos in braces, and the tokenizer adds the special tokens that it always adds.  In the last two forms a prompt of
-    several turns is written as a person reads it.
+    turns of the prompt up to where an answer starts, then the answer and the end token that answers are written with
+    (``dataset/ends.py``), as mora's own reward models read; "pair" prompt and answer as the two texts of an
+    encoder; any other text has the fields prompt, response, bos and eos in braces, and the tokenizer adds the special
+    tokens that it always adds.  In the last two forms a prompt of several turns is written as a person reads it.
 
     An answer that was cut off is the last of its text: nothing that stands behind answers in the form, an end token or
     the end of a turn, is written behind it ("pair" has no such thing).  In the form "answer" sampled answers are the
@@ -79,6 +80,7 @@ class Texts:
         ):
             if needed and token is None:
                 raise InputError(f"{name}: its tokenizer has no {name_of} token; leave it out of reward.chat")
+        self.end = ends_of(self.safe, name)[0] if chat == "answer" else tokenizer.eos_token_id
 
     def answers(self, responses: Sequence[str], sampled: Sampled | None) -> list[Answer]:
         """The answers as they are to be read; whole ones where nothing is known of them."""
@@ -148,9 +150,11 @@ class Texts:
 
     def _read(self, turns: list[Turn], answer: Answer) -> tuple[list[int], list[int] | None]:
         if self.chat == "answer":
-            end = [self.tokenizer.eos_token_id] if answer.ended else []
-            said = [*answer.tokens] if answer.tokens else self.safe.plain([answer.text])[0] + end
-            return self._templated(turns, generate=True) + said, None
+            said = self.safe.plain([answer.text])[0]
+            if answer.tokens:
+                said = [*answer.tokens[:-1]] if answer.ended else [*answer.tokens]
+            end = [self.end] if answer.ended else []
+            return self._templated(turns, generate=True) + said + end, None
         if self.chat == "template":
             until = None if answer.ended else HERE
             answered: list[Turn] = [*turns, {"role": "assistant", "content": answer.text + (until or "")}]

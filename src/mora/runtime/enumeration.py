@@ -87,6 +87,11 @@ class Enumeration:
 
     def __init__(self, rows: Sequence[Row], encoder: Encoder, device: torch.device, *, limit: int) -> None:
         vocabulary = len(encoder.tokenizer)
+        if len(encoder.ends) > 1:
+            raise InputError(
+                f"{len(encoder.ends)} tokens of {encoder.tokenizer.name_or_path} end an answer, and all responses can "
+                "be enumerated only where one does; use dataset=oracle with a model that is made for it"
+            )
         self.responses = Responses.of(vocabulary, encoder.max_response, encoder.eos, limit=limit)
         self.prompts = [row.prompt for row in rows]
         self.texts, self.sampled = decode(self.responses.tokens, self.responses.mask, encoder)

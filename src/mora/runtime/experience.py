@@ -218,7 +218,7 @@ class Roller:
                 seed=parts.seed,
                 step=step,
                 max_new_tokens=encoder.max_response,
-                eos=encoder.eos,
+                ends=encoder.ends,
                 pad=encoder.pad,
                 at_once=parts.runtime.sample_batch,
             )

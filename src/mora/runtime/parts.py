@@ -21,6 +21,7 @@ from mora.dataset.store import StoredRows
 from mora.dataset.tokens import tokenized
 from mora.errors import InputError
 from mora.functional.preference import Sampler
+from mora.model.capacity import check_lengths, check_tokens
 from mora.model.load import ModelSpec, load_causal, load_tokenizer
 from mora.reward import RewardKind
 from mora.reward.panel import GoldPanel, Panel
@@ -73,7 +74,7 @@ class Parts:
         """The tokenizer of the policy to start from."""
         if self.policy is None:
             return self.model.tokenizer(self.corpus.tokenizer_texts(), tokens=self.corpus.tokens)
-        return load_tokenizer(self.policy)
+        return load_tokenizer(self.policy, template_date=self.model.template_date)
 
     def starting_weights(self, tokenizer: PreTrainedTokenizerBase, *, frozen: bool) -> PreTrainedModel:
         """The policy to start from without its tokenizer, as ``starting_model`` gives it."""
@@ -82,9 +83,15 @@ class Parts:
             model = spec.build(tokenizer, seed=self.seed)
         else:
             model = load_causal(self.policy, spec)
+        self.check_reach(model, tokenizer, self.policy or self.model.path or "model.config")
         if spec.quantization is None:  # quantized weights were put in their place while they were loaded
             model.to(self.runtime.device)  # type: ignore[arg-type]
         return model
+
+    def check_reach(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: object) -> None:
+        """Raises InputError where ``model`` cannot read a token of its tokenizer, or the longest text of this run."""
+        check_tokens(model, tokenizer, name)
+        check_lengths(model, self.corpus.max_prompt, self.corpus.max_response, name)
 
     def encoder(self, tokenizer: PreTrainedTokenizerBase) -> Encoder:
         """The encoder of this corpus' limits for one tokenizer, always the same."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +13,9 @@ from transformers import PreTrainedModel
 
 from mora.dataset import collate
 from mora.dataset.encode import Encoder
+from mora.errors import InputError
 from mora.functional.noise import Stream, hashed
+from mora.model.capacity import positions
 from mora.model.generate import Sampling, generate
 from mora.model.policy import Policy
 from mora.types import Prompts, Row, Sampled
@@ -55,14 +58,12 @@ def sample_rows(
 
 
 def decode(tokens: Tensor, mask: Tensor, encoder: Encoder) -> tuple[list[str], Sampled]:
-    """Texts of responses (B, T), special tokens dropped; which of them ended, and their tokens as they are."""
+    """Texts of responses (B, T), end and special tokens dropped; which ended, and their tokens as they are."""
     kept = [row[keep].tolist() for row, keep in zip(tokens.cpu(), mask.cpu(), strict=True)]
-    sampled = Sampled(
-        ended=tuple(ids[-1:] == [encoder.eos] for ids in kept),
-        tokens=tuple(map(tuple, kept)),
-        vocabulary=encoder.vocabulary,
-    )
-    return encoder.tokenizer.batch_decode(kept, skip_special_tokens=True), sampled
+    ended = tuple(bool(ids) and ids[-1] in encoder.ends for ids in kept)
+    sampled = Sampled(ended=ended, tokens=tuple(map(tuple, kept)), vocabulary=encoder.vocabulary)
+    said = [ids[:-1] if end else ids for ids, end in zip(kept, ended, strict=True)]  # an end may be no special token
+    return encoder.tokenizer.batch_decode(said, skip_special_tokens=True), sampled
 
 
 def sample_reference(
@@ -89,7 +90,7 @@ def sample_reference(
             seed=seed,
             step=STANDARDIZING,
             max_new_tokens=encoder.max_response,
-            eos=encoder.eos,
+            ends=encoder.ends,
             pad=encoder.pad,
         )
         prompts += batch.texts
@@ -101,7 +102,7 @@ def sample_reference(
 
 
 def answer(
-    policy: Policy,
+    policy: Policy | PreTrainedModel,
     encoder: Encoder,
     prompts: Sequence[str],
     preferences: Sequence[Sequence[float]],
@@ -114,7 +115,8 @@ def answer(
     """Answers to every prompt under every preference, in one batch, and whether they ended:
     ``[prompt][preference][sample]``.
 
-    The random numbers of a prompt's n-th answer are the same under every preference.
+    The random numbers of a prompt's n-th answer are the same under every preference.  A plain model heeds no
+    preference.  Raises InputError where prompt and answer may exceed the positions of the model.
     """
     device = next(policy.parameters()).device
     once, _ = sample_rows([Row(prompt=prompt) for prompt in prompts], samples, encoder, device)
@@ -126,17 +128,26 @@ def answer(
         row_ids=once.row_ids[place],
         texts=[once.texts[i] for i in place.tolist()],
     )
-    weights = torch.tensor(preferences, dtype=torch.float32, device=device)
-    tokens, mask = policy.generate(
-        batch,
-        weights.repeat_interleave(samples, dim=0).repeat(len(prompts), 1),
-        sampling=Sampling(temperature=temperature, top_p=1.0, top_k=0),
-        seed=seed,
-        step=ANSWERING,
-        max_new_tokens=max_new_tokens or encoder.max_response,
-        eos=encoder.eos,
-        pad=encoder.pad,
-    )
+    longest = max_new_tokens or encoder.max_response
+    limit, read = positions(policy.model if isinstance(policy, Policy) else policy), once.ids.shape[1]
+    if limit is not None and read + longest > limit:
+        raise InputError(
+            f"max_new_tokens={longest}: after a prompt of {read} tokens the model has positions for {limit - read} more"
+        )
+    how: dict[str, Any] = {
+        "sampling": Sampling(temperature=temperature, top_p=1.0, top_k=0),
+        "seed": seed,
+        "step": ANSWERING,
+        "max_new_tokens": longest,
+        "ends": encoder.ends,
+        "pad": encoder.pad,
+    }
+    if isinstance(policy, Policy):
+        weights = torch.tensor(preferences, dtype=torch.float32, device=device)
+        rows = weights.repeat_interleave(samples, dim=0).repeat(len(prompts), 1)
+        tokens, mask = policy.generate(batch, rows, **how)
+    else:
+        tokens, mask = generate(policy, batch, **how)
     texts, sampled = decode(tokens, mask, encoder)
     answers = iter(zip(texts, sampled.ended, strict=True))
     return [[[next(answers) for _ in range(samples)] for _ in preferences] for _ in prompts]

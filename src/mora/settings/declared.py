@@ -25,6 +25,7 @@ FREE_TEXT: tuple[str, ...] = ("prompt", "reward.chat")
 
 PATHS: tuple[str, ...] = (
     "run",
+    "model",
     "input",
     "output",
     "quarantine",
@@ -63,6 +64,8 @@ VALUES: Mapping[str, str] = {
     "samples": "Count",
     "temperature": "NonNegative",
     "max_new_tokens": "Count | None",
+    "plain.max_prompt": "Count",
+    "plain.max_response": "AtLeastTwo",
     "pad_rank": "Count | None",
     "preference": "list[Share] | list[list[Share]] | None",
     "to": "Literal['lora', 'merged', 'classifier']",

@@ -66,7 +66,7 @@ FAULTS = (
     Fault(
         name="answer_mask_by_padding_token",
         file="model/generate.py",
-        old="return tokens, response_mask(tokens, eos)",
+        old="return tokens, response_mask(tokens, ends)",
         new="return tokens, tokens != pad",
         why="Where padding is the end token, the end of every answer is dropped.",
         caught_by=("tests/model/test_generate.py::test_the_mask_ends_at_the_end_token_and_the_rest_is_padding",),

@@ -11,8 +11,8 @@ FAULTS = (
     Fault(
         name="end_token_appended_to_a_cut_answer",
         file="dataset/encode.py",
-        old="return self.fitted(ids if ended else ids[:-1])",
-        new="return self.fitted(ids)",
+        old="return self.fitted(ids if ended else ids[:-1], ended=ended)",
+        new="return self.fitted(ids, ended=ended)",
         why="A reward model reads an end that nobody wrote, so running on costs nothing.",
         caught_by=(f"{READ}::test_an_answer_ends_where_it_ended",),
     ),
