@@ -32,6 +32,8 @@ JSONL = [
     ({"prompt": "p", "response": "r"}, "supervised"),
     ({"prompt": "p", "response": "r", "kind": 3}, "scored"),
     ({"prompt": "p", "response": "r", "kind": [3, 4]}, "scored"),
+    ({"prompt": "p", "response": "r", "label": True}, "supervised"),
+    ({"prompt": "p", "response": "r", "label": False}, "scored"),
     *[({"prompt": "p"} | of, "pairs") for of in (IDS, SOFT, IDS | RATED, SOFT | RATED)],
     ({"prompt": "p"} | IDS | {"kind_label": 0.75}, "pairs"),
     ({"prompt": "p"} | IDS | {"kind_response_id": None}, "prompts"),
@@ -46,6 +48,9 @@ def _messages(turns):
     yield {"messages": [*turns, ANSWER], "kind": [3, 4]}, "scored"
     yield {"chosen": [*turns, ANSWER], "rejected": [*turns, OTHER]}, "pairs"
     for column in ("messages", "prompt"):
+        for completion in ("a", [ANSWER]):
+            yield {column: turns, "completion": completion}, "supervised"
+            yield {column: turns, "completion": completion, "label": False}, "scored"
         for of in (TEXTS, LISTS, IDS, SOFT, IDS | RATED):
             yield {column: turns} | of, "pairs"
 
