@@ -45,6 +45,8 @@ def execute(stages: Sequence[Stage], cfg: DictConfig) -> None:
     for stage in stages:
         if not stage.finished or cfg.runtime.fresh:
             _refuse_rows_that_teach_nothing(stage)
+    for warning in _smoke_warnings(stages[-1]):
+        say(warning)
     runtime: Runtime = build(cfg.runtime)
     for stage in stages:
         if not stage.finished or runtime.fresh:
@@ -170,6 +172,17 @@ def _refuse_rows_that_teach_nothing(stage: Stage) -> None:
         kind = build(stage.config["reward"])
         if not isinstance(kind, Hub) and not kind.needs_teacher:
             kind.check_rows(corpus.pairs["train"], corpus.objectives)
+
+
+def _smoke_warnings(stage: Stage) -> list[str]:
+    """What to tell of a model that is made for trying things out where the texts are real ones."""
+    model = stage.config["model"]
+    if not model["smoke"] or load_corpus(stage.config).world is not None:
+        return []
+    return [
+        f"model={model['name']}: tiny, from random weights; on real texts it may lose to a bag of words, so take a "
+        "pretrained model for results (model=qwen2_5_0_5b, model.path=...)"
+    ]
 
 
 def _teacher_warnings(stage: Stage, stages: Sequence[Stage]) -> list[str]:

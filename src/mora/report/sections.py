@@ -101,7 +101,8 @@ def _warnings(front: Front | None) -> list[str]:
 def _smoke(model: str) -> str:
     return (
         f"<strong>Smoke model.</strong> <code>{text(model)}</code> is tiny and starts from random weights. "
-        "These figures show that the pipeline works; they say nothing about a real model."
+        "These figures show that the pipeline works; they say nothing about a real model. "
+        "On real texts it may lose to a bag of words."
     )
 
 
