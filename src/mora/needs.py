@@ -58,6 +58,9 @@ def _check(stage: Stage) -> None:
                 f"objectives.names: {', '.join(missing)}: {_said(stage)} neither labels nor rates a training answer on "
                 f"it{columns}{meant}"
             )
+    rated = len(corpus.scored["train"])
+    if not found and kind == "supervised" and rated:
+        columns = f"; {rated} rated answers are not read as examples, whatever their ratings{columns}"
     if not found:
         raise InputError(f"{_said(stage)}: {MISSING[kind]}{columns}{_advice(stage, kind)}")
 

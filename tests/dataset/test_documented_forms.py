@@ -25,14 +25,14 @@ SOFT = {"response_0": "a", "response_1": "b", "kind_label": 0.25}
 RATED = {"kind_rating_0": 1, "kind_rating_1": [2, 3], "kind_strength": 2}
 TEXTS = {"chosen": "a", "rejected": "b"}
 LISTS = {"chosen": [ANSWER], "rejected": [OTHER]}
-KINDS = ("pairs", "scored", "supervised", "prompts")
+KINDS = ("scored", "pairs", "supervised", "prompts")  # a rated answer alone is also a pair of itself
 
 JSONL = [
     ({"prompt": "p"}, "prompts"),
     ({"prompt": "p", "response": "r"}, "supervised"),
     ({"prompt": "p", "response": "r", "kind": 3}, "scored"),
     ({"prompt": "p", "response": "r", "kind": [3, 4]}, "scored"),
-    ({"prompt": "p", "response": "r", "label": True}, "supervised"),
+    ({"prompt": "p", "response": "r", "label": True}, "scored"),
     ({"prompt": "p", "response": "r", "label": False}, "scored"),
     *[({"prompt": "p"} | of, "pairs") for of in (IDS, SOFT, IDS | RATED, SOFT | RATED)],
     ({"prompt": "p"} | IDS | {"kind_label": 0.75}, "pairs"),

@@ -45,6 +45,7 @@ def measured(tmp_path: Path, rows: list[Any], panel: Panel | None = None, **chan
         "path": str(tmp_path / "rows.jsonl"),
         "objective": "up",
         "preference": None,
+        "level": 0.95,
         "sections": {"A": ["a", "b"], "C": ["c"]},
     }
     return Sections(**(settings | {"weights": {"a": 30, "b": 10}} | changed)).measure(panel or TablePanel())
@@ -208,7 +209,27 @@ def test_files_summary_and_page(tmp_path: Path) -> None:
     read = read_json(tmp_path / "tables" / "sections.json")
     said = section_lines(read)
     assert said[0].startswith("! ") and "judged by up" in said[1]
-    assert said[-1].split()[:4] == ["mean", "of", "sections", "6"] and "0.743" in said[-1]  # (.5625 + 2/3 + 1) / 3
+    assert said[-2].split()[:4] == ["mean", "of", "sections", "6"] and "0.743" in said[-2]  # (.5625 + 2/3 + 1) / 3
     html = benchmark_section(read, benchmark_plates(read))
     assert "&lt;odd&gt;" in html and "<odd>" not in html and "0.743" in html
     assert benchmark_section(None, []) == "" and benchmark_plates(None) == []
+
+
+@pytest.mark.parametrize("wrong", [0, 1, 3])
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+def test_intervals_of_few_rows_stay_within_0_and_1_or_are_not_given(tmp_path: Path, count: int, wrong: int) -> None:
+    rows = [row("a", "1 0", "2 0" if n < wrong else "0 0", prompt=f"p{n}") for n in range(count)]
+    table, _, _ = measured(tmp_path, rows, sections=None, weights=None)
+    for entry in (table["final"], *table["sections"], *table["subsets"]):
+        between = entry["strict_interval"]
+        assert (between is None) == (count == 1)
+        assert count == 1 or 0 <= between[0] <= entry["strict"] <= between[1] <= 1 and between[1] - between[0] > 0.1
+
+
+def test_rows_with_several_right_answers_are_said_to_be_no_pairs(tmp_path: Path) -> None:
+    several = [row("a", ["1 0", "0 0", "0 1"], ["2 0", "0 2", "0 3"], prompt=f"p{n}") for n in range(3)]
+    table, _, _ = measured(tmp_path, [*several, row("a", "1 0", "0 0", prompt="q")])
+    said = [note for note in table["notes"] if note.startswith("3 of 4 rows have several right answers")]
+    assert len(said) == 1 and "guessing reaches 0.50" in said[0]
+    table, _, _ = measured(tmp_path, [row("a", "1 0", ["0 0", "0 1"])])  # best of three
+    assert not any("several right answers" in note for note in table["notes"])
