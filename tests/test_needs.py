@@ -14,14 +14,14 @@ from mora.needs import check_data
 from mora.stages import plan
 
 RANKED = {"chosen": "a", "rejected": "b"}
-RATED = {"response": "a", "helpful": 3}
+RATED = {"response": "a", "kind": 3}
 CASES = {
     "ranked": ("jsonl", RANKED, ["better"], ["exist: chosen, prompt, rejected", "dataset=messages reads"]),
     "unpaired": ("jsonl", {"completion": "a", "label": True}, ["better"], ["completion, label", "dataset=messages"]),
     "instructions": ("jsonl", {"prompt": None, "instruction": "i", "input": "", "output": "o"}, ["better"],
                      ["no good row is left", "dataset=alpaca"]),
-    "misspelt": ("jsonl", RATED, ["helpfull"], ["objectives.names: helpfull", "objectives.names=[helpful]?"]),
-    "unknown": ("jsonl", RATED, ["kind"], ["neither a training pair nor a rated answer", "helpful, prompt, response"]),
+    "misspelt": ("jsonl", RATED, ["kinds"], ["objectives.names: kinds", "objectives.names=[kind]?"]),
+    "unknown": ("jsonl", RATED, ["safe"], ["neither a training pair nor a rated answer", "kind, prompt, response"]),
     "one of two": ("jsonl", {"response_0": "a", "response_1": "b", "x_response_id": 1}, ["x", "y"],
                    ["objective 'y' has no label: column 'y_response_id' does not exist"]),
 }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from itertools import islice
 from typing import Any
 
@@ -103,15 +104,19 @@ def _advice(stage: Stage, kind: str) -> str:
 
 def _reading(some: Sequence[Fields], config: Mapping[str, Any], responses: int) -> Iterator[str]:
     """Names of datasets, other than the one in use, that make rows of so many responses of records."""
-    with opened("train") as tree:
-        for name in tree.choices("dataset"):
-            composed = plain(tree.compose(prepare([f"dataset={name}"])))
-            if name == config["dataset"]["name"] or composed["dataset"]["_target_"] != _SOURCE:
-                continue
-            source: Source = build({**composed["dataset"], "path": config["dataset"]["path"]})
+    for name, section in _sources().items():
+        if name != config["dataset"]["name"]:
+            source: Source = build({**section, "path": config["dataset"]["path"]})
             objectives = source.known or config["objectives"]["names"]
             if any(len(row.responses) >= responses for fields in some for row in source.tried(fields, objectives)):
                 yield name
 
 
-_SOURCE = f"{Source.__module__}.{Source.__name__}"
+@cache
+def _sources() -> dict[str, Any]:
+    """The sections of all datasets that are sources."""
+    with opened("train") as tree:
+        names = tree.choices("dataset")
+        sections = {name: plain(tree.compose(prepare([f"dataset={name}"])))["dataset"] for name in names}
+    wanted = f"{Source.__module__}.{Source.__name__}"
+    return {name: section for name, section in sections.items() if section["_target_"] == wanted}

@@ -91,7 +91,8 @@ def test_unknown_subsets_and_empty_sections_are_said(tmp_path: Path) -> None:
 
 def test_without_sections_every_subset_is_one(tmp_path: Path) -> None:
     table, _, _ = measured(tmp_path, ROWS, sections=None, weights=None)
-    assert [entry["section"] for entry in table["sections"]] == ["a", "b", "c"] and table["notes"] == []
+    assert [entry["section"] for entry in table["sections"]] == ["a", "b", "c"] and table["unmapped"] == ["a", "b", "c"]
+    assert not any("section" in note for note in table["notes"])
 
 
 def test_a_subset_called_like_a_section(tmp_path: Path) -> None:
@@ -204,11 +205,12 @@ def test_files_summary_and_page(tmp_path: Path) -> None:
     with (tmp_path / "tables" / "sections.csv").open(encoding="utf-8") as file:
         found = list(csv.DictReader(file))
     assert [line["subset"] for line in found] == ["a", "b", "c", "<odd>"] and float(found[0]["shared"]) == 0.75
+    assert float(found[0]["strict_low"]) < 0.5 < float(found[0]["strict_high"]) and found[3]["strict_low"] == ""
     with (tmp_path / "tables" / "section_rows.csv").open(encoding="utf-8") as file:
         assert [line["where"].rpartition(":")[2] for line in csv.DictReader(file)] == ["1", "2", "3", "4", "5", "6"]
     read = read_json(tmp_path / "tables" / "sections.json")
     said = section_lines(read)
-    assert said[0].startswith("! ") and "judged by up" in said[1]
+    assert said[0].startswith("! ") and "judged by up" in said[2]
     assert said[-2].split()[:4] == ["mean", "of", "sections", "6"] and "0.743" in said[-2]  # (.5625 + 2/3 + 1) / 3
     html = benchmark_section(read, benchmark_plates(read))
     assert "&lt;odd&gt;" in html and "<odd>" not in html and "0.743" in html

@@ -154,9 +154,18 @@ def write(
     tables: Path, table: Mapping[str, Any], subsets: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]
 ) -> None:
     """Write ``sections.json``, ``sections.csv`` and ``section_rows.csv`` below ``tables``, each atomically."""
-    write_csv(tables / SUBSETS, subsets)
+    write_csv(tables / SUBSETS, [_flat(row) for row in subsets])
     write_csv(tables / ROWS, rows)
     record_json(tables / TABLE, table)
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A subset as a row of a CSV: of an interval its two ends."""
+    found: dict[str, Any] = {}
+    for key, value in row.items():
+        name, ends = key.removesuffix("_interval"), value or (None, None)
+        found |= {key: value} if name == key else {f"{name}_low": ends[0], f"{name}_high": ends[1]}
+    return found
 
 
 def _scores(scorer: Scorer, contests: Sequence[Contest]) -> list[tuple[list[float], list[float]]]:
