@@ -207,7 +207,7 @@ def _pairs(sorting: Sorting, side: str, merge: bool, pairing: Pairing | None, no
         sorting.alone[side] = len(found) - count - made["pairs"]
         notes.append(f"{side}: {made['pairs']} pairs made from {len(scored)} scored answers")
         if made["alone"]:
-            use = "rewards that learn from ratings read them, others and fine-tuning do not"
+            use = "only rewards that learn from ratings read them, and no rating makes an example for fine-tuning"
             use = use if side == "train" else "nothing is measured on them"
             notes.append(f"{side}: {made['alone']} rated answers are in no pair, alone at their prompts or tied: {use}")
     elif len(scored):

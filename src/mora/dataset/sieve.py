@@ -97,7 +97,7 @@ class Sieve:
         if self.empty:
             found.append(f"{self.empty} of {self.records} records give no row: nothing in them is asked for")
         if self.bare:
-            columns = ", ".join(self.unread)
+            columns = ", ".join(list(self.unread)[:SHOWN])
             found.append(f"{self.bare} of {self.records} records give a prompt alone; not read of them: {columns}")
         return found
 
