@@ -9,7 +9,7 @@ from mora.dataset.schema import ID, LABEL, STRENGTH, Fields, form
 from mora.types import Row
 
 
-@form(label="{}_response_id", prompts=["prompt"], prompt=schema.text)
+@form("prompt", label="{}_response_id", prompt=schema.text)
 def rows(values: Fields, names: Mapping[str, str]) -> Iterator[Row]:
     """A pair, a scored or supervised answer, or a prompt, by the fields that a record has.
 

@@ -11,7 +11,7 @@ from mora.turns import Turn
 from mora.types import Row
 
 
-@form(label="{}_response_id", prompts=["prompt", "messages"])
+@form("prompt", "messages", label="{}_response_id")
 def rows(values: Fields, names: Mapping[str, str]) -> Iterator[Row]:
     """A prompt, a supervised or scored answer, or a pair, by the fields that a record has and that are not null.
 

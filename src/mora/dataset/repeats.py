@@ -62,7 +62,7 @@ class Repeats:
     @property
     def contradictory(self) -> int:
         """Different pairs of which some objective prefers now the one answer, now the other."""
-        both = [np.intersect1d(*map(_numbers, sides)) for sides in self._better.values()]
+        both = [np.intersect1d(_numbers(one), _numbers(other)) for one, other in self._better.values()]
         return len(np.unique(np.concatenate(both))) if both else 0
 
 

@@ -257,11 +257,11 @@ class Form:
 
 
 def form(
-    *, known: Sequence[str] | None = None, label: str = "{}", prompts: Sequence[str] = (), **columns: Column
+    *prompts: str, known: Sequence[str] | None = None, label: str = "{}", **columns: Column
 ) -> Callable[[Callable[..., Any]], Form]:
     """Declares the columns of the function below it, and makes it a ``Form``."""
     names = None if known is None else tuple(known)
-    return lambda read: Form(columns=columns, read=read, known=names, label=label, prompts=tuple(prompts))
+    return lambda read: Form(columns=columns, read=read, known=names, label=label, prompts=prompts)
 
 
 def conversation(turns: Sequence[Turn]) -> str:
