@@ -30,6 +30,7 @@ NonNegative = Annotated[float, Ge(0)]
 Share = Annotated[float, Interval(ge=0, le=1)]
 PositiveShare = Annotated[float, Interval(gt=0, le=1)]
 Decay = Annotated[float, Interval(ge=0, lt=1)]
+Part = Annotated[float, Interval(ge=0, lt=1)]  # a share that leaves something
 Inside = Annotated[float, Interval(gt=0, lt=1)]
 Betas = tuple[Decay, Decay]
 NUMBERS = {int: (Integral, "an integer"), float: (Real, "a number")}  # what may stand for each, and its name

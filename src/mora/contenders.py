@@ -182,7 +182,7 @@ def smoke_warnings(groups: Mapping[str, Sequence[Opened]]) -> list[str]:
         return []
     return [
         f"Smoke model: {', '.join(small)} is tiny and starts from random weights; these figures say nothing about "
-        "a real model."
+        "a real model. On real texts it may lose to a bag of words."
     ]
 
 

@@ -43,11 +43,15 @@ def execute(stages: Sequence[Stage], cfg: DictConfig) -> None:
         for warning in _teacher_warnings(stage, stages):
             say(warning)
     _refuse_without_meaning(stages[-1])
+    for stage in stages:
+        if not stage.finished or cfg.runtime.fresh:
+            _refuse_rows_that_teach_nothing(stage)
+    for warning in _smoke_warnings(stages[-1]):
+        say(warning)
     runtime: Runtime = build(cfg.runtime)
     for stage in stages:
         if not stage.finished or runtime.fresh:
             _find_models(stage)  # what is missing or bad is told before a folder is made
-            load_corpus(stage.config)
         folder = RunFolder.open(
             Path(stage.config["paths"]["runs"]), stage.slug, stage.identity, **texts(stage), runtime=runtime
         )
@@ -162,6 +166,26 @@ def _refuse_stage_without_meaning(stage: Stage) -> None:
             "algo.sharing and reward.sharing are lora and separate: the models of their own would be copies of one "
             "frozen trunk; use lora for both, or separate for both"
         )
+
+
+def _refuse_rows_that_teach_nothing(stage: Stage) -> None:
+    """Refuse training rows that lack what a reward learns an objective from; read bad data.  Raises InputError."""
+    corpus = load_corpus(stage.config)
+    if stage.algo == MAKER["reward"]:
+        kind = build(stage.config["reward"])
+        if not isinstance(kind, Hub) and not kind.needs_teacher:
+            kind.check_rows(corpus.pairs["train"], corpus.objectives)
+
+
+def _smoke_warnings(stage: Stage) -> list[str]:
+    """What to tell of a model that is made for trying things out where the texts are real ones."""
+    model = stage.config["model"]
+    if not model["smoke"] or load_corpus(stage.config).world is not None:
+        return []
+    return [
+        f"model={model['name']}: tiny, from random weights; on real texts it may lose to a bag of words, so take a "
+        "pretrained model for results (model=qwen2_5_0_5b, model.path=...)"
+    ]
 
 
 def _teacher_warnings(stage: Stage, stages: Sequence[Stage]) -> list[str]:

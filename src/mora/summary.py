@@ -182,7 +182,7 @@ def reward_lines(table: dict[str, Any]) -> list[str]:
     conflicts = table["conflicts"] if isinstance(table["conflicts"], dict) else {}  # earlier versions had a list
     if len(conflicts.get("objectives", ())) > 1 and conflicts["all_right"]["value"] is not None:
         together = conflicts["all_right"]
-        lines.append(f"all objectives that label a pair right: {together['value']:.3f} of {together['n']} pairs")
+        lines.append(f"all objectives that label a pair right: {_sure(together)} of {together['n']} pairs")
     return lines
 
 
@@ -198,15 +198,16 @@ def section_lines(table: dict[str, Any]) -> list[str]:
     """The scores of a benchmark as text: remarks, a line per section, the final score."""
     judge = table["judge"].get("objective") or ", ".join(f"{n} {w:g}" for n, w in table["judge"]["preference"].items())
     lines = [*(f"! {note}" for note in table["notes"]), f"{table['path']}: {table['rows']} rows, judged by {judge}"]
-    lines.append(f"{'section':<24}{'rows':>7}{'tie is wrong':>20}{'tie shares':>20}")
+    lines.append(f"{'section':<24}{'rows':>7}{'tie is wrong':>22}{'tie shares':>22}")
     for entry in [*table["sections"], {"section": "mean of sections", **table["final"]}]:
-        cells = "".join(f"{_with_error(entry[key], entry[f'{key}_stderr']):>20}" for key in ("strict", "shared"))
+        cells = "".join(f"{_sure(_of(entry, key)):>22}" for key in ("strict", "shared"))
         lines.append(f"{entry['section']:<24}{entry['n']:>7}{cells}")
+    lines.append(f"[{table['level']:.0%} intervals over prompts; none where there is one prompt]")
     return lines
 
 
-def _with_error(value: float, error: float | None) -> str:
-    return f"{value:.3f}" + ("" if error is None else f" ± {error:.3f}")
+def _of(entry: dict[str, Any], key: str) -> dict[str, Any]:
+    return {"value": entry[key], "interval": entry[f"{key}_interval"]}
 
 
 def compare_lines(table: dict[str, Any]) -> list[str]:

@@ -20,6 +20,9 @@ def train(cfg: DictConfig, overrides: list[str]) -> None:
     fresh = bool(cfg.runtime.fresh)
     announce(stages, fresh=fresh)
     if fresh or not target.finished:
+        from mora.needs import check_data
+
+        check_data(stages, fresh=fresh)
         from mora.running import execute
 
         execute(stages, cfg)

@@ -94,7 +94,7 @@ def _helpsteer(record: Mapping[str, Any], folder: str | None = None) -> Example:
         record | {"prompt": "Name a cat.", "response": "A manul."} | dict.fromkeys(ATTRIBUTES),
     ]
     columns = {"prompt": TEXT, "response": TEXT, **dict.fromkeys(ATTRIBUTES, examples.rating(0, 4, required=True))}
-    return Example(records=records, rows=(3, 4, 1, 2, 1), columns=columns, contradictions=BROKEN_TURNS, folder=folder)
+    return Example(records=records, rows=(4, 4, 1, 2, 1), columns=columns, contradictions=BROKEN_TURNS, folder=folder)
 
 
 PREFERENCE = {
@@ -198,7 +198,7 @@ EXAMPLES: dict[str, Example] = {
             {"prompt": "Name a dog.", "response": "A pug."},
             {"prompt": "Sing."},
         ],
-        rows=(1, 1, 1, 3, 0),
+        rows=(2, 1, 1, 3, 0),
         columns={
             **{"prompt": TEXT, "response_0": TEXT, "response_1": TEXT, "better_response_id": LABEL},
             **dict.fromkeys(("better_rating_0", "better_rating_1"), NUMBER),

@@ -25,13 +25,15 @@ SOFT = {"response_0": "a", "response_1": "b", "kind_label": 0.25}
 RATED = {"kind_rating_0": 1, "kind_rating_1": [2, 3], "kind_strength": 2}
 TEXTS = {"chosen": "a", "rejected": "b"}
 LISTS = {"chosen": [ANSWER], "rejected": [OTHER]}
-KINDS = ("pairs", "scored", "supervised", "prompts")
+KINDS = ("scored", "pairs", "supervised", "prompts")  # a rated answer alone is also a pair of itself
 
 JSONL = [
     ({"prompt": "p"}, "prompts"),
     ({"prompt": "p", "response": "r"}, "supervised"),
     ({"prompt": "p", "response": "r", "kind": 3}, "scored"),
     ({"prompt": "p", "response": "r", "kind": [3, 4]}, "scored"),
+    ({"prompt": "p", "response": "r", "label": True}, "scored"),
+    ({"prompt": "p", "response": "r", "label": False}, "scored"),
     *[({"prompt": "p"} | of, "pairs") for of in (IDS, SOFT, IDS | RATED, SOFT | RATED)],
     ({"prompt": "p"} | IDS | {"kind_label": 0.75}, "pairs"),
     ({"prompt": "p"} | IDS | {"kind_response_id": None}, "prompts"),
@@ -46,6 +48,9 @@ def _messages(turns):
     yield {"messages": [*turns, ANSWER], "kind": [3, 4]}, "scored"
     yield {"chosen": [*turns, ANSWER], "rejected": [*turns, OTHER]}, "pairs"
     for column in ("messages", "prompt"):
+        for completion in ("a", [ANSWER]):
+            yield {column: turns, "completion": completion}, "supervised"
+            yield {column: turns, "completion": completion, "label": False}, "scored"
         for of in (TEXTS, LISTS, IDS, SOFT, IDS | RATED):
             yield {column: turns} | of, "pairs"
 

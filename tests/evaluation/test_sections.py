@@ -45,6 +45,7 @@ def measured(tmp_path: Path, rows: list[Any], panel: Panel | None = None, **chan
         "path": str(tmp_path / "rows.jsonl"),
         "objective": "up",
         "preference": None,
+        "level": 0.95,
         "sections": {"A": ["a", "b"], "C": ["c"]},
     }
     return Sections(**(settings | {"weights": {"a": 30, "b": 10}} | changed)).measure(panel or TablePanel())
@@ -90,7 +91,8 @@ def test_unknown_subsets_and_empty_sections_are_said(tmp_path: Path) -> None:
 
 def test_without_sections_every_subset_is_one(tmp_path: Path) -> None:
     table, _, _ = measured(tmp_path, ROWS, sections=None, weights=None)
-    assert [entry["section"] for entry in table["sections"]] == ["a", "b", "c"] and table["notes"] == []
+    assert [entry["section"] for entry in table["sections"]] == ["a", "b", "c"] and table["unmapped"] == ["a", "b", "c"]
+    assert not any("section" in note for note in table["notes"])
 
 
 def test_a_subset_called_like_a_section(tmp_path: Path) -> None:
@@ -203,12 +205,33 @@ def test_files_summary_and_page(tmp_path: Path) -> None:
     with (tmp_path / "tables" / "sections.csv").open(encoding="utf-8") as file:
         found = list(csv.DictReader(file))
     assert [line["subset"] for line in found] == ["a", "b", "c", "<odd>"] and float(found[0]["shared"]) == 0.75
+    assert float(found[0]["strict_low"]) < 0.5 < float(found[0]["strict_high"]) and found[3]["strict_low"] == ""
     with (tmp_path / "tables" / "section_rows.csv").open(encoding="utf-8") as file:
         assert [line["where"].rpartition(":")[2] for line in csv.DictReader(file)] == ["1", "2", "3", "4", "5", "6"]
     read = read_json(tmp_path / "tables" / "sections.json")
     said = section_lines(read)
-    assert said[0].startswith("! ") and "judged by up" in said[1]
-    assert said[-1].split()[:4] == ["mean", "of", "sections", "6"] and "0.743" in said[-1]  # (.5625 + 2/3 + 1) / 3
+    assert said[0].startswith("! ") and "judged by up" in said[2]
+    assert said[-2].split()[:4] == ["mean", "of", "sections", "6"] and "0.743" in said[-2]  # (.5625 + 2/3 + 1) / 3
     html = benchmark_section(read, benchmark_plates(read))
     assert "&lt;odd&gt;" in html and "<odd>" not in html and "0.743" in html
     assert benchmark_section(None, []) == "" and benchmark_plates(None) == []
+
+
+@pytest.mark.parametrize("wrong", [0, 1, 3])
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+def test_intervals_of_few_rows_stay_within_0_and_1_or_are_not_given(tmp_path: Path, count: int, wrong: int) -> None:
+    rows = [row("a", "1 0", "2 0" if n < wrong else "0 0", prompt=f"p{n}") for n in range(count)]
+    table, _, _ = measured(tmp_path, rows, sections=None, weights=None)
+    for entry in (table["final"], *table["sections"], *table["subsets"]):
+        between = entry["strict_interval"]
+        assert (between is None) == (count == 1)
+        assert count == 1 or 0 <= between[0] <= entry["strict"] <= between[1] <= 1 and between[1] - between[0] > 0.1
+
+
+def test_rows_with_several_right_answers_are_said_to_be_no_pairs(tmp_path: Path) -> None:
+    several = [row("a", ["1 0", "0 0", "0 1"], ["2 0", "0 2", "0 3"], prompt=f"p{n}") for n in range(3)]
+    table, _, _ = measured(tmp_path, [*several, row("a", "1 0", "0 0", prompt="q")])
+    said = [note for note in table["notes"] if note.startswith("3 of 4 rows have several right answers")]
+    assert len(said) == 1 and "guessing reaches 0.50" in said[0]
+    table, _, _ = measured(tmp_path, [row("a", "1 0", ["0 0", "0 1"])])  # best of three
+    assert not any("several right answers" in note for note in table["notes"])

@@ -167,10 +167,11 @@ def test_a_reward_run_that_is_still_training_shows_its_quality(make, tmp_path, u
 
 def test_subsets_stand_below_their_sections():
     def entry(**more):
-        return {"strict": 0.5, "strict_stderr": None, "shared": 0.5, "shared_stderr": 0.1, "n": 4} | more
+        return {"strict": 0.5, "strict_interval": None, "shared": 0.5, "shared_interval": None, "n": 4} | more
 
     table = {
-        "sections": [entry(section="Chat", shared=0.75), entry(section="odd", shared=0.25)],
+        "level": 0.95,
+        "sections": [entry(section="Chat", shared=0.75, shared_interval=[0.5, 0.9]), entry(section="odd", shared=0.25)],
         "subsets": [
             entry(section="Chat", subset="easy", shared=0.9, weight=4),
             entry(section="Chat", subset="hard", shared=0.6, weight=4),
@@ -183,14 +184,13 @@ def test_subsets_stand_below_their_sections():
     marks = {round(c[0].get_ydata()[0]): c[0].get_xdata()[0] for c in axes.containers}
     assert marks == {0: 0.75, 1: 0.9, 2: 0.6, 3: 0.25}
     ends = [container[2][0].get_segments()[0][:, 0] for container in axes.containers]
-    assert ends[0] == pytest.approx([0.75 - 0.196, 0.75 + 0.196], abs=1e-3)
-    assert ends[1] == pytest.approx([0.9 - 0.196, 1.0], abs=1e-3)  # no accuracy is above 1
+    assert ends[0] == pytest.approx([0.5, 0.9]) and ends[1] == pytest.approx([0.9, 0.9])
 
 
 def test_a_mark_at_the_end_of_the_scale_is_seen_whole():
-    entry = {"strict": 1.0, "strict_stderr": None, "shared_stderr": 0.0, "n": 4, "weight": 4}
+    entry = {"strict": 1.0, "strict_interval": None, "shared_interval": None, "n": 4, "weight": 4}
     ends = [entry | {"section": name, "subset": name, "shared": value} for name, value in (("all", 1.0), ("none", 0.0))]
-    plate = benchmark_plates({"sections": ends, "subsets": ends})[0]
+    plate = benchmark_plates({"level": 0.95, "sections": ends, "subsets": ends})[0]
     figure = Figure(figsize=plate.panels[0].size)
     axes = figure.add_axes((0.2, 0.2, 0.7, 0.7))
     plate.panels[0].draw(axes)

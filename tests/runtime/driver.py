@@ -94,7 +94,7 @@ def make_engine(runtime: Runtime, steps: int, clip: float = 1.0) -> Engine:
         groups,
         betas=(0.9, 0.99),
         schedule="cosine",
-        warmup=2,
+        warmup=0.25,
         eps=1e-8,
         steps=steps,
         max_grad_norm=clip,

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+import mora
 from mora.errors import InputError
 from mora.runtime.engine import Engine
-from mora.runtime.schedule import factor
+from mora.runtime.schedule import factor, warmup_steps
 
 PLAIN = {"betas": (0.9, 0.99), "eps": 1e-8, "schedule": "constant", "warmup": 0, "steps": 10, "max_grad_norm": 0.0}
 
@@ -47,6 +48,28 @@ def test_one_update_by_hand(runtime):
     state = engine._backend._optimizer.state
     assert state[module.x]["exp_avg"].item() == pytest.approx(0.06, abs=1e-6)
     assert state[module.y]["exp_avg"].item() == pytest.approx(0.08, abs=1e-6)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.03, 0.5, 0.999])
+def test_a_warm_up_ends_before_training_does(share):
+    for steps in (1, 2, 6, 26, 1000):
+        warmup = warmup_steps(share, steps)
+        assert warmup < steps and abs(warmup - share * steps) <= 1
+        assert factor(steps - 1, schedule="constant", warmup=warmup, steps=steps) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "steps", "updates"),
+    [  # what the numbers of docs/ were measured with
+        (["algo=sft"], 2 * 20_000 / 128, 20),
+        (["algo=reward_model"], 64_000 / 64, 30),
+        ([], 60 * 2 * 4, 20),
+        (["experiment=oracle"], 300 * 2 * 4, 20),
+        (["algo=exact", "dataset=oracle", "reward=gold"], 1000, 10),
+    ],
+)
+def test_default_runs_warm_up_for_so_many_steps(overrides, steps, updates):
+    assert warmup_steps(mora.compose(*overrides).algo.warmup, round(steps)) == updates
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,8 @@ IMPOSSIBLE: list[tuple[str, str, str]] = [
     ("train", "algo.eps=-1e-8", "algo.eps"),
     ("train", "algo.schedule=lin", "algo.schedule"),
     ("train", "algo.warmup=-1", "algo.warmup"),
+    ("train", "algo.warmup=20", "algo.warmup"),
+    ("train", "algo=sft algo.warmup=1", "algo.warmup"),
     ("train", "algo.max_grad_norm=-1", "algo.max_grad_norm"),
     ("train", "algo.adapter.rank=0", "algo.adapter.rank"),
     ("train", "algo.adapter.init_std=-1", "algo.adapter.init_std"),

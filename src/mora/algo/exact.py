@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mora import bounds
-from mora.bounds import Betas, Count, Natural, NonNegative
+from mora.bounds import Betas, Count, NonNegative, Part
 from mora.functional.expectation import exact_kl, exact_utility, expected_rewards
 from mora.runtime.actor import conditioned_policy, save_policy, standardized_panel
 from mora.runtime.engine import Engine
@@ -44,7 +44,7 @@ class Exact:
     betas: Betas
     eps: NonNegative
     schedule: Schedule
-    warmup: Natural
+    warmup: Part
     max_grad_norm: NonNegative
 
     def __post_init__(self) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from mora import bounds
-from mora.bounds import Betas, Count, Natural, NonNegative, Positive
+from mora.bounds import Betas, Count, NonNegative, Part, Positive
 from mora.dataset.encode import Encoder
 from mora.dataset.order import batch
 from mora.functional.policy import clipped_surrogate_loss, clipped_value_loss
@@ -61,7 +61,7 @@ class Panacea:
     betas: Betas
     eps: NonNegative
     schedule: Schedule
-    warmup: Natural
+    warmup: Part
     max_grad_norm: NonNegative
 
     def __post_init__(self) -> None:

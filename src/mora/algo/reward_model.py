@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mora import bounds
-from mora.bounds import Betas, Count, Natural, NonNegative, Positive
+from mora.bounds import Betas, Count, Natural, NonNegative, Part, Positive
 from mora.dataset import collate
 from mora.dataset.encode import Encoder
 from mora.dataset.store import take
@@ -71,7 +71,7 @@ class RewardModel:
     eps: NonNegative
     weight_decay: NonNegative
     schedule: Schedule
-    warmup: Natural
+    warmup: Part
     max_grad_norm: NonNegative
     cosine_every: Natural
     quality_every: Natural

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mora import bounds
-from mora.bounds import Betas, Count, Natural, NonNegative, Positive
+from mora.bounds import Betas, Count, Natural, NonNegative, Part, Positive
 from mora.dataset import collate
 from mora.dataset.encode import Encoder
 from mora.dataset.store import take
@@ -42,7 +42,7 @@ class SFT:
     eps: NonNegative
     weight_decay: NonNegative
     schedule: Schedule
-    warmup: Natural
+    warmup: Part
     max_grad_norm: NonNegative
     test_rows: Natural
 

@@ -6,6 +6,7 @@ Rows go straight to a shelf; what is held of them meanwhile are numbers, 8 bytes
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -18,7 +19,8 @@ from numpy.typing import NDArray
 from mora.dataset import derive, overlap, split
 from mora.dataset.corpus import KINDS, SPLITS, Corpus, Splits, fingerprint
 from mora.dataset.merging import merged
-from mora.dataset.pairing import Pairing
+from mora.dataset.pairing import Pairing, by_themselves
+from mora.dataset.repeats import Repeats
 from mora.dataset.shelf import Shelf, place_of, written
 from mora.dataset.store import prompt_ids, take
 from mora.errors import InputError
@@ -43,7 +45,9 @@ class Sorting:
         self.counts = {side: dict.fromkeys(KINDS, 0) for side in SPLITS}
         self.labelled: set[str] = set()  # objectives with a label or rating on a training row
         self.left_out = self.unlabelled = 0
+        self.alone = dict.fromkeys(SPLITS, 0)  # rows of single answers among the pairs that were made
         self.further = False  # whether supervised rows were given apart
+        self.repeats = {side: Repeats() for side in SPLITS}  # of pairs with a word on some objective
         self._conversations = {side: _Ids() for side in SPLITS}
 
     def __enter__(self) -> Sorting:
@@ -115,6 +119,8 @@ class Sorting:
         if kind == "pairs" and not said:
             self.unlabelled += 1
             row, kind = Row(prompt=row.prompt, where=row.where), "prompts"
+        if kind == "pairs":
+            self.repeats[side].add(row)
         self._write(row, side, kind)
 
     def _write(self, row: Row, side: str, kind: str) -> None:
@@ -158,7 +164,7 @@ def finished(
     answers = {side: sorting.shelf.rows(place_of(side, "supervised")) for side in SPLITS}
     prompts = {side: _prompts(sorting, side, pairs[side], answers[side]) for side in SPLITS}
     if not any(map(len, answers.values())) and not sorting.further:
-        answers = {side: _derived(sorting.shelf, side, pairs[side], notes) for side in SPLITS}
+        answers = {side: _derived(sorting, side, pairs[side], notes) for side in SPLITS}
     if sorting.unlabelled:
         notes.append(
             f"{sorting.unlabelled} pairs have neither label nor rating on any objective: only their prompts are used"
@@ -184,15 +190,30 @@ def _pairs(sorting: Sorting, side: str, merge: bool, pairing: Pairing | None, no
     """The pairs of a side, after those of its scored answers were added and equal ones merged."""
     shelf, name = sorting.shelf, place_of(side, "pairs")
     found, scored = shelf.rows(name), shelf.rows(place_of(side, "scored"))
+    repeats = sorting.repeats[side]
     if merge:
-        count = len(found)
-        found = written(shelf, name, merged(found))
+        count, repeats = len(found), Repeats()
+        found = written(shelf, name, repeats.through(merged(found)))
         if len(found) < count:
             notes.append(f"{side}: {count} labels on {len(found)} pairs: the same pair in several subsets is one row")
+    repeated, contradictory = repeats.repeated, repeats.contradictory
+    if repeated or contradictory:
+        notes.append(
+            f"{side}: {repeated} pairs repeat another one, and {contradictory} are labelled both ways; all stay"
+        )
     if pairing is not None and len(scored):
-        count = len(found)
-        found = written(shelf, name, _both(found, _made(scored, pairing, sorting.objectives)))
-        notes.append(f"{side}: {len(found) - count} pairs made from {len(scored)} scored answers")
+        count, made = len(found), Counter[str]()
+        found = written(shelf, name, _both(found, _made(scored, pairing, sorting.objectives, side, made)))
+        sorting.alone[side] = len(found) - count - made["pairs"]
+        notes.append(f"{side}: {made['pairs']} pairs made from {len(scored)} scored answers")
+        if made["alone"]:
+            use = "only rewards that learn from ratings read them, and no rating makes an example for fine-tuning"
+            use = use if side == "train" else "nothing is measured on them"
+            notes.append(f"{side}: {made['alone']} rated answers are in no pair, alone at their prompts or tied: {use}")
+    elif len(scored):
+        notes.append(
+            f"{side}: {len(scored)} rated answers are in no pair (dataset.pairing=null): only their prompts count"
+        )
     return found
 
 
@@ -201,13 +222,24 @@ def _both(rows: Sequence[Row], more: Iterator[Row]) -> Iterator[Row]:
     yield from more
 
 
-def _made(scored: Sequence[Row], pairing: Pairing, objectives: Sequence[str]) -> Iterator[Row]:
-    """Pairs of the answers to each prompt, prompts in the order in which they first appear."""
+def _made(
+    scored: Sequence[Row], pairing: Pairing, objectives: Sequence[str], side: str, made: Counter[str]
+) -> Iterator[Row]:
+    """Pairs of the answers to each prompt, prompts in the order in which they first appear, and their number.
+
+    To train on, answers to a prompt that gives no pair stand by themselves (``pairing.by_themselves``).
+    """
     ids = prompt_ids(scored)
     order = np.argsort(ids, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(ids[order])) + 1)
     for group in sorted(groups, key=lambda group: int(group[0])):
-        yield from pairing.pairs(take(scored, group), objectives)
+        answers = take(scored, group)
+        pairs = list(pairing.pairs(answers, objectives))
+        made["pairs"] += len(pairs)
+        alone = [] if pairs else list(by_themselves(answers, objectives))
+        made["alone"] += len(alone)
+        yield from pairs
+        yield from alone if side == "train" else []
 
 
 def _prompts(sorting: Sorting, side: str, pairs: Sequence[Row], answers: Sequence[Row]) -> Sequence[Row]:
@@ -231,11 +263,11 @@ def _once(sequences: Sequence[Sequence[Row]]) -> Iterator[Row]:
             yield Row(prompt=row.prompt, where=row.where)
 
 
-def _derived(shelf: Shelf, side: str, pairs: Sequence[Row], notes: list[str]) -> Sequence[Row]:
+def _derived(sorting: Sorting, side: str, pairs: Sequence[Row], notes: list[str]) -> Sequence[Row]:
     rows, ties, repeats = derive.from_pairs(pairs)
-    found = written(shelf, place_of(side, "supervised"), rows)
-    if len(pairs):
-        left_out = f"{ties} pairs without one left out, {repeats} repeats"
-        made = f"{len(found)} supervised rows made from {len(pairs)} pairs"
+    found, alone = written(sorting.shelf, place_of(side, "supervised"), rows), sorting.alone[side]
+    if len(pairs) > alone:
+        left_out = f"{ties - alone} pairs without one left out, {repeats} repeats"
+        made = f"{len(found)} supervised rows made from {len(pairs) - alone} pairs"
         notes.append(f"{side}: {made}: the answer that most objectives prefer ({left_out})")
     return found

@@ -19,7 +19,10 @@ KNOWN = ("safe",)
     is_safe=schema.present(schema.flag),
 )
 def rows(values: Fields, names: Mapping[str, str]) -> Iterator[Row]:
-    """An answer rated 1 where it is safe, 0 where it is not; one without a mark gives no row."""
-    if values["is_safe"] is not None:
+    """An answer rated 1 where it is safe, 0 where it is not.
+
+    One without a mark gives no row, and neither does an unsafe one where safety is no objective: none is an example.
+    """
+    if values["is_safe"] is not None and (names or values["is_safe"]):
         ratings = dict.fromkeys(names, ((float(values["is_safe"]),),))
         yield Row(prompt=values["prompt"], responses=(values["response"],), ratings=ratings)

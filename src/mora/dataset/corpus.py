@@ -55,6 +55,17 @@ class Corpus:
         """The split whose prompts a policy is measured on: held-out ones where there are any."""
         return "test" if len(self.prompts["test"]) else "train"
 
+    def labelled(self) -> set[str]:
+        """The objectives that a training row labels or rates; no more rows are read than tell."""
+        found: set[str] = set()
+        for kind in (self.pairs, self.scored):
+            for row in kind["train"]:
+                found |= {name for name, value in row.labels.items() if value is not None}
+                found |= {name for name, rated in row.ratings.items() if any(rated)}
+                if found.issuperset(self.objectives):
+                    return found
+        return found
+
     def tokenizer_texts(self) -> Iterator[str]:
         """The texts that a tokenizer is made from: train; word-level: test too, so that no word is unknown."""
         yield from self.vocabulary

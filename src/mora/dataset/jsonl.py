@@ -4,31 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from mora.dataset import schema
+from mora.dataset import answers, schema
 from mora.dataset.schema import ID, LABEL, STRENGTH, Fields, form
 from mora.types import Row
 
 
-@form(label="{}_response_id", prompt=schema.text)
+@form("prompt", label="{}_response_id", prompt=schema.text)
 def rows(values: Fields, names: Mapping[str, str]) -> Iterator[Row]:
     """A pair, a scored or supervised answer, or a prompt, by the fields that a record has.
 
     ``prompt, response_0, response_1`` with a ``<name>_response_id`` (0, 1 or null) per objective or, for soft labels, a
     ``<name>_label`` (the probability that response 1 is better), and where they are known ``<name>_rating_0``,
     ``_rating_1`` (a number or a list each) and ``<name>_strength``; or ``prompt, response`` with ratings under names
-    of objectives; or ``prompt``.  What is absent is null.
+    of objectives or a mark ``label`` (`answers`); or ``prompt``.  What is absent is null.
     """
     fields = values[""]
     labels = (name + end for name in names.values() for end in (ID, LABEL))
     if any(column in fields for column in ("response_0", "response_1", *labels)):
         yield pair(values["prompt"], fields, names)
     elif "response" in fields:
-        rated = {objective: schema.ratings(fields, name) for objective, name in names.items()}
-        yield Row(
-            prompt=values["prompt"],
-            responses=(schema.text(fields, "response"),),
-            ratings={objective: (values,) for objective, values in rated.items() if values},
-        )
+        yield from answers.rows(values["prompt"], schema.text(fields, "response"), fields, names)
     else:
         yield Row(prompt=values["prompt"])
 

@@ -5,48 +5,45 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mora.dataset import jsonl, schema
+from mora.dataset import answers, jsonl, schema
 from mora.dataset.schema import BadRow, Fields, form
 from mora.turns import Turn
 from mora.types import Row
 
-OBJECTIVE = "objective"  # the field that says which objective a chosen answer is better on
 
-
-@form(label="{}_response_id")
+@form("prompt", "messages", label="{}_response_id")
 def rows(values: Fields, names: Mapping[str, str]) -> Iterator[Row]:
     """A prompt, a supervised or scored answer, or a pair, by the fields that a record has and that are not null.
 
     ``messages`` that end with the user are a prompt, that end with the assistant an answer; a ``prompt`` in place of
     ``messages`` is a text or a list.  ``chosen`` and ``rejected`` are whole conversations, or answers to the prompt: a
     text, or a list of one message.  They are labelled for the one objective that is asked for, else for that which the
-    field ``objective`` names; where that is not asked for, there is no row.  ``response_0`` and ``response_1`` go with
-    ids, ratings and strengths as in `jsonl`.
+    field ``objective`` names; where that is not asked for, there is no row.  ``completion`` is an answer beside its
+    prompt in the same ways.  An answer may be rated, or marked by ``label`` (`answers`).  ``response_0`` and
+    ``response_1`` go with ids, ratings and strengths as in `jsonl`.
     """
     fields = values[""]
     if schema.given(fields, "chosen", "rejected"):
         yield from _ranked(fields, names)
     elif schema.given(fields, "response_0", "response_1"):
         yield jsonl.pair(_prompt(fields), fields, names)
+    elif schema.given(fields, "completion"):
+        prompt, answer = _conversation(fields, "completion")
+        yield from answers.rows(prompt, answer, fields, names)
     else:
         turns = _given(fields)
         if turns[-1]["role"] != "assistant":
             yield Row(prompt=schema.conversation(turns))
             return
         *before, last = turns
-        rated = {objective: schema.ratings(fields, name) for objective, name in names.items()}
-        ratings = {objective: (found,) for objective, found in rated.items() if found}
-        yield Row(prompt=schema.conversation(before), responses=(_answer(last, "messages"),), ratings=ratings)
+        yield from answers.rows(schema.conversation(before), _answer(last, "messages"), fields, names)
 
 
 def _ranked(fields: Fields, names: Mapping[str, str]) -> Iterator[Row]:
     (prompt, chosen), (other, rejected) = (_conversation(fields, column) for column in ("chosen", "rejected"))
     if prompt != other:
         raise BadRow("broken_conversation", "'chosen' and 'rejected' differ before their last answers")
-    labelled = list(names)
-    if len(names) > 1:
-        said = schema.text(fields, OBJECTIVE)
-        labelled = [objective for objective, name in names.items() if name == said]
+    labelled = answers.judged(fields, names)
     row = schema.ranked(prompt, chosen, rejected, labelled)
     if labelled:
         yield row

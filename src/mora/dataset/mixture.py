@@ -9,7 +9,7 @@ Shares hold for training; test sets are whole.  An epoch is one pass over everyt
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,7 +93,6 @@ class Mixture:
             }
             for kind in KINDS
         }
-        require_labels(_labelled(kinds, objectives), objectives, {}, (), "dataset.sources")
         corpus = Corpus(
             name=self.name,
             objectives=objectives,
@@ -110,6 +109,7 @@ class Mixture:
             records={f"{n}. {corpus.name}": dict(corpus.records) for n, corpus in enumerate(loaded, 1)},
             commits={hub: commit for corpus in loaded for hub, commit in corpus.commits.items()},
         )
+        require_labels(corpus.labelled(), objectives, {}, (), "dataset.sources")
         corpus.overlap = overlap.within(corpus)
         corpus.notes += overlap.notes(corpus.overlap)
         return corpus
@@ -176,17 +176,6 @@ class Drawn:
 def _chosen(loaded: Sequence[Corpus], drawn: Sequence[Drawn], kind: str) -> Iterator[Row]:
     for corpus, of in zip(loaded, drawn, strict=True):
         yield from of.rows(getattr(corpus, kind)["train"])
-
-
-def _labelled(kinds: Mapping[str, Splits], objectives: tuple[str, ...]) -> set[str]:
-    """The objectives that a training row labels or rates; no more rows are read than tell."""
-    found: set[str] = set()
-    for kind in ("pairs", "scored"):
-        for row in kinds[kind]["train"]:
-            found |= {name for name, value in row.labels.items() if value is not None} | set(row.ratings)
-            if found.issuperset(objectives):
-                return found
-    return found
 
 
 def _notes(number: int, corpus: Corpus, drawn: Drawn) -> list[str]:

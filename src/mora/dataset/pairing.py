@@ -103,6 +103,22 @@ class Pairing:
         return Row(prompt=prompt, responses=responses, labels=labels, ratings=ratings, where=first.where)
 
 
+def by_themselves(scored: Iterable[Row], objectives: Sequence[str]) -> Iterator[Row]:
+    """Each scored answer beside itself: a pair without a label, rated on one side, so that its ratings count once."""
+    answers: dict[tuple[str, str], Row] = {}
+    for row in scored:
+        key = (row.prompt, row.responses[0])
+        answers[key] = _together(answers[key], row) if key in answers else row
+    for (prompt, answer), row in answers.items():
+        yield Row(
+            prompt=prompt,
+            responses=(answer, answer),
+            labels=dict.fromkeys(objectives),
+            ratings={name: (rated[0], ()) for name, rated in row.ratings.items()},
+            where=row.where,
+        )
+
+
 def _together(one: Row, other: Row) -> Row:
     names = dict.fromkeys((*one.ratings, *other.ratings))
     return Row(

@@ -128,6 +128,18 @@ def flag(fields: Fields, column: str) -> bool | None:
     raise BadRow("wrong_type", f"{column!r} must be true, false or null, not {_shown(value)}")
 
 
+def mark(fields: Fields, column: str) -> bool | None:
+    """Whether an answer is marked good: true or false, also as a word (CSV), 1 or 0, or null for neither."""
+    value = fields.get(column)
+    value = {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or value not in (0, 1):
+        reason = f"{column!r} says whether the answer is good, and must be true, false, 1, 0 or null"
+        raise BadRow("wrong_type", f"{reason}, not {_shown(value)}; give a column of something else another name")
+    return bool(value)
+
+
 def rating(low: float, high: float) -> Column:
     """A column of ratings from ``low`` to ``high``: a number, a list of them (an annotator each), or null."""
 
@@ -229,13 +241,14 @@ class Form:
     ``read(values, names, **options)`` yields rows from the checked values of the declared columns; ``names`` gives for
     each objective what the source calls it, and the whole record stands under ``""`` for columns whose own names
     depend on that.  ``known`` is all that the source labels, None: whatever the user names; ``label`` is the column
-    with the label of a name, for messages.
+    with the label of a name, and ``prompts`` the columns that a prompt is made of, for messages.
     """
 
     columns: Mapping[str, Column]
     read: Callable[..., Iterable[Row]]
     known: tuple[str, ...] | None
     label: str
+    prompts: tuple[str, ...]
 
     def __call__(self, fields: Fields, names: Mapping[str, str], **options: Any) -> Iterable[Row]:
         """The rows of one record.  Raises BadRow with the reason where the record is not as declared."""
@@ -244,10 +257,11 @@ class Form:
 
 
 def form(
-    *, known: Sequence[str] | None = None, label: str = "{}", **columns: Column
+    *prompts: str, known: Sequence[str] | None = None, label: str = "{}", **columns: Column
 ) -> Callable[[Callable[..., Any]], Form]:
     """Declares the columns of the function below it, and makes it a ``Form``."""
-    return lambda read: Form(columns=columns, read=read, known=None if known is None else tuple(known), label=label)
+    names = None if known is None else tuple(known)
+    return lambda read: Form(columns=columns, read=read, known=names, label=label, prompts=prompts)
 
 
 def conversation(turns: Sequence[Turn]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -33,6 +33,10 @@ def quarantine_lines(rejected: Iterable[Rejected]) -> str:
     return "".join(json.dumps(asdict(bad), default=str) + "\n" for bad in rejected)
 
 
+class OtherForm(InputError):
+    """Not one record of a source is as it declares: they are of another form, most likely."""
+
+
 class Sieve:
     """Turns records into rows and keeps what could not become one, over all files of a source.
 
@@ -50,13 +54,21 @@ class Sieve:
         self.columns: dict[str, None] = {}  # the columns seen, in order
         self.records = 0
         self.empty = 0  # good records that gave no row
+        self.bare = 0  # records that gave a prompt alone and have columns that were not read
+        self.unread: dict[str, None] = {}  # these columns, in order
 
     def rows(
-        self, records: Iterable[Record], read: Callable[[Fields], Iterable[Row]], *, foreign: bool = False
+        self,
+        records: Iterable[Record],
+        read: Callable[[Fields], Iterable[Row]],
+        *,
+        foreign: bool = False,
+        prompts: Collection[str] = (),
     ) -> Iterator[Row]:
         """The rows of ``records``, each with the place of its record; what cannot be read is set aside.
 
-        ``foreign``: ``read`` is not of mora, so any error that a bad record may cause counts as such.
+        ``foreign``: ``read`` is not of mora, so any error that a bad record may cause counts as such.  ``prompts``: the
+        columns that a prompt is made of, where others of a record that gives no more are to be told.
         """
         for record in records:
             self.records += 1
@@ -69,8 +81,25 @@ class Sieve:
                 self.rejected.append(Rejected(where=record.where, kind=error.kind, reason=str(error), raw=record.raw))
                 continue
             self.empty += not found
+            if prompts and found and not any(row.responses for row in found):
+                self._note_unread(record.fields, prompts)
             for row in found:
                 yield replace(row, where=record.where)
+
+    def _note_unread(self, fields: Fields, prompts: Collection[str]) -> None:
+        unread = [name for name, value in fields.items() if name not in prompts and value is not None]
+        self.bare += bool(unread)
+        self.unread |= dict.fromkeys(unread)
+
+    def notes(self) -> list[str]:
+        """What to tell the user about good records that gave less than they might hold."""
+        found = []
+        if self.empty:
+            found.append(f"{self.empty} of {self.records} records give no row: nothing in them is asked for")
+        if self.bare:
+            columns = ", ".join(list(self.unread)[:SHOWN])
+            found.append(f"{self.bare} of {self.records} records give a prompt alone; not read of them: {columns}")
+        return found
 
     def _read(self, read: Callable[[Fields], Iterable[Row]], fields: Fields, *, foreign: bool) -> list[Row]:
         if not foreign:
@@ -108,7 +137,8 @@ class Sieve:
         count = f"{bad} of {total} rows are bad"
         if bad == total:
             advice = f"no good row is left; columns that exist: {', '.join(self.columns) or 'none'}"
-        elif self.on_bad_row == "error":
+            raise OtherForm("\n".join([f"{count}:", *lines, advice]))
+        if self.on_bad_row == "error":
             advice = "correct them, or go on without them: dataset.on_bad_row=quarantine"
         elif bad > self.max_bad_share * total:
             advice = (

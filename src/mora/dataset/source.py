@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -17,9 +17,9 @@ from mora.dataset.pairing import Pairing
 from mora.dataset.pinned import Copy, hub_copy
 from mora.dataset.place import Place
 from mora.dataset.read import Record, records
-from mora.dataset.schema import Form
+from mora.dataset.schema import BadRow, Fields, Form
 from mora.dataset.shelf import Cache, Shelf, make
-from mora.dataset.sieve import OnBadRow, Sieve, require_labels
+from mora.dataset.sieve import FAILURES, OnBadRow, Sieve, require_labels
 from mora.errors import InputError
 from mora.types import Row
 
@@ -80,7 +80,7 @@ class Source:
                 found = records(self.supervised_path, "dataset.supervised_path")
                 for row in sieve.rows(found, lambda fields: jsonl.rows(fields, {})):
                     sorting.supervised(row)
-        notes += sieve.close()
+        notes += sieve.close() + sieve.notes()
         sorting.check()
         if whole and (sorting.unlabelled or any(sorting.counts["train"][kind] for kind in ("pairs", "scored"))):
             self._require_labels(sorting.labelled, names, sieve.columns)
@@ -94,9 +94,22 @@ class Source:
             max_response=self.max_response,
             overlong=self.overlong,
             quarantine=sieve.rejected,
-            records=sieve.summary(),
+            records=sieve.summary() | {"columns": sorted(sieve.columns)},
             commits={} if copy is None else {str(self.hub): copy.commit},
         )
+
+    @property
+    def known(self) -> tuple[str, ...] | None:
+        """The objectives that the source labels; None: whatever the user names."""
+        form = _form(self.read)
+        return None if form is None or form.known is None else tuple(self.columns or form.known)
+
+    def tried(self, fields: Fields, objectives: Sequence[str]) -> list[Row]:
+        """The rows of one record, or none where it is no record of this source."""
+        try:
+            return list(_plain(self.read)(fields, self._names(tuple(objectives), whole=False)))
+        except (BadRow, *FAILURES):
+            return []
 
     def _require_labels(self, labelled: set[str], names: Mapping[str, str], seen: Iterable[str]) -> None:
         said = str(self.hub) if self.path is None else f"dataset.path={self.path}"
@@ -147,8 +160,9 @@ class Source:
         )
 
     def _rows(self, sieve: Sieve, found: Iterable[Record], names: Mapping[str, str]) -> Iterator[Row]:
-        read = _plain(self.read)
-        return sieve.rows(found, lambda fields: read(fields, names), foreign=_form(read) is None)
+        read, form = _plain(self.read), _form(self.read)
+        prompts = () if form is None else form.prompts
+        return sieve.rows(found, lambda fields: read(fields, names), foreign=form is None, prompts=prompts)
 
 
 def _plain(read: Callable[..., Any]) -> Callable[..., Any]:

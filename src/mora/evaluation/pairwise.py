@@ -17,7 +17,7 @@ from mora.evaluation import distributions
 from mora.functional.calibration import calibration
 from mora.functional.correlation import mean, spearman
 from mora.functional.pairs import equal_mass
-from mora.functional.stats import clustered_share_interval, clustered_stderr
+from mora.functional.stats import clustered_stderr, share_within
 
 Floats = NDArray[np.float64]
 LEAST_BEHIND_A_POINT = 20  # pairs per bin of a calibration error within hard cases: fewer are mostly noise
@@ -40,12 +40,9 @@ def share_of_bayes(
         "bayes": bayes,
         "share_of_bayes": share,
         "share_of_bayes_advantage": (float(expected.mean()) - 0.5) / (bayes - 0.5) if bayes > 0.5 else float("nan"),
-        "share_interval": None,
     }
-    clusters = len(np.unique(prompts))
-    if clusters > 1:
-        error = float(clustered_stderr(expected - share * best, prompts)) / bayes
-        found["share_interval"] = list(clustered_share_interval(share, error, clusters, float(clusters - 1), level))
+    error = float(clustered_stderr(expected - share * best, prompts)) / bayes
+    found["share_interval"] = share_within(share, error, len(np.unique(prompts)), level)
     return found
 
 

@@ -27,7 +27,7 @@ from mora.functional.calibration import calibration
 from mora.functional.conflicts import all_right, conflict_matrices
 from mora.functional.correlation import mean, pearson, spearman
 from mora.functional.pairs import brier, credits, log_loss
-from mora.functional.stats import clustered_share_interval, clustered_stderr
+from mora.functional.stats import clustered_stderr, share_within
 from mora.functional.temperature import fit_temperature
 from mora.functional.thinning import evenly
 from mora.reward.cost import Cost
@@ -80,7 +80,7 @@ class Quality:
             "length": {n: _length(p) for n, p in pairs.items()},
             "separation": {n: _separation(p) for n, p in pairs.items()},
             "sign": {n: _sign(p, panel, n) for n, p in pairs.items()},
-            "conflicts": _conflicts(pairs, rows),
+            "conflicts": _conflicts(pairs, rows, self.level),
             "agreement": {n: _points(p, self.points) for n, p in pairs.items()},
             "gold": {n: _gold(p) for n, p in pairs.items()},
         }
@@ -134,11 +134,10 @@ def _accuracy(pairs: Pairs, level: float) -> dict[str, Any]:
     if not len(credit):
         return {"value": None, "stderr": None, "interval": None, "n": 0, "prompts": 0, "bayes": None}
     value, error, count = float(credit.mean()), float(clustered_stderr(credit, prompts)), len(np.unique(prompts))
-    interval = clustered_share_interval(value, error, count, float(count - 1), level) if count > 1 else None
     entry: dict[str, Any] = {
         "value": value,
         "stderr": error,
-        "interval": None if interval is None else list(interval),
+        "interval": share_within(value, error, count, level),
         "n": len(credit),
         "prompts": count,
         "bayes": None,
@@ -241,7 +240,7 @@ def _separation(pairs: Pairs) -> dict[str, float] | None:
     return pairwise.separation(np.where(first, score_1, score_0), np.where(first, score_0, score_1))
 
 
-def _conflicts(pairs: Mapping[str, Pairs], rows: Sequence[Row]) -> dict[str, Any]:
+def _conflicts(pairs: Mapping[str, Pairs], rows: Sequence[Row], level: float) -> dict[str, Any]:
     """Every two objectives on the pairs that both label, and how often all that label a pair are right together."""
     margins, labels = np.full((2, len(rows), len(pairs)), np.nan)
     for column, judged in enumerate(pairs.values()):
@@ -250,9 +249,11 @@ def _conflicts(pairs: Mapping[str, Pairs], rows: Sequence[Row]) -> dict[str, Any
     right, labelled = all_right(margins, labels)
     some = labelled > 0
     prompts = np.array([row.prompt_id for row in rows])[some]
+    error = float(clustered_stderr(right[some], prompts)) if some.any() else float("nan")
     together: dict[str, Any] = {
         "value": mean(right[some]),
-        "stderr": float(clustered_stderr(right[some], prompts)) if some.any() else float("nan"),
+        "stderr": error,
+        "interval": share_within(mean(right[some]), error, len(np.unique(prompts)), level),
         "n": int(some.sum()),
         "by_labels": [
             {"labels": int(count), "value": mean(right[labelled == count]), "n": int((labelled == count).sum())}

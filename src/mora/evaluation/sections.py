@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mora import bounds
-from mora.bounds import Positive, Share
+from mora.bounds import Inside, Positive, Share
 from mora.dataset.encode import beyond
 from mora.errors import InputError
 from mora.evaluation.contests import Contest, read_contests
@@ -21,6 +21,7 @@ from mora.files import record_json, write_csv
 from mora.functional import risk
 from mora.functional.preference import checked
 from mora.functional.sections import coefficients, stratified_stderr, top_credit
+from mora.functional.stats import share_within
 from mora.reward.panel import ModelPanel, Panel
 from mora.types import content_id
 
@@ -36,6 +37,7 @@ class Sections:
     path: str
     objective: str | None
     preference: list[Share] | None
+    level: Inside
     sections: dict[str, list[str]] | None
     weights: dict[str, Positive] | None
 
@@ -69,12 +71,14 @@ class Sections:
         of_section = {name: coefficients(subsets, own, self.weights or {}) for name, own in sections.items()}
 
         def entry(coefficient: Floats) -> dict[str, Any]:
-            values = {key: float(coefficient @ credit[:, k]) for k, key in enumerate(("strict", "shared"))}
-            errors = {
-                f"{key}_stderr": stratified_stderr(coefficient, credit[:, k], subsets, prompts)
-                for k, key in enumerate(values)
-            }
-            return values | errors | {"n": int((coefficient > 0).sum())}
+            clusters = len({prompt for prompt, counts in zip(prompts, coefficient > 0, strict=True) if counts})
+            found: dict[str, Any] = {}
+            for k, key in enumerate(("strict", "shared")):
+                value = float(coefficient @ credit[:, k])
+                error = stratified_stderr(coefficient, credit[:, k], subsets, prompts)
+                interval = share_within(value, error, clusters, self.level)
+                found |= {key: value, f"{key}_stderr": error, f"{key}_interval": interval}
+            return found | {"n": int((coefficient > 0).sum())}
 
         cut, said = _cut(panel, contests)
         table: dict[str, Any] = {
@@ -85,7 +89,8 @@ class Sections:
             "final": entry(np.mean(list(of_section.values()), axis=0)),
             **odd,
             "cut": cut,
-            "notes": notes + said,
+            "level": self.level,
+            "notes": notes + _measure(contests) + said,
         }
         counts = Counter(subsets)
         lines = [
@@ -149,9 +154,18 @@ def write(
     tables: Path, table: Mapping[str, Any], subsets: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]
 ) -> None:
     """Write ``sections.json``, ``sections.csv`` and ``section_rows.csv`` below ``tables``, each atomically."""
-    write_csv(tables / SUBSETS, subsets)
+    write_csv(tables / SUBSETS, [_flat(row) for row in subsets])
     write_csv(tables / ROWS, rows)
     record_json(tables / TABLE, table)
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A subset as a row of a CSV: of an interval its two ends."""
+    found: dict[str, Any] = {}
+    for key, value in row.items():
+        name, ends = key.removesuffix("_interval"), value or (None, None)
+        found |= {key: value} if name == key else {f"{name}_low": ends[0], f"{name}_high": ends[1]}
+    return found
 
 
 def _scores(scorer: Scorer, contests: Sequence[Contest]) -> list[tuple[list[float], list[float]]]:
@@ -163,6 +177,18 @@ def _scores(scorer: Scorer, contests: Sequence[Contest]) -> list[tuple[list[floa
     return [
         ([score[one.prompt, text] for text in one.chosen], [score[one.prompt, text] for text in one.rejected])
         for one in contests
+    ]
+
+
+def _measure(contests: Sequence[Contest]) -> list[str]:
+    """What rows with several right answers measure, in words."""
+    several = [one for one in contests if len(one.chosen) > 1]
+    if not several:
+        return []
+    guessed = np.mean([len(one.chosen) / (len(one.chosen) + len(one.rejected)) for one in several])
+    return [
+        f"{len(several)} of {len(contests)} rows have several right answers: such a row asks whether the highest score "
+        f"of all its answers is a right one's (guessing reaches {guessed:.2f}), and compares no pairs"
     ]
 
 

@@ -61,6 +61,13 @@ def clustered_share_interval(
     return share_interval(share, count, float(student.ppf((1 + level) / 2, degrees_of_freedom)))
 
 
+def share_within(share: float, standard_error: float, clusters: int, level: float) -> list[float] | None:
+    """The interval [low, high] of a share of cases in so many ``clusters`` (prompts); None for one: it cannot tell."""
+    if clusters < 2:
+        return None
+    return list(clustered_share_interval(share, standard_error, clusters, float(clusters - 1), level))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Interval:
     """An interval around a statistic, from ``center`` - q * ``standard_error`` to ``center`` + q * it.

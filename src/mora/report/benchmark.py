@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from mora.report import markup
 from mora.report.markup import text
-from mora.report.style import INK, MUTED, Z95, Panel, Plate, number, objective_color, short
+from mora.report.style import INK, MUTED, Panel, Plate, number, objective_color, short
 
 EDGE = 0.015  # beyond 0 and 1: a mark there is seen whole
 
@@ -29,8 +29,8 @@ def benchmark_plates(table: Mapping[str, Any] | None) -> list[Plate]:
         Plate(
             name="benchmark",
             title="Subsets and sections",
-            caption="Share of rows whose highest score is a right answer's, a tie sharing the credit; 95 % intervals "
-            "over prompts. Diamonds are sections, dots their subsets.",
+            caption="Share of rows whose highest score is a right answer's, a tie sharing the credit; "
+            f"{table['level']:.0%} intervals over prompts. Diamonds are sections, dots their subsets.",
             panels=[panel],
             columns=1,
         )
@@ -46,10 +46,10 @@ def benchmark_section(table: Mapping[str, Any] | None, plates: Sequence[Plate]) 
     )
     rows = []
     for entry in [*table["sections"], {"section": "mean of sections", **table["final"]}]:
-        cells = [markup.with_error(entry[key], entry[f"{key}_stderr"]) for key in ("strict", "shared")]
+        cells = [markup.with_interval(entry[key], entry[f"{key}_interval"]) for key in ("strict", "shared")]
         rows.append([text(entry["section"]), *cells, f"{entry['n']:,}"])
     head = ["section", "a tie is wrong", "a tie shares", "rows"]
-    caption = "Sections: means of their subsets by weight. Mean ± standard error, clustered by prompt"
+    caption = f"Sections: means of their subsets by weight, with {table['level']:.0%} intervals over prompts"
     notes = "".join(markup.warning(text(note)) for note in table["notes"])
     body = "".join(markup.plate(plate) for plate in plates)
     intro = f'<p class="note">{text(table["path"])}, {table["rows"]:,} rows, judged by {text(judge)}.</p>'
@@ -64,8 +64,8 @@ def _subset_table(table: Mapping[str, Any]) -> str:
         [
             text(entry["subset"]),
             text(entry["section"]),
-            markup.with_error(entry["strict"], entry["strict_stderr"]),
-            markup.with_error(entry["shared"], entry["shared_stderr"]),
+            markup.with_interval(entry["strict"], entry["strict_interval"]),
+            markup.with_interval(entry["shared"], entry["shared_interval"]),
             f"{entry['n']:,}",
             f"{entry['weight']:g}",
         ]
@@ -82,8 +82,9 @@ def _draw(axes: Axes, *, table: Mapping[str, Any]) -> None:
         own = [entry for entry in table["subsets"] if entry["section"] == section["section"]]
         alone = [entry["subset"] for entry in own] == [section["section"]]
         for entry, marker in [(section, "D"), *((one, "o") for one in ([] if alone else own))]:
-            place, value, error = len(labels), entry["shared"], Z95 * (entry["shared_stderr"] or 0.0)
-            within = [[max(min(error, value), 0.0)], [max(min(error, 1 - value), 0.0)]]  # an accuracy is 0 to 1
+            place, value = len(labels), entry["shared"]
+            low, high = entry["shared_interval"] or (value, value)
+            within = [[max(value - low, 0.0)], [max(high - value, 0.0)]]
             axes.errorbar(value, place, xerr=within, color=color, marker=marker, elinewidth=1.2,
                           markersize=7 if marker == "D" else 5)  # fmt: skip
             axes.annotate(number(value, 2), (1.01, place), xycoords=("axes fraction", "data"), va="center",

@@ -37,6 +37,13 @@ def with_error(value: float, error: float | None) -> str:
     return f"{number(value)} <small>± {number(error)}</small>"
 
 
+def with_interval(value: float | None, interval: Sequence[float] | None) -> str:
+    """A number and the ends of its interval, where there is one, as HTML."""
+    if interval is None:
+        return number(value)
+    return f"{number(value)} <small>[{number(interval[0])}, {number(interval[1])}]</small>"
+
+
 def table(
     head: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str, css: str = "", words: Sequence[int] = ()
 ) -> str:

@@ -101,7 +101,8 @@ def _warnings(front: Front | None) -> list[str]:
 def _smoke(model: str) -> str:
     return (
         f"<strong>Smoke model.</strong> <code>{text(model)}</code> is tiny and starts from random weights. "
-        "These figures show that the pipeline works; they say nothing about a real model."
+        "These figures show that the pipeline works; they say nothing about a real model. "
+        "On real texts it may lose to a bag of words."
     )
 
 
@@ -284,26 +285,22 @@ def _reward_table(reward: Mapping[str, Any], objectives: Sequence[str]) -> str:
         entry = (reward.get("accuracy") or {}).get(name) or {}
         if entry.get("value") is not None:
             stated = (reward.get("calibration") or {}).get(name) or {}
+            error = stated.get("error") or {}
             loss = (reward.get("log_loss") or {}).get(name)
             rows.append(
                 [
                     markup.objective(name, index),
-                    markup.with_error(entry["value"], entry.get("stderr")),
+                    markup.with_interval(entry["value"], entry.get("interval")),
                     number(entry.get("bayes")),
                     number(loss),
                     f"{number(stated.get('ece'))} ({number(stated.get('ece_if_calibrated'))})",
-                    _with_interval(stated.get("error") or {}),
+                    markup.with_interval(error.get("value"), error.get("interval")),
                     text(entry.get("n", "–")),
                 ]
             )
     head_cells = ["objective", "accuracy", "best possible", "log-loss, nats", "ECE (if calibrated)",
                   "calibration error", "pairs"]  # fmt: skip
     return markup.table(head_cells, rows, caption=f"Reward model, kind {reward.get('kind', 'unknown')}") if rows else ""
-
-
-def _with_interval(entry: Mapping[str, Any]) -> str:
-    low, high = entry.get("interval") or (None, None)
-    return f"{number(entry.get('value'))}" + ("" if low is None else f" [{number(low)}, {number(high)}]")
 
 
 def settings(stages: Sequence[Stage]) -> str:

@@ -16,7 +16,7 @@ from mora.errors import InputError
 from mora.files import read_object
 from mora.runtime.devices import Runtime
 from mora.runtime.plain import PlainBackend
-from mora.runtime.schedule import Schedule, factor
+from mora.runtime.schedule import Schedule, factor, warmup_steps
 from mora.runtime.zero import ZeroBackend
 
 __all__ = ["Engine", "Runtime"]
@@ -28,10 +28,10 @@ class Engine:
     """AdamW on the SUM of the losses of all micro-batches and ranks, clipped by global norm, on one schedule.
 
     ``param_groups`` are mappings with ``params``, ``lr`` and ``weight_decay``; together they hold every trainable
-    parameter of ``module`` once.  ``steps`` and ``warmup`` count updates (calls of ``descend``).  ``max_grad_norm`` 0
-    is no clipping.  Every forward that is differentiated goes through ``module``.  Raises ``ValueError`` for groups
-    that do not cover the trainable parameters, and for a trainable parameter below fp32: a bf16 weight moves by about
-    1/256 of itself or not at all, which at a usual learning rate is not at all.
+    parameter of ``module`` once.  ``steps`` counts updates (calls of ``descend``), and ``warmup`` is a share of them.
+    ``max_grad_norm`` 0 is no clipping.  Every forward that is differentiated goes through ``module``.  Raises
+    ``ValueError`` for groups that do not cover the trainable parameters, and for a trainable parameter below fp32: a
+    bf16 weight moves by about 1/256 of itself or not at all, which at a usual learning rate is not at all.
     """
 
     def __init__(
@@ -43,14 +43,14 @@ class Engine:
         betas: tuple[float, float],
         eps: float,
         schedule: Schedule,
-        warmup: int,
+        warmup: float,
         steps: int,
         max_grad_norm: float,
     ) -> None:
         groups = [{**group, "params": list(group["params"])} for group in param_groups]
         self._shapes = _covered(module, groups)
         self._runtime = runtime
-        self._schedule: dict[str, Any] = {"schedule": schedule, "warmup": warmup, "steps": steps}
+        self._schedule: dict[str, Any] = {"schedule": schedule, "warmup": warmup_steps(warmup, steps), "steps": steps}
         factor(0, **self._schedule)
         self._rates = [float(group["lr"]) for group in groups]
         module.to(runtime.device)

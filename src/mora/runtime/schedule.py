@@ -8,6 +8,11 @@ from typing import Literal
 Schedule = Literal["linear", "cosine", "constant"]
 
 
+def warmup_steps(share: float, steps: int) -> int:
+    """The updates of a warm-up that takes a ``share`` of ``steps``; below 1 it always ends before they do."""
+    return min(round(share * steps), steps - 1)
+
+
 def factor(update: int, *, schedule: Schedule, warmup: int, steps: int) -> float:
     """The multiplier in [0, 1] of every learning rate at ``update`` (0 is the first).
 

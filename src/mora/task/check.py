@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar, Literal
 
 from mora.dataset.read import Record
@@ -17,6 +16,7 @@ from mora.types import content_id
 
 Form = Literal["pairs", "scored", "supervised", "prompts", "messages", "explicit", "implicit"]
 Fields = Mapping[str, Any]
+JUDGED = ("pairs", "scored")  # forms whose rows say something of objectives
 
 
 @dataclass(kw_only=True)
@@ -31,44 +31,47 @@ class Check(Task):
     goes_on: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        known = readers(None)
+        known = readers()
         if self.form not in known:
             raise InputError(f"task.form={self.form}: must be one of {', '.join(known)}")
 
     def rows(self, records: Iterator[Record], tally: Tally) -> Iterator[Part]:
         """The good rows; repeats and contradictions are good, and noted."""
-        read = readers(self.objectives)[self.form]
+        read = readers()[self.form]
         seen: set[int] = set()
         repeats = 0
 
-        def parse(fields: Fields) -> tuple[int, dict[str, Any]]:
-            return content_id(repr(read(fields))), dict(fields)
+        def parse(fields: Fields, names: Sequence[str]) -> tuple[int, dict[str, Any]]:
+            return content_id(repr(read(fields, names))), dict(fields)
 
-        for content, fields in tally.parsed(records, parse):
+        objectives = self.objectives if self.form in JUDGED else []
+        for content, fields in forms.judged(records, tally, parse, objectives):
             repeats += content in seen
             seen.add(content)
             yield "", fields
         if repeats:
             tally.notes.append(f"{repeats} good rows repeat an earlier one word for word")
-        if self.form in ("pairs", "scored"):
+        if self.form in JUDGED:
             tally.require(self.objectives, forms.pair_columns if self.form == "pairs" else lambda name: (name,))
 
 
-def readers(objectives: list[str] | None) -> dict[str, Callable[[Fields], Any]]:
-    """What reads a row of each form; it raises BadRow for a row that does not have the form."""
+def readers() -> dict[str, Callable[[Fields, Sequence[str]], Any]]:
+    """What reads a row of each form, with objectives; it raises BadRow for a row that does not have the form."""
     return {
-        "pairs": partial(_pair, objectives=objectives),
-        "scored": partial(_scored, objectives=objectives),
-        "supervised": lambda fields: (text(fields, "prompt"), text(fields, "response")),
-        "prompts": lambda fields: text(fields, "prompt"),
-        "messages": lambda fields: conversations.answered(conversations.messages(fields, "messages"), "messages"),
-        "explicit": conversations.explicit,
-        "implicit": partial(conversations.implicit, dialogues=False),
+        "pairs": _pair,
+        "scored": _scored,
+        "supervised": lambda fields, names: (text(fields, "prompt"), text(fields, "response")),
+        "prompts": lambda fields, names: text(fields, "prompt"),
+        "messages": lambda fields, names: conversations.answered(
+            conversations.messages(fields, "messages"), "messages"
+        ),
+        "explicit": lambda fields, names: conversations.explicit(fields),
+        "implicit": lambda fields, names: conversations.implicit(fields, dialogues=False),
     }
 
 
-def _pair(fields: Fields, objectives: list[str] | None) -> forms.Pair:
-    pair = forms.pair(fields, objectives)
+def _pair(fields: Fields, names: Sequence[str]) -> forms.Pair:
+    pair = forms.pair(fields, names)
     if not pair.labels:
         raise BadRow(
             "missing_field",
@@ -78,8 +81,8 @@ def _pair(fields: Fields, objectives: list[str] | None) -> forms.Pair:
     return pair
 
 
-def _scored(fields: Fields, objectives: list[str] | None) -> forms.Answer:
-    answer = forms.answer(fields, objectives)
+def _scored(fields: Fields, names: Sequence[str]) -> forms.Answer:
+    answer = forms.answer(fields, names)
     if not answer.ratings:
         raise BadRow("missing_field", f"no column of numbers rates the response; it has {', '.join(fields)}")
     return answer

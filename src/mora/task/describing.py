@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mora.dataset.repeats import Repeats
 from mora.functional.correlation import spearman
 from mora.task import measures
 from mora.task.forms import Answer, Pair
@@ -122,20 +123,13 @@ def _lengths(texts: dict[str, list[str]], bins: int) -> dict[str, Any]:
 
 
 def _pair_repeats(pairs: Sequence[Pair]) -> dict[str, int]:
-    sides: dict[tuple[str, ...], dict[str, set[float]]] = {}
-    rows: Counter[str] = Counter()
+    repeats = Repeats()
     for pair in pairs:
-        rows[repr(pair)] += 1
-        low, high = sorted(pair.responses)
-        upright = pair if pair.responses == (low, high) else pair.swapped()
-        said = sides.setdefault((pair.prompt, low, high), {})
-        for name, label in upright.labels.items():
-            if _side(label) == _side(label):
-                said.setdefault(name, set()).add(_side(label))
+        repeats.add(pair)
     return {
-        "equal_rows": rows.total() - len(rows),
-        "repeated_pairs": len(pairs) - len(sides),
-        "contradictory_pairs": sum(any(len(found) > 1 for found in said.values()) for said in sides.values()),
+        "equal_rows": len(pairs) - len({repr(pair) for pair in pairs}),
+        "repeated_pairs": repeats.repeated,
+        "contradictory_pairs": repeats.contradictory,
         "identical_responses": sum(pair.responses[0] == pair.responses[1] for pair in pairs),
     }
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from mora.dataset import schema
+from mora.dataset.read import Record
 from mora.dataset.schema import ID, LABEL, STRENGTH, BadRow, hard, probability, ratings, strength, text
+from mora.task.tally import Tally
 
+T = TypeVar("T")
 Fields = Mapping[str, Any]
 Numbers = tuple[float, ...]
 TEXTS = ("prompt", "response", "response_0", "response_1")
@@ -105,13 +108,54 @@ def _rates(name: str, value: Any) -> bool:
     return numeric and not name.endswith("_id")
 
 
-def pair(fields: Fields, objectives: Sequence[str] | None) -> Pair:
-    """A pair of a record; ``objectives``: those that are read, None: all.
+def judged(
+    records: Iterable[Record],
+    tally: Tally,
+    parse: Callable[[Fields, Sequence[str]], T],
+    objectives: Sequence[str] | None,
+) -> Iterator[T]:
+    """What ``parse(fields, names)`` makes of each record; ``names`` are the ``objectives``.
+
+    None: all that any record of the file labels or rates and that this one has a column of, so that a column is read
+    alike in every row, as training reads it: a text among its numbers makes a bad row.  All records are held then.
+    """
+    if objectives is not None:
+        return tally.parsed(records, lambda fields: parse(fields, objectives))
+    held = list(records)
+    found = dict.fromkeys(name for one in held if one.fields is not None for name in _objectives(one.fields))
+
+    def read(fields: Fields) -> T:
+        columns = pair_columns if _is_pair(fields) else _own_column
+        names = [name for name in found if any(column in fields for column in columns(name))]
+        try:
+            return parse(fields, names)
+        except BadRow as error:
+            if set(names) <= set(_objectives(fields)):
+                raise
+            advice = "other rows have numbers there (task.objectives=[...] names the columns that are read)"
+            raise BadRow(error.kind, f"{error}; {advice}") from None
+
+    return tally.parsed(held, read)
+
+
+def _is_pair(fields: Fields) -> bool:
+    return "response_0" in fields
+
+
+def _own_column(objective: str) -> tuple[str, ...]:
+    return (objective,)
+
+
+def _objectives(fields: Fields) -> list[str]:
+    return pair_objectives(fields) if _is_pair(fields) else answer_objectives(fields)
+
+
+def pair(fields: Fields, names: Sequence[str]) -> Pair:
+    """A pair of a record with what it says of the objectives ``names``.
 
     Raises BadRow for a missing or empty text, a column of the wrong kind, and two equal answers that are told apart.
     """
     prompt, responses = text(fields, "prompt"), (text(fields, "response_0"), text(fields, "response_1"))
-    names = pair_objectives(fields) if objectives is None else list(objectives)
     labels = {name: probability(fields, name) for name in names}
     if responses[0] == responses[1] and any(value not in (None, 0.5) for value in labels.values()):
         reason = "the two responses are identical, yet one of them is said to be the better one"
@@ -130,12 +174,11 @@ def pair(fields: Fields, objectives: Sequence[str] | None) -> Pair:
     )
 
 
-def answer(fields: Fields, objectives: Sequence[str] | None) -> Answer:
-    """An answer of a record with its ratings; ``objectives``: those that are read, None: all columns of numbers.
+def answer(fields: Fields, names: Sequence[str]) -> Answer:
+    """An answer of a record with its ratings on the objectives ``names``.
 
     Raises BadRow for a missing or empty text and for ratings that are no numbers.
     """
-    names = answer_objectives(fields) if objectives is None else list(objectives)
     return Answer(
         prompt=text(fields, "prompt"),
         response=text(fields, "response"),

@@ -29,7 +29,7 @@ class MergeAnnotators(Task):
     def rows(self, records: Iterator[Record], tally: Tally) -> Iterator[Part]:
         """One row per answer or pair, in the order of first appearance."""
         groups: dict[tuple[str, ...], _Group] = {}
-        for judged, who in tally.parsed(records, self._parse):
+        for judged, who in forms.judged(records, tally, self._parse, self.objectives):
             group = groups.setdefault(_key(judged), _Group())
             if who is not None and who in group.annotators:
                 tally.left_out["the annotator has judged the same before"] += 1
@@ -52,11 +52,11 @@ class MergeAnnotators(Task):
         if lost:
             tally.notes.append(f"columns not kept where they differ between annotators: {', '.join(lost)}")
 
-    def _parse(self, fields: Mapping[str, Any]) -> tuple[Judged, str | None]:
+    def _parse(self, fields: Mapping[str, Any], names: Sequence[str]) -> tuple[Judged, str | None]:
         who = None if self.annotator is None else fields.get(self.annotator)
         rest = {name: value for name, value in fields.items() if name != self.annotator}
         read: Callable[..., Judged] = forms.pair if "response_0" in fields else forms.answer
-        return read(rest, self.objectives), None if who is None else str(who)
+        return read(rest, [name for name in names if name != self.annotator]), None if who is None else str(who)
 
 
 @dataclass

@@ -81,13 +81,13 @@ def _pairs(
     names: dict[str, None] = dict.fromkeys(objectives or ())
     other: dict[str, None] = {}
 
-    def parse(fields: Mapping[str, Any]) -> forms.Answer:
-        answer = forms.answer(fields, objectives)
+    def parse(fields: Mapping[str, Any], of: Sequence[str]) -> forms.Answer:
+        answer = forms.answer(fields, of)
         names.update(dict.fromkeys(answer.ratings))
         other.update(dict.fromkeys(answer.other))
         return answer
 
-    groups = comparing.grouped(tally.parsed(records, parse), tally)
+    groups = comparing.grouped(forms.judged(records, tally, parse, objectives), tally)
     tally.require(objectives, lambda name: (name,))
     compare = partial(comparing.compared, choice=choice, label=label, tally=tally)
     pairs = (pair for prompt, group in groups.items() for pair in compare(prompt, group))

@@ -54,7 +54,7 @@ class Rrm(Task):
 
     def rows(self, records: Iterator[Record], tally: Tally) -> Iterator[Part]:
         """The candidates; or the originals and then the augmented pairs that are kept."""
-        pairs = list(tally.parsed(records, lambda fields: forms.pair(fields, self.objectives)))
+        pairs = list(forms.judged(records, tally, forms.pair, self.objectives))
         tally.require(self.objectives, forms.pair_columns)
         names = list(dict.fromkeys(name for pair in pairs for name in pair.labels))
         self._check_names(names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -45,7 +45,7 @@ class Statistics(Task):
         """The one table of statistics."""
         pairs: list[forms.Pair] = []
         answers: list[forms.Answer] = []
-        for row in tally.parsed(records, self._reader()):
+        for row in forms.judged(records, tally, self._reader(), self.objectives):
             if isinstance(row, forms.Pair):
                 pairs.append(row)
             else:
@@ -56,17 +56,17 @@ class Statistics(Task):
         elif answers:
             yield "", describing.of_answers(answers, self.examples, self.bins)
 
-    def _reader(self) -> Callable[[Mapping[str, Any]], forms.Pair | forms.Answer]:
+    def _reader(self) -> Callable[[Mapping[str, Any], Sequence[str]], forms.Pair | forms.Answer]:
         """Reads rows of the form that is declared, else of that of the first good row."""
         form = self.form
 
-        def read(fields: Mapping[str, Any]) -> forms.Pair | forms.Answer:
+        def read(fields: Mapping[str, Any], names: Sequence[str]) -> forms.Pair | forms.Answer:
             nonlocal form
             found = form or _form(fields)
             if found == "pairs":
-                row: forms.Pair | forms.Answer = forms.pair(fields, self.objectives)
+                row: forms.Pair | forms.Answer = forms.pair(fields, names)
             else:
-                row = forms.answer(fields, [] if found == "supervised" else self.objectives)
+                row = forms.answer(fields, [] if found == "supervised" else names)
             form = found
             return row
 

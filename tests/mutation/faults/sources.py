@@ -101,9 +101,9 @@ FAULTS = (
     ),
     Fault(
         name="chosen_is_better_on_every_objective",
-        file="dataset/messages.py",
-        old="    if len(names) > 1:\n",
-        new="    if not names:\n",
+        file="dataset/answers.py",
+        old="    if len(names) <= 1:\n",
+        new="    if names:\n",
         why="One judgment is taught as several.",
         caught_by=("tests/dataset/test_published.py::test_messages_label_the_objective_that_a_record_names",),
     ),

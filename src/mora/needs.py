@@ -1,0 +1,122 @@
+"""What the stages of a command need of the data, looked at before the first of them begins and torch is loaded."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from itertools import islice
+from typing import Any
+
+from mora.building import build, load_corpus
+from mora.dataset.read import records
+from mora.dataset.schema import ID, LABEL, STRENGTH, Fields
+from mora.dataset.sieve import OtherForm
+from mora.dataset.source import Source
+from mora.errors import InputError
+from mora.settings.identity import plain
+from mora.settings.overrides import prepare
+from mora.settings.tree import opened
+from mora.stages import HUB, MAKER, Stage
+
+TRIED = 20  # records of a file that other datasets are tried on
+NAMED = 3  # datasets that a message names
+ENDS = (ID, LABEL, STRENGTH, "_rating_0", "_rating_1")  # of columns, after what they are about
+RESPONSES = {"prompts": 0, "supervised": 1, "pairs": 2}  # of a row of each kind, at least
+MISSING = {
+    "prompts": "there is no prompt to train on",
+    "supervised": "there is no answer to fine-tune on: give some, with dataset.supervised_path too, or name a policy "
+    "that was fine-tuned elsewhere, start.policy=RUN",
+    "pairs": "there is neither a training pair nor a rated answer: train the reward model on a dataset that has them, "
+    "and name its run, start.reward=RUN",
+}
+
+
+def check_data(stages: Sequence[Stage], *, fresh: bool) -> None:
+    """Raises InputError where the data lack what a stage that is to run is trained on, with what reads their columns.
+
+    The corpora stay loaded for the stages themselves.
+    """
+    for stage in stages:
+        if not stage.finished or fresh:
+            _check(stage)
+
+
+def _check(stage: Stage) -> None:
+    kind = _kind(stage)
+    try:
+        corpus = load_corpus(stage.config)
+    except OtherForm as error:
+        raise InputError(f"{error}{_advice(stage, kind)}") from None
+    found, seen = len(getattr(corpus, kind)["train"]), _columns(corpus.records)
+    columns = f"; columns that exist: {', '.join(seen)}" if seen else ""
+    if kind == "pairs" and stage.config["reward"].get("source") != "teacher":
+        missing = [name for name in corpus.objectives if name not in corpus.labelled()]
+        near = list(dict.fromkeys(objective for name in missing if (objective := _near(name, seen)) is not None))
+        if missing and (found or near):
+            meant = f"; is it objectives.names=[{','.join(near)}]?" if near else ""
+            raise InputError(
+                f"objectives.names: {', '.join(missing)}: {_said(stage)} neither labels nor rates a training answer on "
+                f"it{columns}{meant}"
+            )
+    rated = len(corpus.scored["train"])
+    if not found and kind == "supervised" and rated:
+        columns = f"; {rated} rated answers are not read as examples, whatever their ratings{columns}"
+    if not found:
+        raise InputError(f"{_said(stage)}: {MISSING[kind]}{columns}{_advice(stage, kind)}")
+
+
+def _kind(stage: Stage) -> str:
+    """The kind of rows that a stage is trained on."""
+    if stage.algo == MAKER["policy"]:
+        return "supervised"
+    return "pairs" if stage.algo == MAKER["reward"] and stage.config["reward"]["_target_"] != HUB else "prompts"
+
+
+def _near(objective: str, columns: Sequence[str]) -> str | None:
+    """What a column is about that is called almost as an objective is."""
+    about = [name.removesuffix(next((end for end in ENDS if name.endswith(end)), "")) for name in columns]
+    return next(iter(difflib.get_close_matches(objective, about, n=1, cutoff=0.75)), None)
+
+
+def _columns(found: Mapping[str, Any]) -> list[str]:
+    """The columns that records had; of a mixture, those of its parts."""
+    own = list(found.get("columns", []))
+    parts = [name for part in found.values() if isinstance(part, Mapping) for name in _columns(part)]
+    return list(dict.fromkeys(own + parts))
+
+
+def _said(stage: Stage) -> str:
+    dataset = stage.config["dataset"]
+    path = dataset.get("path")
+    return f"dataset={dataset['name']}" + (f" dataset.path={path}" if path else "")
+
+
+def _advice(stage: Stage, kind: str) -> str:
+    """The datasets that read rows of ``kind`` from the first records of a local file, in words."""
+    path = stage.config["dataset"].get("path")
+    if path is None or "{" in path:
+        return ""
+    some = [one.fields for one in islice(records(path, "dataset.path"), TRIED) if one.fields is not None]
+    found = list(islice(_reading(some, stage.config, RESPONSES[kind]), NAMED))
+    return f"; {' or '.join(f'dataset={name}' for name in found)} reads such records" if found else ""
+
+
+def _reading(some: Sequence[Fields], config: Mapping[str, Any], responses: int) -> Iterator[str]:
+    """Names of datasets, other than the one in use, that make rows of so many responses of records."""
+    for name, section in _sources().items():
+        if name != config["dataset"]["name"]:
+            source: Source = build({**section, "path": config["dataset"]["path"]})
+            objectives = source.known or config["objectives"]["names"]
+            if any(len(row.responses) >= responses for fields in some for row in source.tried(fields, objectives)):
+                yield name
+
+
+@cache
+def _sources() -> dict[str, Any]:
+    """The sections of all datasets that are sources."""
+    with opened("train") as tree:
+        names = tree.choices("dataset")
+        sections = {name: plain(tree.compose(prepare([f"dataset={name}"])))["dataset"] for name in names}
+    wanted = f"{Source.__module__}.{Source.__name__}"
+    return {name: section for name, section in sections.items() if section["_target_"] == wanted}

@@ -1,0 +1,54 @@
+"""A column is read alike in all rows and by all: what training refuses, no task turns into nothing."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from tests.dataset.examples import source
+
+from mora.errors import InputError
+
+TEXT = "80 used"
+ANSWERS = [{"prompt": f"p{n // 2}", "response": f"a{n}", "kind": n % 3, "source": f"s{n}"} for n in range(6)]
+PAIRS = [
+    {
+        "prompt": f"p{n}",
+        "response_0": "a",
+        "response_1": "b",
+        "kind_label": 0.25,
+        "kind_rating_0": 1,
+        "kind_rating_1": 2,
+    }
+    for n in range(6)
+]
+SPOILED = {
+    "ratings_to_pairs": (ANSWERS, "kind", {}),
+    "disagreement": (ANSWERS, "kind", {}),
+    "merge_annotators": (ANSWERS, "kind", {}),
+    "statistics": (ANSWERS, "kind", {}),
+    "check": (ANSWERS, "kind", {"form": "scored"}),
+    "check of pairs": (PAIRS, "kind_label", {"form": "pairs"}),
+    "statistics of pairs": (PAIRS, "kind_rating_1", {}),
+    "rrm": (PAIRS, "kind_label", {}),
+}
+
+
+@pytest.mark.parametrize("place", [0, 3])  # before the first number of the column, and after it
+@pytest.mark.parametrize("task", SPOILED)
+def test_a_text_among_ratings_is_a_bad_row_for_tasks_and_for_training(run, tmp_path, task, place):
+    rows, column, keys = SPOILED[task]
+    rows = [row | {column: TEXT} if n == place else row for n, row in enumerate(rows)]
+    _, tally = run(task.split(" of ")[0], rows, **keys)
+    assert [bad.where for bad in tally.bad] == [f"row {place + 1}"] and repr(column) in tally.bad[0].reason
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(InputError, match=f"rows.jsonl:{place + 1}: '{column}' "):
+        source("jsonl", path=str(path)).load(("kind",), 0)
+
+
+def test_columns_that_are_named_alone_are_read(run):
+    rows = [row | {"place": n if n else "first"} for n, row in enumerate(ANSWERS)]
+    _, tally = run("ratings_to_pairs", rows)
+    assert "task.objectives" in tally.bad[0].reason and len(tally.bad) == 1
+    assert not run("ratings_to_pairs", rows, objectives=["kind"])[1].bad
