@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -121,7 +122,7 @@ class Policy(nn.Module):
 
     def rows_at_once(self, response: int) -> int:
         """Rows of a pass that is not differentiated, so that it makes at most ``LOGITS_AT_ONCE`` logits; at least 1."""
-        vocabulary = self.model.get_input_embeddings().weight.shape[0]
+        vocabulary = len(cast(nn.Embedding, self.model.get_input_embeddings()).weight)
         return max(LOGITS_AT_ONCE // ((response + 1) * vocabulary), 1)
 
     @torch.no_grad()
