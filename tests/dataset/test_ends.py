@@ -103,6 +103,14 @@ def test_an_end_that_is_no_token_of_its_own_is_refused(folder, ends, message):
         encoder(load_tokenizer(folder))
 
 
+@pytest.mark.parametrize("refuses", ["messages | length == 1 or not add_generation_prompt", "messages | length < 3"])
+def test_a_template_may_refuse_what_is_only_asked_to_see_its_end(refuses):
+    tokenizer = fast("bytes", "chatml")
+    refusal = "{% if not (REFUSES) %}{{ raise_exception('no') }}{% endif %}".replace("REFUSES", refuses)
+    tokenizer.chat_template = refusal + tokenizer.chat_template
+    assert tokenizer.convert_ids_to_tokens(encoder(tokenizer).eos) == "<|im_end|>"
+
+
 def test_a_template_that_ends_turns_with_words_is_refused():
     tokenizer = fast("bytes", "zephyr")
     tokenizer.chat_template = FAMILIES["chatml"][0]  # whose tokens it lacks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import jinja2
@@ -64,10 +65,15 @@ def _behind_answer(tokenizer: PreTrainedTokenizerBase) -> str:
     """What the template writes behind an answer; nothing where it does not show the answer, or refuses the turns."""
     user: Turn = {"role": "user", "content": PROBE}
     turns: list[Turn] = [user, {"role": "assistant", "content": _ANSWER}]
-    try:
-        last, opened = (rendered(tokenizer, turns, generate=generate) for generate in (False, True))
-        texts = [last] if last != opened else [last, rendered(tokenizer, [*turns, user], generate=False)]
-    except jinja2.TemplateError:
-        return ""  # said where such a conversation is read
-    # a template that does not heed `generate` may open the next turn behind any: its end is what both texts have
+    texts = [_rendered(tokenizer, turns, generate=False)]
+    if _rendered(tokenizer, turns, generate=True) == texts[0]:
+        # a template that does not heed `generate` may open the next turn behind any: its end is what both texts have
+        texts.append(_rendered(tokenizer, [*turns, user], generate=False) or texts[0])
     return os.path.commonprefix([text.partition(_ANSWER)[2] for text in texts])
+
+
+def _rendered(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], *, generate: bool) -> str:
+    try:
+        return rendered(tokenizer, turns, generate=generate)
+    except jinja2.TemplateError:  # said where such a conversation is read
+        return ""
