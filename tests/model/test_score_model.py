@@ -89,6 +89,25 @@ def test_padding_check_catches_a_backbone_that_ignores_position_ids(monkeypatch:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("model_type", list(SHAPES))
+def test_rounding_of_a_trunk_in_bf16_is_no_padding_that_is_read(model_type: str) -> None:
+    model = score_model(model_type=model_type)
+    model.towers.to(torch.bfloat16)
+    model.head.linear.weight.mul_(1000)  # whatever the unit of scores
+    model.check_padding()
+
+
+@torch.no_grad()
+def test_padding_that_is_read_in_bf16_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = score_model(model_type="gpt2")
+    model.towers.to(torch.bfloat16)
+    forward = model.towers.trunks[0].forward
+    monkeypatch.setattr(model.towers.trunks[0], "forward", lambda **given: forward(**{**given, "position_ids": None}))
+    with pytest.raises(InputError, match="left padding"):
+        model.check_padding()
+
+
+@torch.no_grad()
 def test_the_last_token_of_the_mask_decides() -> None:
     model = score_model()
     ids, mask = padded([[6, 7, 8, 9]], 6, 0, left=False)

@@ -32,8 +32,8 @@ def clipped_surrogate_loss(
     ratio = torch.exp(torch.where(mask, logps - old_logps, 0.0))
     plain = ratio * advantages
     clipped = ratio.clamp(1 - clip, 1 + clip) * advantages
-    surrogate = torch.where(mask, torch.minimum(plain, clipped), 0.0)
-    return -surrogate.sum() / normalizer, ((clipped < plain) & mask).sum()
+    surrogate = torch.minimum(plain, clipped)
+    return -surrogate.sum() / normalizer, (clipped < plain).sum()
 
 
 def clipped_value_loss(

@@ -146,7 +146,7 @@ FAULTS = (
     Fault(
         name="padding_never_checked",
         file="model/score_model.py",
-        old="if not error <= tolerance:",
+        old="if not error <= allowed:",
         new="if False:",
         why="A backbone whose scores depend on padding is used without a word.",
         caught_by=("tests/model/test_score_model.py::test_padding_check_catches_a_backbone_that_ignores_position_ids",),

@@ -70,9 +70,8 @@ FAULTS = (
     Fault(
         name="reference_pass_leaves_the_adapter_on",
         file="model/policy.py",
-        old="        with self.adapter.off():\n            return self._pass(ids, mask, response, None, False).logps",
-        new="        with self.adapter.using(torch.full((len(ids), 2), 0.5)):\n"
-        "            return self._pass(ids, mask, response, None, False).logps",
+        old="return self.logps(ids, mask, None, response=response)",
+        new="return self.logps(ids, mask, torch.full((len(ids), 2), 0.5), response=response)",
         why="The reference is the policy at equal weights: it moves along with what it should hold back.",
         caught_by=("tests/model/test_policy.py::test_the_reference_is_the_base_model_whatever_was_trained",),
     ),

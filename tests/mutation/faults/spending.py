@@ -32,8 +32,8 @@ FAULTS = (
     Fault(
         name="passes_of_the_reference_not_counted",
         file="runtime/experience.py",
-        old="spent.read(2 * len(index))",
-        new="spent.read(len(index))",
+        old="spent.read(2 * len(ids[rows]))",
+        new="spent.read(len(ids[rows]))",
         why="The reference policy seems to cost nothing.",
         caught_by=("tests/algo/test_spending.py::test_panacea_with_rules_and_the_ptx_term",),
     ),
@@ -64,8 +64,8 @@ FAULTS = (
     Fault(
         name="a_missing_column_counts_as_nothing",
         file="evaluation/budget.py",
-        old="None if not values or None in values else [float(value) for value in values]",
-        new="[float(value or 0) for value in values] or None",
+        old="return values if rows and len(values) == len(rows) else None",
+        new="return values or None",
         why="A run that does not say what it spent wins every comparison at equal budget.",
         caught_by=("tests/evaluation/test_budget.py::test_what_was_not_logged_in_every_row_is_not_known",),
     ),

@@ -60,7 +60,7 @@ FAULTS = (
     Fault(
         name="reward_standardized_on_the_answers_of_the_data",
         file="algo/reward_model.py",
-        old="standardize(self.parts, panel, policy.eval(), encoder, prompts=prompts, samples=samples)",
+        old="standardize(self.parts, panel, policy, encoder, prompts=prompts, samples=samples)",
         new='rows = self.parts.corpus.pairs["train"]\n'
         "        panel.standardize([r.prompt for r in rows], [r.responses[0] for r in rows], {})",
         why="The unit is not that of the policy which is trained, so the price of a nat is another one than said.",
