@@ -266,7 +266,9 @@ def test_the_summary_says_what_is_right_together() -> None:
     table, _, _ = QUALITY.measure(TablePanel(), ROWS, None, kind="scalar")
     lines = reward_lines(table)
     assert [line.split()[0] for line in lines if "accuracy" in line] == ["up", "down"]
-    assert lines[-1] == "all objectives that label a pair right: 0.312 of 4 pairs"  # 1.25 of 4
+    low, high = table["conflicts"]["all_right"]["interval"]  # of 1.25 of 4
+    assert lines[-1] == f"all objectives that label a pair right: 0.312 [{low:.3f}, {high:.3f}] of 4 pairs"
+    assert 0 <= low < 0.3 and 0.4 < high <= 1
     alone = reward_lines(QUALITY.measure(TablePanel(), [ROWS[1]], None, kind="scalar")[0])
     assert not any("together" in line or "all objectives" in line for line in alone)
 

@@ -116,7 +116,7 @@ def judged(
 ) -> Iterator[T]:
     """What ``parse(fields, names)`` makes of each record; ``names`` are the ``objectives``.
 
-    None: all that any record of the file labels or rates and that this one has a column of, so that a column is read
+    None: all that any record of the file labels or rates and that this one says something of, so that a column is read
     alike in every row, as training reads it: a text among its numbers makes a bad row.  All records are held then.
     """
     if objectives is not None:
@@ -125,8 +125,7 @@ def judged(
     found = dict.fromkeys(name for one in held if one.fields is not None for name in _objectives(one.fields))
 
     def read(fields: Fields) -> T:
-        columns = pair_columns if _is_pair(fields) else _own_column
-        names = [name for name in found if any(column in fields for column in columns(name))]
+        names = [name for name in found if _says(name, fields)]
         try:
             return parse(fields, names)
         except BadRow as error:
@@ -142,8 +141,11 @@ def _is_pair(fields: Fields) -> bool:
     return "response_0" in fields
 
 
-def _own_column(objective: str) -> tuple[str, ...]:
-    return (objective,)
+def _says(objective: str, fields: Fields) -> bool:
+    """Whether a row has columns of an objective: a pair also where they are null, an answer where it is rated."""
+    if _is_pair(fields):
+        return any(column in fields for column in pair_columns(objective))
+    return fields.get(objective) not in (None, [])
 
 
 def _objectives(fields: Fields) -> list[str]:
