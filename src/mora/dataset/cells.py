@@ -13,6 +13,7 @@ from typing import Any
 from mora.json_text import NotJSON, loads
 from mora.limits import NUMBER_DIGITS
 
+TEXTS: tuple[str, ...]  # columns whose cells stay texts where rows are written in a form with types
 TEXTS = ("prompt", "response", "response_0", "response_1", "response_2", "chosen", "rejected", "instruction", "input")
 TEXTS += ("output", "output_1", "output_2", "question", "answer", "best_answer", "subset", "objective")
 _NUMBER = re.compile(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
@@ -55,4 +56,4 @@ def typed(value: Any) -> Any:
 
 def written(fields: Mapping[str, Any]) -> dict[str, Any]:
     """A row for a form with types: cells become what they stand for, those of columns of texts stay texts."""
-    return {name: str(value) if name in TEXTS and isinstance(value, Cell) else typed(value) for name, value in fields.items()}
+    return {name: value if name in TEXTS else typed(value) for name, value in fields.items()}

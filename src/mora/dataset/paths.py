@@ -19,7 +19,12 @@ from mora.errors import InputError
 FORMS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 PACKED = (".gz", ".xz", ".bz2", ".zst")
 ELSE = (".arrow", ".feather", ".zip", ".7z", ".lz4", ".tar", ".tgz")  # what else holds rows, and is not read
-NOTES = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")  # of the library datasets: no rows
+NOTES = (
+    "dataset_info.json",
+    "dataset_infos.json",
+    "dataset_dict.json",
+    "state.json",
+)  # of the library datasets: no rows
 KNOWN = f"known: {', '.join(FORMS)}, also with {', '.join(PACKED)}"
 
 
@@ -27,8 +32,8 @@ KNOWN = f"known: {', '.join(FORMS)}, also with {', '.join(PACKED)}"
 class Meant:
     """The files that a path means, sorted, and the folder from which their names tell them apart.
 
-    ``single``: the path is a file; ``folder``: a folder.  ``unread``: files below a folder that hold rows in a form that is not read, and
-    links to folders with rows, which are not followed.
+    ``single``: the path is a file; ``folder``: a folder.  ``unread``: files below a folder that hold rows in a form
+    that is not read, and links to folders with rows, which are not followed.
     """
 
     root: Path
@@ -92,7 +97,7 @@ def form(file: Path) -> str:
 
 
 def stem(name: str) -> str:
-    """A file's name without the suffixes of its form and compression: ``v1.0/rows.test`` of ``v1.0/rows.test.csv.gz``."""
+    """A file's name without the suffixes of form and compression: ``v1.0/a.test`` of ``v1.0/a.test.csv.gz``."""
     for ends in (PACKED, FORMS):
         end = next((end for end in ends if name.lower().endswith(end)), "")
         name = name[: len(name) - len(end)]
@@ -172,7 +177,7 @@ def _refuse_links_out(found: Meant, key: str) -> None:
             )
 
 
-def listed(names: Sequence[str], most: int = 8) -> str:
+def shown(names: Sequence[str], most: int = 8) -> str:
     """Some of the names, for a message."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

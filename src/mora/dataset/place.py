@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from mora.dataset.cells import typed
 from mora.dataset.hub import hub_records
-from mora.dataset.paths import Meant, listed, readable, stem
+from mora.dataset.paths import Meant, readable, shown, stem
 from mora.dataset.pinned import PLACEHOLDER, Copy
 from mora.dataset.read import Record, records, records_of
 from mora.errors import InputError
@@ -80,10 +80,11 @@ class Place:
             return self.test_split is not None
         sides = self._sides()
         if self.test_split is not None and not any(side.test or side.single for side in sides):
-            there = listed([name for side in sides for name in (*side.train, *side.left_out)])
+            there = shown([name for side in sides for name in (*side.train, *side.left_out)])
             raise InputError(
-                f"dataset.path={self.path}: no file is named after dataset.test_split={self.test_split} (there: {there}); "
-                "name another, or dataset.test_path, or hold out a share of the prompts: dataset.test_split=null"
+                f"dataset.path={self.path}: no file is named after dataset.test_split={self.test_split} (there: "
+                f"{there}); name another, or dataset.test_path, or hold out a share of the prompts: "
+                "dataset.test_split=null"
             )
         return any(side.test for side in sides)
 
@@ -95,11 +96,11 @@ class Place:
         left_out = [name for side in sides for name in side.left_out]
         if left_out:
             splits = " nor ".join(split for split in (self.train_split, self.test_split) if split is not None)
-            notes.append(f"dataset.path={self.path}: not read, named after neither {splits}: {listed(left_out)}")
+            notes.append(f"dataset.path={self.path}: not read, named after neither {splits}: {shown(left_out)}")
         held_out = [name for side in sides for name in side.train if _called(HELD_OUT, name)]
         if held_out and not all(side.single for side in sides):
             notes.append(
-                f"dataset.path={self.path}: trained on, though called a test set: {listed(held_out)}; to test on them: "
+                f"dataset.path={self.path}: trained on, though called a test set: {shown(held_out)}; to test on them: "
                 "dataset.test_split=NAME"
             )
         if self.test_split is not None and self.test_path is None and any(side.single for side in sides):
@@ -129,9 +130,7 @@ class Place:
         of = self._of_files(subset)
         named = of.test if side == "test" else of.train
         if side == "train" and not named and self.test_path is None:
-            raise InputError(
-                f"dataset.path={self.path}: all files there are named {self.test_split}, none to train on"
-            )
+            raise InputError(f"dataset.path={self.path}: all files there are named {self.test_split}, none to train on")
         return records_of([of.files[name] for name in named], f"dataset.path={self.path}")
 
     def _sides(self) -> list[Sides]:
@@ -166,7 +165,7 @@ class Place:
         return None
 
     def _refuse_configurations(self, path: str, found: Meant) -> None:
-        """Raises InputError where rows stand directly in a folder and below it in others: they are of different kinds."""
+        """Raises InputError where rows stand both directly in a folder and in folders below it."""
         parts = [found.name(file).split("/") for file in found.files]
         direct = [file for file, part in zip(found.files, parts, strict=True) if len(part) == 1]
         below = sorted({part[0] for part in parts if len(part) > 1 and self._side(part[0]) is None})
@@ -174,9 +173,9 @@ class Place:
             ends = sorted({file.name[len(stem(file.name)) :] for file in direct})
             own = ", ".join(f"dataset.path='{path}/*{end}'" for end in ends)
             raise InputError(
-                f"dataset.path={path}: several configurations: {listed([file.name for file in direct])} directly in it, "
-                f"and the folders {listed(below)}; name one: {own}, or dataset.path={path}/{below[0]}; or all files "
-                f"together: dataset.path='{path}/**'"
+                f"dataset.path={path}: several configurations: {shown([file.name for file in direct])} directly in "
+                f"it, and the folders {shown(below)}; name one: {own}, or dataset.path={path}/{below[0]}; or all "
+                f"files together: dataset.path='{path}/**'"
             )
 
     def _filled(self, path: str, subset: str | None, key: str) -> str:
