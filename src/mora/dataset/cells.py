@@ -14,7 +14,18 @@ from mora.json_text import NotJSON, loads
 from mora.limits import NUMBER_DIGITS
 
 TEXTS: tuple[str, ...]  # columns whose cells stay texts where rows are written in a form with types
-TEXTS = ("prompt", "response", "response_0", "response_1", "response_2", "chosen", "rejected", "instruction", "input")
+TEXTS = (
+    "prompt",
+    "response",
+    "response_0",
+    "response_1",
+    "response_2",
+    "chosen",
+    "rejected",
+    "completion",
+    "instruction",
+    "input",
+)
 TEXTS += ("output", "output_1", "output_2", "question", "answer", "best_answer", "subset", "objective")
 _NUMBER = re.compile(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 _TRUTH = {"true": True, "false": False}

@@ -108,7 +108,7 @@ def messages(fields: Fields, column: str) -> list[Turn]:
 
 def remarks(fields: Fields) -> Iterator[Remark]:
     """What is left out of a record with messages, to be counted."""
-    for column in ("messages", "conversations", "prompt", "chosen", "rejected"):
+    for column in ("messages", "conversations", "prompt", "chosen", "rejected", "completion"):
         value = typed(fields.get(column))
         turns = [turn for turn in value if isinstance(turn, dict)] if isinstance(value, list) else []
         if any("system" in (turn.get("role"), turn.get("from")) and not _says(turn) for turn in turns):

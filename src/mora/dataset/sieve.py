@@ -154,8 +154,8 @@ class Sieve:
         if self.on_bad_row == "error":
             return "correct them, or go on without them: dataset.on_bad_row=quarantine"
         return (
-            f"that is {bad / total:.1%}, more than dataset.max_bad_share={self.max_bad_share:g} allows: correct them, or "
-            "raise it if this is the right form"
+            f"that is {bad / total:.1%}, more than dataset.max_bad_share={self.max_bad_share:g} allows: correct them, "
+            "or raise it if this is the right form"
         )
 
     def _of_some_folders(self) -> str:
