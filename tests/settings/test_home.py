@@ -43,13 +43,13 @@ def test_what_is_no_path_keeps_its_tilde():
 def test_a_composition_names_the_home_folder_wherever_a_path_was_set(tmp_path):
     given = [
         "paths.runs=~/r",
-        'model.path="~/m"',
+        'start.policy="~/m"',
         "dataset=jsonl",
         "dataset.path=~/[v1]/*.jsonl",
         "objectives.names=[a]",
     ]
     flat = flatten(plain(mora.compose(*given)))
-    assert [flat[key] for key in ("paths.runs", "model.path", "dataset.path")] == [
+    assert [flat[key] for key in ("paths.runs", "start.policy", "dataset.path")] == [
         f"{tmp_path}/{name}" for name in ("r", "m", "[v1]/*.jsonl")
     ]
     several = compose("prepare", ["task=split", "input=[~/a.jsonl,b (1).jsonl]", "output=~/out.jsonl"])
