@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mora import terminal
 from mora.errors import REFUSED, InputError, correctable, visible
 from mora.settings import snapshot
 from mora.settings.compose import compose
@@ -28,6 +29,7 @@ _EPILOG = """examples:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
+    terminal.opened()
     arguments = _parser().parse_args(argv)
     try:
         code = arguments.action(arguments)
@@ -36,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise
         print(visible(masked_text(f"error: {correctable(error)}")), file=sys.stderr)
         code = REFUSED
-    sys.exit(code)
+    sys.exit(terminal.closed(code))
 
 
 def _parser() -> argparse.ArgumentParser:

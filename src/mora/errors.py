@@ -21,7 +21,7 @@ class InputError(ValueError):
 
 # Characters that a terminal obeys become their pictures in Unicode (those of 8 bits a box); line feed and tab stay.
 _PICTURES = {code: 0x2400 + code for code in range(32) if code not in (9, 10)} | {127: 0x2421}
-_PICTURES |= dict.fromkeys(range(128, 160), 0xFFFD)
+_PICTURES |= dict.fromkeys(range(128, 160), 0xFFFD) | dict.fromkeys((0x2028, 0x2029), 0x2424)  # separators of lines
 
 
 def visible(text: str) -> str:
@@ -67,6 +67,7 @@ REMEDIES = {
     errno.ENFILE: _LIMIT,
     errno.ENOLCK: f"start its lock service, {_ELSEWHERE}",
     errno.EIO: f"look at the disk or its server, {_ELSEWHERE}; {_LATER}",
+    errno.EPIPE: "what read the output has gone away; let it read to the end, or write to a file",
     errno.ESTALE: "look at the file server, and run the same command again",
 }
 

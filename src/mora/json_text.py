@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from mora.limits import JSON_DEPTH, NUMBER_DIGITS, SHOWN
 
 _STRING = r'"[^"\\]*(?:\\.[^"\\]*)*"'
 _TOKEN = re.compile(rf"{_STRING}|[\[{{]|[\]}}]", re.DOTALL)
+_SPACE = re.compile(r"[ \t\r\n]*")
 BOM = b"\xef\xbb\xbf"
 
 
@@ -40,6 +42,26 @@ def loads(text: str, *, constants: bool = False) -> Any:
         raise NotJSON(error.msg, error.lineno, error.colno) from None
     except _Refused as error:
         raise NotJSON(str(error), *_place(text, error.token)) from None
+
+
+def values(text: str) -> Iterator[tuple[int, Any]]:
+    """The values of a text that holds one after another, each with the line that it begins on.
+
+    Raises NotJSON as ``loads``.
+    """
+    _check_depth(text)
+    line, place = 1, 0
+    while (start := _SPACE.match(text, place).end()) < len(text):  # type: ignore[union-attr]
+        line += text.count("\n", place, start)
+        try:
+            value, place = _STRICT.raw_decode(text, start)
+        except json.JSONDecodeError as error:
+            raise NotJSON(error.msg, error.lineno, error.colno) from None
+        except _Refused as error:
+            below, column = _place(text[start:], error.token)
+            raise NotJSON(str(error), line + below - 1, column) from None
+        yield line, value
+        line += text.count("\n", start, place)
 
 
 def decoded(content: bytes) -> str:

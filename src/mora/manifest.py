@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -114,6 +115,15 @@ def check_bytes(path: Path, content: bytes) -> None:
 
     While a listed file is being replaced both its old and its new content pass.
     """
+    _check_hash(path, lambda: hashlib.sha256(content).hexdigest())
+
+
+def check_file(path: Path) -> None:
+    """The same of a file as it stands on the disk."""
+    _check_hash(path, lambda: sha256(path))
+
+
+def _check_hash(path: Path, computed: Callable[[], str]) -> None:
     entry = (entries_of(path.parent) or {}).get(path.name) if path.name != MANIFEST else None
-    if entry is not None and hashlib.sha256(content).hexdigest() not in (entry["sha256"], entry.get("before")):
+    if entry is not None and computed() not in (entry["sha256"], entry.get("before")):
         raise InputError(f"{path} is damaged: its content differs from {MANIFEST}; {REMEDY}")

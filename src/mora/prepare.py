@@ -48,7 +48,7 @@ class _Paths:
     """Where rows come from and go to.  Raises InputError for what cannot be written or would replace an input."""
 
     def __init__(self, cfg: DictConfig, task: Task) -> None:
-        from mora.dataset.read import files
+        from mora.dataset.paths import files
         from mora.task.statistics import Statistics
 
         self.inputs = [cfg.input] if isinstance(cfg.input, str) else list(cfg.input)

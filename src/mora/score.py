@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def score(cfg: DictConfig, overrides: list[str]) -> None:
     """Write every row of ``input`` with its scores to ``output``; without the two, print what the reward model is.
 
-    Raises InputError for a run without a reward model, for one of ``input`` and ``output`` without the other, for a bad
-    row, and for an output that is the input or a folder.
+    Raises InputError for a run without a reward model, for one of ``input`` and ``output`` without the other, for bad
+    rows, and for an output that is the input, a folder, or of no form that is written.
     """
     if (cfg.input is None) != (cfg.output is None):
         given, missing = ("output", "input") if cfg.input is None else ("input", "output")
@@ -28,7 +28,7 @@ def score(cfg: DictConfig, overrides: list[str]) -> None:
             "model is"
         )
     if cfg.input is not None:
-        _check_paths(Path(cfg.input), Path(cfg.output))
+        _check_paths(cfg.input, Path(cfg.output))
     find_run(cfg.run, cfg.paths.runs)
     from mora.reward.described import described
     from mora.runs import open_run
@@ -45,25 +45,32 @@ def score(cfg: DictConfig, overrides: list[str]) -> None:
         _score_file(cfg, folder)
 
 
-def _check_paths(source: Path, target: Path) -> None:
-    if target.resolve() == source.resolve():
-        raise InputError(f"output={target} is the input; name another file, so that the rows are kept")
+def _check_paths(source: str, target: Path) -> None:
+    from mora.dataset.paths import files
+    from mora.dataset.write import suffix
+
     if target.is_dir():
         raise InputError(f"output={target} is a folder; name a file in it")
+    suffix(target, "output")
+    if target.resolve() in {file.resolve() for file in files(source, "input")}:
+        raise InputError(f"output={target} is the input; name another file, so that the rows are kept")
 
 
 def _score_file(cfg: DictConfig, folder: RunFolder) -> None:
     """Rows come back in their order; nothing is written when one is bad."""
     import torch
 
-    from mora.files import write_lines
+    from mora.dataset.write import writing
     from mora.reward.scoring import cut_texts, read_answers, score_answers
     from mora.reward.stored import load_panel
 
     rows = read_answers(cfg.input)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     panel = load_panel(folder.path / "reward", device, batch_size=cfg.batch_size)
-    write_lines(Path(cfg.output), score_answers(panel, rows))
+    scored = score_answers(panel, rows)
+    with writing(Path(cfg.output), "output") as write:
+        for row in scored:
+            write(row)
     for note in cut_texts(panel, rows):
         print(note)
     print(f"{cfg.output}: {len(rows)} rows, scored on {', '.join(panel.objectives)} by {folder.id}")

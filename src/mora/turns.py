@@ -15,7 +15,7 @@ Role = Literal["system", "user", "assistant"]
 ROLES = ("system", "user", "assistant")
 MARK = "\x1e"
 _HEADER = re.compile(f"{MARK}({'|'.join(ROLES)})\n")
-_SPEAKER = re.compile(r"\A\s*(?:System|Human|Assistant):|\n\n(?:Human|Assistant):")
+_SPEAKER = re.compile(r"\A\s*(?:System|Human|Assistant):|(?:\r?\n){2}(?:Human|Assistant):")
 _SPOKEN: dict[str, Role] = {"System": "system", "Human": "user", "Assistant": "assistant"}
 
 

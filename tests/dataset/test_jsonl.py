@@ -89,13 +89,13 @@ def test_a_bad_row_is_named_with_its_line_and_reason(tmp_path, change, reason):
     assert any("1 of 3 rows are bad and were set aside" in note for note in corpus.notes)
 
 
-def test_all_bad_rows_are_in_one_message_up_to_ten(tmp_path):
-    rows = [BASE, *[BASE | {"better_response_id": 7}] * 12]
-    with pytest.raises(InputError, match=r"12 of 13 rows are bad") as caught:
-        _load(tmp_path / "a.jsonl", rows=rows)
+def test_all_bad_rows_are_in_one_message_up_to_ten_reasons(tmp_path):
+    rows = [BASE, *[BASE | {"better_response_id": 7}] * 12, *[BASE | {f"c{'x' * n}_label": 7} for n in range(12)]]
+    with pytest.raises(InputError, match=r"24 of 25 rows are bad") as caught:
+        _load(tmp_path / "a.jsonl", ("better", *(f"c{'x' * n}" for n in range(12))), rows=rows)
     lines = str(caught.value).splitlines()
-    assert sum("must be 0, 1 or null" in line for line in lines) == 10
-    assert any("... and 2 more" in line for line in lines)
+    assert sum("must be" in line for line in lines) == 10 and "12 such rows" in lines[1]
+    assert any("... and 3 more, for 3 other reasons" in line for line in lines)
 
 
 def test_a_file_of_another_kind_is_told_with_its_columns(tmp_path):

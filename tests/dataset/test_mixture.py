@@ -168,7 +168,7 @@ def test_helpful_and_harmless_pairs_with_questions_of_honesty(tmp_path):
     ]
     (tmp_path / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in questions))
     config = plain(mora.compose("dataset=hh_truthfulqa"))
-    folders = {"path": str(tmp_path), "subsets": ["helpful-base", "harmless-base"]}
+    folders = {"path": str(tmp_path), "subsets": ["helpful-base", "harmless-base"], "test_split": None}
     places = (folders, {"path": f"{tmp_path}/questions.jsonl"})
     parts = [
         part | place | {"test_share": 0.0} for part, place in zip(config["dataset"]["sources"], places, strict=True)

@@ -41,8 +41,10 @@ def test_files_named_after_the_test_split_are_the_test_set(tmp_path):
     _write(tmp_path / "b" / "data-test-0001.jsonl", "b1")
     _write(tmp_path / "b" / "latest.jsonl", "b2")  # no word of its own: not the test split
     place = _place(path=str(tmp_path), test_split="test")
-    assert _sides(place) == [["a1", "a2", "b2"], ["a3", "b1"]]
-    assert _sides(_place(path=str(tmp_path))) == [["a3", "a1", "a2", "b1", "b2"]]  # no test split: a share of all
+    assert _sides(place) == [["a1", "a2"], ["a3", "b1"]]
+    assert any("named after neither train nor test: b/latest.jsonl" in note for note in place.notes())
+    assert _sides(_place(path=str(tmp_path))) == [["a1", "a2"]]  # no test split: a share of what is to be trained on
+    assert _sides(_place(path=str(tmp_path), train_split="other")) == [["a3", "a1", "a2", "b1", "b2"]]
     # a test set that is named takes the place of the one in the folder, which is still not trained on
     _write(tmp_path / "own.jsonl", "own")
     assert _sides(_place(path=str(tmp_path / "a"), test_split="test", test_path=str(tmp_path / "own.jsonl"))) == [
@@ -51,10 +53,48 @@ def test_files_named_after_the_test_split_are_the_test_set(tmp_path):
     ]
 
 
-def test_a_folder_without_test_files_brings_no_test_set(tmp_path):
+def test_a_test_split_that_no_file_is_named_after_is_told(tmp_path):
     _write(tmp_path / "train.jsonl", "a")
-    assert not _place(path=str(tmp_path), test_split="test").brings_test()
-    assert not _place(path=str(tmp_path / "train.jsonl"), test_split="test").brings_test()
+    for path in (tmp_path, tmp_path / "*.jsonl"):
+        with pytest.raises(InputError, match=r"no file is named after dataset.test_split=tset \(there: train.jsonl\)"):
+            _place(path=str(path), test_split="tset").brings_test()
+    single = _place(path=str(tmp_path / "train.jsonl"), test_split="test")  # as for a source whose hub has a test split
+    assert not single.brings_test() and "no say in a single file" in single.notes()[0]
+
+
+@pytest.mark.parametrize("folder", ["sp", "v1.0/sp", "v1.0.test-set.d"])
+def test_the_parts_that_a_split_writes_are_read_as_what_they_are(tmp_path, folder):
+    for part in ("train", "test", "valid"):
+        _write(tmp_path / folder / f"rows.v2.{part}.jsonl", part)
+    for path in (tmp_path / folder, tmp_path / folder / "*.jsonl"):
+        place = _place(path=str(path), test_split="test")
+        assert _sides(place) == [["train"], ["test"]]
+        assert [note.rpartition(": ")[2] for note in place.notes()] == ["rows.v2.valid.jsonl"]
+        assert _sides(_place(path=str(path))) == [["train"]]  # neither is trained on without a test split either
+
+
+def test_the_name_of_a_file_says_more_than_that_of_its_folder(tmp_path):
+    _write(tmp_path / "test-of-may" / "train.jsonl", "a")
+    _write(tmp_path / "v1.0" / "test" / "part.0.jsonl", "b")
+    assert _sides(_place(path=str(tmp_path), test_split="test")) == [["a"], ["b"]]
+
+
+def test_what_is_called_a_test_set_and_trained_on_is_told(tmp_path):
+    for name in ("rows.jsonl", "val.jsonl"):
+        _write(tmp_path / name, name)
+    (note,) = _place(path=str(tmp_path)).notes()
+    assert "though called a test set: val.jsonl" in note
+
+
+def test_several_configurations_in_a_folder_are_named(tmp_path):
+    for name in ("train.jsonl.gz", "validation.jsonl.gz", "preference/preference.jsonl", "disagreements/d.jsonl"):
+        _write(tmp_path / name, name)
+    with pytest.raises(InputError, match="several configurations") as caught:
+        _place(path=str(tmp_path), test_split="validation").brings_test()
+    assert "disagreements, preference" in str(caught.value) and f"{tmp_path}/*.jsonl.gz" in str(caught.value)
+    own = _place(path=f"{tmp_path}/*.jsonl.gz", test_split="validation")
+    assert _sides(own) == [["train.jsonl.gz"], ["validation.jsonl.gz"]]
+    assert len(list(_place(path=f"{tmp_path}/**", train_split="none").records("train"))) == 4
 
 
 def test_a_folder_of_nothing_but_test_files_is_told(tmp_path):

@@ -9,7 +9,9 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from mora.dataset.read import files, records
+from mora.dataset.cells import typed
+from mora.dataset.paths import files
+from mora.dataset.read import records
 from mora.errors import InputError
 
 ROWS = [
@@ -20,7 +22,11 @@ LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS).enco
 
 
 def _fields(path, key="dataset.path"):
-    return [record.fields for record in records(str(path), key)]
+    return [_typed(record.fields) for record in records(str(path), key)]
+
+
+def _typed(fields):
+    return None if fields is None else {name: typed(value) for name, value in fields.items()}
 
 
 def _written(folder, name):
@@ -101,7 +107,7 @@ def test_a_csv_row_with_a_field_too_many_or_too_few_comes_with_its_problem(tmp_p
     path = tmp_path / "a.csv"
     path.write_text("prompt,better_response_id\na,1\nb\nc,0,1\nd,\n")
     read = list(records(str(path), "dataset.path"))
-    assert [record.fields for record in read] == [
+    assert [_typed(record.fields) for record in read] == [
         {"prompt": "a", "better_response_id": 1},
         None,
         None,

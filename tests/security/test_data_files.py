@@ -15,7 +15,7 @@ import pyarrow.parquet
 import pytest
 
 from mora import limits
-from mora.dataset import read
+from mora.dataset import opened, read
 from mora.dataset.read import records
 from mora.errors import InputError
 from mora.evaluation.contests import read_contests
@@ -118,7 +118,8 @@ def test_a_number_in_a_text_is_no_number():
 @pytest.mark.parametrize("name", ["a.jsonl.gz", "a.csv.gz", "a.jsonl.xz", "a.json.gz"])
 @pytest.mark.parametrize("filling", ["endless line", "many lines"])
 def test_a_small_file_that_unpacks_to_gigabytes_is_left(tmp_path, monkeypatch, name, filling):
-    monkeypatch.setattr(read, "expanded", lambda size: 2**21)
+    monkeypatch.setattr(opened, "expanded", lambda size: 2**21)
+    monkeypatch.setattr(opened, "LINE_BYTES", 2**18)
     monkeypatch.setattr(read, "LINE_BYTES", 2**18)
     start = {".json": b"[", ".csv.": b"prompt,response\n"}.get(name[1:6].rstrip("lgz"), b"")
     content = start + (b" " * 2**23 if filling == "endless line" else GOOD * 2**17)
@@ -140,6 +141,7 @@ def test_a_bomb_is_met_by_the_bounds_that_ship(tmp_path):
 
 
 def test_a_huge_line_is_a_bad_row_and_the_lines_after_it_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(opened, "LINE_BYTES", 1000)
     monkeypatch.setattr(read, "LINE_BYTES", 1000)
     path = tmp_path / "a.jsonl"
     path.write_bytes(GOOD + b'{"prompt": "' + b"x" * 5000 + b'"}\n' + GOOD + b"y" * 4000)
@@ -172,6 +174,7 @@ def test_a_list_of_records_and_a_table_have_bounds_too(tmp_path, monkeypatch):
     ],
 )
 def test_a_csv_file_that_lies_is_named_with_its_line(tmp_path, monkeypatch, content, message):
+    monkeypatch.setattr(opened, "LINE_BYTES", 1000)
     monkeypatch.setattr(read, "LINE_BYTES", 1000)
     (tmp_path / "a.csv").write_bytes(content)
     with pytest.raises(InputError, match=message):

@@ -315,3 +315,15 @@ def test_an_exit_handler_that_fails_changes_no_exit_code(tmp_path, world):
 def test_other_ranks_say_only_what_is_their_own(tmp_path, override, said):
     done = leave(tmp_path, override, WORLD_SIZE="2", RANK="1")
     assert done.returncode == 2 and done.stderr == said
+
+
+def test_the_folder_of_ones_own_may_have_any_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = tmp_path / "it's [mine], $HOME"
+    (folder / "experiment").mkdir(parents=True)
+    (folder / "experiment" / "own.yaml").write_text("# @package _global_\nseed: 3\n")
+    for name in (str(folder), f"~/{folder.name}"):
+        seen = []
+        arguments = ["--config-dir", name, "experiment=own"]
+        code = launch("train", lambda cfg, overrides, seen=seen: seen.append(cfg.seed), arguments)
+        assert (code, seen) == (0, [3])

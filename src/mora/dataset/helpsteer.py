@@ -13,7 +13,7 @@ from mora.types import Row
 KNOWN = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
 LIMITS = (0, 4)  # of a rating
 _MARK = "<extra_id_1>"
-_SPEAKER = re.compile(f"\n{_MARK}(User|Assistant)\n")
+_SPEAKER = re.compile(f"\r?\n{_MARK}(User|Assistant)\r?\n")
 
 
 @form(

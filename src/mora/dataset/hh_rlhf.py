@@ -12,7 +12,7 @@ from mora.types import Row
 
 SUBSETS = ("helpful-base", "helpful-online", "helpful-rejection-sampled", "harmless-base")
 KNOWN = ("helpful", "harmless")
-_SPEAKER = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
+_SPEAKER = re.compile(r"(?:\A\s*|(?:\r?\n){2})(Human|Assistant):")
 
 
 @form(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,6 +14,7 @@ from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import HTTPError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.file_download import repo_folder_name
 
+from mora.dataset.paths import meant
 from mora.errors import InputError
 from mora.manifest import sha256
 
@@ -44,14 +45,15 @@ def _pinned(key: str, value: Any) -> Any:
 
 
 def _content_of_data(path: str) -> str:
-    places = [Path(found) for found in glob.glob(str(Path(path).expanduser()), recursive=True)]
-    files = sorted(f for p in places for f in (p.rglob("*") if p.is_dir() else [p]) if f.is_file())
-    if not files:
+    """The hash of what the files say that a path means and, of more than a single one, of their names there."""
+    found = meant(path)
+    if not found.files:
         return path  # told when it is read
     digest = hashlib.sha256()
-    for file in files:
+    for file in found.files:
         stat = file.stat()
-        digest.update(_sha256(str(file), stat.st_mtime_ns, stat.st_size).encode())
+        name = "" if found.single else json.dumps(found.name(file))
+        digest.update(f"{name}{_sha256(str(file), stat.st_mtime_ns, stat.st_size)}".encode())
     return digest.hexdigest()
 
 

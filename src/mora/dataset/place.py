@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from mora.dataset.cells import typed
 from mora.dataset.hub import hub_records
+from mora.dataset.paths import Meant, readable, shown, stem
 from mora.dataset.pinned import PLACEHOLDER, Copy
-from mora.dataset.read import Record, files, records, records_of
+from mora.dataset.read import Record, records, records_of
 from mora.errors import InputError
 
 Side = Literal["train", "test"]
+HELD_OUT = "test|validation|valid|val|dev|eval"  # what test sets are called
 SUBSET = "subset"  # the field that says which subset a record is of
+
+
+def _called(word: str, text: str) -> bool:
+    """Whether ``word``, a regular expression, is a word of its own in the name of a file or folder."""
+    return re.search(rf"(?<![A-Za-z0-9])(?:{word})(?![A-Za-z0-9])", text) is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sides:
+    """Local files by their names, and which of them are trained on, tested on and not read."""
+
+    files: Mapping[str, Path]
+    train: Sequence[str]
+    test: Sequence[str] = ()
+    left_out: Sequence[str] = ()
+    single: bool = False  # a file that was named itself
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +41,9 @@ class Place:
     """The records of a source, training and test.
 
     Of the hub: the splits ``train_split`` and ``test_split`` of ``config``, in each of the ``subsets`` (folders).  With
-    a local ``path``: a file, a folder or a glob pattern, and ``test_path`` likewise.  A folder is read as the hub reads
-    it: its files named after the test split are the test set.  Subsets are folders below ``path``, or stand in it as
+    a local ``path``: a file, a folder or a glob pattern, and ``test_path`` likewise.  Several files are read as the hub
+    reads them: those named after the test split, or below a folder of that name, are the test set; where some are named
+    after the training split, no others are trained on.  Subsets are folders below ``path``, or stand in it as
     ``{subset}``; a single one may be given as its files.  ``test_where`` instead tells test records by the values of
     their fields.
     """
@@ -50,12 +70,42 @@ class Place:
                 yield record
 
     def brings_test(self) -> bool:
-        """Whether the source has a test set of its own."""
+        """Whether the source has a test set of its own.
+
+        Raises InputError where several local files are given and none is named after the test split.
+        """
         if self.test_where is not None or self.test_path is not None:
             return True
         if self.path is None:
             return self.test_split is not None
-        return any(self._local("test", subset) for subset in self.subsets or (None,))
+        sides = self._sides()
+        if self.test_split is not None and not any(side.test or side.single for side in sides):
+            there = shown([name for side in sides for name in (*side.train, *side.left_out)])
+            raise InputError(
+                f"dataset.path={self.path}: no file is named after dataset.test_split={self.test_split} (there: "
+                f"{there}); name another, or dataset.test_path, or hold out a share of the prompts: "
+                "dataset.test_split=null"
+            )
+        return any(side.test for side in sides)
+
+    def notes(self) -> list[str]:
+        """What to tell the user about local files that are not read, and about some that are."""
+        if self.path is None:
+            return []
+        sides, notes = self._sides(), []
+        left_out = [name for side in sides for name in side.left_out]
+        if left_out:
+            splits = " nor ".join(split for split in (self.train_split, self.test_split) if split is not None)
+            notes.append(f"dataset.path={self.path}: not read, named after neither {splits}: {shown(left_out)}")
+        held_out = [name for side in sides for name in side.train if _called(HELD_OUT, name)]
+        if held_out and not all(side.single for side in sides):
+            notes.append(
+                f"dataset.path={self.path}: trained on, though called a test set: {shown(held_out)}; to test on them: "
+                "dataset.test_split=NAME"
+            )
+        if self.test_split is not None and self.test_path is None and any(side.single for side in sides):
+            notes.append(f"dataset.test_split={self.test_split} has no say in a single file: {self.path}")
+        return notes
 
     def _of_subset(self, side: Side, subset: str | None) -> Iterator[Record]:
         if self.test_where is None:
@@ -66,7 +116,9 @@ class Place:
     def _is_test(self, record: Record) -> bool:
         assert self.test_where is not None
         fields = record.fields
-        return fields is not None and all(fields.get(name) == value for name, value in self.test_where.items())
+        return fields is not None and all(
+            value in (fields.get(name), typed(fields.get(name))) for name, value in self.test_where.items()
+        )
 
     def _all(self, side: Side, subset: str | None) -> Iterator[Record]:
         if self.path is None:
@@ -75,22 +127,56 @@ class Place:
             return hub_records(self.hub, self.copy, split=split, config=self.config, data_dir=subset)
         if side == "test" and self.test_path is not None:
             return records(self._filled(self.test_path, subset, "dataset.test_path"), "dataset.test_path")
-        return records_of(self._local(side, subset), f"dataset.path={self.path}")
+        of = self._of_files(subset)
+        named = of.test if side == "test" else of.train
+        if side == "train" and not named and self.test_path is None:
+            raise InputError(f"dataset.path={self.path}: all files there are named {self.test_split}, none to train on")
+        return records_of([of.files[name] for name in named], f"dataset.path={self.path}")
 
-    def _local(self, side: Side, subset: str | None) -> list[Path]:
-        """Local files of one side; of a folder those that the name of the test split does or does not occur in."""
+    def _sides(self) -> list[Sides]:
+        return [self._of_files(subset) for subset in self.subsets or (None,)]
+
+    def _of_files(self, subset: str | None) -> Sides:
+        """The local files of both sides.  Raises InputError for a folder of several configurations."""
         assert self.path is not None
         path = self._filled(self.path, subset, "dataset.path")
-        found, root = files(path, "dataset.path"), Path(path).expanduser()
-        if not root.is_dir() or self.test_split is None or self.test_where is not None:
-            return found if side == "train" else []
-        name = re.compile(rf"(?<![A-Za-z0-9]){re.escape(self.test_split)}(?![A-Za-z0-9])")
-        named = [file for file in found if name.search(file.relative_to(root).as_posix().split(".")[0])]
-        if side == "test":
-            return named
-        if self.test_path is None and len(named) == len(found):
-            raise InputError(f"dataset.path={self.path}: all files there are named {self.test_split}, none to train on")
-        return [file for file in found if file not in named]
+        found = readable(path, "dataset.path")
+        files = {found.name(file): file for file in found.files}
+        if found.folder:
+            self._refuse_configurations(path, found)
+        if found.single or self.test_where is not None:
+            return Sides(files=files, train=[*files], single=found.single)
+        sides = {name: self._side(name) for name in files}
+        named = "train" if "train" in sides.values() else None
+        return Sides(
+            files=files,
+            train=[name for name in files if sides[name] == named],
+            test=[name for name in files if sides[name] == "test"],
+            left_out=[name for name in files if sides[name] not in (named, "test")],
+        )
+
+    def _side(self, name: str) -> Side | None:
+        """The side that the name of a file, else of the nearest folder above it, says; None where none does."""
+        for part in reversed(stem(name).split("/")):
+            if self.test_split is not None and _called(re.escape(self.test_split), part):
+                return "test"
+            if _called(re.escape(self.train_split), part):
+                return "train"
+        return None
+
+    def _refuse_configurations(self, path: str, found: Meant) -> None:
+        """Raises InputError where rows stand both directly in a folder and in folders below it."""
+        parts = [found.name(file).split("/") for file in found.files]
+        direct = [file for file, part in zip(found.files, parts, strict=True) if len(part) == 1]
+        below = sorted({part[0] for part in parts if len(part) > 1 and self._side(part[0]) is None})
+        if direct and below:
+            ends = sorted({file.name[len(stem(file.name)) :] for file in direct})
+            own = ", ".join(f"dataset.path='{path}/*{end}'" for end in ends)
+            raise InputError(
+                f"dataset.path={path}: several configurations: {shown([file.name for file in direct])} directly in "
+                f"it, and the folders {shown(below)}; name one: {own}, or dataset.path={path}/{below[0]}; or all "
+                f"files together: dataset.path='{path}/**'"
+            )
 
     def _filled(self, path: str, subset: str | None, key: str) -> str:
         """Where a subset stands in ``path``; of a single one the path may be its files."""

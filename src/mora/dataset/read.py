@@ -1,6 +1,7 @@
-"""Records from files: JSON Lines, JSON, CSV and Parquet, plain or compressed (gz, xz), with the place of each record.
+"""Records from files: JSON Lines, JSON, CSV and Parquet, plain or compressed (gz, xz, bz2, zst), each with its place.
 
-A file named ``.jsonl`` may be one JSON list of objects, and one named ``.json`` may hold lines.
+A file named ``.jsonl`` may be one JSON list of objects, and one named ``.json`` may hold lines; objects may be printed
+over several lines.  CSV may have commas, semicolons or tabs between its columns.
 
 A record that cannot be read (broken JSON, bytes that are no UTF-8, a line beyond ``mora.limits``) comes with its
 problem; a file that cannot be read, or that gives more than its size lets expect, raises InputError.
@@ -9,28 +10,26 @@ problem; a file that cannot be read, or that gives more than its size lets expec
 from __future__ import annotations
 
 import csv
-import glob
-import gzip
-import lzma
 import re
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, dropwhile
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
-import pyarrow
 import pyarrow.parquet
 
+from mora.dataset import opened
+from mora.dataset.cells import cell
+from mora.dataset.paths import files, form
 from mora.errors import InputError
-from mora.json_text import BOM, NotJSON, decoded, loads
+from mora.json_text import NotJSON, decoded, loads, values
 from mora.limits import JSON_BYTES, LINE_BYTES, SHOWN, TABLE_ROWS, expanded
 
-FORMS = (".jsonl", ".json", ".csv", ".parquet")
-PACKED = (".gz", ".xz")
-_WIDE_BOMS = (b"\xff\xfe", b"\xfe\xff")
-_LIST = re.compile(rb"\s*\[\s*\{")  # of objects
+DELIMITERS = ",;\t"  # between the columns of a CSV file
+_LIST = re.compile(rb"\[\s*\{")  # of objects
+_PRINTED = re.compile(rb"\{\s*\n")  # an object over several lines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,111 +61,25 @@ def records_of(found: Sequence[Path], said: str) -> Iterator[Record]:
         raise InputError(f"{said}: empty, no record in {', '.join(map(str, found[:5]))}")
 
 
-def files(path: str, key: str) -> list[Path]:
-    """The files that ``path`` means.  Raises InputError where there is none, or one of an unknown form."""
-    place = Path(path).expanduser()
-    if place.is_file():
-        found = [place]
-    elif place.is_dir():
-        found = sorted(file for file in place.rglob("*") if file.is_file() and _form(file) in FORMS)
-        _refuse_links_out(place, found, key)
-    else:
-        found = sorted(Path(name) for name in glob.glob(str(place), recursive=True) if Path(name).is_file())
-    if not found:
-        there = "holds no file of a known form" if place.is_dir() else "no such file"
-        raise InputError(f"{key}={path}: {there} (known: {', '.join(FORMS)}, also with {' or '.join(PACKED)})")
-    for file in found:
-        if _form(file) not in FORMS:
-            raise InputError(
-                f"{key}: {file}: unknown form (known: {', '.join(FORMS)}, also with {' or '.join(PACKED)})"
-            )
-    return found
-
-
-def _refuse_links_out(folder: Path, found: Sequence[Path], key: str) -> None:
-    """Raises InputError for a file of a folder that is a link to a file elsewhere: a folder may be a stranger's.
-
-    In a snapshot of the hub's cache links lead to files of the same dataset.
-    """
-    root = folder.resolve()
-    root = root.parents[1] if root.parent.name == "snapshots" else root
-    for file in found:
-        if not file.resolve().is_relative_to(root):
-            raise InputError(
-                f"{key}: {file} is a link out of {folder}, to {file.resolve()}; name that file, or copy it"
-            )
-
-
-def _form(file: Path) -> str:
-    suffixes = [suffix.lower() for suffix in file.suffixes]
-    if suffixes and suffixes[-1] in PACKED:
-        suffixes.pop()
-    return suffixes[-1] if suffixes else ""
-
-
 def _of_file(file: Path) -> Iterator[Record]:
-    form = _form(file)
-    try:
-        if form == ".parquet":
+    kind = form(file)
+    with opened.readable(file):
+        if kind == ".parquet":
             yield from _of_parquet(file)
             return
-        with _opened(file) as stream:
-            start = stream.read(64)
-        if start[:2] in _WIDE_BOMS:
-            raise InputError(f"{file}: written as UTF-16; write it as UTF-8")
-        start = start.removeprefix(BOM).lstrip()
-        if form == ".csv":
+        start = opened.start(file)
+        if kind in (".csv", ".tsv"):
             yield from _of_csv(file)
-        elif _LIST.match(start) or (form == ".json" and start[:1] in (b"[", b"")):
+        elif _LIST.match(start) or (kind == ".json" and start[:1] in (b"[", b"")):
             yield from _of_list(file)
+        elif _PRINTED.match(start):
+            yield from _of_printed(file)
         else:
             yield from _of_lines(file)
-    except (OSError, EOFError, zlib.error, lzma.LZMAError, pyarrow.ArrowException) as error:
-        raise InputError(f"{file}: cannot be read, damaged or not what its name says: {error}") from error
-
-
-def _opened(file: Path) -> BinaryIO:
-    suffix = file.suffix.lower()
-    if suffix == ".gz":
-        return cast(BinaryIO, gzip.open(file, "rb"))
-    return cast(BinaryIO, lzma.open(file, "rb")) if suffix == ".xz" else open(file, "rb")
-
-
-def _most(file: Path) -> int | None:
-    """The most bytes that a file may give; None for one that is not compressed."""
-    return expanded(file.stat().st_size) if file.suffix.lower() in PACKED else None
-
-
-def _too_much(where: str, most: int) -> InputError:
-    return InputError(
-        f"{where}: the compressed file gives more than {most} bytes, far beyond what text does; unpack it to see what "
-        "it is, and name the unpacked file"
-    )
-
-
-def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
-    """The lines of a file with their numbers, less a byte-order mark; of one beyond LINE_BYTES no more than these.
-
-    Raises InputError where a compressed file gives too much.
-    """
-    most, given, number = _most(file), 0, 0
-    with _opened(file) as stream:
-        while line := stream.readline(LINE_BYTES + 1):
-            number += 1
-            given += len(line)
-            rest = line
-            while len(rest) > LINE_BYTES and not rest.endswith(b"\n"):  # read on, and forget, up to the line's end
-                rest = stream.readline(LINE_BYTES + 1)
-                given += len(rest)
-                if most is not None and given > most:
-                    raise _too_much(f"{file}:{number}", most)
-            if most is not None and given > most:
-                raise _too_much(f"{file}:{number}", most)
-            yield number, line.removeprefix(BOM) if number == 1 else line
 
 
 def _of_lines(file: Path) -> Iterator[Record]:
-    for number, line in _lines(file):
+    for number, line in opened.lines(file):
         if line.strip():
             yield _of_line(f"{file}:{number}", line)
 
@@ -193,26 +106,47 @@ def _of_value(where: str, value: Any, raw: Any) -> Record:
 
 def _of_list(file: Path) -> Iterator[Record]:
     """A JSON list of records.  Raises InputError for one that is broken or larger than JSON_BYTES."""
-    most = _most(file)
-    bound = JSON_BYTES if most is None else min(most, JSON_BYTES)
-    with _opened(file) as stream:
-        content = stream.read(bound + 1)
-    if len(content) > bound == most:
-        raise _too_much(str(file), bound)
-    if len(content) > bound:
-        raise InputError(f"{file}: a JSON list of more than {bound} bytes; write it as JSON Lines, one record a line")
+    content = _whole(file, "a JSON list")
     try:
-        values = loads(decoded(content))
+        found = loads(decoded(content))
     except NotJSON as error:
-        raise InputError(f"{file}:{error.line}: {error}" if error.line else f"{file}: {error}") from None
-    for number, value in enumerate(values, start=1):
+        raise _broken(file, error) from None
+    for number, value in enumerate(found, start=1):
         yield _of_value(f"{file}: record {number}", value, value)
 
 
+def _of_printed(file: Path) -> Iterator[Record]:
+    """JSON objects printed over several lines, one after another.  Raises InputError as ``_of_list``."""
+    content = _whole(file, "JSON printed over several lines")
+    try:
+        for line, value in values(decoded(content)):
+            yield _of_value(f"{file}:{line}", value, value)
+    except NotJSON as error:
+        raise _broken(file, error) from None
+
+
+def _whole(file: Path, what: str) -> bytes:
+    most = opened.most(file)
+    bound = JSON_BYTES if most is None else min(most, JSON_BYTES)
+    with opened.opened(file) as stream:
+        content = stream.read(bound + 1)
+    if len(content) > bound == most:
+        raise opened.too_much(str(file), bound)
+    if len(content) > bound:
+        raise InputError(f"{file}: {what} of more than {bound} bytes; write it as JSON Lines, one record a line")
+    return content
+
+
+def _broken(file: Path, error: NotJSON) -> InputError:
+    return InputError(f"{file}:{error.line}: {error}" if error.line else f"{file}: {error}")
+
+
 def _of_csv(file: Path) -> Iterator[Record]:
-    """Rows under a line of column names; in a column of ids, 0 and 1 become numbers; an empty field becomes null."""
+    """Rows under a line of column names; an empty field is null, and what may be more than a text is a ``Cell``."""
     csv.field_size_limit(LINE_BYTES)
-    reader = csv.DictReader(_csv_lines(file), strict=True)
+    lines = dropwhile(lambda line: not line.strip(), _csv_lines(file))
+    head = next(lines, "")
+    reader = csv.DictReader(chain([head], lines), strict=True, delimiter=_delimiter(head))
     try:
         _refuse_repeated(reader.fieldnames or (), f"{file}:1")
         for row in reader:
@@ -221,19 +155,33 @@ def _of_csv(file: Path) -> Iterator[Record]:
                 problem = f"the row does not have the {len(reader.fieldnames or ())} fields that the first line names"
                 yield Record(where=where, fields=None, raw=row, problem=problem)
             else:
-                yield Record(where=where, fields={name: _of_cell(name, cell) for name, cell in row.items()}, raw=row)
+                yield Record(where=where, fields={name: cell(text) for name, text in row.items()}, raw=row)
     except csv.Error as error:
         raise InputError(f"{file}:{reader.line_num}: broken CSV: {error}") from None
 
 
+def _delimiter(head: str) -> str:
+    """What stands between columns: that which makes most of them out of the line of names, else the comma."""
+
+    def columns(delimiter: str) -> int:
+        try:
+            return max(len(row) for row in csv.reader([head], delimiter=delimiter))
+        except (csv.Error, ValueError):
+            return 0
+
+    return max(DELIMITERS, key=columns)
+
+
 def _csv_lines(file: Path) -> Iterator[str]:
-    for number, line in _lines(file):
+    for number, line in opened.lines(file):
         if len(line) > LINE_BYTES:
             raise InputError(f"{file}:{number}: the line has more than {LINE_BYTES} bytes")
         try:
             yield line.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise InputError(f"{file}:{number}: byte {error.start + 1} of the line is no UTF-8") from None
+            raise InputError(
+                f"{file}:{number}: byte {error.start + 1} of the line is no UTF-8; save the file as UTF-8"
+            ) from None
 
 
 def _refuse_repeated(names: Sequence[str], where: str) -> None:
@@ -243,28 +191,19 @@ def _refuse_repeated(names: Sequence[str], where: str) -> None:
         raise InputError(f"{where}: two columns are named {', '.join(map(repr, repeated))}; rename one of them")
 
 
-def _of_cell(name: str, cell: str) -> Any:
-    if cell == "":
-        return None
-    words = (
-        {"0": 0, "1": 1} if name.endswith("_id") else {"true": True, "false": False} if name.startswith("is_") else {}
-    )
-    return words.get(cell.lower(), cell)
-
-
 def _of_parquet(file: Path) -> Iterator[Record]:
     table = pyarrow.parquet.ParquetFile(file)
     _refuse_repeated(table.schema_arrow.names, str(file))
     groups = [table.metadata.row_group(number) for number in range(table.metadata.num_row_groups)]
     most = expanded(file.stat().st_size)
     if any(size > most or size < 0 for size in (group.total_byte_size for group in groups)):
-        raise _too_much(str(file), most)
+        raise opened.too_much(str(file), most)
     number, given = 0, 0
     for chunk in table.iter_batches(batch_size=TABLE_ROWS):
         where = f"{file}: row {number + 1} or one of the {TABLE_ROWS} after it"
         given += chunk.nbytes
         if given > most:
-            raise _too_much(where, most)
+            raise opened.too_much(where, most)
         if chunk.nbytes > TABLE_ROWS * LINE_BYTES:
             raise InputError(f"{where} has more than {LINE_BYTES} bytes")
         try:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mora.dataset.cells import typed
 from mora.turns import MARK, Turn, joined
 from mora.types import Row, content_id
 
@@ -40,6 +41,10 @@ class BadRow(ValueError):
         self.kind = kind
 
 
+class Remark(str):
+    """What is left out of a good record, to be said once with the number of such records: ``with ..``."""
+
+
 def text(fields: Fields, column: str) -> str:
     """The text in a column.  Raises BadRow where it is missing, no text, empty, or cannot be written as UTF-8."""
     value = any_text(fields, column)
@@ -68,7 +73,7 @@ def any_text(fields: Fields, column: str) -> str:
 
 def label(fields: Fields, column: str) -> float | None:
     """The id of the better answer, as the probability that answer 1 is better; None where there is none."""
-    value = fields.get(column)
+    value = typed(fields.get(column))
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or value not in (0, 1):
@@ -88,7 +93,7 @@ def probability(fields: Fields, objective: str) -> float | None:
     Raises BadRow where the two contradict each other.
     """
     by_id, column = label(fields, f"{objective}{ID}"), f"{objective}{LABEL}"
-    value = fields.get(column)
+    value = typed(fields.get(column))
     if value is None:
         return by_id
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
@@ -101,7 +106,7 @@ def probability(fields: Fields, objective: str) -> float | None:
 
 def ratings(fields: Fields, column: str) -> tuple[float, ...]:
     """Absolute ratings of an answer, higher is better: a number, a list of them (an annotator each), or null."""
-    value = fields.get(column)
+    value = typed(fields.get(column))
     values = value if isinstance(value, list) else [] if value is None else [value]
     for one in values:
         if not _is_number(one):
@@ -111,7 +116,7 @@ def ratings(fields: Fields, column: str) -> tuple[float, ...]:
 
 def strength(fields: Fields, column: str) -> float | None:
     """By how much the better answer is better, at least 0; None where nothing is said."""
-    value = fields.get(column)
+    value = typed(fields.get(column))
     if value is None:
         return None
     if not _is_number(value) or value < 0:
@@ -122,7 +127,7 @@ def strength(fields: Fields, column: str) -> float | None:
 
 def flag(fields: Fields, column: str) -> bool | None:
     """A mark that is true, false or null; None where there is none."""
-    value = fields.get(column)
+    value = typed(fields.get(column))
     if value is None or isinstance(value, bool):
         return value
     raise BadRow("wrong_type", f"{column!r} must be true, false or null, not {_shown(value)}")
@@ -130,7 +135,7 @@ def flag(fields: Fields, column: str) -> bool | None:
 
 def mark(fields: Fields, column: str) -> bool | None:
     """Whether an answer is marked good: true or false, also as a word (CSV), 1 or 0, or null for neither."""
-    value = fields.get(column)
+    value = typed(fields.get(column))
     value = {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
     if value is None:
         return None
@@ -158,6 +163,7 @@ def one_of(*known: Any) -> Column:
 
     def column_of(fields: Fields, column: str) -> Any:
         value = fields.get(column)
+        value = value if value in known else typed(value)
         if not any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in known):
             shown = ", ".join(map(repr, known))
             raise BadRow("out_of_range", f"{column!r} must be one of {shown}, not {_shown(value)}")
@@ -177,7 +183,7 @@ def whole(low: int, high: int) -> Column:
     def column_of(fields: Fields, column: str) -> int:
         if column not in fields:
             raise BadRow("missing_field", f"field {column!r} is missing")
-        value = fields[column]
+        value = typed(fields[column])
         if not _is_number(value) or value != int(value):
             raise BadRow("wrong_type", f"{column!r} must be a whole number, not {_shown(value)}")
         if not low <= value <= high:
@@ -208,7 +214,7 @@ def items(fields: Fields, column: str) -> list[Any]:
     """A list.  Raises BadRow where it is missing or no list."""
     if column not in fields:
         raise BadRow("missing_field", f"field {column!r} is missing")
-    value = fields[column]
+    value = typed(fields[column])
     if not isinstance(value, list):
         raise BadRow("wrong_type", f"{column!r} must be a list, not {_shown(value)}")
     return value
@@ -218,7 +224,7 @@ def mapping(fields: Fields, column: str) -> Fields:
     """A mapping.  Raises BadRow where it is missing or none."""
     if column not in fields:
         raise BadRow("missing_field", f"field {column!r} is missing")
-    value = fields[column]
+    value = typed(fields[column])
     if not isinstance(value, dict):
         raise BadRow("wrong_type", f"{column!r} must be an object, not {_shown(value)}")
     return value
@@ -238,19 +244,19 @@ def _shown(value: Any) -> str:
 class Form:
     """How the records of a source become rows: the columns that it declares, and the function that reads them.
 
-    ``read(values, names, **options)`` yields rows from the checked values of the declared columns; ``names`` gives for
-    each objective what the source calls it, and the whole record stands under ``""`` for columns whose own names
-    depend on that.  ``known`` is all that the source labels, None: whatever the user names; ``label`` is the column
-    with the label of a name, and ``prompts`` the columns that a prompt is made of, for messages.
+    ``read(values, names, **options)`` yields rows from the checked values of the declared columns, and remarks;
+    ``names`` gives for each objective what the source calls it, and the whole record stands under ``""`` for columns
+    whose own names depend on that.  ``known`` is all that the source labels, None: whatever the user names; ``label``
+    is the column with the label of a name, and ``prompts`` the columns that a prompt is made of, for messages.
     """
 
     columns: Mapping[str, Column]
-    read: Callable[..., Iterable[Row]]
+    read: Callable[..., Iterable[Row | Remark]]
     known: tuple[str, ...] | None
     label: str
     prompts: tuple[str, ...]
 
-    def __call__(self, fields: Fields, names: Mapping[str, str], **options: Any) -> Iterable[Row]:
+    def __call__(self, fields: Fields, names: Mapping[str, str], **options: Any) -> Iterable[Row | Remark]:
         """The rows of one record.  Raises BadRow with the reason where the record is not as declared."""
         values = {name: column(fields, name) for name, column in self.columns.items()}
         return self.read(values | {"": fields}, names, **options)

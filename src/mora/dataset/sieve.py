@@ -6,15 +6,17 @@ import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from os.path import dirname
 from typing import Any, Literal
 
+from mora.dataset.bad_rows import listed
 from mora.dataset.read import Record
-from mora.dataset.schema import BadRow, Fields, Kind
+from mora.dataset.schema import BadRow, Fields, Kind, Remark
 from mora.errors import InputError
 from mora.types import Row
 
 OnBadRow = Literal["error", "quarantine"]
-SHOWN = 10  # bad rows that one message lists
+SHOWN = 10  # columns that one message lists
 FAILURES = (KeyError, IndexError, TypeError, ValueError, AttributeError)  # of a function outside mora on a bad record
 
 
@@ -56,11 +58,13 @@ class Sieve:
         self.empty = 0  # good records that gave no row
         self.bare = 0  # records that gave a prompt alone and have columns that were not read
         self.unread: dict[str, None] = {}  # these columns, in order
+        self.remarks: Counter[str] = Counter()  # on what is left out of good records
+        self.folders: Counter[str] = Counter()  # records by the folder, or dataset of the hub, that they are from
 
     def rows(
         self,
         records: Iterable[Record],
-        read: Callable[[Fields], Iterable[Row]],
+        read: Callable[[Fields], Iterable[Row | Remark]],
         *,
         foreign: bool = False,
         prompts: Collection[str] = (),
@@ -72,6 +76,7 @@ class Sieve:
         """
         for record in records:
             self.records += 1
+            self.folders[dirname(record.where)] += 1
             try:
                 if record.fields is None:
                     raise BadRow("broken_record", record.problem)
@@ -80,10 +85,12 @@ class Sieve:
             except BadRow as error:
                 self.rejected.append(Rejected(where=record.where, kind=error.kind, reason=str(error), raw=record.raw))
                 continue
-            self.empty += not found
-            if prompts and found and not any(row.responses for row in found):
+            rows = [row for row in found if isinstance(row, Row)]
+            self.remarks.update(remark for remark in found if isinstance(remark, Remark))
+            self.empty += not rows
+            if prompts and rows and not any(row.responses for row in rows):
                 self._note_unread(record.fields, prompts)
-            for row in found:
+            for row in rows:
                 yield replace(row, where=record.where)
 
     def _note_unread(self, fields: Fields, prompts: Collection[str]) -> None:
@@ -93,7 +100,7 @@ class Sieve:
 
     def notes(self) -> list[str]:
         """What to tell the user about good records that gave less than they might hold."""
-        found = []
+        found = [f"{count} of {self.records} records {remark}" for remark, count in self.remarks.items()]
         if self.empty:
             found.append(f"{self.empty} of {self.records} records give no row: nothing in them is asked for")
         if self.bare:
@@ -101,7 +108,9 @@ class Sieve:
             found.append(f"{self.bare} of {self.records} records give a prompt alone; not read of them: {columns}")
         return found
 
-    def _read(self, read: Callable[[Fields], Iterable[Row]], fields: Fields, *, foreign: bool) -> list[Row]:
+    def _read(
+        self, read: Callable[[Fields], Iterable[Row | Remark]], fields: Fields, *, foreign: bool
+    ) -> list[Row | Remark]:
         if not foreign:
             return list(read(fields))
         try:
@@ -129,25 +138,37 @@ class Sieve:
         """
         if not self.rejected:
             return []
-        lines = [f"  {bad.where}: {bad.reason}" for bad in self.rejected[:SHOWN]]
-        more = len(self.rejected) - len(lines)
-        if more:
-            lines.append(f"  ... and {more} more")
+        lines = listed([(bad.where, bad.reason) for bad in self.rejected])
         bad, total = len(self.rejected), self.records
         count = f"{bad} of {total} rows are bad"
-        if bad == total:
-            advice = f"no good row is left; columns that exist: {', '.join(self.columns) or 'none'}"
-            raise OtherForm("\n".join([f"{count}:", *lines, advice]))
-        if self.on_bad_row == "error":
-            advice = "correct them, or go on without them: dataset.on_bad_row=quarantine"
-        elif bad > self.max_bad_share * total:
-            advice = (
-                f"that is {bad / total:.1%}, more than dataset.max_bad_share={self.max_bad_share:g} allows: correct "
-                "them, or raise it if this is the right form"
-            )
-        else:
+        if self.on_bad_row == "quarantine" and bad < total and bad <= self.max_bad_share * total:
             return ["\n".join([f"{count} and were set aside:", *lines])]
-        raise InputError("\n".join([f"{count}:", *lines, advice]))
+        message = "\n".join([f"{count}:", *lines, self._advice(bad, total)])
+        raise OtherForm(message) if bad == total else InputError(message)
+
+    def _advice(self, bad: int, total: int) -> str:
+        if bad == total:
+            return f"no good row is left; columns that exist: {', '.join(self.columns) or 'none'}"
+        if mixed := self._of_some_folders():
+            return mixed
+        if self.on_bad_row == "error":
+            return "correct them, or go on without them: dataset.on_bad_row=quarantine"
+        return (
+            f"that is {bad / total:.1%}, more than dataset.max_bad_share={self.max_bad_share:g} allows: correct them, "
+            "or raise it if this is the right form"
+        )
+
+    def _of_some_folders(self) -> str:
+        """Advice where all records of some folders are bad, and others have good ones: another form stands there."""
+        bad = Counter(dirname(one.where) for one in self.rejected)
+        wrong = [folder for folder, count in bad.items() if count == self.folders[folder]]
+        right = [folder for folder in self.folders if folder not in wrong]
+        if not wrong or not right:
+            return ""
+        return (
+            f"no row of {', '.join(wrong)} has the form that is read, those of {', '.join(right)} have it: the path "
+            "holds several configurations; name one of them as dataset.path"
+        )
 
 
 def require_labels(

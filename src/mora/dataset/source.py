@@ -70,6 +70,7 @@ class Source:
         copy, notes = self._copy()
         sieve = Sieve(self.on_bad_row, self.max_bad_share)
         place = self._place(copy, names)
+        notes += place.notes()
         with Sorting(shelf, objectives, self.test_share, own_test=place.brings_test()) as sorting:
             if sorting.own_test:
                 for row in self._rows(sieve, place.records("test"), names):

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, cast
 import pyarrow
 import pyarrow.parquet
 
+from mora.dataset.cells import written
 from mora.errors import InputError
 from mora.files import json_line, new_file
 
@@ -43,7 +44,7 @@ def writing(path: Path, key: str) -> Iterator[Write]:
     with new_file(path) as temporary:
         if form == ".parquet":
             rows: list[Fields] = []
-            yield rows.append
+            yield lambda row: rows.append(written(row))
             pyarrow.parquet.write_table(_table(rows, path), temporary)
         else:
             with temporary.open("wb") as raw, _packed(raw, form) as stream:
@@ -51,7 +52,7 @@ def writing(path: Path, key: str) -> Iterator[Write]:
 
 
 def _put(stream: BinaryIO, row: Fields) -> None:
-    stream.write(encoded(row))
+    stream.write(encoded(written(row)))
 
 
 def encoded(row: Fields) -> bytes:

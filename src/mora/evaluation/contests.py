@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from mora.dataset import schema
+from mora.dataset.bad_rows import listed
 from mora.dataset.read import Record, records
 from mora.dataset.schema import BadRow
 from mora.errors import InputError
-
-SHOWN = 10  # bad rows that one message lists
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +31,12 @@ def read_contests(path: str) -> list[Contest]:
     for record in records(path, "evaluation.path"):
         problem = record.problem or _problem(record.fields or {})
         if problem:
-            problems.append(f"  {record.where}: {problem}")
+            problems.append((record.where, problem))
         else:
             found.append(_contest(record))
     if problems:
-        more = f"\n  and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        listed = "\n".join(problems[:SHOWN]) + more
-        raise InputError(f"evaluation.path={path}: {len(problems)} bad rows; repair or delete them\n{listed}")
+        lines = [f"evaluation.path={path}: {len(problems)} bad rows; repair or delete them", *listed(problems)]
+        raise InputError("\n".join(lines))
     return found
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from mora import terminal
 from mora.errors import REFUSED, InputError, correctable
 from mora.latest import find_latest
 from mora.report.chain import redraw
@@ -33,4 +34,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    terminal.opened()
+    sys.exit(terminal.closed(main()))

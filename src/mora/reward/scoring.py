@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mora.dataset.bad_rows import listed
+from mora.dataset.cells import typed, written
 from mora.dataset.encode import beyond
+from mora.dataset.paths import files
+from mora.dataset.read import records
 from mora.dataset.schema import BadRow, any_text
 from mora.errors import InputError
-from mora.files import numbered_lines
 from mora.functional import risk
 from mora.limits import SHOWN
+from mora.manifest import check_file
 from mora.reward.hub_panel import HubPanel
 from mora.reward.panel import ModelPanel, Panel
 from mora.types import Sampled
@@ -22,13 +26,22 @@ ENDED = {"response": "ended", "response_0": "ended_0", "response_1": "ended_1"} 
 
 
 def read_answers(path: Path | str) -> list[dict[str, Any]]:
-    """Rows with ``prompt`` and ``response``, or ``prompt``, ``response_0`` and ``response_1``; blank lines are skipped.
+    """Rows with ``prompt`` and ``response``, or ``prompt``, ``response_0`` and ``response_1``, read as datasets are.
 
-    Raises InputError with file and line for a row that cannot be scored, and for a file without rows.
+    Raises InputError that lists the rows that cannot be scored with file and line, for a file that differs from the
+    manifest of its folder, and where there is no row.
     """
-    rows = [_row(value, f"{path}:{number}") for number, value in numbered_lines(path)]
-    if not rows:
-        raise InputError(f"input={path}: holds no row; it needs one JSON object per line")
+    for file in files(str(path), "input"):
+        check_file(file)
+    rows, bad = [], []
+    for record in records(str(path), "input"):
+        problem = record.problem or _problem(record.fields or {})
+        if problem:
+            bad.append((record.where, problem))
+        else:
+            rows.append(written(record.fields or {}))
+    if bad:
+        raise InputError("\n".join([f"input={path}: {len(bad)} rows cannot be scored:", *listed(bad)]))
     return rows
 
 
@@ -41,7 +54,7 @@ def score_answers(panel: Panel, rows: Sequence[dict[str, Any]]) -> list[dict[str
     has none.
     """
     places = [(row, text, score) for row in rows for text, score in zip(*_form(row), strict=True)]
-    ended = Sampled(ended=tuple(row.get(ENDED[text], True) for row, text, _ in places))
+    ended = Sampled(ended=tuple(_ended(row, text) for row, text, _ in places))
     belief = panel.score([row["prompt"] for row, _, _ in places], [row[text] for row, text, _ in places], ended)
     means = risk.mean(belief).tolist()
     atoms = belief.atoms.tolist()
@@ -60,7 +73,7 @@ def score_answers(panel: Panel, rows: Sequence[dict[str, Any]]) -> list[dict[str
 
 def cut_texts(panel: ModelPanel | HubPanel, rows: Sequence[dict[str, Any]]) -> list[str]:
     """What to tell the user about scored answers that did not end, and texts that the panel read only a part of."""
-    ended = [row.get(ENDED[text], True) for row in rows for text in _form(row)[0]]
+    ended = [_ended(row, text) for row in rows for text in _form(row)[0]]
     cut = len(ended) - sum(ended)
     said = [f"{cut} of {len(ended)} answers did not end, and were scored without an end token"] if cut else []
     if isinstance(panel, HubPanel):
@@ -69,30 +82,36 @@ def cut_texts(panel: ModelPanel | HubPanel, rows: Sequence[dict[str, Any]]) -> l
     return said + beyond(panel.encoder, [row["prompt"] for row in rows], answers)[1]
 
 
+def _ended(row: Mapping[str, Any], text: str) -> bool:
+    """Whether the answer in the column ``text`` ended; where nothing is said it did."""
+    return row.get(ENDED[text]) is not False
+
+
 def _form(row: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names of a row's answers and of their scores."""
-    return next((texts, scores) for texts, scores in FORMS.items() if all(text in row for text in texts))
+    (texts,) = _forms(row)
+    return texts, FORMS[texts]
 
 
-def _row(row: Any, where: str) -> dict[str, Any]:
-    if not isinstance(row, dict):
-        raise InputError(f"{where}: a row is a JSON object with prompt and response, not {json.dumps(row)[:SHOWN]}")
-    forms = [texts for texts in FORMS if all(text in row for text in texts)]
+def _forms(row: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """The columns of answers that a row has; where a table gives it those of both forms, those that are not null."""
+    found = [texts for texts in FORMS if all(text in row for text in texts)]
+    return [texts for texts in found if any(row[text] is not None for text in texts)] or found
+
+
+def _problem(row: Mapping[str, Any]) -> str:
+    """Why a row cannot be scored, or nothing."""
+    forms = _forms(row)
     if "prompt" not in row or len(forms) != 1:
-        raise InputError(
-            f"{where}: needs prompt and response, or prompt, response_0 and response_1; it has {', '.join(row)}"
-        )
-    for key in ("prompt", *forms[0]):
-        try:
+        return f"needs prompt and response, or prompt, response_0 and response_1; it has {', '.join(row)}"
+    try:
+        for key in ("prompt", *forms[0]):
             any_text(row, key)
-        except BadRow as error:
-            raise InputError(f"{where}: {error}") from None
+    except BadRow as error:
+        return str(error)
     for key in (ENDED[text] for text in forms[0]):
-        if not isinstance(row.get(key, True), bool):
-            raise InputError(
-                f"{where}: {key} says whether the answer ended: true or false, not {json.dumps(row[key])[:60]}"
-            )
+        ended = typed(row.get(key))
+        if ended is not None and not isinstance(ended, bool):
+            return f"{key} says whether the answer ended: true or false, not {json.dumps(ended, default=str)[:SHOWN]}"
     taken = [score for score in FORMS[forms[0]] if score in row]
-    if taken:
-        raise InputError(f"{where}: has {', '.join(taken)} already; rename or remove them, so that no score is lost")
-    return row
+    return f"has {', '.join(taken)} already; rename or remove them, so that no score is lost" if taken else ""

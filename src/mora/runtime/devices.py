@@ -29,6 +29,12 @@ T = TypeVar("T")
 Rows = TypeVar("Rows", bound=Any)
 
 
+def available_cores() -> int:
+    """Cores that this process may use; where the system does not say, as macOS, those that there are."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return (os.cpu_count() or 1) if allowed is None else len(allowed(0))
+
+
 @dataclass(kw_only=True, eq=False)
 class Runtime:
     """`runtime=default`; the fields are the keys of conf/runtime/*.yaml.  Made once per process.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,6 +25,7 @@ from mora.model.load import ModelSpec, load_causal, load_tokenizer
 from mora.reward import RewardKind
 from mora.reward.panel import GoldPanel, Panel
 from mora.reward.stored import load_panel
+from mora.runtime.devices import available_cores
 from mora.runtime.engine import Engine, Runtime
 from mora.runtime.folder import RunFolder
 from mora.runtime.loop import Loop
@@ -136,7 +136,7 @@ class Parts:
         Raises InputError as ``Encoder.admit`` and ``tokenized`` do.
         """
         if isinstance(rows, StoredRows):
-            workers = self.runtime.workers or len(os.sched_getaffinity(0))
+            workers = self.runtime.workers or available_cores()
             rows = tokenized(rows, encoder, rows.folder.parent, workers=workers)
         return encoder.admit(rows)
 

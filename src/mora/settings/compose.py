@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mora.errors import InputError
-from mora.settings import hydra_section, permitted
+from mora.settings import home, hydra_section, permitted
 from mora.settings.check import check
 from mora.settings.identity import difference, plain
 from mora.settings.overrides import prepare
@@ -65,7 +65,8 @@ def _finished(own: DictConfig, *, complete: bool) -> DictConfig:
     missing = sorted(OmegaConf.missing_keys(own))
     if complete and missing:
         raise InputError(f"{', '.join(missing)}: no value; give one, {missing[0]}=..")
-    return OmegaConf.create({key: _resolved(own, str(key), complete=complete) for key in own})
+    values = {key: _resolved(own, str(key), complete=complete) for key in own}
+    return OmegaConf.create(home.in_settings(values, ""))
 
 
 def _resolved(own: DictConfig, key: str, *, complete: bool) -> Any:

@@ -26,6 +26,7 @@ FREE_TEXT: tuple[str, ...] = ("prompt", "reward.chat")
 PATHS: tuple[str, ...] = (
     "run",
     "model",
+    "runs",
     "input",
     "output",
     "quarantine",
@@ -37,6 +38,8 @@ PATHS: tuple[str, ...] = (
     "dataset.path",
     "dataset.*_path",
     "evaluation.path",
+    "evaluation.judge",
+    "tracker.folder",
     "start.policy",
     "start.reward",
     "start.trunk",

@@ -27,9 +27,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mora import terminal
 from mora.errors import FAILED, INTERRUPTED, REFUSED, InputError, correctable, visible
 from mora.files import check_writable, write_json, write_text
-from mora.settings import hydra_section
+from mora.settings import home, hydra_section
 from mora.settings.check import Verdict, check
 from mora.settings.compose import finish
 from mora.settings.declared import WRITTEN
@@ -50,7 +51,8 @@ def run(command: str, task: Task, argv: Sequence[str] | None = None) -> NoReturn
     """Run ``task(config, overrides)`` for the command line, or for ``argv``, and leave with an exit code."""
     # Before torch is loaded: threads that spin while they wait are many times slower as soon as cores are shared.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    code = launch(command, task, sys.argv[1:] if argv is None else argv)
+    terminal.opened()
+    code = terminal.closed(launch(command, task, sys.argv[1:] if argv is None else argv))
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         _leave(code)
     sys.exit(code)
@@ -70,6 +72,7 @@ def _leave(code: int) -> NoReturn:
 def launch(command: str, task: Task, argv: Sequence[str], root: Path | str | None = None) -> int:
     """Like :func:`run`, but returns the exit code; ``root`` is another configuration tree."""
     arguments = get_args_parser().parse_intermixed_args(list(argv))
+    arguments.config_dir = arguments.config_dir and home.expanded(arguments.config_dir)
     traced = os.environ.get(FULL_ERROR, "0") not in ("", "0")
     try:
         with guarded(), granted_only(named_on(arguments.overrides)):
@@ -145,7 +148,7 @@ def _check_place(command: str, verdict: Verdict) -> None:
             section, _, name = key.rpartition(".")
             path = (config[section] if section else config)[name]
             if path is not None:
-                check_writable(path, key)
+                check_writable(home.expanded(path), key)
 
 
 def _arguments_for_hydra(arguments: argparse.Namespace, overrides: list[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from mora.settings.declared import OPEN, OVERRIDE_LISTS, is_free_text, is_open, is_path
+from mora.settings.home import expanded
 
 _FORM = re.compile(r"^(?P<sign>\+{0,2})(?P<key>[A-Za-z_][\w.]*)=(?P<value>.*)$", re.DOTALL)
 _INTERPOLATION = re.compile(r"\$\{[^{}]+\}")
@@ -40,9 +42,17 @@ def _quoted(key: str, text: str, multirun: bool) -> str:
     override = _parsed(f"{key}={text}")
     if override is not None and _is_said(override, multirun, text):
         return text
+    if is_path(key) and _is_list(text):
+        return _quoted_items(text)
     if not is_path(key):
         text = _INTERPOLATION.sub(lambda found: "\\" + found.group(), text)
     return QuotedString(text, Quote.single).with_quotes()
+
+
+def _is_list(text: str) -> bool:
+    """Whether ``text`` is several things between one pair of brackets: ``[~/a,b]``, and not ``[ab]*[cd]``."""
+    depths = list(itertools.accumulate((character == "[") - (character == "]") for character in text))
+    return text.startswith("[") and "," in text and depths[-1] == 0 and 0 not in depths[:-1]
 
 
 def _quoted_items(text: str) -> str:
@@ -69,6 +79,8 @@ def prepare(overrides: Iterable[str], multirun: bool = False) -> list[str]:
             ready.append(override)
             continue
         sign, key, value = form["sign"], form["key"], form["value"]
+        if is_path(key):
+            value = expanded(value)
         if is_free_text(key) or is_path(key):
             value = _quoted(key, value, multirun)
         elif key in OVERRIDE_LISTS:

@@ -13,6 +13,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -61,7 +62,7 @@ class Tree:
         self.root = root
         self.loader = loader
         self.searchpath = searchpath
-        places = [f"'{OWN}://{path}'" for path in searchpath]
+        places = [QuotedString(f"{OWN}://{path}", Quote.single).with_quotes() for path in searchpath]
         self._extra = [f"hydra.searchpath=[{','.join(places)}]"] if places else []
         self._composed: dict[tuple[str, ...], DictConfig] = {}
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
+from mora.dataset.cells import typed
+from mora.dataset.messages import messages as read
 from mora.dataset.schema import BadRow, text
-from mora.turns import ROLES, Turn, joined, transcript
+from mora.turns import Turn, joined, transcript
 
 Fields = Mapping[str, Any]
 _SPEAKER = {"system": "System", "user": "Human", "assistant": "Assistant"}
@@ -23,21 +25,12 @@ class Preference:
 
 
 def messages(fields: Fields, column: str) -> list[Turn]:
-    """The turns in a column.  Raises BadRow unless it is a list of objects with a role and a text."""
-    value = fields.get(column)
+    """The turns in a column, as ``dataset=messages`` reads them.  Raises BadRow where it holds none."""
+    value = typed(fields.get(column))
     if not isinstance(value, list) or not value:
         hint = "; task.dialogues=true reads texts of the form 'Human: ... Assistant: ...'" if value else ""
         raise BadRow("wrong_type", f"{column!r} must be a list of messages, not {type(value).__name__}{hint}")
-    turns: list[Turn] = []
-    for number, one in enumerate(value, start=1):
-        if not isinstance(one, Mapping) or not isinstance(one.get("content"), str) or one.get("role") not in ROLES:
-            raise BadRow(
-                "wrong_type",
-                f"{column!r}, message {number}: must have a text as content and one of {', '.join(ROLES)} as role, "
-                f"not {_shown(one)}",
-            )
-        turns.append(cast(Turn, {"role": one["role"], "content": one["content"]}))
-    return turns
+    return read(fields, column)
 
 
 def dialogue(text: str) -> list[Turn]:
@@ -139,7 +132,7 @@ def implicit(fields: Fields, dialogues: bool) -> Preference:
 
 def prompt_of(fields: Fields) -> str:
     """The prompt of a record with messages, in one text.  Raises BadRow where there is none."""
-    for column in ("messages", "prompt"):
+    for column in ("messages", "conversations", "prompt"):
         if column in fields:
             turns = messages(fields, column)
             return checked(turns[:-1] if turns[-1]["role"] == "assistant" else turns)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from mora.dataset import schema
+from mora.dataset.cells import typed
 from mora.dataset.read import Record
 from mora.dataset.schema import ID, LABEL, STRENGTH, BadRow, hard, probability, ratings, strength, text
 from mora.task.tally import Tally
@@ -76,7 +77,7 @@ def plain(values: Sequence[float]) -> Any:
 def numbers(fields: Fields, column: str) -> Numbers:
     """The ratings in a column, integers as integers.  Raises BadRow for anything but numbers."""
     ratings(fields, column)
-    value = fields.get(column)
+    value = typed(fields.get(column))
     return () if value is None else tuple(value) if isinstance(value, list) else (value,)
 
 
@@ -94,7 +95,9 @@ def pair_objectives(fields: Fields) -> list[str]:
 
 def _judges(name: str, fields: Fields) -> bool:
     """Whether a row says something of ``name``; a text in a column ``<name>_label`` alone is another matter."""
-    return f"{name}{ID}" in fields or f"{name}_rating_0" in fields or not isinstance(fields[f"{name}{LABEL}"], str)
+    return (
+        f"{name}{ID}" in fields or f"{name}_rating_0" in fields or not isinstance(typed(fields[f"{name}{LABEL}"]), str)
+    )
 
 
 def answer_objectives(fields: Fields) -> list[str]:
@@ -103,6 +106,7 @@ def answer_objectives(fields: Fields) -> list[str]:
 
 
 def _rates(name: str, value: Any) -> bool:
+    value = typed(value)
     values = value if isinstance(value, list) else [value]
     numeric = bool(values) and all(isinstance(one, int | float) and not isinstance(one, bool) for one in values)
     return numeric and not name.endswith("_id")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mora.dataset.cells import typed
 from mora.dataset.schema import BadRow, text
 from mora.task.conversations import prompt_of
 
@@ -16,7 +17,7 @@ def prompt(fields: Mapping[str, Any]) -> str:
     """
     if isinstance(fields.get("prompt"), str):
         return text(fields, "prompt")
-    if any(isinstance(fields.get(name), list) for name in ("messages", "prompt", "chosen")):
+    if any(isinstance(typed(fields.get(name)), list) for name in ("messages", "conversations", "prompt", "chosen")):
         return prompt_of(fields)
     if "prompt" in fields:
         return text(fields, "prompt")

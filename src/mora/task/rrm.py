@@ -15,6 +15,7 @@ from annotated_types import Interval
 
 from mora import bounds
 from mora.bounds import Decay, Positive, Seed
+from mora.dataset.cells import typed
 from mora.dataset.read import Record, records
 from mora.dataset.schema import BadRow, text
 from mora.errors import InputError
@@ -173,7 +174,7 @@ def _scored(fields: Mapping[str, Any]) -> tuple[Pair, dict[str, float]]:
     pair = Pair(
         prompt=text(fields, "prompt"), responses=(text(fields, "response_0"), text(fields, "response_1")), labels={}
     )
-    sides = [fields.get(f"scores_{side}") for side in (0, 1)]
+    sides = [typed(fields.get(f"scores_{side}")) for side in (0, 1)]
     if not all(isinstance(side, Mapping) for side in sides):
         raise BadRow("missing_field", "it needs scores_0 and scores_1")
     means = [{name: _mean(score, name) for name, score in dict(side or {}).items()} for side in sides]

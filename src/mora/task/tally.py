@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
+from mora.dataset.bad_rows import listed
+from mora.dataset.messages import remarks
 from mora.dataset.read import Record
 from mora.dataset.schema import BadRow
 from mora.errors import InputError
 
 T = TypeVar("T")
 OnBadRow = Literal["error", "quarantine"]
-SHOWN = 10  # bad rows that one message lists
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,7 @@ class Tally:
     left_out: Counter[str] = field(default_factory=Counter)  # rows, by reason
     not_made: Counter[str] = field(default_factory=Counter)  # results that could have been made, by reason
     bad: list[Bad] = field(default_factory=list)
+    remarks: Counter[str] = field(default_factory=Counter)  # on what is left out of good rows
     columns: dict[str, None] = field(default_factory=dict)  # seen, in order
     notes: list[str] = field(default_factory=list)
 
@@ -56,6 +58,7 @@ class Tally:
                 row = record.raw if record.fields is None else record.fields
                 self.bad.append(Bad(row=row, where=record.where, kind=error.kind, reason=str(error)))
                 continue
+            self.remarks.update(remarks(record.fields))
             yield value
 
     def require(self, objectives: Sequence[str] | None, columns: Callable[[str], Sequence[str]]) -> None:
@@ -69,9 +72,7 @@ class Tally:
         """Raises InputError about bad rows where ``on_bad_row`` is error, and where no row is good."""
         if not self.bad or (on_bad_row == "quarantine" and len(self.bad) < self.rows_in):
             return
-        lines = [f"  {bad.where}: {bad.reason}" for bad in self.bad[:SHOWN]]
-        if len(self.bad) > SHOWN:
-            lines.append(f"  ... and {len(self.bad) - SHOWN} more")
+        lines = listed((bad.where, bad.reason) for bad in self.bad)
         advice = "correct them, or go on without them: on_bad_row=quarantine"
         if len(self.bad) == self.rows_in:
             advice = f"no good row is left; columns that exist: {', '.join(self.columns) or 'none'}"
@@ -89,6 +90,7 @@ class Tally:
         first = {bad.kind: bad for bad in reversed(self.bad)}
         for kind, count in Counter(bad.kind for bad in self.bad).most_common():
             found.append(f"  bad {count}: {kind.replace('_', ' ')}, first {first[kind].where}: {first[kind].reason}")
+        found += [f"  {count} rows {remark}" for remark, count in self.remarks.items()]
         return found + [f"  {note}" for note in self.notes]
 
     def as_json(self) -> dict[str, Any]:
@@ -100,5 +102,6 @@ class Tally:
             "bad": dict(Counter(bad.kind for bad in self.bad)),
             "rows_out": dict(self.rows_out),
             "not_made": dict(self.not_made),
+            "remarks": dict(self.remarks),
             "notes": self.notes,
         }

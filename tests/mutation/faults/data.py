@@ -230,14 +230,6 @@ FAULTS = (
         caught_by=("tests/dataset/test_place.py::test_fields_tell_a_test_record",),
     ),
     Fault(
-        name="folder_read_whole",
-        file="dataset/place.py",
-        old="return [file for file in found if file not in named]",
-        new="return found",
-        why="The files of the test set in a local folder are trained on.",
-        caught_by=("tests/dataset/test_place.py::test_files_named_after_the_test_split_are_the_test_set",),
-    ),
-    Fault(
         name="only_neighbors_paired",
         file="dataset/pairing.py",
         old="combinations(answers.values(), 2)",

@@ -1,0 +1,183 @@
+"""Which files a path of a user means: one answer for whoever reads them, splits them, hashes them or keeps them safe.
+
+A path that exists is that file or folder, whatever characters it holds.  Only where it does not is it a pattern
+(``*``, ``?``, ``[..]``, ``**``), part by part: in ``v[1]/*.jsonl`` the first part is a folder if there is one of that
+name.  ``~`` is the home folder.  A folder, named or matched, means the files below it that have a known form, less
+hidden ones and the notes of the library ``datasets``; so does a pattern match no hidden file.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mora.errors import InputError
+
+FORMS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+PACKED = (".gz", ".xz", ".bz2", ".zst")
+ELSE = (".arrow", ".feather", ".zip", ".7z", ".lz4", ".tar", ".tgz")  # what else holds rows, and is not read
+NOTES = (
+    "dataset_info.json",
+    "dataset_infos.json",
+    "dataset_dict.json",
+    "state.json",
+)  # of the library datasets: no rows
+KNOWN = f"known: {', '.join(FORMS)}, also with {', '.join(PACKED)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meant:
+    """The files that a path means, sorted, and the folder from which their names tell them apart.
+
+    ``single``: the path is a file; ``folder``: a folder.  ``unread``: files below a folder that hold rows in a form
+    that is not read, and links to folders with rows, which are not followed.
+    """
+
+    root: Path
+    files: tuple[Path, ...]
+    single: bool = False
+    folder: bool = False
+    unread: tuple[Path, ...] = ()
+
+    def name(self, file: Path) -> str:
+        """The name of one of the files from ``root`` on, with ``/`` between its parts."""
+        return file.relative_to(self.root).as_posix()
+
+
+def meant(path: str) -> Meant:
+    """The files that ``path`` means; none where there is none."""
+    place = Path(path).expanduser()
+    if place.is_file():
+        return Meant(root=place.parent, files=(place,), single=True)
+    root, places = (place, [place]) if place.is_dir() else _matched(place)
+    found, unread = {one for one in places if one.is_file()}, set[Path]()
+    for folder in (one for one in places if one.is_dir()):
+        for file in _below(folder):
+            if form(file) in FORMS and not file.is_dir():
+                found.add(file)
+            elif file.is_dir() or _holds_rows(file):
+                unread.add(file)
+    return Meant(root=root, files=tuple(sorted(found)), folder=place.is_dir(), unread=tuple(sorted(unread)))
+
+
+def files(path: str, key: str) -> list[Path]:
+    """The files that ``path`` means, to be read.
+
+    ``key`` is the configuration key that names the path.  Raises InputError where there is none, for one of an unknown
+    form, and for what lies in a folder and would be left out: rows in another form, links that lead out of it.
+    """
+    return list(readable(path, key).files)
+
+
+def readable(path: str, key: str) -> Meant:
+    """``meant``, with the errors of ``files``."""
+    found = meant(path)
+    for file in found.unread:
+        raise InputError(f"{key}={path}: {_why(file)}")
+    if not found.files:
+        there = "holds no file of a known form" if found.folder else "no such file"
+        raise InputError(f"{key}={path}: {there} ({KNOWN})")
+    for file in found.files:
+        if form(file) not in FORMS:
+            raise InputError(f"{key}: {_why(file) if _holds_rows(file) else f'{file}: unknown form ({KNOWN})'}")
+    if not found.single:
+        _refuse_links_out(found, key)
+    return found
+
+
+def form(file: Path) -> str:
+    """The suffix that says how rows stand in a file, without that of a compression."""
+    suffixes = [suffix.lower() for suffix in file.suffixes]
+    if suffixes and suffixes[-1] in PACKED:
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
+
+
+def stem(name: str) -> str:
+    """A file's name without the suffixes of form and compression: ``v1.0/a.test`` of ``v1.0/a.test.csv.gz``."""
+    for ends in (PACKED, FORMS):
+        end = next((end for end in ends if name.lower().endswith(end)), "")
+        name = name[: len(name) - len(end)]
+    return name
+
+
+def _holds_rows(file: Path) -> bool:
+    suffixes = [suffix.lower() for suffix in file.suffixes]
+    return bool(suffixes) and suffixes[-1] in ELSE and (suffixes[-1] in ELSE[:2] or bool({*suffixes} & {*FORMS}))
+
+
+def _why(file: Path) -> str:
+    if file.is_dir():
+        return f"{file} is a link to the folder {file.resolve()}, which is not followed; name that folder, or copy it"
+    if file.suffix.lower() in ELSE[:2]:
+        return (
+            f"{file} is a table of Arrow; write it as Parquet, for a folder of save_to_disk by: "
+            "datasets.load_from_disk(FOLDER).to_parquet('rows.parquet'), of each split"
+        )
+    return f"{file} is packed in a way that is not read ({KNOWN}); unpack it"
+
+
+def _matched(pattern: Path) -> tuple[Path, list[Path]]:
+    """The deepest folder that all places which match a pattern lie in by their names, and these places."""
+    root = Path(pattern.anchor)
+    places = [root]
+    for part in pattern.parts[1 if pattern.anchor else 0 :]:
+        places = [found for place in places for found in _children(place, part)]
+        root = places[0] if places == [root / part] and places[0].is_dir() else root
+    return root, places
+
+
+def _children(place: Path, part: str) -> Iterator[Path]:
+    if os.path.lexists(place / part):
+        yield place / part
+    elif not place.is_dir():
+        return
+    elif part == "**":
+        for folder, below, _ in os.walk(place, onerror=_raise):
+            below[:] = sorted(name for name in below if not name.startswith("."))
+            yield Path(folder)
+    else:
+        yield from (place / name for name in sorted(glob.glob(part, root_dir=place)))
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """The files below a folder that are not hidden, and links to folders that hold some of a known form."""
+    for parent, folders, names in os.walk(folder, onerror=_raise):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in folders:
+            link = Path(parent, name)
+            if link.is_symlink() and any(form(file) in FORMS for file in _below(link) if not file.is_dir()):
+                yield link
+        named = (Path(parent, name) for name in names if not name.startswith(".") and name not in NOTES)
+        yield from (file for file in named if file.is_file())
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _refuse_links_out(found: Meant, key: str) -> None:
+    """Raises InputError for a file of a folder that is a link to a file elsewhere: a folder may be a stranger's.
+
+    In a snapshot of the hub's cache links lead to files of the same dataset.
+    """
+    root = found.root.resolve()
+    for snapshot in (root, *root.parents[:-2]):
+        dataset = snapshot.parents[1]
+        if snapshot.parent.name == "snapshots" and dataset.name.startswith("datasets--"):
+            root = dataset
+            break
+    for file in found.files:
+        if file.is_symlink() and not file.resolve().is_relative_to(root):
+            raise InputError(
+                f"{key}: {file} is a link out of {found.root}, to {file.resolve()}; name that file, or copy it"
+            )
+
+
+def shown(names: Sequence[str], most: int = 8) -> str:
+    """Some of the names, for a message."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
