@@ -24,8 +24,8 @@ def adapter(tmp_path):
     train_words(["a b c"], closed=False).save_pretrained(tmp_path / "base")
     policy = steered(load_causal(tmp_path / "base"), settings("all-linear", head=True)).eval()
     (tmp_path / "it's an adapter").mkdir()
-    base = str(tmp_path / "base")
-    write_lora(policy.adapter, policy.model, preferences()[1], tmp_path / "it's an adapter", base=base, pad_rank=None)
+    base, folder = str(tmp_path / "base"), tmp_path / "it's an adapter"
+    write_lora(policy.adapter, policy.model, preferences()[1], folder, base=base, pad_rank=None, ends=[1])
     return policy, tmp_path / "it's an adapter"
 
 
