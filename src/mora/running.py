@@ -31,6 +31,7 @@ from mora.runtime.experience import RolloutSettings
 from mora.runtime.folder import RunFolder
 from mora.runtime.parts import Parts
 from mora.stages import HUB, MAKER, SECTIONS, SEVERAL, Stage, fitting, learning_rates, texts
+from mora.trying import try_models
 
 RATES = ("lr", "singular_lr", "critic_lr", "lora_lr", "head_lr")  # keys of algorithms
 
@@ -49,9 +50,11 @@ def execute(stages: Sequence[Stage], cfg: DictConfig) -> None:
     for warning in _smoke_warnings(stages[-1]):
         say(warning)
     runtime: Runtime = build(cfg.runtime)
+    todo = [stage for stage in stages if not stage.finished or (runtime.fresh and stage is stages[-1])]
+    for stage in todo:
+        _find_models(stage)  # what is missing or bad is told before a folder is made
+    try_models(todo, runtime)
     for stage in stages:
-        if not stage.finished or runtime.fresh:
-            _find_models(stage)  # what is missing or bad is told before a folder is made
         folder = RunFolder.open(
             Path(stage.config["paths"]["runs"]), stage.slug, stage.identity, **texts(stage), runtime=runtime
         )

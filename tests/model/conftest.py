@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from mora.model.load import without_dropout
+from mora.model.dropout import without_rates
 from mora.model.policy import Critic, Policy
 from mora.model.svd_lora import AdapterSettings, attach, enable_gradient_checkpointing
 from mora.types import Prompts
@@ -22,16 +22,18 @@ SIZES: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 48, "num_hidden
 
 def tiny_model(kind: str = "llama", *, tied: bool = False, seed: int = 0) -> PreTrainedModel:
     """A model with weights five times the usual: its next-token distributions are far from uniform."""
-    config = AutoConfig.for_model(
-        kind,
-        vocab_size=VOCABULARY,
-        num_key_value_heads=2,
-        max_position_embeddings=128,
-        tie_word_embeddings=tied,
-        bos_token_id=0,
-        eos_token_id=EOS,
-        pad_token_id=PAD,
-        **SIZES,
+    config = without_rates(
+        AutoConfig.for_model(
+            kind,
+            vocab_size=VOCABULARY,
+            num_key_value_heads=2,
+            max_position_embeddings=128,
+            tie_word_embeddings=tied,
+            bos_token_id=0,
+            eos_token_id=EOS,
+            pad_token_id=PAD,
+            **SIZES,
+        )
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -39,7 +41,7 @@ def tiny_model(kind: str = "llama", *, tied: bool = False, seed: int = 0) -> Pre
     for parameter in model.parameters():
         if parameter.dim() > 1:
             parameter.data.mul_(5.0)
-    return without_dropout(model)
+    return model
 
 
 def settings(objectives: int = 2, *, targets: tuple[str, ...] = ("all-linear",), head: bool = True) -> AdapterSettings:

@@ -1,17 +1,21 @@
-"""Weights with one flipped bit are not loaded, by whatever reads them."""
+"""Weights with one flipped bit are not loaded, by whatever reads them, and files that are cut or lost are named."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from tests.model.architectures import spec
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from mora import manifest
 from mora.errors import InputError
 from mora.files import new_folder
 from mora.model.load import load_backbone, load_causal, load_classifier, load_tokenizer
+from mora.model.lora import LoRASettings, attach_bank
 from mora.model.stored import load_policy, load_unconditioned
 from mora.model.svd_lora import AdapterSettings, attach
 from mora.model.tokenizer import train_words
@@ -73,3 +77,66 @@ def test_undamaged_and_without_a_manifest_it_is_loaded(policy):
     for folder in (policy, policy.with_name("model")):
         (folder / "manifest.json").unlink()
     load_policy(policy, torch.device("cpu"))
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-8])
+
+
+def other_shapes(path: Path) -> None:
+    save_file({name: torch.cat([tensor, tensor]) for name, tensor in load_file(path).items()}, path)
+
+
+def configured(**changed):
+    def change(path: Path) -> None:
+        config = path.with_name("config.json")
+        config.write_text(json.dumps(json.loads(config.read_text()) | changed))
+
+    return change
+
+
+@pytest.mark.parametrize("load", [load_causal, load_backbone])
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (cut, "no model can be loaded from there .*not fully covered"),
+        (Path.unlink, "no model can be loaded from there.*no .*safetensors"),
+        (configured(vocab_size=9), r"weight is stored as \(16, 8\), and config.json asks for \(9, 8\)"),
+        (configured(intermediate_size=4), r"is stored as .*: weights and configuration are of two models"),
+        (configured(model_type="lama"), "lama"),
+    ],
+)
+def test_a_model_of_a_stranger(model, load, damage, message):
+    (model / "manifest.json").unlink()
+    damage(model / "model.safetensors")
+    with pytest.raises(InputError, match=f"^{model}.*{message}") as refused:
+        load(model)
+    assert len(str(refused.value)) < 600
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [(cut, "is damaged"), (Path.unlink, "is missing; without"), (other_shapes, "do(es)? not fit this")],
+)
+def test_adapters_and_heads(policy, model, damage, message):
+    for folder in (policy, model):
+        (folder / "manifest.json").unlink()
+    settings = LoRASettings(rank=1, scale=1.0, targets=["q_proj"])
+    bank = attach_bank(load_backbone(model), settings, count=1, seed=0)
+    bank.save(model)
+    for path, load in (
+        (policy / "adapter.safetensors", lambda: load_policy(policy, torch.device("cpu"))),
+        (model / "lora.safetensors", lambda: bank.load(model)),
+    ):
+        damage(path)
+        with pytest.raises(InputError, match=f"^{path}.*{message}"):
+            load()
+
+
+@pytest.mark.parametrize("attention", ["flash_attention_2", "quick"])
+def test_attention_that_is_not_there(model, attention):
+    config = {"model_type": "llama", "hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 1}
+    loaded, made = spec(path=str(model), attention=attention), spec(config=config, attention=attention)
+    for make in (lambda: load_causal(model, loaded), lambda: made.made(16, (0, 1, 2), seed=0)):
+        with pytest.raises(InputError, match="set model.attention=sdpa"):
+            make()

@@ -8,10 +8,12 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
+from tests.model.architectures import made, settings, steered
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from mora.errors import InputError
 from mora.model.export import lora_factors, merge, write_lora, write_merged
+from mora.model.load import load_causal
 from mora.model.tokenizer import train_words
 
 IDS = torch.randint(3, 61, (3, 12), generator=torch.Generator().manual_seed(0))
@@ -42,13 +44,13 @@ def test_a_stock_adapter_gives_the_live_logits(make_policy, simplex, tmp_path, k
     base = tmp_path / "base"
     policy = make_policy(kind, tied=tied, head=head, base=base).eval()
     errors = []
-    for n, preference in enumerate(simplex(20)):
+    for n, preference in enumerate(simplex(6)):
         folder = _export(policy, preference, tmp_path / f"adapter-{n}", base, pad_rank)
         with torch.no_grad():
             logits = _stock(base, folder)(input_ids=IDS).logits
         errors.append(float((logits - _live(policy, preference)).abs().max()))
     assert max(errors) < 1e-5 * max(1.0, float(logits.abs().max()))
-    spread = _live(policy, simplex(20)[0]) - _live(policy, simplex(20)[1])
+    spread = _live(policy, simplex(6)[0]) - _live(policy, simplex(6)[1])
     assert float(spread.abs().max()) > 0.1  # the preference matters, or the comparison would say nothing
 
 
@@ -87,6 +89,33 @@ def test_the_factors_are_the_update_and_padding_is_zero(make_policy, simplex):
         assert a.dtype == b.dtype == torch.float32
         assert torch.allclose(b @ a, layer.delta(preference), atol=1e-6)
         assert not a[5:].any() and not b[:, 5:].any()
+
+
+@pytest.mark.parametrize(
+    ("kind", "tied", "head"), [("llama", False, True), ("qwen2", True, True), ("llama", True, False)]
+)
+def test_an_adapter_that_peft_merges_gives_the_live_logits_also_from_disk(
+    make_policy, simplex, tmp_path, kind, tied, head
+):
+    base, preference = tmp_path / "base", simplex(3)[2]
+    policy = make_policy(kind, tied=tied, head=head, base=base).eval()
+    merged = _stock(base, _export(policy, preference, tmp_path / "adapter", base)).merge_and_unload()
+    merged.save_pretrained(tmp_path / "merged")
+    live = _live(policy, preference)
+    for model in (merged, AutoModelForCausalLM.from_pretrained(tmp_path / "merged").eval()):
+        with torch.no_grad():
+            error = float((model(input_ids=IDS).logits - live).abs().max())
+        assert error < 1e-5 * max(1.0, float(live.abs().max()))
+    card = (tmp_path / "adapter" / "README.md").read_text()
+    assert ("whole LM head" in card) is (tied and head)
+
+
+def test_a_layer_that_peft_would_put_elsewhere_is_refused(tmp_path):
+    made("deepseek_v3", tmp_path / "base")
+    policy = steered(load_causal(tmp_path / "base"), settings("all-linear", head=True))
+    with pytest.raises(InputError, match="to=lora.*use to=merged"):
+        _export(policy, torch.tensor([0.5, 0.5]), tmp_path / "adapter", tmp_path / "base")
+    assert not any((tmp_path / "adapter").iterdir())
 
 
 def test_exporting_twice_and_saving_again_by_peft_change_nothing(make_policy, simplex, tmp_path):

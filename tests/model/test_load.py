@@ -7,12 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM
 
 from mora.errors import InputError
 from mora.files import write_json
-from mora.model.load import ModelSpec, load_backbone, load_causal, load_tokenizer, without_dropout
+from mora.model.load import ModelSpec, load_backbone, load_causal, load_tokenizer
 from mora.model.stored import base_of, base_reference, load_policy
 from mora.model.svd_lora import SETTINGS, AdapterSettings, attach
 from mora.model.tokenizer import train_words
@@ -144,28 +142,6 @@ def test_a_weight_that_the_file_lacks_is_not_drawn_at_random(folder):
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(InputError, match="model.layers.1.mlp.up_proj.weight"):
         load_causal(folder)
-
-
-def test_no_dropout_is_left():
-    config = AutoConfig.for_model(
-        "gpt2", vocab_size=20, n_embd=16, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=1, attn_pdrop=0.3
-    )
-    model = without_dropout(AutoModelForCausalLM.from_config(config)).train()
-    assert [m.p for m in model.modules() if isinstance(m, nn.Dropout)] and not any(
-        m.p for m in model.modules() if isinstance(m, nn.Dropout)
-    )
-    ids = torch.tensor([[3, 4, 5, 6]])
-    assert torch.equal(model(input_ids=ids).logits, model(input_ids=ids).logits)
-
-
-def test_dropout_inside_attention_is_off_too():
-    ids = torch.tensor([[3, 4, 5, 6]])
-    for attention in ("sdpa", "eager"):
-        noisy = AutoConfig.for_model(**LLAMA, vocab_size=20, attention_dropout=0.5)
-        loud = AutoModelForCausalLM.from_config(noisy, attn_implementation=attention).train()
-        assert not torch.equal(loud(input_ids=ids).logits, loud(input_ids=ids).logits)
-        quiet = without_dropout(loud)
-        assert torch.equal(quiet(input_ids=ids).logits, quiet(input_ids=ids).logits)
 
 
 def _settings() -> dict[str, object]:

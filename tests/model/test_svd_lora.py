@@ -100,10 +100,18 @@ def test_the_start_is_drawn_with_the_standard_deviation_asked_for():
 
 def test_rows_that_do_not_fit_the_batch_and_a_missing_preference_are_errors():
     layer = _moved()
-    with layer.state.using(W), pytest.raises(RuntimeError, match="2 preference rows for a batch of 8 rows"):
-        layer(torch.randn(8, 10))
+    with layer.state.using(W), pytest.raises(RuntimeError, match=r"2 preference rows for an input of shape \(7, 10\)"):
+        layer(torch.randn(7, 10))
+    with layer.state.using(W), pytest.raises(RuntimeError, match=r"an input of shape \(4, 3, 10\)"):
+        layer(torch.randn(4, 3, 10))
     with pytest.raises(RuntimeError, match="without a preference"):
         layer(torch.randn(2, 10))
+
+
+def test_the_tokens_of_a_flattened_batch_are_at_the_preferences_of_their_rows():
+    layer, x = _moved(), torch.randn(2, 4, 10)
+    with layer.state.using(W):
+        assert torch.allclose(layer(x.reshape(8, 10)).reshape(2, 4, -1), layer(x), atol=1e-6)
 
 
 def test_the_state_comes_back_after_a_block_even_when_it_fails():
@@ -159,6 +167,9 @@ class Named(nn.Module):
 
     def get_output_embeddings(self) -> None:
         return None
+
+    def get_encoder(self, modality: str) -> nn.Module:
+        return self
 
 
 def _named(targets: list[str]) -> AdapterSettings:

@@ -75,7 +75,7 @@ def test_an_adapter_beside_the_weights_is_refused(classifier, read, name):
 
 def test_an_adapter_alone_is_no_model(tmp_path):
     (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "org/other"}))
-    with pytest.raises(InputError, match="adapter_config.json: an adapter"):
+    with pytest.raises(InputError, match="holds a PEFT adapter and no model"):
         causal(tmp_path)
 
 

@@ -6,18 +6,22 @@ At a fixed preference the preference-conditioned layer is a LoRA of rank k+M: ``
 
 from __future__ import annotations
 
+import json
+import warnings
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 
 import torch
-from peft import LoraConfig
+from peft import LoraConfig, get_peft_model
+from peft.tuners.lora import LoraLayer
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from mora.errors import InputError
 from mora.model.generate import state_ends
-from mora.model.svd_lora import Adapter, SVDLoRALinear
+from mora.model.svd_lora import Adapter, SVDLoRALinear, place
 
 PREFIX = "base_model.model."
 
@@ -55,7 +59,12 @@ def write_lora(
             f"pad_rank={pad_rank} is smaller than the adapter's rank {own} (rank {adapter.settings.rank} + objectives)"
         )
     tensors: dict[str, Tensor] = {}
+    whole = _shared_head(adapter, model)
     for path, layer in adapter.layers.items():
+        if path == whole:
+            head = layer.base.state_dict() | {"weight": merged_weight(layer, preference)}
+            tensors |= {f"{PREFIX}{path}.{name}": tensor.cpu().contiguous() for name, tensor in head.items()}
+            continue
         a, b = lora_factors(layer, preference, rank)
         tensors[f"{PREFIX}{path}.lora_A.weight"] = a
         tensors[f"{PREFIX}{path}.lora_B.weight"] = b
@@ -64,48 +73,107 @@ def write_lora(
         lora_alpha=rank,
         lora_dropout=0.0,
         bias="none",
-        target_modules=_target_names(adapter, model),
+        target_modules=_target_names(adapter, model, without=whole),
+        modules_to_save=None if whole is None else [whole.rpartition(".")[2]],
         task_type="CAUSAL_LM",
         base_model_name_or_path=base,
         inference_mode=True,
         init_lora_weights=True,
         use_rslora=False,
     )
+    _check_places(config, model, adapter.layers.keys() - {whole})
     save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     config.save_pretrained(str(folder))
     state_ends(model, ends)
     assert model.generation_config is not None
     model.generation_config.save_pretrained(folder)
+    (folder / "README.md").write_text(_card(adapter, preference, base, whole), encoding="utf-8")
 
 
-def _target_names(adapter: Adapter, model: nn.Module) -> list[str]:
-    """Last parts of the module paths where they name exactly the adapted layers, else whole paths."""
-    names = {path.rsplit(".", 1)[-1] for path in adapter.layers}
-    linears = [
-        path.removesuffix(".base")
-        for path, module in model.named_modules()
-        if isinstance(module, nn.Linear) and path.removesuffix(".base").rsplit(".", 1)[-1] in names
+def _card(adapter: Adapter, preference: Tensor, base: str, whole: str | None) -> str:
+    """What a user of the adapter needs to know, as a model card."""
+    names = zip(adapter.settings.objectives, preference.tolist(), strict=True)
+    weights = "\n".join(f"- {name}: {weight:g}" for name, weight in names)
+    lines = [
+        f"---\nbase_model: {json.dumps(base)}\nlibrary_name: peft\n---",
+        "# A policy at one preference, as a LoRA adapter",
+        f"Weights of the objectives:\n\n{weights}",
+        f"Base model: `{base}`. Load it with `peft.PeftModel.from_pretrained`; `merge_and_unload` may merge it.",
     ]
-    return sorted(names) if set(linears) == set(adapter.layers) else sorted(adapter.layers)
+    if whole is not None:
+        lines.append(
+            "The base ties its LM head to its input embeddings, and this policy changes the head alone. So the "
+            f"adapter holds the whole LM head (`{whole}`, `modules_to_save`) beside its low-rank updates; merged, the "
+            "model is no longer tied. A server that takes low-rank updates only cannot serve it: export with "
+            "`to=merged`."
+        )
+    return "\n\n".join(lines) + "\n"
+
+
+def _shared_head(adapter: Adapter, model: nn.Module) -> str | None:
+    """Path of an adapted LM head that has its weight in common with the input embeddings.
+
+    A low-rank update of it, once merged, would change the embeddings too; so its weight is written whole, as a module
+    that PEFT puts in the place of the model's own.
+    """
+    embeddings = model.get_input_embeddings().weight  # type: ignore[operator]
+    return next((path for path, layer in adapter.layers.items() if layer.base.weight is embeddings), None)
+
+
+def _target_names(adapter: Adapter, model: nn.Module, *, without: str | None) -> list[str]:
+    """Last parts of the module paths where they name exactly the adapted layers, else whole paths."""
+    targets = {path for path in adapter.layers if path != without}
+    names = {path.rpartition(".")[2] for path in targets}
+    called = {path for path, _ in model.named_modules() if path.rpartition(".")[2] in names}
+    return sorted(names if called == targets else targets)
+
+
+def _check_places(config: LoraConfig, model: PreTrainedModel, layers: set[str]) -> None:
+    """Ask PEFT, on a model without memory, whether it puts adapters on ``layers``; for some it knows better.
+
+    Raises InputError where it does not.
+    """
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        plain = AutoModelForCausalLM.from_config(deepcopy(model.config), attn_implementation="eager")
+        try:
+            adapted = get_peft_model(plain, deepcopy(config))
+        except ValueError as error:
+            raise InputError(f"to=lora: PEFT cannot adapt {type(model).__name__} ({error}); use to=merged") from error
+    found = {name.removeprefix(PREFIX) for name, module in adapted.named_modules() if isinstance(module, LoraLayer)}
+    if found != layers:
+        raise InputError(
+            f"to=lora: PEFT puts adapters of {type(model).__name__} on {sorted(found ^ layers)[0]} differently from "
+            "this policy, so it would not be this policy; use to=merged"
+        )
+
+
+@torch.no_grad()
+def merged_weight(layer: SVDLoRALinear, preference: Tensor) -> Tensor:
+    """The weight (d_out, d_in) with the update at ``preference`` (M,): added in fp32 and cast back.
+
+    Raises InputError for quantized weights, into which nothing can be merged without loss.
+    """
+    base = layer.base
+    if not isinstance(base, nn.Linear) or not base.weight.is_floating_point():
+        raise InputError("a quantized model cannot be merged; use to=lora, or load the base unquantized")
+    merged = base.weight.float() + layer.delta(preference.to(base.weight.device))
+    return merged.to(base.weight.dtype)
 
 
 @torch.no_grad()
 def merge(model: PreTrainedModel, adapter: Adapter, preference: Tensor) -> PreTrainedModel:
     """Put the update at ``preference`` (M,) into the weights, in place: a plain model without adapter.
 
-    The sum is taken in fp32 and cast back.  Tied embeddings are untied when the LM head is adapted.  Raises InputError
-    for quantized weights, into which nothing can be merged without loss.
+    Tied embeddings are untied when the LM head is adapted.  Raises InputError as :func:`merged_weight` does.
     """
-    for path, layer in adapter.layers.items():
-        base = layer.base
-        if not isinstance(base, nn.Linear) or not base.weight.is_floating_point():
-            raise InputError("a quantized model cannot be merged; use to=lora, or load the base unquantized")
-        merged = base.weight.float() + layer.delta(preference.to(base.weight.device))
-        base.weight = nn.Parameter(merged.to(base.weight.dtype), requires_grad=False)
-        parent, _, name = path.rpartition(".")
-        setattr(model.get_submodule(parent), name, base)
-        if base is model.get_output_embeddings() and model.config.tie_word_embeddings:
-            model.config.tie_word_embeddings = False
+    untied = _shared_head(adapter, model) is not None
+    for layer in adapter.layers.values():
+        layer.base.weight = nn.Parameter(merged_weight(layer, preference), requires_grad=False)
+    place(model, {path: layer.base for path, layer in adapter.layers.items()})
+    if untied:
+        for config in (model.config, model.config.get_text_config()):
+            config.tie_word_embeddings = False
     return model
 
 

@@ -114,7 +114,7 @@ def generate(
         feed, at = token[:, None], at[:, -1:] + 1
         if t % 4 == 3 and bool(ended.any()):
             kept = (~ended).nonzero().squeeze(-1)
-            cache.batch_select_indices(kept)
+            cache.reorder_cache(kept)  # type: ignore[arg-type]  # unlike other selections, of recurrent states too
             alive, attention, feed, at, ended = alive[kept], attention[kept], feed[kept], at[kept], ended[kept]
             if on_shrink is not None:
                 on_shrink(kept)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from mora.bounds import Count, NonNegative
 from mora.ends import name_ends
 from mora.errors import InputError, install_hint
 from mora.manifest import check_content
+from mora.model.dropout import without_dropout, without_rates
 from mora.model.place import (
     MOST_LAYERS,
     available_memory,
@@ -46,6 +48,7 @@ from mora.types import TokenKind
 UNREADABLE: tuple[type[Exception], ...] = (OSError, ValueError, TypeError, LookupError, AttributeError)
 UNREADABLE += (ArithmeticError, RuntimeError, ImportError, StrictDataclassError, SafetensorError)
 PLAIN_ATTENTION = (None, "eager", "sdpa")  # of PyTorch alone
+LONG = 300  # characters of a reason beyond which its first sentence is told
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -126,20 +129,32 @@ class ModelSpec:
         """The base model: loaded, or made with random weights drawn from ``seed``."""
         if self.path is not None:
             return load_causal(self.path, self, revision=self.revision)
+        special = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+        return self.made(len(tokenizer), special, seed=seed)
+
+    def made(
+        self, vocabulary: int, special: tuple[int | None, int | None, int | None], *, seed: int
+    ) -> PreTrainedModel:
+        """A model of ``config`` with random weights; ``special`` are the ids of the first, end and padding tokens.
+
+        Raises InputError where the configuration makes no sense, or needs a package that is missing.
+        """
         assert self.config is not None
         settings = dict(self.config)
-        config = AutoConfig.for_model(
-            settings.pop("model_type"),
-            vocab_size=len(tokenizer),
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-            **settings,
-        )
-        _check_size(AutoModelForCausalLM, config, torch.float32, "model.config")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = AutoModelForCausalLM.from_config(config, attn_implementation=self.attention)
+        with _told("model.config: no model can be made of it"):
+            config = AutoConfig.for_model(
+                settings.pop("model_type"),
+                vocab_size=vocabulary,
+                bos_token_id=special[0],
+                eos_token_id=special[1],
+                pad_token_id=special[2],
+                **settings,
+            )
+            config = without_rates(config)
+            _check_size(AutoModelForCausalLM, config, torch.float32, "model.config")
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                model = AutoModelForCausalLM.from_config(config, attn_implementation=self.attention)
         return without_dropout(model.to(DTYPES[self.dtype]))
 
 
@@ -154,10 +169,8 @@ def load_tokenizer(
     check_content(path)
     folder = folder_of(path, revision)
     check_tokenizer(folder)
-    try:
+    with _told(f"{path}: no tokenizer can be loaded from there"):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except UNREADABLE as error:
-        raise InputError(f"{path}: no tokenizer can be loaded from there ({reason(error)})") from error
     if len(tokenizer) <= len({*tokenizer.all_special_ids}):
         lacks = "its files hold special tokens alone, and no vocabulary; get the folder again"
         raise InputError(f"{path}: no tokenizer can be loaded from there: {lacks}")
@@ -186,17 +199,14 @@ def load_classifier(path: str | Path, *, dtype: str, revision: str | None = None
     check_content(path)
     folder = folder_of(path, revision, where="reward.models")
     check_weights(folder)
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    with _told(f"{path}: no sequence classifier can be loaded from there"):
+        config = without_rates(AutoConfig.from_pretrained(folder, trust_remote_code=False))
         _check_size(AutoModelForSequenceClassification, config, DTYPES[dtype], str(path))
         options = {"trust_remote_code": False, "use_safetensors": True, "dtype": DTYPES[dtype]} | _attention(config)
         model, report = AutoModelForSequenceClassification.from_pretrained(
-            folder, config=config, output_loading_info=True, **options
+            folder, config=config, output_loading_info=True, ignore_mismatched_sizes=True, **options
         )
-    except InputError:
-        raise
-    except UNREADABLE as error:
-        raise InputError(f"{path}: no sequence classifier can be loaded from there ({reason(error)})") from error
+    _check_shapes(report, path)
     missing = sorted(report["missing_keys"])
     if missing:
         raise InputError(
@@ -224,22 +234,30 @@ def _load(auto: Any, path: str | Path, spec: ModelSpec | None, revision: str | N
             options["quantization_config"] = _quantization(spec)
             options["device_map"] = {"": torch.cuda.current_device() if torch.cuda.is_available() else "cpu"}
     check_content(path)
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    with _told(f"{path}: no model can be loaded from there"):
+        config = without_rates(AutoConfig.from_pretrained(folder, trust_remote_code=False))
         if spec is None or spec.quantization is None:
             _check_size(auto, config, DTYPES[spec.dtype] if spec is not None else None, str(path))
         options = _attention(config) | options
-        model, report = auto.from_pretrained(folder, config=config, output_loading_info=True, **options)
-    except InputError:
-        raise
-    except UNREADABLE as error:
-        raise InputError(f"{path}: no model can be loaded from there ({reason(error)})") from error
+        model, report = auto.from_pretrained(
+            folder, config=config, output_loading_info=True, ignore_mismatched_sizes=True, **options
+        )
+    _check_shapes(report, path)
     if spec is not None and spec.quantization is not None:
         _keep_unpacked(model)
     missing = sorted(report["missing_keys"])
     if missing:  # transformers would go on with random weights
         raise InputError(f"{path}: the weights lack {missing[0]} ({len(missing)} missing in all); get the folder again")
     return without_dropout(model)
+
+
+def _check_shapes(report: Mapping[str, Any], path: str | Path) -> None:
+    """Refuse weights of other shapes than the configuration has, which transformers would draw anew."""
+    for name, stored, expected in sorted(report["mismatched_keys"]):
+        raise InputError(
+            f"{path}: {name} is stored as {tuple(stored)}, and config.json asks for {tuple(expected)}: weights and "
+            "configuration are of two models; get the folder again"
+        )
 
 
 def _attention(config: PreTrainedConfig) -> dict[str, str]:
@@ -270,21 +288,6 @@ def _quantization(spec: ModelSpec) -> BitsAndBytesConfig:
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=DTYPES[spec.dtype])
 
 
-def without_dropout(model: PreTrainedModel) -> PreTrainedModel:
-    """Turn every dropout off: old and new log-probabilities must come from the same function."""
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-    for name, value in vars(model.config).items():
-        if name.endswith(("dropout", "pdrop")) and isinstance(value, float):
-            setattr(model.config, name, 0.0)
-    for module in model.modules():  # attention modules keep their own copy of the rate
-        rate = vars(module).get("attention_dropout")
-        if isinstance(rate, float):
-            setattr(module, "attention_dropout", 0.0)  # noqa: B010
-    return model
-
-
 def _check_size(auto: Any, config: PreTrainedConfig, dtype: torch.dtype | None, name: str) -> None:
     """Refuse a configuration whose weights do not fit into memory, before any of them is made.  Raises InputError."""
     layers = getattr(config.get_text_config(), "num_hidden_layers", 0)
@@ -300,3 +303,23 @@ def _check_size(auto: Any, config: PreTrainedConfig, dtype: torch.dtype | None, 
             f"{name}: its configuration asks for {count:.3g} parameters, {needed / 2**30:.0f} GiB, and "
             f"{there / 2**30:.1f} GiB of memory are free; name a smaller model, or free memory"
         )
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """What a library says about files that are damaged or make no sense becomes an InputError beginning ``what``."""
+    try:
+        yield
+    except InputError:
+        raise
+    except UNREADABLE as error:
+        raise InputError(f"{what} ({_short(error)})") from error
+
+
+def _short(error: Exception) -> str:
+    """The reason of an error, with what to set where it is the implementation of attention."""
+    text = reason(error)
+    if "attn_implementation" in text or "FlashAttention" in text:
+        instead = "eager" if "scaled_dot_product_attention" in text else "sdpa, or install its package"
+        return f"{text.split('. ')[0].removesuffix('.')}; set model.attention={instead}"
+    return text if len(text) <= LONG else text.split(". ")[0]

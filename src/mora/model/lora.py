@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import linear as affine
 from transformers import PreTrainedModel
@@ -24,7 +24,8 @@ from transformers import PreTrainedModel
 from mora import bounds
 from mora.bounds import Count, Positive
 from mora.errors import InputError
-from mora.model.svd_lora import linear_targets
+from mora.model.svd_lora import linear_targets, place
+from mora.tensors import load_tensors
 
 WEIGHTS = "lora.safetensors"
 
@@ -133,16 +134,15 @@ class LoRABank:
 
     @torch.no_grad()
     def load(self, folder: Path) -> None:
-        """Read what :meth:`save` wrote.  Raises InputError when it is missing or does not fit the trunk."""
+        """Read what :meth:`save` wrote.  Raises InputError when it is missing, damaged, or does not fit the trunk."""
         path = folder / WEIGHTS
-        if not path.is_file():
-            raise InputError(f"{path} is missing: without its adapters the reward model cannot score; train it again")
-        stored, own = load_file(path), self.state_dict()
+        remedy = "without its adapters the reward model cannot score; train it again"
+        stored, own = load_tensors(path, remedy), self.state_dict()
         if stored.keys() != own.keys() or any(stored[k].shape != own[k].shape for k in own):
             raise InputError(f"{path}: the adapters do not fit this trunk; were they trained on another one?")
-        for place, layer in self.layers.items():
-            layer.A.copy_(stored[f"{place}.A"])
-            layer.B.copy_(stored[f"{place}.B"])
+        for name, layer in self.layers.items():
+            layer.A.copy_(stored[f"{name}.A"])
+            layer.B.copy_(stored[f"{name}.B"])
 
     @torch.no_grad()
     def merged(self, index: int, weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -165,11 +165,11 @@ class LoRABank:
     @contextmanager
     def unwrapped(self, model: nn.Module) -> Iterator[None]:
         """``model`` without its adapted layers, inside the block: the plain trunk, as it is written to disk."""
-        _place(model, {path: layer.base for path, layer in self.layers.items()})
+        place(model, {path: layer.base for path, layer in self.layers.items()})
         try:
             yield
         finally:
-            _place(model, self.layers)
+            place(model, self.layers)
 
 
 def attach_bank(model: nn.Module, settings: LoRASettings, *, count: int, seed: int) -> LoRABank:
@@ -181,14 +181,8 @@ def attach_bank(model: nn.Module, settings: LoRASettings, *, count: int, seed: i
         layer = LoRALinear(base, choice, count=count, rank=settings.rank, scale=settings.scale)
         layer.reset(generator)
         layers[path] = layer
-    _place(model, layers)
+    place(model, layers)
     return LoRABank(layers, choice, count)
-
-
-def _place(model: nn.Module, modules: dict[str, nn.Linear] | dict[str, LoRALinear]) -> None:
-    for path, module in modules.items():
-        parent, _, name = path.rpartition(".")
-        setattr(model.get_submodule(parent), name, module)
 
 
 def checkpointed(model: PreTrainedModel, choices: Sequence[Choice]) -> None:

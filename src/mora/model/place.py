@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shlex
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +23,13 @@ from mora.manifest import MODEL_FILES
 
 ANSWER = 5.0  # seconds that the hub has to say which commit a model is at
 ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
+MERGE = (  # what a user runs to make a model of an adapter and its base
+    "from peft import AutoPeftModelForCausalLM as Adapted; from transformers import AutoTokenizer; "
+    "model = Adapted.from_pretrained({source!r}, use_safetensors=True); "
+    "base = model.peft_config['default'].base_model_name_or_path; "
+    "model.merge_and_unload().save_pretrained({target!r}); "
+    "AutoTokenizer.from_pretrained(base).save_pretrained({target!r})"
+)
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 IMPLEMENTATION = re.compile(r"_?(attn|experts)_implementation(_internal)?")
 MOST_LAYERS = 2**10
@@ -33,13 +41,15 @@ def find(path: str, revision: str | None, where: str) -> str | None:
     """The commit of a model of the hub, None of a local folder; nothing of weights is downloaded.
 
     Where the hub cannot be asked, the commit of the copy in the local cache.  ``where`` is the setting that names it.
-    Raises InputError where there is no such folder or model, or no copy of it, within seconds.
+    Raises InputError where there is no such folder or model, or no copy of it, within seconds, and for a folder with
+    an adapter.
     """
-    if Path(path).expanduser().is_dir():
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        _refuse_adapters(folder)
         return None
-    local = Path(path).expanduser()
-    if local.is_file():
-        what = "a GGUF file, which is made for llama.cpp" if local.suffix == ".gguf" else "a file"
+    if folder.is_file():
+        what = "a GGUF file, which is made for llama.cpp" if folder.suffix == ".gguf" else "a file"
         raise InputError(f"{where}: {path} is {what}; name the folder with the model's safetensors and config.json")
     if path.startswith((".", "/", "~")) or path.count("/") > 1:
         raise InputError(f"{where}: {path}: no such folder; name one, or a hub id (OWNER/NAME)")
@@ -59,13 +69,25 @@ def folder_of(path: str | Path, revision: str | None = None, *, where: str = "mo
             folder = _downloaded(str(path), commit)
         except OSError as error:
             raise InputError(f"{where}: {path} cannot be downloaded from the hub ({reason(error)})") from error
-    for name in ADAPTERS:
-        if (folder / name).exists():
-            raise InputError(
-                f"{folder / name}: an adapter lies beside the model and would change its answers and scores; remove "
-                "the file to use the weights alone, or merge the adapter into them and name that folder"
-            )
+    _refuse_adapters(folder)
     return folder
+
+
+def _refuse_adapters(folder: Path) -> None:
+    """Raises InputError for an adapter, alone or beside a model, with the command that merges one that is alone."""
+    found = next((folder / name for name in ADAPTERS if (folder / name).exists()), None)
+    if found is None:
+        return
+    if (folder / "config.json").exists():
+        raise InputError(
+            f"{found}: an adapter lies beside the model and would change its answers and scores; remove "
+            "the file to use the weights alone, or merge the adapter into them and name that folder"
+        )
+    code = MERGE.format(source=str(folder), target=str(folder) + "-merged")
+    raise InputError(
+        f"{folder} holds a PEFT adapter and no model; merge it into its base, and name the new folder:\n  "
+        + shlex.join(["python", "-c", code])
+    )
 
 
 def check_weights(folder: Path, *, quantized: bool = False) -> None:

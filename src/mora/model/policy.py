@@ -159,8 +159,9 @@ class Policy(nn.Module):
             output_hidden_states=wants_values,
             use_cache=False,
         )
-        distribution = _precise(output.logits).log_softmax(-1) if with_distribution else None
-        logits = output.logits[:, :-1]
+        kept = output.logits[:, -response - 1 :]  # all of them where the architecture does not know logits_to_keep
+        distribution = _precise(kept).log_softmax(-1) if with_distribution else None
+        logits = kept[:, :-1]
         values = None
         if wants_values:
             assert self.critic is not None and preference is not None

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -25,6 +24,7 @@ from mora.model.capacity import check_tokens
 from mora.model.heads import RewardHead
 from mora.model.load import load_tokenizer
 from mora.model.towers import SHARED, Layout, Towers
+from mora.tensors import load_tensors
 
 HEAD, CARD = "head.safetensors", "reward.json"
 SCHEMA = 3  # of reward.json
@@ -227,12 +227,7 @@ def read_card(folder: Path | str, needed: Sequence[str] = FACTS) -> dict[str, An
 
 def _load_head(path: Path, head: RewardHead) -> None:
     """Fill ``head``; raises InputError when a tensor is missing, of another shape, or the file is damaged."""
-    if not path.is_file():
-        raise InputError(f"{path} is missing: without its head the reward model cannot score; train it again")
-    try:
-        tensors = load_file(path)
-    except SafetensorError as error:
-        raise InputError(f"{path} is damaged ({error}); train the reward model again") from error
+    tensors = load_tensors(path, "without its head the reward model cannot score; train it again")
     for name, parameter in head.linear.named_parameters():
         shape = tuple(tensors[name].shape) if name in tensors else None
         if shape != tuple(parameter.shape):

@@ -12,7 +12,7 @@ from mora.errors import InputError
 from mora.model.capacity import check_tokens
 from mora.model.load import ModelSpec, load_causal, load_tokenizer
 from mora.model.policy import Policy
-from mora.model.svd_lora import SETTINGS, AdapterSettings, attach, read_settings
+from mora.model.svd_lora import SETTINGS, Adapter, AdapterSettings, AdapterState, attach, read_settings
 
 STANDARDIZATION = "standardization.json"  # units of the reward that a policy was trained on
 
@@ -44,10 +44,10 @@ def base_of(folder: Path) -> str:
 
 def load_unconditioned(folder: Path, device: torch.device) -> tuple[Policy, PreTrainedTokenizerBase]:
     """A plain causal model as a policy; with nothing to steer, only its pass without a preference has a meaning."""
-    model, tokenizer = load_causal(folder), load_tokenizer(folder)
+    model, tokenizer = load_causal(folder).requires_grad_(False), load_tokenizer(folder)
     check_tokens(model, tokenizer, folder)
-    idle = AdapterSettings(rank=1, scale=1.0, init_std=None, targets=["all-linear"], head=False, objectives=["none"])
-    return Policy(model, attach(model, idle, seed=0), None).to(device).eval(), tokenizer
+    idle = AdapterSettings(rank=1, scale=1.0, init_std=None, targets=[], head=False, objectives=["none"])
+    return Policy(model, Adapter({}, AdapterState(), idle), None).to(device).eval(), tokenizer
 
 
 def load_policy(

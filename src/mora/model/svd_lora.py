@@ -12,14 +12,14 @@ the gradient of sigma and s is not zero.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
@@ -28,6 +28,7 @@ from mora.bounds import Count, NonNegative, Positive
 from mora.errors import InputError
 from mora.files import read_json, write_json
 from mora.manifest import check_content
+from mora.tensors import load_tensors
 
 WEIGHTS, SETTINGS = "adapter.safetensors", "adapter.json"
 
@@ -66,7 +67,11 @@ class AdapterState:
 
 
 class SVDLoRALinear(nn.Module):
-    """A frozen Linear plus its preference-conditioned update: (B, ..., d_in) to (B, ..., d_out)."""
+    """A frozen Linear plus its preference-conditioned update: (B, ..., d_in) to (B, ..., d_out).
+
+    Models that flatten a batch to its tokens call it with (B L, d_in), row by row; ``mora.model.agreement`` checks that
+    a model hands on all tokens, in this order.
+    """
 
     def __init__(self, base: nn.Linear, state: AdapterState, *, rank: int, objectives: int, scale: float) -> None:
         super().__init__()
@@ -96,13 +101,15 @@ class SVDLoRALinear(nn.Module):
         y = self.base(x)
         if not self.state.enabled:
             return y
-        rows = self.state.rows
-        if rows is None:
+        given = rows = self.state.rows
+        if given is None or rows is None:
             raise RuntimeError(
                 "an adapted layer ran without a preference: use `adapter.using(rows)` or `adapter.off()`"
             )
+        if x.dim() == 2 and x.shape[0] != rows.shape[0]:
+            rows = rows.repeat_interleave(x.shape[0] // rows.shape[0], dim=0)
         if rows.shape[0] != x.shape[0]:
-            raise RuntimeError(f"{rows.shape[0]} preference rows for a batch of {x.shape[0]} rows")
+            raise RuntimeError(f"{len(given)} preference rows for an input of shape {tuple(x.shape)}")
         diagonal = self.diagonal(rows).view(rows.shape[0], *[1] * (x.dim() - 2), -1)
         update = ((x.to(self.V.dtype) @ self.V) * diagonal) @ self.U.T
         return y + (self.scale * update).to(y.dtype)
@@ -170,9 +177,9 @@ class Adapter:
 
     @torch.no_grad()
     def load(self, folder: Path) -> None:
-        """Read weights written by :meth:`save`.  Raises InputError when they do not fit the model."""
+        """Read weights written by :meth:`save`.  Raises InputError when they are missing, damaged, or do not fit."""
         check_content(folder)
-        stored = load_file(folder / WEIGHTS)
+        stored = load_tensors(folder / WEIGHTS, "without its adapter the policy is gone; train it again")
         own = self.state_dict()
         if stored.keys() != own.keys() or any(stored[k].shape != own[k].shape for k in own):
             raise InputError(
@@ -194,15 +201,17 @@ def read_settings(folder: Path) -> tuple[AdapterSettings, str]:
 
 
 def linear_targets(model: nn.Module, targets: Sequence[str], *, head: bool, key: str) -> dict[str, nn.Linear]:
-    """Linear modules to adapt, by path; the LM head only where ``head`` says so.
+    """Linear modules to adapt, by path; the LM head only where ``head`` says so, and no encoder of images or sound.
 
     Matching is on the whole last part of the path, never on a substring.  Raises InputError, which names ``key``, where
     a target is none.
     """
     output = model.get_output_embeddings()  # type: ignore[operator]
-    wanted = set(targets)
+    wanted, skipped = set(targets), _encoders(model)
     found: dict[str, nn.Linear] = {}
     for path, module in model.named_modules():
+        if path.startswith(skipped):
+            continue
         linear = isinstance(module, nn.Linear)  # bitsandbytes' quantized layers are subclasses
         if output is not None and module is output:
             if head:
@@ -219,6 +228,13 @@ def linear_targets(model: nn.Module, targets: Sequence[str], *, head: bool, key:
     return found
 
 
+def _encoders(model: nn.Module) -> tuple[str, ...]:
+    """Beginnings of the paths of what reads images or sound, which no text passes through."""
+    media = [model.get_encoder(modality=modality) for modality in ("image", "audio")]  # type: ignore[operator]
+    inside = [module for module in model.modules() if module is not model and any(module is one for one in media)]
+    return tuple(f"{path}." for path, module in model.named_modules() if any(module is one for one in inside))
+
+
 def attach(model: nn.Module, settings: AdapterSettings, *, seed: int) -> Adapter:
     """Freeze every weight of ``model`` and put a preference-conditioned update on the targets, in place."""
     model.requires_grad_(False)
@@ -230,10 +246,16 @@ def attach(model: nn.Module, settings: AdapterSettings, *, seed: int) -> Adapter
             linear, state, rank=settings.rank, objectives=len(settings.objectives), scale=settings.scale
         )
         layer.reset(generator, settings.init_std)
-        parent, _, name = path.rpartition(".")
-        setattr(model.get_submodule(parent), name, layer)
         layers[path] = layer
+    place(model, layers)
     return Adapter(layers, state, settings)
+
+
+def place(model: nn.Module, modules: Mapping[str, nn.Module]) -> None:
+    """Put modules into ``model`` at their paths, in the place of those that stand there."""
+    for path, module in modules.items():
+        parent, _, name = path.rpartition(".")
+        setattr(model.get_submodule(parent), name, module)
 
 
 def enable_gradient_checkpointing(model: nn.Module, adapter: Adapter) -> None:

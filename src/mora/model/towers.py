@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from mora.errors import InputError
-from mora.functional.masking import position_ids
+from mora.model.features import last_hidden, width_of_trunk
 from mora.model.load import load_backbone
 from mora.model.lora import LoRABank, LoRASettings, attach_bank, checkpointed
 
@@ -88,9 +88,10 @@ class Towers(nn.Module):
 
     def __init__(self, trunks: Sequence[PreTrainedModel], banks: Sequence[LoRABank]) -> None:
         super().__init__()
-        widths = sorted({trunk.config.hidden_size for trunk in trunks})
+        widths = sorted({width_of_trunk(trunk) for trunk in trunks})
         if len(widths) > 1:
             raise InputError(f"the trunks of a reward model have different widths ({widths}); its heads need one width")
+        self.hidden = widths[0]  # width H of the features
         self._trunks = nn.ModuleList(trunks)
         self.banks = list(banks)
 
@@ -112,11 +113,6 @@ class Towers(nn.Module):
         return cls(made, [attach_bank(m, layout.lora, count=adapters, seed=seed + i) for i, m in enumerate(made)])
 
     @property
-    def hidden(self) -> int:
-        """Width H of the features."""
-        return int(self.trunks[0].config.hidden_size)
-
-    @property
     def dtype(self) -> torch.dtype:
         """Precision of the trunks."""
         return self.trunks[0].dtype
@@ -126,12 +122,12 @@ class Towers(nn.Module):
         features = []
         for number, trunk in enumerate(self.trunks):
             if not self.banks:
-                features.append(pool(_hidden(trunk, ids, mask)))
+                features.append(pool(last_hidden(trunk, ids, mask)))
                 continue
             bank = self.banks[number]
             for adapter in range(bank.count):
                 with bank.choice.using(adapter):
-                    features.append(pool(_hidden(trunk, ids, mask)))
+                    features.append(pool(last_hidden(trunk, ids, mask)))
         return features
 
     def __len__(self) -> int:
@@ -188,9 +184,3 @@ class Towers(nn.Module):
 
 def _places(folder: Path, count: int) -> list[Path]:
     return [folder] if count == 1 else [folder / TRUNKS / str(number) for number in range(count)]
-
-
-def _hidden(trunk: nn.Module, ids: Tensor, mask: Tensor) -> Tensor:
-    output = trunk(input_ids=ids, attention_mask=mask.long(), position_ids=position_ids(mask), use_cache=False)
-    hidden: Tensor = output.last_hidden_state
-    return hidden

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mora.dataset.encode import Encoder
 from mora.files import new_folder, write_json
+from mora.model.features import width_of_causal
 from mora.model.policy import Critic, Policy
 from mora.model.stored import STANDARDIZATION, base_reference
 from mora.model.svd_lora import AdapterSettings, attach, enable_gradient_checkpointing
@@ -27,14 +28,15 @@ def conditioned_policy(
     A critic, where ``critic_width`` asks for one, has an output per objective for a linear gain, one for any other.
     """
     objectives = list(parts.corpus.objectives)
+    hidden = width_of_causal(model) if critic_width is not None else None
     attached = attach(model, AdapterSettings(**adapter, objectives=objectives), seed=parts.seed)
     if parts.model.gradient_checkpointing:
         enable_gradient_checkpointing(model, attached)
     critic = None
-    if critic_width is not None:
+    if hidden is not None and critic_width is not None:
         assert parts.scalarize is not None
         streams = len(objectives) if parts.scalarize.linear else 1
-        critic = Critic(model.config.hidden_size, len(objectives), streams, critic_width)
+        critic = Critic(hidden, len(objectives), streams, critic_width)
         critic.reset(torch.Generator().manual_seed(parts.seed))
     return Policy(model, attached, critic).to(parts.runtime.device)
 

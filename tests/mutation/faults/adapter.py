@@ -120,4 +120,42 @@ FAULTS = (
         why="A merged model does the opposite of what the policy learned.",
         caught_by=("tests/model/test_export.py::test_a_merged_folder_gives_the_live_logits",),
     ),
+    Fault(
+        name="tokens_of_a_flattened_batch_at_preferences_of_other_rows",
+        file="model/svd_lora.py",
+        old="rows.repeat_interleave(x.shape[0] // rows.shape[0], dim=0)",
+        new="rows.repeat(x.shape[0] // rows.shape[0], 1)",
+        why="A model that flattens its batch gives tokens the preference of another row.",
+        caught_by=(
+            "tests/model/test_svd_lora.py::test_the_tokens_of_a_flattened_batch_are_at_the_preferences_of_their_rows",
+        ),
+    ),
+    Fault(
+        name="tied_head_exported_as_a_low_rank_update",
+        file="model/export.py",
+        old="        if path == whole:\n",
+        new="        if False:\n",
+        why="PEFT merges the update of the head into the input embeddings too.",
+        caught_by=(
+            "tests/model/test_export.py::test_an_adapter_that_peft_merges_gives_the_live_logits_also_from_disk",
+        ),
+    ),
+    Fault(
+        name="only_rates_named_dropout_are_off",
+        file="model/dropout.py",
+        old='re.compile("drop|jitter")',
+        new='re.compile("dropout$")',
+        why="A model drops at random in training: old and new log-probabilities are of two functions.",
+        caught_by=(
+            "tests/model/test_dropout.py::test_a_loaded_model_computes_in_training_what_it_computes_in_evaluation",
+        ),
+    ),
+    Fault(
+        name="passes_that_disagree_pass",
+        file="model/agreement.py",
+        old="    if not error <= allowed:\n",
+        new="    if False:\n",
+        why="A model that reads padding, or whose cache differs, is trained without a word.",
+        caught_by=("tests/model/test_agreement.py::test_a_pass_that_differs_is_named",),
+    ),
 )

@@ -90,8 +90,8 @@ FAULTS = (
     Fault(
         name="logits_after_the_token",
         file="model/policy.py",
-        old="logits = output.logits[:, :-1]",
-        new="logits = output.logits[:, 1:]",
+        old="logits = kept[:, :-1]",
+        new="logits = kept[:, 1:]",
         why="Every token is judged by the distribution that already saw it.",
         caught_by=("tests/model/test_policy.py::test_log_probabilities_against_a_softmax_over_the_whole_sequence",),
     ),

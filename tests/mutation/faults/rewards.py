@@ -79,7 +79,7 @@ FAULTS = (
     ),
     Fault(
         name="score_positions_count_padding",
-        file="model/towers.py",
+        file="model/features.py",
         old="position_ids=position_ids(mask)",
         new="position_ids=None",
         why="A text scores differently under left padding.",
@@ -87,9 +87,9 @@ FAULTS = (
     ),
     Fault(
         name="score_attends_to_padding",
-        file="model/towers.py",
-        old="attention_mask=mask.long()",
-        new="attention_mask=torch.ones_like(ids)",
+        file="model/features.py",
+        old="attention_mask=mask.long(), p",
+        new="attention_mask=torch.ones_like(ids), p",
         why="A text scores differently beside a longer one.",
         caught_by=("tests/model/test_score_model.py::test_score_is_the_same_alone_batched_and_under_any_padding",),
     ),

@@ -40,7 +40,7 @@ FAULTS = (
     Fault(
         name="stored_adapters_are_not_read",
         file="model/lora.py",
-        old='layer.B.copy_(stored[f"{place}.B"])',
+        old='layer.B.copy_(stored[f"{name}.B"])',
         new="layer.B.zero_()",
         why="A reward model scores by its trunk alone once it was stored.",
         caught_by=("tests/model/test_towers.py::test_a_stored_model_scores_as_before",),

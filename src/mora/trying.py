@@ -1,0 +1,78 @@
+"""Trying the base model before the first stage: whether it can do what each stage of the plan will ask of it.
+
+A policy that cannot be adapted is told now, and not after its reward model was trained for hours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from mora.building import build
+from mora.model.agreement import check_adapter, check_modes, check_policy, check_targets, check_trunk
+from mora.model.load import ModelSpec, load_causal
+from mora.model.svd_lora import AdapterSettings, linear_targets
+from mora.runtime.devices import Runtime
+from mora.stages import HUB, MAKER, Stage
+
+MADE = (96, (0, 1, 2))  # tokens of a model that is made to be tried, and its first, end and padding token
+
+
+def try_models(stages: Sequence[Stage], runtime: Runtime) -> None:
+    """Ask the model that each stage starts from, loaded once, for all that the stages need.
+
+    A stage that has begun was tried when it did.  Raises InputError as the checks of ``mora.model.agreement`` do.
+    """
+    new = [stage for stage in stages if not (stage.path / "checkpoints").is_dir()]
+    sources = dict.fromkeys(_source(stage) for stage in new)
+    for source in sources:
+        mine = [stage for stage in new if _source(stage) == source]
+        model = _loaded(source, mine[0], runtime)
+        for stage in mine:
+            _try(model, stage)
+        for stage in mine:  # last, as it changes the model
+            _try_adapter(model, stage)
+
+
+def _source(stage: Stage) -> str | None:
+    """The policy that a stage starts from, where it is there; None for the base model, which has the same code."""
+    path = stage.upstream.get("policy")
+    return path if path is not None and ("policy" not in stage.runs or Path(path).is_dir()) else None
+
+
+def _loaded(source: str | None, stage: Stage, runtime: Runtime) -> PreTrainedModel:
+    spec: ModelSpec = build(stage.config["model"])
+    if source is not None:
+        model = load_causal(source, spec)
+    elif spec.path is not None:
+        model = load_causal(spec.path, spec, revision=spec.revision)
+    else:
+        model = spec.made(*MADE, seed=0)
+    if spec.quantization is None or spec.path is None:
+        model.to(runtime.device)  # type: ignore[arg-type]
+    return model
+
+
+def _try(model: PreTrainedModel, stage: Stage) -> None:
+    """What a stage does with the model as it is."""
+    algo, reward = stage.config["algo"], stage.config["reward"]
+    check_modes(model)
+    if "adapter" in algo:
+        check_policy(model)
+    if stage.algo == MAKER["reward"] and reward["_target_"] != HUB:
+        trunk: Any = model.base_model
+        if "lora" in (algo["sharing"], reward.get("sharing")):
+            targets = linear_targets(trunk, algo["lora"]["targets"], head=False, key="algo.lora.targets")
+            check_targets(trunk, targets, key="algo.lora.targets", by_row=False)
+        check_trunk(trunk)
+
+
+def _try_adapter(model: PreTrainedModel, stage: Stage) -> None:
+    adapter: Mapping[str, Any] | None = stage.config["algo"].get("adapter")
+    if adapter is None:
+        return
+    settings = AdapterSettings(**adapter, objectives=list(stage.config["objectives"]["names"]))
+    check_adapter(model, settings, key="algo.adapter.targets")
