@@ -103,7 +103,7 @@ def configured(**changed):
         (Path.unlink, "no model can be loaded from there.*no .*safetensors"),
         (configured(vocab_size=9), r"weight is stored as \(16, 8\), and config.json asks for \(9, 8\)"),
         (configured(intermediate_size=4), r"is stored as .*: weights and configuration are of two models"),
-        (configured(model_type="lama"), "lama"),
+        (configured(model_type="unheard"), "unheard"),
     ],
 )
 def test_a_model_of_a_stranger(model, load, damage, message):
