@@ -225,6 +225,9 @@ class Named(nn.Module):
     def get_output_embeddings(self) -> None:
         return None
 
+    def get_encoder(self, modality: str) -> Named:
+        return self
+
 
 def test_a_target_name_matches_inside_other_names():
     """The last part of a module's path is compared whole: `gate` is not `gate_proj`."""

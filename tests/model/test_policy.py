@@ -156,7 +156,7 @@ def test_the_adapter_off_generates_like_the_base_model(make_policy, make_prompts
     """``preference=None`` samples the reference, also after the adapter was trained."""
     policy, untouched = make_policy(), make_policy(moved=False)
     how = {"sampling": Sampling(temperature=1.0, top_p=1.0, top_k=0), "seed": 0, "step": 0}
-    how |= {"max_new_tokens": 8, "eos": EOS, "pad": PAD}
+    how |= {"max_new_tokens": 8, "ends": (EOS,), "pad": PAD}
     tokens, _ = policy.generate(make_prompts(6), None, **how)
     again, _ = untouched.generate(make_prompts(6), None, **how)
     assert torch.equal(tokens, again)

@@ -33,6 +33,7 @@ SETTINGS = {
     "precision": "fp32",
     "workers": 1,
     "micro_batch": None,
+    "sample_batch": None,
     "save_every": 4,
     "keep_checkpoints": 2,
     "deterministic": True,

@@ -32,7 +32,6 @@ LIMITS = {
     ),
     "a power": "{{ 10 ** 100000000 }}",
     "a wide format": "{{ '%1000000000d' % 1 }}",
-    "a wide date": "{{ strftime_now('%1000000000d') }}",
     "wide JSON": "{{ messages | tojson(indent=100000) }}",
     "a wide indent": "{{ ('x\n' * 10000) | indent(100000) }}",
     "a growing replacement": "{{ ('x' * 1000000).replace('x', 'y' * 1000000) }}",
@@ -53,6 +52,7 @@ LIMITS = {
 REFUSED = {
     "format": "{{ '{:1000000000d}'.format(1) }}",
     "format by name": "{{ 'x'['format'](1) }}",
+    "a wide date": "{{ strftime_now('%1000000000d') }}",
     "padding": "{{ 'x'.ljust(100000) }}",
     "padding by a filter": "{{ 'x' | center(1000000000) }}",
     "Python's classes": "{{ ''.__class__.__mro__ }}",

@@ -25,9 +25,13 @@ def base_reference(base: str, folder: Path) -> str:
     """
     if not base or not Path(base).expanduser().is_dir():
         return base
-    place, target = os.path.realpath(folder), os.path.realpath(Path(base).expanduser())
-    runs = Path(place).parent.parent
-    return os.path.relpath(target, place) if Path(target).is_relative_to(runs) else target
+    target, runs = Path(base).expanduser().resolve(), folder.resolve().parent.parent
+    return relative(target, folder) if target.is_relative_to(runs) else str(target)
+
+
+def relative(target: Path | str, folder: Path) -> str:
+    """The way from ``folder`` to ``target``, where links lead to: it holds when both are moved together."""
+    return os.path.relpath(os.path.realpath(target), os.path.realpath(folder))
 
 
 def base_of(folder: Path) -> str:

@@ -17,7 +17,7 @@ from mora.manifest import model_content
 from mora.model.place import find
 from mora.model.score_model import CARD, SCHEMA, read_card
 from mora.model.sequence_classifier import SequenceClassifier
-from mora.model.stored import base_reference
+from mora.model.stored import relative
 from mora.reward.card import kind_of, section_of
 from mora.reward.hub import Hub, Source
 from mora.reward.panel import Panel
@@ -93,7 +93,7 @@ class HubPanel(Panel):
         models = []
         for (path, revision), facts in self.facts.items():
             folders = facts["folders"]
-            beside = [base_reference(folders[0], Path(folder).absolute())] if folders else []
+            beside = [relative(folders[0], Path(folder))] if folders else []
             models.append({"path": path, "revision": revision, **facts, "folders": [*folders[:1], *beside]})
         statistics = None if self.standardization is None else self.standardization.facts()
         own = {"schema": SCHEMA, "kind": self.kind.name, "objectives": list(self.objectives), "width": 1}

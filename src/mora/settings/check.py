@@ -11,7 +11,7 @@ from typing import Any
 from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
 from mora.errors import InputError
 from mora.settings import permitted, relations, resolvers
@@ -166,6 +166,9 @@ def _check_whole(
         try:
             composed = tree.compose([*fixed, *texts])
             config = _plain(composed, resolve=True)
+        except InterpolationToMissingValueError as error:  # an incomplete one is only shown
+            problems += [explain(error)] if complete else []
+            continue
         except (InputError, OmegaConfBaseException) as error:
             problems.append(explain(error))
             continue

@@ -28,11 +28,11 @@ def _parsed(text: str) -> Override | None:
 
 
 def _is_said(override: Override, multirun: bool, text: str) -> bool:
-    """Whether Hydra's reading of a free value is what was meant: null, a list, a quotation, or a sweep under -m."""
+    """Whether Hydra's reading of a free value is what was meant: null, a list, a mapping, a quotation, or a sweep."""
     value = override._value
     if override.is_sweep_override():
         return multirun
-    if value is None or isinstance(value, list | QuotedString):
+    if value is None or isinstance(value, list | dict | QuotedString):
         return True
     return isinstance(value, str) and value == text and "${" not in text
 
