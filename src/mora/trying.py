@@ -35,6 +35,7 @@ def try_models(stages: Sequence[Stage], runtime: Runtime) -> None:
             _try(model, stage)
         for stage in mine:  # last, as it changes the model
             _try_adapter(model, stage)
+        del model  # before the next one is loaded
 
 
 def _source(stage: Stage) -> str | None:

@@ -150,6 +150,16 @@ def test_a_reward_model_reads_one_end_whichever_it_was(of, longest):
     assert Texts(of.tokenizer, "answer", 200, "model")("how", *answer)[0] == of.prompt("how") + ids
 
 
+def test_what_a_run_stored_ends_as_it_did(folder, tmp_path):
+    """Weights without an LM head are stored without generation_config.json; their config.json may name any token."""
+    tokenizer = load_tokenizer(folder)
+    state(folder, number(tokenizer, "<|stop|>"))
+    ends = encoder(load_tokenizer(folder)).ends
+    load_tokenizer(folder).save_pretrained(tmp_path / "stored")
+    state(tmp_path / "stored", 5, "config.json")
+    assert len(ends) == 2 and encoder(load_tokenizer(tmp_path / "stored", stored=True)).ends == ends
+
+
 @pytest.mark.parametrize("family", ENDS)
 def test_the_form_of_moras_own_models_ends_as_they_do(family):
     of = encoder(fast("bytes", family))

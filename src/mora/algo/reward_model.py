@@ -89,6 +89,7 @@ class RewardModel:
         if isinstance(parts.reward, Hub):
             return measure(parts, parts.reward, prompts=self.reference_prompts, samples=self.reference_samples)
         tokenizer = parts.starting_tokenizer()
+        parts.starting_weights(tokenizer, frozen=True)  # tried and let go: it draws the reference answers in the end
         encoder = self._reader(tokenizer)
         model = self._score_model(encoder)
         assert parts.reward is not None
@@ -114,7 +115,7 @@ class RewardModel:
         if folder is None:
             return self.parts.encoder(tokenizer)
         check_convertible(folder)
-        return self.parts.encoder(load_tokenizer(folder))
+        return self.parts.encoder(load_tokenizer(folder, stored=True))
 
     def _rows(self, encoder: Encoder) -> Sequence[Row]:
         """The training pairs that teach at least one objective.  Raises InputError where an objective has none."""
@@ -288,6 +289,7 @@ class RewardModel:
 
     def _standardize(self, panel: ModelPanel, tokenizer: PreTrainedTokenizerBase) -> None:
         """Put scores into units of the policy, which is loaded now: training does without it."""
+        self.parts.runtime.at("the answers that set the units of the reward", long=True)
         if not self._layout.adapted:  # the trunks were trained
             self.parts.model.finish(panel.model.towers)
         panel.model.eval()

@@ -21,18 +21,17 @@ def cosines(
     tensor over processes.  1 is the same direction, -1 the opposite one: a step for either then undoes the other's.
     NaN where a gradient is 0.
 
-    At most ``at_once`` numbers of gradients are held (or those of one parameter): where the parameters have more, they
-    are taken in groups, each of which costs passes of its own.
+    At most ``at_once`` numbers of summed gradients are held (or those of one parameter): where the parameters have
+    more, they are taken in groups, each of which costs passes of its own.
     """
     first: Sequence[Tensor] | None = losses[0]()
     assert first is not None
     products = torch.zeros(len(first), len(first), dtype=torch.float64, device=first[0].device)
     for group in _groups(parameters, at_once // len(first)):
-        gathered = _gradients(first or losses[0](), group)
-        first = None  # its graph has been used, and another group makes its own
-        for part in losses[1:]:
-            for sum_, own in zip(gathered, _gradients(part(), group), strict=True):
-                sum_ += own
+        gathered = [w.new_zeros(len(products), w.numel(), dtype=torch.float32) for w in group]
+        for number, part in enumerate(losses):
+            _add_gradients(first if number == 0 and first is not None else part(), group, gathered)
+            first = None  # its graph has been used, and another group makes its own
         for gradients in map(total, gathered):
             products += (gradients @ gradients.T).double()
     norms = products.diagonal().sqrt()
@@ -53,13 +52,11 @@ def _groups(parameters: Sequence[Tensor], most: int) -> list[list[Tensor]]:
     return groups
 
 
-def _gradients(losses: Sequence[Tensor], parameters: Sequence[Tensor]) -> list[Tensor]:
-    """Of each parameter with n numbers the gradients (M, n) of M losses, in fp32; their graph is used up."""
-    found = [parameter.new_zeros(len(losses), parameter.numel(), dtype=torch.float32) for parameter in parameters]
+def _add_gradients(losses: Sequence[Tensor], parameters: Sequence[Tensor], found: Sequence[Tensor]) -> None:
+    """Add to ``found``, of each parameter with n numbers (M, n), the gradients of M losses; their graph is used up."""
     for row, loss in enumerate(losses):
         last = row == len(losses) - 1
         parts = torch.autograd.grad(loss, parameters, retain_graph=not last, allow_unused=True)
         for rows, part in zip(found, parts, strict=True):
             if part is not None:
-                rows[row] = part.flatten()
-    return found
+                rows[row] += part.flatten()

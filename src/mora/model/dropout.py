@@ -46,5 +46,5 @@ def _rates(config: Any) -> Iterator[tuple[dict[str, Any], str]]:
             for item in value:
                 if isinstance(item, PreTrainedConfig | Mapping):
                     yield from _rates(item)
-        elif isinstance(value, float) and RATE.search(str(name)):
+        elif isinstance(value, int | float) and not isinstance(value, bool) and RATE.search(str(name)):
             yield values, name

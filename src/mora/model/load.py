@@ -159,12 +159,13 @@ class ModelSpec:
 
 
 def load_tokenizer(
-    path: str | Path, revision: str | None = None, *, template_date: str | None = None
+    path: str | Path, revision: str | None = None, *, template_date: str | None = None, stored: bool = False
 ) -> PreTrainedTokenizerBase:
     """The tokenizer of a folder or hub id, with the tokens that its model ends answers with (``mora.ends``).
 
     ``template_date`` (YYYY-MM-DD) is what its chat template takes for today; None where a run stored it, which has its
-    date already.  Raises InputError when there is none, or it was damaged.
+    date already, or where it is set later.  ``stored``: by a run, so that the tokenizer says itself what ends answers.
+    Raises InputError when there is none, or it was damaged.
     """
     check_content(path)
     folder = folder_of(path, revision)
@@ -174,7 +175,8 @@ def load_tokenizer(
     if len(tokenizer) <= len({*tokenizer.all_special_ids}):
         lacks = "its files hold special tokens alone, and no vocabulary; get the folder again"
         raise InputError(f"{path}: no tokenizer can be loaded from there: {lacks}")
-    name_ends(tokenizer, stated_ends(folder))
+    if not stored:
+        name_ends(tokenizer, stated_ends(folder))
     if template_date is not None:
         set_date(tokenizer, template_date)
     return tokenizer

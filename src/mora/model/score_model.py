@@ -163,7 +163,9 @@ class ScoreModel(nn.Module):
         towers = Towers.load(folder, layout, **sizes)
         head = RewardHead(towers.hidden, len(names), card["width"], towers=layout.towers(**sizes))
         _load_head(folder / HEAD, head)
-        model = cls(towers, head, load_tokenizer(folder), objectives=names, kind=card["kind"], layout=layout)
+        model = cls(
+            towers, head, load_tokenizer(folder, stored=True), objectives=names, kind=card["kind"], layout=layout
+        )
         return model.to(device).eval()
 
     @torch.no_grad()
@@ -171,8 +173,8 @@ class ScoreModel(nn.Module):
         """Score the same token sequences alone, together, and padded on either side, also with the end token.
 
         Raises InputError when a score differs by more than 1e-4 relative to the larger of 1 and the score; where the
-        trunk is below fp32, whose rounding depends on the shape of a batch, when an output moves by more than .3 of its
-        deviation over the sequences (root mean squares): a model that reads padding moves it as other texts do.
+        trunk is below fp32, whose rounding depends on the shape of a batch, when an objective moves by more than .3 of
+        its deviation over the sequences (root mean squares): a model that reads padding moves it as other texts do.
         """
         eos = self.tokenizer.eos_token_id
         pad = eos if self.tokenizer.pad_token_id is None else self.tokenizer.pad_token_id
@@ -187,8 +189,8 @@ class ScoreModel(nn.Module):
                 if self.dtype == torch.float32:
                     error, allowed = (moved / alone.abs().clamp_min(1.0)).max(), 1e-4
                 else:
-                    spread = alone.std(0, correction=0).clamp_min(torch.finfo(alone.dtype).tiny)
-                    error, allowed = ((moved**2).mean(0).sqrt() / spread).max(), 0.3
+                    spread = alone.var(0, correction=0).mean(-1).sqrt().clamp_min(torch.finfo(alone.dtype).tiny)
+                    error, allowed = ((moved**2).mean((0, 2)).sqrt() / spread).max(), 0.3
                 if not error <= allowed:
                     raise InputError(
                         f"the reward model's scores depend on padding: {'left' if left else 'right'} padding with "

@@ -48,7 +48,7 @@ def base_of(folder: Path) -> str:
 
 def load_unconditioned(folder: Path, device: torch.device) -> tuple[Policy, PreTrainedTokenizerBase]:
     """A plain causal model as a policy; with nothing to steer, only its pass without a preference has a meaning."""
-    model, tokenizer = load_causal(folder).requires_grad_(False), load_tokenizer(folder)
+    model, tokenizer = load_causal(folder).requires_grad_(False), load_tokenizer(folder, stored=True)
     check_tokens(model, tokenizer, folder)
     idle = AdapterSettings(rank=1, scale=1.0, init_std=None, targets=[], head=False, objectives=["none"])
     return Policy(model, Adapter({}, AdapterState(), idle), None).to(device).eval(), tokenizer
@@ -61,7 +61,7 @@ def load_policy(
     settings, _ = read_settings(folder)
     base = base_of(folder)
     revision = spec.revision if spec is not None and base == spec.path else None
-    model, tokenizer = load_causal(base, spec, revision=revision), load_tokenizer(folder)
+    model, tokenizer = load_causal(base, spec, revision=revision), load_tokenizer(folder, stored=True)
     check_tokens(model, tokenizer, folder)
     adapter = attach(model, settings, seed=0)
     adapter.load(folder)
