@@ -49,6 +49,8 @@ def _check_paths(source: str, target: Path) -> None:
     from mora.dataset.paths import files
     from mora.dataset.write import suffix
 
+    if not isinstance(source, str):
+        raise InputError("input: names one file, folder or pattern; score several files one after another")
     if target.is_dir():
         raise InputError(f"output={target} is a folder; name a file in it")
     suffix(target, "output")

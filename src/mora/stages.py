@@ -14,6 +14,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -203,7 +204,7 @@ def _rates(config: Mapping[str, Any]) -> list[str]:
 def learning_rates(stage: Stage) -> str:
     """The learning rates of a run, and where each is from."""
     config, algo = stage.config, stage.config["algo"]
-    usual = plain(compose("train", [f"algo={stage.choices['algo']}", *_rates(config)]))["algo"]
+    usual = json.loads(_settings(f"algo={stage.choices['algo']}", *_rates(config)))["algo"]
     keys = [key for key in algo if key == "lr" or key.endswith("_lr")]
     theirs = [f"{key} {algo[key]:g}" for key in keys if algo[key] == usual[key]]
     own = [f"{key} {algo[key]:g}" for key in keys if algo[key] != usual[key]]
@@ -214,10 +215,16 @@ def learning_rates(stage: Stage) -> str:
 def _composed(key: str, overrides: list[str]) -> dict[str, Any]:
     """The settings of a run that another one needs; what is wrong with them is said to stand in ``start``."""
     try:
-        composed: dict[str, Any] = plain(compose("train", overrides))
+        composed: dict[str, Any] = json.loads(_settings(*overrides))
     except InputError as error:
         raise InputError(f"start.{key}: {error}") from None
     return composed
+
+
+@lru_cache(maxsize=64)
+def _settings(*overrides: str) -> str:
+    """The settings of a training command as JSON; the stages of a plan, and the cells of a sweep, share them."""
+    return json.dumps(plain(compose("train", overrides)))
 
 
 def _group(override: str) -> str:

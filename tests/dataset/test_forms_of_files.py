@@ -15,7 +15,8 @@ import pyarrow.parquet
 import pytest
 from tests.dataset.examples import source
 
-from mora.dataset import paths
+from mora.dataset import messages, paths
+from mora.dataset.cells import cell, written
 from mora.dataset.pinned import by_content
 from mora.dataset.read import records
 from mora.errors import InputError
@@ -402,3 +403,29 @@ def test_folders_whose_rows_have_another_form_are_named_instead_of_a_higher_shar
     assert "raise it" not in str(caught.value)
     allowed = source("jsonl", path=str(tmp_path), max_bad_share=0.6, on_bad_row="quarantine").load(("x",), 0)
     assert len(allowed.quarantine) == 3
+
+
+@pytest.mark.parametrize("root", ["/", "/data", "/mnt/data", "/data/datasets--a--b/snapshots/c"])
+def test_files_may_lie_right_below_the_root_of_the_disk(root):
+    paths._refuse_links_out(paths.Meant(root=Path(root), files=()), "dataset.path")
+
+
+def test_a_user_without_a_home_is_no_traceback(tmp_path):
+    assert paths.meant("~no-such-user/a.jsonl").files == ()
+
+
+def test_lists_of_messages_in_cells_are_lists(tmp_path):
+    path = tmp_path / "pairs.csv"
+    turns = [json.dumps([{"role": role, "content": text}]) for role, text in (("user", "hi"), ("assistant", "good"))]
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([["prompt", "chosen", "rejected"], [*turns, turns[1].replace("good", "[1]")]])
+    (record,) = records(str(path), "dataset.path")
+    (row,) = messages.rows(record.fields, {"help": "help"})
+    assert (row.prompt, row.responses) == ("hi", ("good", "[1]"))
+
+
+def test_ids_in_cells_keep_their_digits_and_ratings_become_numbers():
+    fields = {
+        name: cell(text) for name, text in {"id": "007", "long": "0.1234567890123456789", "rating": "4.50"}.items()
+    }
+    assert written(fields) == {"id": "007", "long": "0.1234567890123456789", "rating": 4.5}

@@ -25,7 +25,8 @@ def rows(prompt: str, response: str, fields: Fields, names: Mapping[str, str]) -
     if good is None:
         yield Row(prompt=prompt, responses=(response,), ratings=ratings)
         return
-    ratings = dict.fromkeys(judged(fields, names), ((float(good),),)) | ratings
+    unrated = {objective: name for objective, name in names.items() if objective not in ratings}
+    ratings = dict.fromkeys(judged(fields, unrated), ((float(good),),)) | ratings
     if good and (ratings or not names):
         yield Row(prompt=prompt, responses=(response,))
     if ratings:

@@ -28,6 +28,7 @@ TEXTS = (
 )
 TEXTS += ("output", "output_1", "output_2", "question", "answer", "best_answer", "subset", "objective")
 _NUMBER = re.compile(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
+DIGITS = 17  # characters that a number in double precision may need
 _TRUTH = {"true": True, "false": False}
 
 
@@ -65,6 +66,22 @@ def typed(value: Any) -> Any:
     return value.value if isinstance(value, Cell) else value
 
 
+def items(value: Any, kind: type) -> Any:
+    """The list of ``kind`` (objects, texts) that a cell stands for; what is no such cell is given back as it is."""
+    held = typed(value)
+    return held if isinstance(held, list) and held and all(isinstance(one, kind) for one in held) else value
+
+
 def written(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """A row for a form with types: cells become what they stand for, those of columns of texts stay texts."""
-    return {name: value if name in TEXTS else typed(value) for name, value in fields.items()}
+    """A row for a form with types: cells become what they stand for.
+
+    Those of columns of texts stay texts, and so do numbers that would lose digits, such as an id of ``007``.
+    """
+    return {name: value if name in TEXTS or _loses(value) else typed(value) for name, value in fields.items()}
+
+
+def _loses(value: Any) -> bool:
+    if not isinstance(value, Cell) or isinstance(value.value, bool) or not isinstance(value.value, int | float):
+        return False
+    digits = value.strip().lstrip("+-")
+    return digits[:1] == "0" and digits[1:2].isdigit() or isinstance(value.value, float) and len(digits) > DIGITS

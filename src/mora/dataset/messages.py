@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import cast
 
 from mora.dataset import answers, jsonl, schema
-from mora.dataset.cells import typed
+from mora.dataset.cells import items, typed
 from mora.dataset.schema import BadRow, Fields, Remark, form
 from mora.turns import ROLES, Role, Turn
 from mora.types import Row
@@ -55,7 +55,7 @@ def _ranked(fields: Fields, names: Mapping[str, str]) -> Iterator[Row]:
 
 def _conversation(fields: Fields, column: str) -> tuple[str, str]:
     """Prompt and last answer of a whole conversation, or of an answer beside the prompt."""
-    if isinstance(fields.get(column), str):
+    if isinstance(items(fields.get(column), dict), str):
         return _prompt(fields), schema.text(fields, column)
     *before, last = messages(fields, column)
     return schema.conversation(before) if before else _prompt(fields), _answer(last, column)
@@ -67,7 +67,7 @@ def _prompt(fields: Fields) -> str:
 
 def _given(fields: Fields) -> list[Turn]:
     """The messages that a record begins with."""
-    if isinstance(fields.get("prompt"), list):
+    if isinstance(items(fields.get("prompt"), dict), list):
         return messages(fields, "prompt")
     if schema.given(fields, "conversations") and not schema.given(fields, "messages"):
         return messages(fields, "conversations")

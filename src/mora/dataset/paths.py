@@ -49,7 +49,7 @@ class Meant:
 
 def meant(path: str) -> Meant:
     """The files that ``path`` means; none where there is none."""
-    place = Path(path).expanduser()
+    place = Path(os.path.expanduser(path))
     if place.is_file():
         return Meant(root=place.parent, files=(place,), single=True)
     root, places = (place, [place]) if place.is_dir() else _matched(place)
@@ -165,8 +165,8 @@ def _refuse_links_out(found: Meant, key: str) -> None:
     In a snapshot of the hub's cache links lead to files of the same dataset.
     """
     root = found.root.resolve()
-    for snapshot in (root, *root.parents[:-2]):
-        dataset = snapshot.parents[1]
+    for snapshot in (root, *root.parents):
+        dataset = snapshot.parent.parent
         if snapshot.parent.name == "snapshots" and dataset.name.startswith("datasets--"):
             root = dataset
             break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ SUBSET = "subset"  # the field that says which subset a record is of
 
 def _called(word: str, text: str) -> bool:
     """Whether ``word``, a regular expression, is a word of its own in the name of a file or folder."""
-    return re.search(rf"(?<![A-Za-z0-9])(?:{word})(?![A-Za-z0-9])", text) is not None
+    return re.search(rf"(?<![A-Za-z0-9])(?:{word})(?![A-Za-z0-9])", text, re.IGNORECASE) is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +185,7 @@ class Place:
             return path
         if PLACEHOLDER in path:
             return path.replace(PLACEHOLDER, subset)
-        root = Path(path).expanduser()
+        root = Path(os.path.expanduser(path))
         if self.subsets == (subset,) and not root.is_dir():
             return path
         if not (root / subset).is_dir():

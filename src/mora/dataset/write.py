@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, cast
 import pyarrow
 import pyarrow.parquet
 
-from mora.dataset.cells import written
+from mora.dataset.cells import Cell, written
 from mora.errors import InputError
 from mora.files import json_line, new_file
 
@@ -44,7 +44,7 @@ def writing(path: Path, key: str) -> Iterator[Write]:
     with new_file(path) as temporary:
         if form == ".parquet":
             rows: list[Fields] = []
-            yield lambda row: rows.append(written(row))
+            yield rows.append
             pyarrow.parquet.write_table(_table(rows, path), temporary)
         else:
             with temporary.open("wb") as raw, _packed(raw, form) as stream:
@@ -76,10 +76,20 @@ def _table(rows: list[Fields], path: Path) -> pyarrow.Table:
     columns = {}
     for name in names:
         try:
-            columns[name] = pyarrow.array([row.get(name) for row in rows])
+            columns[name] = _column([row.get(name) for row in rows], name)
         except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError, OverflowError, UnicodeEncodeError) as error:
             raise InputError(
                 f"{path}: the values of {name!r} are of different kinds, too large or broken texts, which Parquet "
                 f"cannot hold ({ascii(str(error))}); write a .jsonl file"
             ) from None
     return pyarrow.table(columns)
+
+
+def _column(values: list[Any], name: str) -> pyarrow.Array:
+    """A column of what its cells stand for; of texts, where some of them stand for another kind than others."""
+    try:
+        return pyarrow.array([written({name: value})[name] for value in values])
+    except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError):
+        if not any(isinstance(value, Cell) for value in values):
+            raise
+        return pyarrow.array(values)

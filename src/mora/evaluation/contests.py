@@ -8,6 +8,7 @@ from typing import Any
 
 from mora.dataset import schema
 from mora.dataset.bad_rows import listed
+from mora.dataset.cells import items
 from mora.dataset.read import Record, records
 from mora.dataset.schema import BadRow
 from mora.errors import InputError
@@ -49,7 +50,8 @@ def _problem(fields: Mapping[str, Any]) -> str:
         for key in ("prompt", "subset"):
             schema.text(fields, key)
         for key in ("chosen", "rejected"):
-            texts = [fields[key]] if isinstance(fields[key], str) else fields[key]
+            given = items(fields[key], str)
+            texts = [given] if isinstance(given, str) else given
             if not isinstance(texts, list) or not texts:
                 return f"{key} must be a text or a list of texts, not {fields[key]!r:.60}"
             for number, text in enumerate(texts, start=1):
@@ -63,7 +65,8 @@ def _contest(record: Record) -> Contest:
     fields = record.fields or {}
 
     def texts(key: str) -> tuple[str, ...]:
-        return (fields[key],) if isinstance(fields[key], str) else tuple(fields[key])
+        given = items(fields[key], str)
+        return (given,) if isinstance(given, str) else tuple(given)
 
     own = fields.get("id")
     return Contest(

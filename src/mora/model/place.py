@@ -7,6 +7,7 @@ the model is refused by name: adapters beside the weights, and weights that were
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import shlex
 from collections.abc import Mapping
@@ -44,7 +45,7 @@ def find(path: str, revision: str | None, where: str) -> str | None:
     Raises InputError where there is no such folder or model, or no copy of it, within seconds, and for a folder with
     an adapter.
     """
-    folder = Path(path).expanduser()
+    folder = Path(os.path.expanduser(path))
     if folder.is_dir():
         _refuse_adapters(folder)
         return None
@@ -61,7 +62,7 @@ def folder_of(path: str | Path, revision: str | None = None, *, where: str = "mo
 
     Raises InputError as ``find`` does, and for adapters beside the weights.
     """
-    folder = Path(path).expanduser()
+    folder = Path(os.path.expanduser(path))
     if not folder.is_dir():
         commit = find(str(path), revision, where)
         assert commit is not None

@@ -23,9 +23,9 @@ def base_reference(base: str, folder: Path) -> str:
     A folder of the same ``runs`` is named relative to ``folder``, where links lead to: runs can be moved together.  Any
     other is named from the root, and a hub id as it is.
     """
-    if not base or not Path(base).expanduser().is_dir():
+    if not base or not Path(os.path.expanduser(base)).is_dir():
         return base
-    target, runs = Path(base).expanduser().resolve(), folder.resolve().parent.parent
+    target, runs = Path(os.path.expanduser(base)).resolve(), folder.resolve().parent.parent
     return relative(target, folder) if target.is_relative_to(runs) else str(target)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mora.dataset.cells import typed
+from mora.dataset.cells import items, typed
 from mora.dataset.messages import messages as read
 from mora.dataset.schema import BadRow, text
 from mora.turns import Turn, joined, transcript
@@ -87,7 +87,7 @@ def explicit(fields: Fields) -> Preference:
     The answers stand in ``chosen`` and ``rejected``.
     Raises BadRow where the prompt is none, or an answer is more than one message of the assistant.
     """
-    if "messages" not in fields and isinstance(fields.get("prompt"), str):
+    if "messages" not in fields and isinstance(items(fields.get("prompt"), dict), str):
         turns: list[Turn] = [{"role": "user", "content": text(fields, "prompt")}]
     else:
         turns = messages(fields, "messages" if "messages" in fields else "prompt")

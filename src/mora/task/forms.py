@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from mora.dataset import schema
-from mora.dataset.cells import typed
+from mora.dataset.cells import Cell, typed
 from mora.dataset.read import Record
 from mora.dataset.schema import ID, LABEL, STRENGTH, BadRow, hard, probability, ratings, strength, text
 from mora.task.tally import Tally
@@ -112,6 +112,13 @@ def _rates(name: str, value: Any) -> bool:
     return numeric and not name.endswith("_id")
 
 
+def _texts_of_cells(values: Sequence[Any]) -> bool:
+    """Whether a column of cells without types holds texts, of which some happen to be numbers (``1984``)."""
+    given = [value for value in values if isinstance(value, str)]
+    numbers = sum(isinstance(value, Cell) for value in given)
+    return 0 < numbers < len(given) / 2
+
+
 def judged(
     records: Iterable[Record],
     tally: Tally,
@@ -126,7 +133,9 @@ def judged(
     if objectives is not None:
         return tally.parsed(records, lambda fields: parse(fields, objectives))
     held = list(records)
-    found = dict.fromkeys(name for one in held if one.fields is not None for name in _objectives(one.fields))
+    rows = [one.fields for one in held if one.fields is not None]
+    found = dict.fromkeys(name for fields in rows for name in _objectives(fields))
+    found = {name: None for name in found if not _texts_of_cells([fields.get(name) for fields in rows])}
 
     def read(fields: Fields) -> T:
         names = [name for name in found if _says(name, fields)]
