@@ -24,7 +24,7 @@ Model = TypeVar("Model", bound=nn.Module)
 def without_rates(config: Config) -> Config:
     """``config``, in place, with every rate of dropout and of noise in routers at 0, in nested ones too."""
     for values, name in list(_rates(config)):
-        values[name] = 0.0
+        values[name] = type(values[name])(0)  # some configurations check their types
     return config
 
 
