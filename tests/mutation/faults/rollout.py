@@ -38,8 +38,8 @@ FAULTS = (
     Fault(
         name="end_token_scored_as_a_word",
         file="runtime/rollout.py",
-        old="skip_special_tokens=True",
-        new="skip_special_tokens=False",
+        old="batch_decode(said, skip_special_tokens=True)",
+        new="batch_decode(kept, skip_special_tokens=False)",
         why="The reward model reads the name of the end token as part of every answer.",
         caught_by=("tests/runtime/test_known_faults.py::test_a_text_ends_with_its_answer",),
     ),
