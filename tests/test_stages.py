@@ -106,6 +106,11 @@ def test_learning_rates_are_those_of_the_model_in_every_stage(tmp_path):
     assert stages["sft"].id.startswith("sft-small-")
 
 
+def test_learning_rates_are_said_of_an_algorithm_that_fits_no_other_default():
+    *_, exact = planned("experiment=oracle_exact")
+    assert learning_rates(exact).endswith("as model=micro has them (model.rates)")
+
+
 def test_a_learning_rate_of_another_algorithm_changes_no_run():
     assert identity("algo=sft", "model.rates.adapter=0.5") == identity("algo=sft")
     assert identity("algo=sft", "model.rates.full=0.5") == identity("algo=sft", "algo.lr=0.5") != identity("algo=sft")

@@ -204,7 +204,8 @@ def _rates(config: Mapping[str, Any]) -> list[str]:
 def learning_rates(stage: Stage) -> str:
     """The learning rates of a run, and where each is from."""
     config, algo = stage.config, stage.config["algo"]
-    usual = json.loads(_settings(f"algo={stage.choices['algo']}", *_rates(config)))["algo"]
+    alone = [f"algo={stage.choices['algo']}", *_rates(config)]  # need not fit the other defaults
+    usual = plain(compose("train", alone, complete=False))["algo"]
     keys = [key for key in algo if key == "lr" or key.endswith("_lr")]
     theirs = [f"{key} {algo[key]:g}" for key in keys if algo[key] == usual[key]]
     own = [f"{key} {algo[key]:g}" for key in keys if algo[key] != usual[key]]

@@ -203,8 +203,8 @@ FAULTS = (
     Fault(
         name="attention_keeps_its_dropout",
         file="model/dropout.py",
-        old="        values[name] = 0.0\n",
-        new="        pass\n",
+        old="        values[name] = type(values[name])(0)",
+        new="        pass",
         why="A rollout is made without dropout and learned from with it: the first ratio is not 1.",
         caught_by=("tests/algo/test_defects.py::test_dropout_makes_the_first_ratio_differ_from_one",),
     ),
