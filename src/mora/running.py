@@ -30,10 +30,8 @@ from mora.runtime.devices import Runtime
 from mora.runtime.experience import RolloutSettings
 from mora.runtime.folder import RunFolder
 from mora.runtime.parts import Parts
-from mora.stages import HUB, MAKER, SECTIONS, SEVERAL, Stage, fitting, learning_rates, texts
+from mora.stages import HUB, MAKER, SECTIONS, SEVERAL, Stage, fitting, learning_rates, rates_of, texts
 from mora.trying import try_models
-
-RATES = ("lr", "singular_lr", "critic_lr", "lora_lr", "head_lr")  # keys of algorithms
 
 
 def execute(stages: Sequence[Stage], cfg: DictConfig) -> None:
@@ -260,7 +258,7 @@ def _diverged(folder: RunFolder, algo: Mapping[str, Any], error: FloatingPointEr
     rows, kept = read_lines(folder.metrics), int(folder.status["step"])
     step = 1 + int(rows[-1]["step"]) if rows else 1
     folder.note("diverged", step=kept, total=folder.status["total"], at=step, why=str(error))
-    lower = ", ".join(f"algo.{key}={algo[key]}" for key in (*RATES, "max_grad_norm") if key in algo)
+    lower = ", ".join(f"algo.{key}={algo[key]}" for key in (*rates_of(algo), "max_grad_norm") if key in algo)
     state = f"the state after step {kept} is kept in its checkpoints" if kept else "no state was kept"
     return f"{folder.path}: diverged at step {step} ({error}); {state}. Lower one of {lower}"
 

@@ -201,12 +201,17 @@ def _rates(config: Mapping[str, Any]) -> list[str]:
     return [f"model.rates.{name}={rate}" for name, rate in config["model"]["rates"].items() if name != "_target_"]
 
 
+def rates_of(algo: Mapping[str, Any]) -> list[str]:
+    """The keys of an algorithm that are learning rates."""
+    return [key for key in algo if key == "lr" or key.endswith("_lr")]
+
+
 def learning_rates(stage: Stage) -> str:
     """The learning rates of a run, and where each is from."""
     config, algo = stage.config, stage.config["algo"]
     alone = [f"algo={stage.choices['algo']}", *_rates(config)]  # need not fit the other defaults
     usual = plain(compose("train", alone, complete=False))["algo"]
-    keys = [key for key in algo if key == "lr" or key.endswith("_lr")]
+    keys = rates_of(algo)
     theirs = [f"{key} {algo[key]:g}" for key in keys if algo[key] == usual[key]]
     own = [f"{key} {algo[key]:g}" for key in keys if algo[key] != usual[key]]
     origin = [(theirs, f"as model={config['model']['name']} has them (model.rates)"), (own, "set by this command")]

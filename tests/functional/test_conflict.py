@@ -18,7 +18,7 @@ def test_cosines_are_those_of_the_summed_gradients() -> None:
 
     expected = [[1, -1 / math.sqrt(2), 0], [-1 / math.sqrt(2), 1, 0], [0, 0, 1]]
     for at_once in (100, 9, 1):  # all parameters together, in two groups, and each alone
-        found = cosines([part, part], [*shared, idle], lambda tensor: tensor, at_once=at_once)
+        found = cosines([part, part], [*shared, idle], lambda tensor: tensor, count=3, at_once=at_once)
         torch.testing.assert_close(torch.tensor(found), torch.tensor(expected))
 
 
@@ -35,19 +35,21 @@ def test_no_more_gradients_are_held_than_asked() -> None:
         return [sum((w**2).sum() for w in shared), sum(w.sum() for w in shared)]
 
     passes: list[int] = []
-    assert cosines([part, part], shared, total, at_once=16)[0][1] == pytest.approx(1)
+    assert cosines([part, part], shared, total, count=2, at_once=16)[0][1] == pytest.approx(1)
     assert held == [8] * 6 and len(passes) == 2 * 3  # two parameters of two losses fit: three groups
 
 
 def test_parts_and_processes_are_summed_before_the_cosine_is_taken() -> None:
     w = torch.zeros(2, requires_grad=True)
     parts = [lambda: [w[0], w[1]], lambda: [w[1], w[0]]]  # each alone: cosine 0; their sums are the same
-    assert cosines(parts, [w], lambda tensor: tensor, at_once=9)[0][1] == pytest.approx(1)
+    assert cosines(parts, [w], lambda tensor: tensor, count=2, at_once=9)[0][1] == pytest.approx(1)
     other = torch.tensor([[0.0, 1.0], [0.0, 0.0]])  # what another process has
-    assert cosines(parts[:1], [w], lambda tensor: tensor + other, at_once=9)[0][1] == pytest.approx(1 / math.sqrt(2))
+    assert cosines(parts[:1], [w], lambda tensor: tensor + other, count=2, at_once=9)[0][1] == pytest.approx(
+        1 / math.sqrt(2)
+    )
 
 
 def test_a_gradient_of_zero_has_no_direction() -> None:
     w = torch.ones(1, requires_grad=True)
-    found = cosines([lambda: [w.sum(), 0 * w.sum()]], [w], lambda tensor: tensor, at_once=9)
+    found = cosines([lambda: [w.sum(), 0 * w.sum()]], [w], lambda tensor: tensor, count=2, at_once=9)
     assert found[0][0] == pytest.approx(1) and math.isnan(found[0][1])

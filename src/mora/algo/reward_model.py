@@ -243,7 +243,7 @@ class RewardModel:
             return list((losses.sum(0) / counts[0].clamp_min(1)).unbind())
 
         losses, trained = [partial(means, pairs) for pairs in batches], model.towers.trained()
-        found = cosines(losses, trained, self.parts.runtime.sum, at_once=GRADIENTS_AT_ONCE)
+        found = cosines(losses, trained, self.parts.runtime.sum, count=len(names), at_once=GRADIENTS_AT_ONCE)
         pairs = combinations(enumerate(names), 2)
         return {"gradient_cosine": {f"{a}.{b}": found[i][j] for (i, a), (j, b) in pairs}}
 

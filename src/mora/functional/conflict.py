@@ -13,9 +13,10 @@ def cosines(
     parameters: Sequence[Tensor],
     total: Callable[[Tensor], Tensor],
     *,
+    count: int,
     at_once: int,
 ) -> list[list[float]]:
-    """Cosine (M, M) between the gradients of M losses with respect to shared parameters.
+    """Cosine (M, M) between the gradients of ``count`` (M) losses with respect to shared parameters.
 
     Each of ``losses`` gives the M losses of one micro-batch, which are summed over micro-batches; ``total`` sums a
     tensor over processes.  1 is the same direction, -1 the opposite one: a step for either then undoes the other's.
@@ -24,14 +25,11 @@ def cosines(
     At most ``at_once`` numbers of summed gradients are held (or those of one parameter): where the parameters have
     more, they are taken in groups, each of which costs passes of its own.
     """
-    first: Sequence[Tensor] | None = losses[0]()
-    assert first is not None
-    products = torch.zeros(len(first), len(first), dtype=torch.float64, device=first[0].device)
-    for group in _groups(parameters, at_once // len(first)):
-        gathered = [w.new_zeros(len(products), w.numel(), dtype=torch.float32) for w in group]
-        for number, part in enumerate(losses):
-            _add_gradients(first if number == 0 and first is not None else part(), group, gathered)
-            first = None  # its graph has been used, and another group makes its own
+    products = torch.zeros(count, count, dtype=torch.float64, device=parameters[0].device)
+    for group in _groups(parameters, at_once // count):
+        gathered = [w.new_zeros(count, w.numel(), dtype=torch.float32) for w in group]
+        for part in losses:
+            _add_gradients(part(), group, gathered)
         for gradients in map(total, gathered):
             products += (gradients @ gradients.T).double()
     norms = products.diagonal().sqrt()

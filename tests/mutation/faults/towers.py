@@ -110,8 +110,8 @@ FAULTS = (
     Fault(
         name="cosine_of_the_first_part",
         file="functional/conflict.py",
-        old="for number, part in enumerate(losses):",
-        new="for number, part in enumerate(losses[:1]):",
+        old="for part in losses:",
+        new="for part in losses[:1]:",
         why="What is said of a step is said of one of its micro-batches.",
         caught_by=(
             "tests/functional/test_conflict.py::test_parts_and_processes_are_summed_before_the_cosine_is_taken",
