@@ -16,7 +16,7 @@ from mora.model.heads import RewardHead
 from mora.model.lora import LoRASettings, attach_bank
 from mora.model.score_model import ScoreModel
 from mora.model.tokenizer import train_words
-from mora.model.towers import SHARED, Layout
+from mora.model.towers import SHARED, Layout, TrunkSource
 from mora.reward.ensemble import Ensemble
 from mora.reward.scalar import Scalar
 
@@ -144,6 +144,67 @@ def test_a_stored_model_scores_as_before(tmp_path: Path, layout: Any) -> None:
     assert score(IDS, MASK).equal(ScoreModel.load(tmp_path / "reward")(IDS, MASK))
     assert score(IDS, MASK).equal(score(IDS, MASK))  # saving took the adapters off, and put them back
     assert read_json(tmp_path / "reward" / "reward.json")["layout"]["objectives"] == layout[0]
+
+
+def on_a_stored_trunk(runs: Path) -> ScoreModel:
+    """Adapters on the trunk of ``runs/sft/model``, whose weights are in bf16, read with attention that is not usual."""
+    folder = runs / "sft" / "model"
+    trunk().to(torch.bfloat16).save_pretrained(folder)
+    source = TrunkSource(path=str(folder), dtype="bfloat16", attention="eager")
+    layout, sizes = Layout(objectives="separate", members="lora", lora=LORA), {"objectives": ("x", "y", "z"), "seed": 1}
+    made = ScoreModel.new(source.load, TOKENIZER, ensemble(2, "lora"), layout=layout, source=source, **sizes)  # type: ignore[arg-type]
+    return disturb(made.eval())
+
+
+def test_a_frozen_trunk_is_named_and_not_stored_again(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    score = on_a_stored_trunk(runs)
+    score.save(runs / "reward_model" / "reward", {})
+    stored = sorted(path.name for path in (runs / "reward_model").rglob("*.safetensors"))
+    assert stored == ["head.safetensors", *["lora.safetensors"] * 3]
+    runs = runs.rename(tmp_path / "moved")
+    read = ScoreModel.load(runs / "reward_model" / "reward")
+    assert read(IDS, MASK).equal(score(IDS, MASK))
+    assert read.dtype == torch.bfloat16
+    assert {trunk.config._attn_implementation for trunk in read.towers.trunks} == {"eager"}
+    read.save(runs / "copy" / "reward", {})  # and once more from there
+    assert ScoreModel.load(runs / "copy" / "reward")(IDS, MASK).equal(score(IDS, MASK))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"path": "../../gone"}, "the base model .* is gone"),
+        ({"path": None}, r"names no frozen trunk \(attention, dtype, path"),
+        ({"more": 1}, "names no frozen trunk"),
+        ({"dtype": "int8"}, "dtype 'int8' is none of"),
+        ({"dtype": ["float32"]}, "dtype .* is none of"),
+        ({"quantization": "2bit"}, "quantization '2bit' is none of"),
+        ({"attention": "OWNER/kernel"}, "attention 'OWNER/kernel' is none of"),
+    ],
+)
+def test_a_card_that_names_no_trunk_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    folder = tmp_path / "reward_model" / "reward"
+    on_a_stored_trunk(tmp_path).save(folder, {})
+    (folder / "manifest.json").unlink()  # as of a folder from elsewhere
+    card = read_json(folder / "reward.json")
+    card["trunk"] |= change
+    write_json(folder / "reward.json", card)
+    with pytest.raises(InputError, match=message):
+        ScoreModel.load(folder)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_a_trunk_is_read_with_the_attention_that_it_was_trained_with(tmp_path: Path, attention: str) -> None:
+    score = model("trunk", "trunk", make=lambda: trunk(attn_implementation=attention))
+    score.save(tmp_path / "reward", {})
+    read = ScoreModel.load(tmp_path / "reward")
+    assert read.towers.trunks[0].config._attn_implementation == attention
+    card = read_json(tmp_path / "reward" / "reward.json")
+    (tmp_path / "reward" / "manifest.json").unlink()
+    write_json(tmp_path / "reward" / "reward.json", card | {"attention": "OWNER/kernel"})
+    with pytest.raises(InputError, match="attention 'OWNER/kernel' is none of"):
+        ScoreModel.load(tmp_path / "reward")
 
 
 @pytest.mark.parametrize("layout", [("lora", "trunk"), ("separate", "lora"), ("trunk", "separate")])

@@ -22,10 +22,11 @@ from mora.errors import InputError
 from mora.functional.conflict import cosines
 from mora.functional.masking import divergent_span, last_true
 from mora.functional.risk import mean
-from mora.model.load import load_backbone, load_tokenizer
+from mora.model.load import ModelSpec, load_tokenizer
 from mora.model.lora import LoRASettings
+from mora.model.place import find
 from mora.model.score_model import ScoreModel
-from mora.model.towers import Layout, Sharing
+from mora.model.towers import Layout, Sharing, TrunkSource
 from mora.reward.discriminant import Discriminant
 from mora.reward.ensemble import Ensemble
 from mora.reward.hub import Hub
@@ -265,6 +266,7 @@ class RewardModel:
             objectives=parts.corpus.objectives,
             seed=parts.seed,
             layout=layout,
+            source=self._source,
         )
         model.to(parts.runtime.device).eval().check_padding()
         if parts.model.gradient_checkpointing:
@@ -273,19 +275,39 @@ class RewardModel:
 
     def _trunk(self, encoder: Encoder) -> PreTrainedModel:
         """A trunk to start from: in fp32 where it is trained, else as the model says; quantized only under adapters."""
-        parts = self.parts
-        spec = parts.model
-        if not self._layout.adapted:
-            solved = isinstance(parts.reward, Discriminant)  # its trunk stays as it is
-            spec = replace(spec, quantization=None) if solved else spec.trained
-        source = {"policy": parts.policy, "base": None, "reward": parts.trunk_folder}[self.trunk] or parts.model.path
+        parts, source = self.parts, self._source
         made: Any
-        if source:
-            made = load_backbone(source, spec, revision=spec.revision if source == spec.path else None)
+        if source is not None:
+            made = source.load()
         else:  # the base is made once more: the policy's own weights stay the reference
-            made = spec.build(encoder.tokenizer, seed=parts.seed).base_model
-        parts.check_reach(made, encoder.tokenizer, source or "model.config")
+            made = self._held.build(encoder.tokenizer, seed=parts.seed).base_model
+        parts.check_reach(made, encoder.tokenizer, "model.config" if source is None else source.path)
         return made
+
+    @property
+    def _held(self) -> ModelSpec:
+        """How trunks are held."""
+        spec = self.parts.model
+        if self._layout.adapted:
+            return spec
+        solved = isinstance(self.parts.reward, Discriminant)  # its trunk stays as it is
+        return replace(spec, quantization=None) if solved else spec.trained
+
+    @property
+    def _source(self) -> TrunkSource | None:
+        """Where trunks are loaded from; None for a base that is made from its configuration."""
+        parts, spec = self.parts, self._held
+        path = {"policy": parts.policy, "base": None, "reward": parts.trunk_folder}[self.trunk] or spec.path
+        if path is None:
+            return None
+        revision = find(str(path), spec.revision if path == spec.path else None, "model.path")
+        return TrunkSource(
+            path=str(path),
+            revision=revision,
+            dtype=spec.dtype,
+            quantization=spec.quantization,
+            attention=spec.attention,
+        )
 
     def _standardize(self, panel: ModelPanel, tokenizer: PreTrainedTokenizerBase) -> None:
         """Put scores into units of the policy, which is loaded now: training does without it."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -47,7 +47,7 @@ from mora.types import TokenKind
 # what transformers raises about files that are damaged or make no sense
 UNREADABLE: tuple[type[Exception], ...] = (OSError, ValueError, TypeError, LookupError, AttributeError)
 UNREADABLE += (ArithmeticError, RuntimeError, ImportError, StrictDataclassError, SafetensorError)
-PLAIN_ATTENTION = (None, "eager", "sdpa")  # of PyTorch alone
+PLAIN_ATTENTION = ("eager", "sdpa")  # of PyTorch alone
 LONG = 300  # characters of a reason beyond which its first sentence is told
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -182,12 +182,28 @@ def load_tokenizer(
     return tokenizer
 
 
+class Held(Protocol):
+    """How weights are held in memory; a ``ModelSpec`` says it too."""
+
+    @property
+    def dtype(self) -> str | None:
+        """Precision; None: as stored."""
+
+    @property
+    def attention(self) -> str:
+        """Implementation of attention."""
+
+    @property
+    def quantization(self) -> str | None:
+        """4bit, 8bit or None."""
+
+
 def load_causal(path: str | Path, spec: ModelSpec | None = None, *, revision: str | None = None) -> PreTrainedModel:
     """A causal language model from a folder or hub id, in the precision of ``spec`` (None: as stored)."""
     return _load(AutoModelForCausalLM, path, spec, revision)
 
 
-def load_backbone(path: str | Path, spec: ModelSpec | None = None, *, revision: str | None = None) -> PreTrainedModel:
+def load_backbone(path: str | Path, spec: Held | None = None, *, revision: str | None = None) -> PreTrainedModel:
     """A model without its LM head, for reward models."""
     return _load(AutoModel, path, spec, revision)
 
@@ -226,12 +242,13 @@ def load_classifier(path: str | Path, *, dtype: str, revision: str | None = None
     return without_dropout(model)
 
 
-def _load(auto: Any, path: str | Path, spec: ModelSpec | None, revision: str | None) -> PreTrainedModel:
+def _load(auto: Any, path: str | Path, spec: Held | None, revision: str | None) -> PreTrainedModel:
     folder = folder_of(path, revision)
-    check_weights(folder, quantized=spec is None)  # without a spec it is a folder that a run wrote
-    options: dict[str, Any] = {"trust_remote_code": False, "use_safetensors": True, "dtype": "auto"}
+    dtype = None if spec is None or spec.dtype is None else DTYPES[spec.dtype]
+    check_weights(folder, quantized=dtype is None)  # what is held as it is stored was written by a run
+    options: dict[str, Any] = {"trust_remote_code": False, "use_safetensors": True, "dtype": dtype or "auto"}
     if spec is not None:
-        options |= {"dtype": DTYPES[spec.dtype], "attn_implementation": spec.attention}
+        options["attn_implementation"] = spec.attention
         if spec.quantization is not None:
             options["quantization_config"] = _quantization(spec)
             options["device_map"] = {"": torch.cuda.current_device() if torch.cuda.is_available() else "cpu"}
@@ -239,7 +256,7 @@ def _load(auto: Any, path: str | Path, spec: ModelSpec | None, revision: str | N
     with _told(f"{path}: no model can be loaded from there"):
         config = without_rates(AutoConfig.from_pretrained(folder, trust_remote_code=False))
         if spec is None or spec.quantization is None:
-            _check_size(auto, config, DTYPES[spec.dtype] if spec is not None else None, str(path))
+            _check_size(auto, config, dtype, str(path))
         options = _attention(config) | options
         model, report = auto.from_pretrained(
             folder, config=config, output_loading_info=True, ignore_mismatched_sizes=True, **options
@@ -267,7 +284,7 @@ def _attention(config: PreTrainedConfig) -> dict[str, str]:
 
     It, and model.attention, hold only where ``config`` is given along: what the file says would win over them.
     """
-    return {} if config._attn_implementation in PLAIN_ATTENTION else {"attn_implementation": "eager"}
+    return {} if config._attn_implementation in (None, *PLAIN_ATTENTION) else {"attn_implementation": "eager"}
 
 
 def _keep_unpacked(model: nn.Module) -> None:
@@ -281,13 +298,15 @@ def _keep_unpacked(model: nn.Module) -> None:
             setattr(module, "support_avx512bf16_for_cpu", False)  # noqa: B010
 
 
-def _quantization(spec: ModelSpec) -> BitsAndBytesConfig:
+def _quantization(spec: Held) -> BitsAndBytesConfig:
     if importlib.util.find_spec("bitsandbytes") is None:
         needs = "needs the package bitsandbytes"
         raise InputError(f"model.quantization={spec.quantization} {needs}; {install_hint('quantization')}")
     if spec.quantization == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=DTYPES[spec.dtype])
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=DTYPES[spec.dtype or "float32"]
+    )
 
 
 def _check_size(auto: Any, config: PreTrainedConfig, dtype: torch.dtype | None, name: str) -> None:

@@ -1,12 +1,14 @@
 """A reward model of any trunk: hidden state of the last token, a head for every objective, fp32 scores.
 
 On disk it is a Hugging Face folder of the trunk with its tokenizer (several trunks stand below ``trunks/``),
-``head.safetensors``, ``lora.safetensors`` where there are adapters, and ``reward.json``.
+``head.safetensors``, and ``reward.json``.  Where there are adapters it holds ``lora.safetensors`` and no trunk: the
+frozen trunk is named in ``reward.json``, as an adapter of a policy names its base.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -22,14 +24,15 @@ from mora.functional.masking import pool_last
 from mora.manifest import check_content
 from mora.model.capacity import check_tokens
 from mora.model.heads import RewardHead
-from mora.model.load import load_tokenizer
-from mora.model.towers import SHARED, Layout, Towers
+from mora.model.load import PLAIN_ATTENTION, load_tokenizer
+from mora.model.stored import base_reference, located
+from mora.model.towers import SHARED, Layout, Towers, TrunkSource, attention_of
 from mora.tensors import load_tensors
 
 HEAD, CARD = "head.safetensors", "reward.json"
-SCHEMA = 3  # of reward.json
+SCHEMA = 4  # of reward.json
 FACTS = ("kind", "objectives", "width")  # of any reward
-TRAINED = (*FACTS, "members", "layout")  # of one that was trained here
+TRAINED = (*FACTS, "members", "layout", "trunk", "attention")  # of one that was trained here
 
 
 class Kind(Protocol):
@@ -51,7 +54,10 @@ class Kind(Protocol):
 
 
 class ScoreModel(nn.Module):
-    """Towers and head; ``objectives`` name the M outputs and ``kind`` the reward kind that reads them."""
+    """Towers and head; ``objectives`` name the M outputs and ``kind`` the reward kind that reads them.
+
+    ``source``: where frozen trunks under adapters were loaded from; None: they are stored with the model.
+    """
 
     def __init__(
         self,
@@ -62,12 +68,14 @@ class ScoreModel(nn.Module):
         objectives: Sequence[str],
         kind: str,
         layout: Layout,
+        source: TrunkSource | None = None,
     ) -> None:
         super().__init__()
         for trunk in towers.trunks:
             check_tokens(trunk, tokenizer, trunk.config.name_or_path or "the trunk of the reward model")
         self.towers, self.head = towers, head
         self.tokenizer, self.objectives, self.kind, self.layout = tokenizer, tuple(objectives), kind, layout
+        self.source = source if layout.adapted else None
 
     @classmethod
     def new(
@@ -79,6 +87,7 @@ class ScoreModel(nn.Module):
         objectives: Sequence[str],
         seed: int,
         layout: Layout = SHARED,
+        source: TrunkSource | None = None,
     ) -> ScoreModel:
         """A score model before training: trunks as ``make`` gives them, adapters and a head drawn from ``seed``."""
         sizes = {"objectives": len(objectives), "members": kind.members}
@@ -86,7 +95,7 @@ class ScoreModel(nn.Module):
         head = RewardHead(towers.hidden, len(objectives), kind.width, towers=layout.towers(**sizes))
         head.reset(kind.initial_bias, torch.Generator().manual_seed(seed))
         head.to(towers.trunks[0].device)
-        return cls(towers, head, tokenizer, objectives=objectives, kind=kind.name, layout=layout)
+        return cls(towers, head, tokenizer, objectives=objectives, kind=kind.name, layout=layout, source=source)
 
     def forward(self, ids: Tensor, mask: Tensor, *, every_token: bool = False) -> Tensor:
         """Raw outputs (B, M, W) in fp32 of sequences (B, L), padded on any side, read at the last True of ``mask``.
@@ -118,16 +127,20 @@ class ScoreModel(nn.Module):
         return self.head.members
 
     def save(self, folder: Path | str, facts: Mapping[str, Any]) -> None:
-        """Write the whole model as ``folder``, atomically; ``facts`` are added to ``reward.json``."""
+        """Write the model as ``folder``, atomically; ``facts`` are added to ``reward.json``."""
+        folder, source, attention = Path(folder), self.source, attention_of(self.towers.trunks[0])
+        named = source and asdict(replace(source, path=base_reference(source.path, folder), attention=attention))
         own = {
             "kind": self.kind,
             "objectives": list(self.objectives),
             "width": self.head.width,
             "members": self.members,
             "layout": self.layout.facts(),
+            "trunk": named,
+            "attention": attention,
         }
         with new_folder(folder, sealed=True) as place:
-            self.towers.save(place)
+            self.towers.save(place, trunks=source is None)
             self.tokenizer.save_pretrained(place)
             save_file(
                 {k: v.detach().cpu().contiguous() for k, v in self.head.linear.state_dict().items()}, place / HEAD
@@ -160,12 +173,12 @@ class ScoreModel(nn.Module):
                 "the reward that it was trained with, or train another"
             )
         layout, sizes = Layout.read(card["layout"]), {"objectives": len(names), "members": card["members"]}
-        towers = Towers.load(folder, layout, **sizes)
+        source = _source(card, folder)
+        towers = Towers.load(folder, layout, **sizes, source=source, attention=_attention(card, folder))
         head = RewardHead(towers.hidden, len(names), card["width"], towers=layout.towers(**sizes))
         _load_head(folder / HEAD, head)
-        model = cls(
-            towers, head, load_tokenizer(folder, stored=True), objectives=names, kind=card["kind"], layout=layout
-        )
+        tokenizer = load_tokenizer(folder, stored=True)
+        model = cls(towers, head, tokenizer, objectives=names, kind=card["kind"], layout=layout, source=source)
         return model.to(device).eval()
 
     @torch.no_grad()
@@ -225,6 +238,22 @@ def read_card(folder: Path | str, needed: Sequence[str] = FACTS) -> dict[str, An
     if missing:
         raise InputError(f"{path}: {', '.join(missing)} missing; train the reward model again with algo=reward_model")
     return card
+
+
+def _source(card: Mapping[str, Any], folder: Path) -> TrunkSource | None:
+    """Where the frozen trunk of a stored model is.  Raises InputError where it is gone."""
+    if card["trunk"] is None:
+        return None
+    source = TrunkSource.read(card["trunk"], f"{folder / CARD}: trunk")
+    return replace(source, path=located(source.path, folder, CARD))
+
+
+def _attention(card: Mapping[str, Any], folder: Path) -> str:
+    """The attention that a stored model was trained with.  Raises InputError for another than PyTorch has."""
+    found = card["attention"]
+    if found not in PLAIN_ATTENTION:
+        raise InputError(f"{folder / CARD}: attention {found!r} is none of {PLAIN_ATTENTION}; train the model again")
+    return str(found)
 
 
 def _load_head(path: Path, head: RewardHead) -> None:

@@ -37,11 +37,19 @@ def relative(target: Path | str, folder: Path) -> str:
 def base_of(folder: Path) -> str:
     """The base model of a stored policy, as a path or hub id."""
     _, base = read_settings(folder)
+    return located(base, folder, SETTINGS)
+
+
+def located(base: str, folder: Path, named_in: str) -> str:
+    """The base that the file ``named_in`` of ``folder`` names by ``base_reference``, as a path or hub id.
+
+    Raises InputError where it was a folder that is gone.
+    """
     local = Path(os.path.realpath(folder)) / base
     if base.startswith(("..", "/")) and not local.is_dir():
         raise InputError(
-            f"{folder / SETTINGS}: the base model {os.path.normpath(local)} is gone; the policy cannot be used without "
-            "it: put it back, or move it together with the folder of runs"
+            f"{folder / named_in}: the base model {os.path.normpath(local)} is gone; what was trained on it cannot be "
+            "used without it: put it back, or move it together with the folder of runs"
         )
     return os.path.normpath(local) if local.is_dir() else base
 

@@ -8,7 +8,7 @@ differs costs one forward pass, and heads on one tower cost nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from mora.errors import InputError
 from mora.model.features import last_hidden, width_of_trunk
-from mora.model.load import load_backbone
+from mora.model.load import DTYPES, PLAIN_ATTENTION, load_backbone
 from mora.model.lora import LoRABank, LoRASettings, attach_bank, checkpointed
 
 Sharing = Literal["trunk", "lora", "separate"]
@@ -81,6 +81,41 @@ class Layout:
 
 
 SHARED = Layout(objectives="trunk", members="trunk", lora=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrunkSource:
+    """Where a trunk is loaded from, and how it is held; ``dtype`` None: as it is stored, by a run."""
+
+    path: str
+    revision: str | None = None
+    dtype: str | None = None
+    quantization: str | None = None
+    attention: str = "sdpa"
+
+    @classmethod
+    def read(cls, facts: Any, where: str) -> TrunkSource:
+        """From a card.  Raises InputError that begins with ``where`` for what names no trunk."""
+        names = {field.name for field in fields(cls)}
+        if not isinstance(facts, dict) or set(facts) != names or not isinstance(facts["path"], str):
+            raise InputError(
+                f"{where}: names no frozen trunk ({', '.join(sorted(names))}); train the reward model again"
+            )
+        known = {"dtype": tuple(DTYPES), "quantization": (None, "4bit", "8bit"), "attention": PLAIN_ATTENTION}
+        for key, allowed in known.items():
+            if facts[key] not in allowed:
+                raise InputError(f"{where}: {key} {facts[key]!r} is none of {allowed}; train the reward model again")
+        return cls(**facts)
+
+    def load(self) -> PreTrainedModel:
+        """The trunk.  Raises InputError as ``load_backbone`` does."""
+        return load_backbone(self.path, self, revision=self.revision)
+
+
+def attention_of(trunk: PreTrainedModel) -> str:
+    """The attention of a trunk, to be loaded with again: another one than PyTorch's own may be missing elsewhere."""
+    used = trunk.config._attn_implementation
+    return used if used in PLAIN_ATTENTION else "sdpa"
 
 
 class Towers(nn.Module):
@@ -153,26 +188,42 @@ class Towers(nn.Module):
         for number, trunk in enumerate(self.trunks):
             checkpointed(trunk, [self.banks[number].choice] if self.banks else [])
 
-    def save(self, folder: Path) -> None:
-        """Write the trunks as Hugging Face folders: one trunk into ``folder`` itself, several below ``trunks/``."""
+    def save(self, folder: Path, *, trunks: bool = True) -> None:
+        """Write the trunks as Hugging Face folders, and their adapters; without ``trunks`` the adapters alone.
+
+        One trunk goes into ``folder`` itself, several below ``trunks/``.
+        """
         for number, (place, trunk) in enumerate(zip(_places(folder, len(self.trunks)), self.trunks, strict=True)):
             place.mkdir(parents=True, exist_ok=True)
             if not self.banks:
                 trunk.save_pretrained(place)
                 continue
-            with self.banks[number].unwrapped(trunk):
-                trunk.save_pretrained(place)
+            if trunks:
+                with self.banks[number].unwrapped(trunk):
+                    trunk.save_pretrained(place)
             self.banks[number].save(place)
 
     @classmethod
-    def load(cls, folder: Path, layout: Layout, *, objectives: int, members: int) -> Towers:
-        """What :meth:`save` wrote.  Raises InputError for trunks that are missing or of different widths."""
+    def load(
+        cls,
+        folder: Path,
+        layout: Layout,
+        *,
+        objectives: int,
+        members: int,
+        source: TrunkSource | None,
+        attention: str,
+    ) -> Towers:
+        """What :meth:`save` wrote; frozen trunks that were not written come from ``source``.
+
+        Raises InputError for trunks that are missing or of different widths.
+        """
         count, adapters = layout.counts(objectives, members)
         places = _places(folder, count)
         for place in places:
-            if not (place / "config.json").is_file():
+            if source is None and not (place / "config.json").is_file():
                 raise InputError(f"{place} holds no trunk: the reward model in {folder} has {count}; train it again")
-        trunks = [load_backbone(place) for place in places]
+        trunks = [(source or TrunkSource(path=str(place), attention=attention)).load() for place in places]
         if not layout.adapted:
             return cls(trunks, ())
         assert layout.lora is not None
