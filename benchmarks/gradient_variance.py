@@ -21,14 +21,14 @@ from made_by import made_by
 from torch import Tensor
 
 import mora
-from mora.building import build
 from mora.dataset.order import batch
 from mora.model.policy import Policy
-from mora.running import parts_of
+from mora.run.build import build
+from mora.run.execute import parts_of
+from mora.run.plan import plan
 from mora.runtime.actor import conditioned_policy, standardized_panel
 from mora.runtime.experience import Roller
 from mora.runtime.folder import RunFolder
-from mora.stages import plan
 
 UNITS = ("row", "group", "batch")
 FIRST = 10_000  # number of the first rollout: other draws than those of training

@@ -21,7 +21,7 @@ from typing import Any
 from made_by import made_by
 
 import mora
-from mora.stages import plan
+from mora.run.plan import plan
 
 KINDS = {
     "panacea, preference per row": ("experiment=oracle", "preference=row"),

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import mora
-from mora.stages import plan
+from mora.run.plan import plan
 
 
 def arguments(defaults: dict[str, str]) -> tuple[dict[str, str], list[str]]:

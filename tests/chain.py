@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import mora
-from mora.stages import Stage
+from mora.run.plan import Stage
 
 
 def chain_options(root: Path) -> list[str]:

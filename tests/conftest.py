@@ -14,7 +14,7 @@ install_import_hook("mora.functional", "beartype.beartype")
 def chain(tmp_path_factory):
     """One command, from nothing to a report: its overrides and its stages."""
     import mora
-    from mora.stages import plan
+    from mora.run.plan import plan
     from mora.train import train
     from tests.chain import chain_options
 

@@ -13,13 +13,13 @@ from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
 
 import mora
-from mora import comparing
-from mora.contenders import Opened
 from mora.errors import InputError
 from mora.evaluate import evaluate
 from mora.files import read_json, read_lines, write_json, write_text
 from mora.report.__main__ import main as redraw
-from mora.stages import plan
+from mora.run import compare
+from mora.run.compared import Opened
+from mora.run.plan import plan
 from mora.train import train
 from tests.chain import chain_options
 
@@ -87,26 +87,26 @@ def test_what_each_run_spent_stands_beside_it(runs, compared):
 
 
 def test_answers_are_sampled_once(runs, compared, monkeypatch):
-    import mora.comparing
+    import mora.run.compare
 
     before = (compared / "tables" / "compare.json").read_bytes()
     assert {path.name for path in (compared / "measured").iterdir()} == {runs.row, runs.batch, runs.sft}
-    monkeypatch.setattr(mora.comparing, "front_of", None)
+    monkeypatch.setattr(mora.run.compare, "front_of", None)
     ask(runs, f"[{runs.row},{runs.batch},{runs.sft}]")
     assert newest(runs) == compared and (compared / "tables" / "compare.json").read_bytes() == before
 
 
 def test_tables_of_a_run_that_fit_are_used_and_others_are_not(runs, compared, monkeypatch):
-    import mora.comparing
-    import mora.running
+    import mora.run.compare
+    import mora.run.execute
 
-    monkeypatch.setattr(mora.running, "report", lambda folder: None)
+    monkeypatch.setattr(mora.run.execute, "report", lambda folder: None)
     given = [f"run={runs.row}", f"paths.runs={runs.root}", *ASKED]
     evaluate(mora.compose(*given, command="evaluate"), given)
     sampled: list[str] = []
-    original = mora.comparing.front_of
+    original = mora.run.compare.front_of
     monkeypatch.setattr(
-        mora.comparing,
+        mora.run.compare,
         "front_of",
         lambda folder, *rest, **more: sampled.append(folder.id) or original(folder, *rest, **more),
     )
@@ -151,13 +151,13 @@ def warned(monkeypatch) -> Callable[..., list[str]]:
     """What is said of groups of runs whose data holds no prompt that was trained on."""
     none: dict[str, list[Any]] = {"train": []}
     data = SimpleNamespace(prompts=none, supervised=none, pairs=none)
-    monkeypatch.setattr(comparing, "load_corpus", lambda config: data)
+    monkeypatch.setattr(compare, "load_corpus", lambda config: data)
 
     def ask_for(groups: dict[str, list[Opened]], judge: str, test: tuple[str, ...] = ("p",)) -> list[str]:
         prompts = {"train": [], "test": [SimpleNamespace(prompt=p) for p in test]}
         corpus: Any = SimpleNamespace(prompts=prompts, asked="test" if test else "train")
         evaluator: Any = SimpleNamespace(rows=lambda corpus: corpus.prompts["test"])
-        return comparing._warnings(groups, judge, corpus, evaluator)
+        return compare._warnings(groups, judge, corpus, evaluator)
 
     return ask_for
 
@@ -195,9 +195,9 @@ def test_the_page_is_drawn_from_the_tables_alone(compared, tmp_path, capsys):
 
 
 def test_a_policy_without_an_adapter_has_a_front_of_one_point(runs, monkeypatch):
-    import mora.running
+    import mora.run.execute
 
-    monkeypatch.setattr(mora.running, "report", lambda folder: None)
+    monkeypatch.setattr(mora.run.execute, "report", lambda folder: None)
     given = [f"run={runs.sft}", f"paths.runs={runs.root}", *ASKED]
     evaluate(mora.compose(*given, command="evaluate"), given)
     table = read_json(runs.root / runs.sft / "tables" / "front.json")

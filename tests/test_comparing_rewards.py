@@ -12,13 +12,13 @@ from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
 
 import mora
-from mora import comparing_rewards
 from mora.errors import InputError
 from mora.evaluate import evaluate
 from mora.files import read_json, write_json, write_text
 from mora.report import markup, reward_comparison
 from mora.report.__main__ import main as redraw
-from mora.stages import plan
+from mora.run import compare_rewards
+from mora.run.plan import plan
 from mora.train import train
 from mora.types import Row
 from tests.chain import chain_options
@@ -111,8 +111,8 @@ def test_the_page_is_drawn_from_the_tables_alone(compared, tmp_path, capsys):
 def test_each_model_is_loaded_once(runs, compared, monkeypatch, undrawn):
     before = (compared / "tables" / "reward_comparison.json").read_bytes()
     loaded: list[str] = []
-    original = comparing_rewards._panel
-    monkeypatch.setattr(comparing_rewards, "_panel", lambda run: loaded.append(run.folder.id) or original(run))
+    original = compare_rewards._panel
+    monkeypatch.setattr(compare_rewards, "_panel", lambda run: loaded.append(run.folder.id) or original(run))
     again = ask(runs, f"[{runs.scalar},{runs.qr},{runs.again}]")
     assert again.name == compared.name
     assert sorted(loaded) == sorted([runs.scalar, runs.qr, runs.again])
@@ -181,25 +181,25 @@ def trained_on(name: str, data: str, **dataset: Any) -> Any:
 def corpora(monkeypatch) -> dict[str, Any]:
     """The corpora of runs by their names."""
     found: dict[str, Any] = {}
-    monkeypatch.setattr(comparing_rewards, "_data", lambda run: run.data)
-    monkeypatch.setattr(comparing_rewards, "load_corpus", lambda config: found[config["name"]])
+    monkeypatch.setattr(compare_rewards, "_data", lambda run: run.data)
+    monkeypatch.setattr(compare_rewards, "load_corpus", lambda config: found[config["name"]])
     return found
 
 
 def test_whose_pairs_may_differ(corpora):
     first, corpus = trained_on("first", "x", size=1), pairs_of("p", "q")
     corpora["seed"], corpora["other"] = pairs_of("p", "r"), pairs_of("p", "r", "trained on")
-    assert comparing_rewards._data_warnings([first, trained_on("twin", "x", size=2)], corpus) == []
-    (told,) = comparing_rewards._data_warnings([first, trained_on("seed", "y", size=1)], corpus)
+    assert compare_rewards._data_warnings([first, trained_on("twin", "x", size=2)], corpus) == []
+    (told,) = compare_rewards._data_warnings([first, trained_on("seed", "y", size=1)], corpus)
     assert told == "The pairs are those of first; own ones were drawn from the same world with another seed: seed."
     for run, of_first in ((trained_on("other", "y", size=2), corpus), (trained_on("seed", "y", size=1), None)):
         with pytest.raises(InputError, match=f"{run.folder.id} and first have other held-out pairs .*1 in common"):
-            comparing_rewards._data_warnings([first, run], of_first or pairs_of("p", "q", world=False))
+            compare_rewards._data_warnings([first, run], of_first or pairs_of("p", "q", world=False))
 
 
 def test_prompts_that_were_trained_on_are_told(corpora):
     first = trained_on("first", "x")
-    (told,) = comparing_rewards._data_warnings([first], pairs_of("p", "trained on"))
+    (told,) = compare_rewards._data_warnings([first], pairs_of("p", "trained on"))
     assert told == "Trained on 1 of the 2 prompts of the pairs: first."
 
 
@@ -207,10 +207,10 @@ def test_the_pairs_of_the_comparison_are_judged(corpora, monkeypatch):
     panel = SimpleNamespace(select=lambda objectives: f"panel for {objectives}")
     asked: list[Any] = []
     quality = SimpleNamespace(measure=lambda *given, kind: asked.append((*given, kind)) or ({}, [], []))
-    monkeypatch.setattr(comparing_rewards, "_panel", lambda run: panel)
+    monkeypatch.setattr(compare_rewards, "_panel", lambda run: panel)
     corpus, run = pairs_of("p", "q"), trained_on("seed", "y")
     corpora["seed"], run.config["reward"] = pairs_of("r"), {"_target_": "mora.reward.scalar.Scalar"}
-    comparing_rewards._judgement(run, corpus, SimpleNamespace(quality=quality))  # type: ignore[arg-type]
+    compare_rewards._judgement(run, corpus, SimpleNamespace(quality=quality))  # type: ignore[arg-type]
     assert asked == [("panel for ('up',)", corpus.pairs["test"], "world", "scalar")]
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mora.contenders import Opened
 from mora.evaluation.pairing import pairing
 from mora.files import write_json
+from mora.run.compared import Opened
 from mora.runtime.folder import RunFolder
 
 

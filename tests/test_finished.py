@@ -11,9 +11,9 @@ import mora
 from mora.errors import InputError
 from mora.files import read_json
 from mora.latest import find_run
-from mora.runs import open_run
-from mora.stages import pending, plan
-from mora.summary import conclude
+from mora.run.conclude import conclude
+from mora.run.opened import open_run
+from mora.run.plan import pending, plan
 from mora.train import train
 from tests.chain import chain_options, last
 

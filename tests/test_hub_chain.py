@@ -11,8 +11,8 @@ import mora
 from mora.errors import InputError
 from mora.evaluate import evaluate
 from mora.files import read_json, read_lines, write_json, write_lines
+from mora.run.plan import Stage, plan
 from mora.score import score
-from mora.stages import Stage, plan
 from mora.train import train
 from tests.chain import ask, chain_options
 from tests.reward.classifiers import WORDS, classifier
@@ -35,7 +35,7 @@ def hub_chain(tmp_path_factory) -> tuple[list[str], list[Stage]]:
     ]
     cfg = mora.compose(*overrides)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mora.running.report", lambda folder: None)  # it takes longest and is no different here
+        patch.setattr("mora.run.execute.report", lambda folder: None)  # it takes longest and is no different here
         train(cfg, overrides)
     return overrides, plan(cfg, overrides)
 
@@ -76,7 +76,7 @@ def test_the_same_command_makes_nothing_new(hub_chain, capsys) -> None:
 
 
 def test_answers_are_scored_and_reward_quality_is_measured_again(hub_chain, tmp_path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr("mora.running.report", lambda folder: None)
+    monkeypatch.setattr("mora.run.execute.report", lambda folder: None)
     reward = hub_chain[1][1]
     rows = [{"prompt": "a b", "response": " ".join(WORDS * 6)}, {"prompt": "a", "response_0": "b", "response_1": "c"}]
     write_lines(tmp_path / "in.jsonl", rows)
@@ -101,7 +101,7 @@ def test_answers_are_scored_and_reward_quality_is_measured_again(hub_chain, tmp_
 
 
 def test_classifiers_judge_runs_that_they_did_not_train(hub_chain, monkeypatch) -> None:
-    monkeypatch.setattr("mora.comparing.write_comparison", lambda folder: None)
+    monkeypatch.setattr("mora.run.compare.write_comparison", lambda folder: None)
     reward, panacea = hub_chain[1][1:]
     given = [
         "evaluation=compare",

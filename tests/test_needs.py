@@ -10,8 +10,8 @@ import pytest
 
 import mora
 from mora.errors import InputError
-from mora.needs import check_data
-from mora.stages import plan
+from mora.run.needs import check_data
+from mora.run.plan import plan
 
 RANKED = {"chosen": "a", "rejected": "b"}
 RATED = {"response": "a", "kind": 3}

@@ -17,8 +17,8 @@ import mora
 from mora.errors import InputError
 from mora.files import read_json, read_lines, write_json, write_lines
 from mora.model.score_model import SCHEMA
+from mora.run.plan import Stage, describe, learning_rates, plan, texts
 from mora.settings.tree import conf_dir
-from mora.stages import Stage, describe, learning_rates, plan, texts
 from tests.chain import ask, last
 
 LABELS = ("objectives.names=[helpful,safe]",)
@@ -184,7 +184,7 @@ def test_the_data_counts_by_content_not_by_place(tmp_path):
 def test_training_says_what_it_cut(tmp_path, capsys, monkeypatch):
     from mora.train import train
 
-    monkeypatch.setattr("mora.running.report", lambda folder: None)
+    monkeypatch.setattr("mora.run.execute.report", lambda folder: None)
     rows = [
         {
             "prompt": f"question {i % 4} " * (20 if i % 4 == 0 else 1),
@@ -284,7 +284,7 @@ def test_a_teacher_with_one_score_per_answer_is_told_before_any_stage(tmp_path):
     """Named or made here; members, or quantiles, are several."""
     from mora.reward.card import section_of
     from mora.reward.scalar import Scalar
-    from mora.running import _teacher_warnings
+    from mora.run.execute import _teacher_warnings
 
     command = (f"paths.runs={tmp_path}", "algo=reward_model", "reward=pseudo")
 
@@ -303,7 +303,7 @@ def test_a_teacher_with_one_score_per_answer_is_told_before_any_stage(tmp_path):
 
 
 def test_settings_of_a_reward_model_without_meaning_are_refused_before_any_stage():
-    from mora.running import _refuse_stage_without_meaning
+    from mora.run.execute import _refuse_stage_without_meaning
 
     for refused, settings in {
         r"algo\.sharing=lora with a reward that is solved": ("reward=gda", "algo.sharing=lora"),
@@ -323,7 +323,7 @@ def test_settings_of_a_reward_model_without_meaning_are_refused_before_any_stage
 
 
 def test_a_dataset_without_objectives_trains_no_reward(tmp_path):
-    from mora.running import _refuse_without_meaning
+    from mora.run.execute import _refuse_without_meaning
 
     (tmp_path / "alpaca.json").write_text("[]")
     alpaca = ("dataset=alpaca", f"dataset.path={tmp_path / 'alpaca.json'}")
@@ -385,7 +385,7 @@ def test_classifiers_count_by_their_content_tokenizer_and_template_included(tmp_
 
 
 def test_objectives_and_classifiers_must_match_before_anything_is_trained():
-    from mora.running import _refuse_stage_without_meaning
+    from mora.run.execute import _refuse_stage_without_meaning
 
     with pytest.raises(InputError, match="no model for cure, care"):
         _refuse_stage_without_meaning(planned("reward=hub")[-1])
@@ -427,21 +427,21 @@ def test_random_weights_are_no_policy():
 
 @pytest.mark.parametrize("reward", sorted(path.stem for path in (conf_dir() / "reward").glob("*.yaml")))
 def test_every_reward_kind_goes_with_the_mean(reward):
-    from mora.running import _refuse_without_meaning
+    from mora.run.execute import _refuse_without_meaning
 
     models = ["reward.models={cure: org/one, care: org/two}"] if reward == "hub" else []
     _refuse_without_meaning(planned(f"reward={reward}", *models)[-1])
 
 
 def test_quantiles_without_tails_have_no_tail_risk():
-    from mora.running import _refuse_without_meaning
+    from mora.run.execute import _refuse_without_meaning
 
     with pytest.raises(InputError, match="cvar"):
         _refuse_without_meaning(planned("reward=hk9", "risk=cvar")[-1])
 
 
 def test_hierarchical_pessimism_is_an_experiment_and_says_where_it_is_plain(capsys):
-    from mora.running import _refuse_without_meaning
+    from mora.run.execute import _refuse_without_meaning
 
     def said(*overrides):
         stage = planned("experiment=hierarchical", *overrides)[-1]
@@ -459,7 +459,7 @@ def test_hierarchical_pessimism_is_an_experiment_and_says_where_it_is_plain(caps
 
 
 def test_rollouts_that_contradict_themselves_are_refused_before_any_stage():
-    from mora.running import _refuse_without_meaning
+    from mora.run.execute import _refuse_without_meaning
 
     with pytest.raises(InputError, match="two units"):
         _refuse_without_meaning(planned("algo.rollout.tracking=ema", "algo.rollout.normalize_rewards=true")[-1])
@@ -478,7 +478,7 @@ def test_a_plan_in_words(tmp_path):
 
 def test_planning_imports_no_torch():
     code = (
-        "import sys, mora; from mora.stages import plan, describe\n"
+        "import sys, mora; from mora.run.plan import plan, describe\n"
         "print(*describe(plan(mora.compose('seed=4'), ['seed=4'])))\n"
         "assert not {'torch', 'transformers', 'numpy', 'accelerate'} & set(sys.modules), 'heavy'"
     )
@@ -531,10 +531,10 @@ def test_the_same_command_again_does_nothing(chain):
 
 def test_evaluating_again_gives_the_same_front_and_another_seed_another(chain, monkeypatch):
     """The report, which takes longest and is the same code as after training, is only asked for."""
-    import mora.running
+    import mora.run.execute
 
     reported = []
-    monkeypatch.setattr(mora.running, "report", lambda folder: reported.append(folder.id))
+    monkeypatch.setattr(mora.run.execute, "report", lambda folder: reported.append(folder.id))
     file = last(chain).path / "tables" / "front.json"
     before = read_json(file)
     evaluation = [o for o in chain[0] if o.startswith("evaluation.")]
@@ -572,7 +572,7 @@ def test_a_preference_for_another_number_of_objectives_is_refused(chain):
 
 
 def test_a_run_without_a_policy_cannot_be_steered(chain):
-    from mora.runs import open_policy
+    from mora.run.opened import open_policy
 
     with pytest.raises(InputError, match="holds no steerable policy"):
         open_policy(chain[1][0].id, str(last(chain).path.parent))
@@ -581,7 +581,7 @@ def test_a_run_without_a_policy_cannot_be_steered(chain):
 def test_exported_folders_are_stock_models_at_one_preference(chain, tmp_path):
     from peft import PeftModel
 
-    from mora.runs import open_policy
+    from mora.run.opened import open_policy
 
     ask("export", chain, "preference=[0.3,0.7]", f"out={tmp_path / 'lora'}", "pad_rank=16")
     ask("export", chain, "preference=[0.3,0.7]", "to=merged", f"out={tmp_path / 'merged'}")
@@ -604,7 +604,7 @@ def test_exported_folders_are_stock_models_at_one_preference(chain, tmp_path):
 
 def test_runs_may_be_moved_and_used_from_anywhere(chain, tmp_path, monkeypatch):
     """The policy finds its base in the folder beside it."""
-    from mora.runs import open_policy
+    from mora.run.opened import open_policy
 
     moved = shutil.copytree(last(chain).path.parent, tmp_path / "moved")
     stored = read_json(moved / last(chain).id / "policy" / "adapter.json")["base"]
@@ -616,7 +616,7 @@ def test_runs_may_be_moved_and_used_from_anywhere(chain, tmp_path, monkeypatch):
 
 def test_the_reward_model_of_a_run_is_found_where_it_was_named(chain, tmp_path):
     """Beside the run, as the run elsewhere that was named, or as a plain folder."""
-    from mora.measurement import reward_folder
+    from mora.run.measure import reward_folder
     from mora.runtime.folder import RunFolder
 
     reward = chain[1][1]

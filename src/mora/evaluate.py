@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from mora.errors import InputError
 from mora.latest import find_run
+from mora.run.plan import COMPARE_REWARDS, QUALITY, SECTIONS, SEVERAL, find_named
 from mora.settings.identity import plain
 from mora.settings.launch import run
-from mora.stages import COMPARE_REWARDS, QUALITY, SECTIONS, SEVERAL, find_named
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def evaluate(cfg: DictConfig, overrides: list[str]) -> None:
     """Write tables and report into the run folder, or into one of the comparison, and show the result."""
     _check_named(cfg)
-    from mora.summary import conclude
+    from mora.run.conclude import conclude
 
     if cfg.evaluation._target_ in SEVERAL:
         conclude(_compare(cfg, overrides))
@@ -49,9 +49,9 @@ def _all_runs(runs: Any) -> list[str]:
 
 def _measure(cfg: DictConfig, overrides: list[str]) -> tuple[Path, str]:
     """The folder of the run, and the name of the table that was asked for."""
-    from mora.measurement import measure
-    from mora.running import report
-    from mora.runs import open_run
+    from mora.run.execute import report
+    from mora.run.measure import measure
+    from mora.run.opened import open_run
 
     folder, config = open_run(cfg.run, cfg.paths.runs)
     named = any(override.startswith("evaluation=") for override in overrides)
@@ -65,10 +65,10 @@ def _measure(cfg: DictConfig, overrides: list[str]) -> tuple[Path, str]:
 
 def _compare(cfg: DictConfig, overrides: list[str]) -> Path:
     if cfg.evaluation._target_ == COMPARE_REWARDS:
-        from mora.comparing_rewards import compare_rewards
+        from mora.run.compare_rewards import compare_rewards
 
         return compare_rewards(cfg, overrides)
-    from mora.comparing import compare
+    from mora.run.compare import compare
 
     return compare(cfg, overrides)
 

@@ -26,7 +26,7 @@ def _policy(cfg: DictConfig) -> None:
     from mora.functional.preference import checked
     from mora.model.export import write_lora, write_merged
     from mora.model.stored import base_of
-    from mora.runs import open_policy, output_folder
+    from mora.run.opened import open_policy, output_folder
 
     if cfg.preference is None:
         raise InputError("preference is missing: one weight per objective, as in preference=[0.5,0.5]")
@@ -52,7 +52,7 @@ def _classifier(cfg: DictConfig) -> None:
     from mora.files import file_name, new_folder
     from mora.model.classifier import write_classifier
     from mora.reward.stored import load_trained
-    from mora.runs import open_run, output_folder
+    from mora.run.opened import open_run, output_folder
 
     if cfg.preference is not None:
         raise InputError("preference is for policies; a classifier scores each objective by itself")

@@ -14,7 +14,7 @@ from mora.turns import readable
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from mora.runs import Speaker
+    from mora.run.opened import Speaker
 
 PLAIN_HELP = "type a prompt; /quit ends"
 HELP = "type a prompt; /preference 0.3,0.7 changes the weights; /quit ends"
@@ -41,7 +41,7 @@ def generate(cfg: DictConfig, overrides: list[str]) -> None:
 def _opened(cfg: DictConfig) -> tuple[Speaker, list[list[float]]]:
     """Who answers, and under which preferences: a plain model under one without weights."""
     from mora.functional.preference import checked
-    from mora.runs import open_model, open_policy
+    from mora.run.opened import open_model, open_policy
 
     if cfg.run is None:
         return open_model(cfg.model, **cfg.plain), [[]]

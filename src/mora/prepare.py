@@ -24,7 +24,7 @@ def prepare(cfg: DictConfig, overrides: list[str]) -> None:
     Raises InputError for a bad row (on_bad_row=error), a path that cannot be written or is an input, and where nothing
     is left to write.
     """
-    from mora.building import build
+    from mora.run.build import build
     from mora.settings.identity import plain
     from mora.task.statistics import Statistics
     from mora.task.tally import Tally

@@ -31,7 +31,7 @@ def score(cfg: DictConfig, overrides: list[str]) -> None:
         _check_paths(cfg.input, Path(cfg.output))
     find_run(cfg.run, cfg.paths.runs)
     from mora.reward.described import described
-    from mora.runs import open_run
+    from mora.run.opened import open_run
 
     folder, config = open_run(cfg.run, cfg.paths.runs)
     if not (folder.path / "reward").is_dir():

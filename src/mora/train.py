@@ -12,22 +12,22 @@ if TYPE_CHECKING:
 
 def train(cfg: DictConfig, overrides: list[str]) -> None:
     """Plan the stages, run those that are not done, and show the result."""
-    from mora.stages import pending, plan
-    from mora.summary import announce, conclude
+    from mora.run.conclude import announce, conclude
+    from mora.run.plan import pending, plan
 
     stages = plan(cfg, overrides)
     target = stages[-1]
     fresh = bool(cfg.runtime.fresh)
     announce(stages, fresh=fresh)
     if fresh or not target.finished:
-        from mora.needs import check_data
+        from mora.run.needs import check_data
 
         check_data(stages, fresh=fresh)
-        from mora.running import execute
+        from mora.run.execute import execute
 
         execute(stages, cfg)
     elif pending(target):
-        from mora.running import measure_again
+        from mora.run.execute import measure_again
 
         measure_again(target, cfg)
     conclude(target.path)

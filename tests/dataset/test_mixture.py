@@ -5,9 +5,9 @@ import json
 import pytest
 
 import mora
-from mora.building import build
 from mora.dataset.pinned import by_content
 from mora.errors import InputError
+from mora.run.build import build
 from mora.settings.identity import plain
 from mora.settings.mixture import expanded
 

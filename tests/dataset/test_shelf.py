@@ -11,13 +11,13 @@ import textwrap
 import pytest
 
 import mora
-from mora.building import build
 from mora.dataset.corpus import KINDS, SPLITS
 from mora.dataset.place import Place
 from mora.dataset.shelf import Cache
 from mora.dataset.store import StoredRows
 from mora.errors import InputError
 from mora.files import TEMPORARY
+from mora.run.build import build
 from mora.settings.identity import plain
 from mora.settings.mixture import expanded
 
@@ -116,7 +116,7 @@ def test_what_a_killed_process_left_is_removed(file, tmp_path):
     root, section = tmp_path / "cache", _section(file)
     code = """
         import json, os, sys
-        from mora.building import build
+        from mora.run.build import build
         from mora.dataset import assemble
         from mora.dataset.shelf import Cache
         section, root = json.loads(sys.argv[1]), sys.argv[2]
@@ -139,7 +139,7 @@ def test_a_function_of_the_user_that_changes_reads_anew(tmp_path, monkeypatch):
         import json, sys
         from pathlib import Path
         import mora
-        from mora.building import load_corpus
+        from mora.run.build import load_corpus
         from mora.settings.identity import plain
         config = plain(mora.compose("dataset=jsonl", "dataset.read._target_=own_reader.rows", "plugins=[own_reader]",
             "dataset.path=own.jsonl", "dataset.test_share=0", "objectives.names=[x]", "paths.runs=runs"))

@@ -19,7 +19,7 @@ from mora.files import read_json, read_lines
 from mora.reward.panel import Panel
 from mora.reward.point import point_belief
 from mora.reward.quantile import Quantile
-from mora.summary import reward_lines
+from mora.run.conclude import reward_lines
 from mora.types import RewardBelief, Row
 
 QUANTILE = Quantile(atoms=3, at=None, coupling="independent", initial_gap=0.1, centering=0.0)

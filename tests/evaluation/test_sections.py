@@ -17,8 +17,8 @@ from mora.report.benchmark import benchmark_plates, benchmark_section
 from mora.reward.panel import Panel
 from mora.reward.point import point_belief
 from mora.reward.standardization import Standardization
+from mora.run.conclude import section_lines
 from mora.settings.tree import conf_dir
-from mora.summary import section_lines
 from mora.types import RewardBelief
 
 

@@ -21,7 +21,7 @@ from mora.report import regret as regret_words
 from mora.report.regret import tiles
 from mora.report.regret_figures import percent, regret_plates
 from mora.report.tables import Regret, read_regret
-from mora.summary import conclude
+from mora.run.conclude import conclude
 
 NAMES = ("r1", "r2", "r3", "r4", "r5", "r6")
 KL_COEF = 0.2

@@ -13,7 +13,7 @@ import torch
 from omegaconf import OmegaConf
 from tests.judgments import judgments
 
-import mora.runs
+import mora.run.opened
 from mora.errors import InputError
 from mora.export import export
 from mora.functional import risk
@@ -63,7 +63,7 @@ def test_no_classifier_is_written_for_it(
     panel = make_panel(KIND)
     panel.standardization = Standardization(mean=torch.zeros(2), std=torch.ones(2), provenance={})
     panel.save(tmp_path / "reward")
-    monkeypatch.setattr(mora.runs, "open_run", lambda run, runs: (SimpleNamespace(path=tmp_path), {}))
+    monkeypatch.setattr(mora.run.opened, "open_run", lambda run, runs: (SimpleNamespace(path=tmp_path), {}))
     cfg = OmegaConf.create(
         {
             "to": "classifier",

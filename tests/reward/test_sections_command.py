@@ -14,10 +14,10 @@ from mora.evaluate import evaluate
 from mora.files import read_json, write_json
 from mora.reward.panel import ModelPanel
 from mora.reward.scalar import Scalar
+from mora.run.conclude import conclude
 from mora.runtime.folder import RunFolder
 from mora.settings.compose import compose
 from mora.settings.identity import to_yaml
-from mora.summary import conclude
 
 SCALAR = Scalar(margin=0.0, strength="ignore", centering=0.0, l2=0.0)
 ROWS = [
@@ -77,7 +77,7 @@ def test_a_benchmark_of_the_newest_reward_run(runs: Path, capsys: pytest.Capture
 def test_only_the_evaluation_that_was_asked_for_is_shown(
     runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mora.running.report", lambda folder: None)
+    monkeypatch.setattr("mora.run.execute.report", lambda folder: None)
     (folder,) = runs.glob("reward-*")
     known = {"accuracy": {"value": None}, "temperature": None, "log_loss": 0.5, "calibration": {"ece": 0.25}}
     quality = {key: {"many_a": entry} for key, entry in known.items()}
@@ -119,8 +119,8 @@ def test_the_file_must_be_named(runs: Path) -> None:
 
 
 def test_training_takes_no_benchmark() -> None:
-    from mora.running import _refuse_without_meaning
-    from mora.stages import plan
+    from mora.run.execute import _refuse_without_meaning
+    from mora.run.plan import plan
 
     command = ["algo=reward_model", "evaluation=sections", "evaluation.path=rows.jsonl"]
     with pytest.raises(InputError, match="evaluation=sections takes a finished reward run"):

@@ -10,8 +10,8 @@ import mora
 from mora.algo.sft import SFT
 from mora.errors import InputError
 from mora.files import read_json, read_lines
-from mora.running import execute
-from mora.stages import plan
+from mora.run.execute import execute
+from mora.run.plan import plan
 
 
 def command(root, steps):

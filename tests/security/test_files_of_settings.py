@@ -9,8 +9,9 @@ import pytest
 from tests.security.strangers import Place, command
 
 import mora
-from mora.building import build
 from mora.errors import InputError
+from mora.run.build import build
+from mora.run.plan import plan
 from mora.runtime.track import Wandb
 from mora.settings import reading
 from mora.settings.compose import choices, compose
@@ -18,7 +19,6 @@ from mora.settings.launch import Job
 from mora.settings.permitted import granted
 from mora.settings.reading import read_mapping
 from mora.settings.stored import stored_config
-from mora.stages import plan
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ import yaml
 
 import mora
 from mora.errors import InputError
+from mora.run.plan import plan, texts
 from mora.runtime.console import say
 from mora.runtime.folder import RunFolder
 from mora.runtime.track import flat_config
 from mora.settings.identity import identity_hash, plain, slug, to_yaml
 from mora.settings.launch import launch
 from mora.settings.secrets import HIDDEN, is_secret_key, masked, masked_text
-from mora.stages import plan, texts
 
 SECRET = "Sw0rdfish-and-more"
 HUB = "hf_" + "AbCdEfGh" * 4

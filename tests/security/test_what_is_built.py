@@ -9,14 +9,14 @@ from omegaconf import OmegaConf
 from tests.security.strangers import Place, command
 
 import mora
-from mora.building import build
 from mora.config import main as config_main
 from mora.errors import InputError
 from mora.evaluate import evaluate
 from mora.export import export
 from mora.generate import generate
 from mora.reward.card import kind_of
-from mora.runs import open_run
+from mora.run.build import build
+from mora.run.opened import open_run
 from mora.score import score
 from mora.settings.identity import plain
 from mora.settings.permitted import FUNCTIONS, PLACES, granted_only
@@ -41,13 +41,13 @@ SECTIONS: dict[str, Any] = {
     "a function of a library": LOAD,
     "a package of the stranger": {"_target_": "payload.run"},
     "a public function of mora": WRITE,
-    "the builder itself": {"_target_": "mora.building.build", "section": LOAD},
+    "the builder itself": {"_target_": "mora.run.build.build", "section": LOAD},
     "below a section that is meant": {"_target_": "mora.functional.risk.mean", "_partial_": True, "zz": LOAD},
     "in a list": [{"a": [LOAD]}],
     "without a section around it": {"zz": WRITE},
     "a class of mora at another's place": {"_target_": "mora.dataset.source.Source", "read": WRITE},
     "a private name": {"_target_": "mora.files._temporary", "path": "x"},
-    "a name that is imported": {"_target_": "mora.building.get_object", "path": "payload.run"},
+    "a name that is imported": {"_target_": "mora.run.build.get_object", "path": "payload.run"},
     "a method": {"_target_": "mora.reward.quantile.Quantile.belief"},
     "positional arguments": {"_target_": "mora.functional.risk.mean", "_partial_": True, "_args_": [1]},
     "an unrecursive section": {"_target_": "mora.runtime.track.NoTracker", "_recursive_": False},
@@ -105,7 +105,7 @@ STORED = {
     "zz": at("zz", LOAD),
     "dataset.read": at("dataset/read", LOAD),
     "model._target_": at("model/_target_", "payload.run"),
-    "algo._target_": at("algo/_target_", "mora.building.build"),
+    "algo._target_": at("algo/_target_", "mora.run.build.build"),
     "reward._target_": at("reward/_target_", "mora.dataset.source.Source"),  # of mora, at another's place
     "risk._args_": at("risk/_args_", [1]),
     "model.config._target_": at("model/config/_target_", "payload.run"),  # among arguments of a library

@@ -32,7 +32,7 @@ def refused(command: str, overrides: list[str]) -> str:
     with pytest.raises(InputError) as caught:
         config = mora.compose(*overrides, command=command)
         if command == "train":
-            importlib.import_module("mora.stages").plan(config, overrides)
+            importlib.import_module("mora.run.plan").plan(config, overrides)
         else:
             vars(importlib.import_module(f"mora.{command}"))[command](config, overrides)
     return str(caught.value)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from mora.building import build
 from mora.dataset.read import Record
+from mora.run.build import build
 from mora.task.tally import Tally
 
 CONF = Path(__file__).parents[2] / "conf" / "task"

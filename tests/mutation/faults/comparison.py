@@ -159,7 +159,7 @@ FAULTS = (
     ),
     Fault(
         name="judge_of_some_seeds_not_told",
-        file="comparing.py",
+        file="run/compare.py",
         old="if any(run.trainer == judge for run in group)",
         new="if all(run.trainer == judge for run in group)",
         why="A method is judged by what trained some of its seeds, and nobody is told.",

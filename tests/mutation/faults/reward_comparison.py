@@ -75,7 +75,7 @@ FAULTS = (
     ),
     Fault(
         name="each_run_judges_its_own_pairs",
-        file="comparing_rewards.py",
+        file="run/compare_rewards.py",
         old='rows = corpus.pairs["test"]',
         new='rows = load_corpus(run.config).pairs["test"]',
         why="Seeds are compared on different pairs.",
@@ -83,7 +83,7 @@ FAULTS = (
     ),
     Fault(
         name="other_pairs_are_taken_for_another_seed",
-        file="comparing_rewards.py",
+        file="run/compare_rewards.py",
         old='group[0].folder.identity["dataset"] != first.folder.identity["dataset"]',
         new="False",
         why="Runs on other data are judged by pairs that they may have been trained on, and nobody is told.",

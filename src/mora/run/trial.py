@@ -11,12 +11,12 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from mora.building import build
 from mora.model.agreement import check_adapter, check_modes, check_policy, check_targets, check_trunk
 from mora.model.load import ModelSpec, load_causal
 from mora.model.svd_lora import AdapterSettings, linear_targets
+from mora.run.build import build
+from mora.run.plan import HUB, MAKER, Stage
 from mora.runtime.devices import Runtime
-from mora.stages import HUB, MAKER, Stage
 
 MADE = (96, (0, 1, 2))  # tokens of a model that is made to be tried, and its first, end and padding token
 

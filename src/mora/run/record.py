@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mora.building import load_corpus
 from mora.dataset import overlap
 from mora.dataset.corpus import KINDS, Corpus
 from mora.dataset.sieve import quarantine_lines
 from mora.errors import InputError
 from mora.files import read_object, write_json, write_text
+from mora.run.build import load_corpus
 from mora.runtime.console import say
 from mora.runtime.devices import Runtime
 from mora.runtime.folder import RunFolder

@@ -8,8 +8,16 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from mora.building import build, load_corpus
-from mora.contenders import (
+from mora.dataset.corpus import Corpus, fingerprint
+from mora.errors import InputError
+from mora.evaluation.reward_comparison import CompareRewards, Judgement, RewardMethod
+from mora.evaluation.reward_comparison_tables import write_tables
+from mora.files import read_object
+from mora.report.reward_comparison import write_reward_comparison
+from mora.reward.panel import Panel
+from mora.reward.stored import load_panel
+from mora.run.build import build, load_corpus
+from mora.run.compared import (
     REWARD,
     Opened,
     check_alike,
@@ -19,19 +27,11 @@ from mora.contenders import (
     seed_warnings,
     smoke_warnings,
 )
-from mora.dataset.corpus import Corpus, fingerprint
-from mora.errors import InputError
-from mora.evaluation.reward_comparison import CompareRewards, Judgement, RewardMethod
-from mora.evaluation.reward_comparison_tables import write_tables
-from mora.files import read_object
-from mora.report.reward_comparison import write_reward_comparison
-from mora.reward.panel import Panel
-from mora.reward.stored import load_panel
-from mora.runs import compute_device
+from mora.run.opened import compute_device
+from mora.run.plan import MAKER, PRODUCT, short_name
 from mora.runtime.console import say
 from mora.settings.identity import canonical_json, difference, plain
 from mora.settings.methods import LONGEST, labels
-from mora.stages import MAKER, PRODUCT, short_name
 
 KEYS_NAMED = 4  # settings that a message lists
 

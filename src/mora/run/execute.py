@@ -8,30 +8,30 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from mora.building import build, load_corpus
 from mora.errors import InputError
 from mora.files import read_lines
 from mora.functional import risk as risks
 from mora.functional import scalarize as scalarizers
-from mora.measurement import measure, note_measured
 from mora.model.place import find
 from mora.model.score_model import CARD, read_card
 from mora.model.tokenizer import check_date
-from mora.recording import record_data
 from mora.report.chain import redraw
 from mora.reward.card import kind_of
 from mora.reward.cost import Cost
 from mora.reward.ensemble import Ensemble
 from mora.reward.gold import Gold
 from mora.reward.hub import Hub
-from mora.runs import quiet_libraries
+from mora.run.build import build, load_corpus
+from mora.run.measure import measure, note_measured
+from mora.run.opened import quiet_libraries
+from mora.run.plan import HUB, MAKER, SECTIONS, SEVERAL, Stage, fitting, learning_rates, rates_of, texts
+from mora.run.record import record_data
+from mora.run.trial import try_models
 from mora.runtime.console import say
 from mora.runtime.devices import Runtime
 from mora.runtime.experience import RolloutSettings
 from mora.runtime.folder import RunFolder
 from mora.runtime.parts import Parts
-from mora.stages import HUB, MAKER, SECTIONS, SEVERAL, Stage, fitting, learning_rates, rates_of, texts
-from mora.trying import try_models
 
 
 def execute(stages: Sequence[Stage], cfg: DictConfig) -> None:

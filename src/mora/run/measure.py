@@ -8,7 +8,6 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from mora.building import build, load_corpus
 from mora.dataset.corpus import Corpus
 from mora.errors import InputError
 from mora.evaluation import sections
@@ -20,15 +19,16 @@ from mora.evaluation.reward_model import Quality, write
 from mora.files import read_object, record_json
 from mora.model.policy import Policy
 from mora.model.stored import STANDARDIZATION, load_policy, load_unconditioned
-from mora.recording import with_training
 from mora.reward.panel import GoldPanel, Panel
 from mora.reward.standardization import Standardization
 from mora.reward.stored import load_panel
-from mora.runs import compute_device
+from mora.run.build import build, load_corpus
+from mora.run.opened import compute_device
+from mora.run.plan import GOLD, MEASURED, PRODUCT, fitting, measured_with
+from mora.run.record import with_training
 from mora.runtime.folder import RunFolder
 from mora.settings.compose import compose
 from mora.settings.identity import plain
-from mora.stages import GOLD, MEASURED, PRODUCT, fitting, measured_with
 
 
 def measure(folder: RunFolder, config: Mapping[str, Any], evaluation: Mapping[str, Any], *, seed: int) -> str:

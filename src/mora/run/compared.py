@@ -14,14 +14,14 @@ from mora.evaluation import budget
 from mora.evaluation.pairing import Origin
 from mora.files import read_object
 from mora.latest import IDENTITY
-from mora.measurement import reward_folder
-from mora.runs import open_run
+from mora.run.measure import reward_folder
+from mora.run.opened import open_run
+from mora.run.plan import GOLD, PRODUCT, short_name
 from mora.runtime.folder import RunFolder
 from mora.settings.compose import choices, diff_from_defaults
 from mora.settings.identity import canonical_json, plain, to_yaml
 from mora.settings.methods import differing, labels, same_but_for_seed
 from mora.settings.secrets import masked
-from mora.stages import GOLD, PRODUCT, short_name
 
 POLICY, REWARD = ("policy", PRODUCT["policy"]), (PRODUCT["reward"],)  # folders, one of which a run must hold
 

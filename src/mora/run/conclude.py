@@ -12,8 +12,8 @@ from mora.errors import InputError, visible
 from mora.evaluation.words import winner
 from mora.files import read_object
 from mora.report.tables import SPLIT_NAMES
+from mora.run.plan import Stage, describe
 from mora.runtime.console import is_main_process
-from mora.stages import Stage, describe
 
 NO_TRACKER = "mora.runtime.track.NoTracker"
 

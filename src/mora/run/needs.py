@@ -8,16 +8,16 @@ from functools import cache
 from itertools import islice
 from typing import Any
 
-from mora.building import build, load_corpus
 from mora.dataset.read import records
 from mora.dataset.schema import ID, LABEL, STRENGTH, Fields
 from mora.dataset.sieve import OtherForm
 from mora.dataset.source import Source
 from mora.errors import InputError
+from mora.run.build import build, load_corpus
+from mora.run.plan import HUB, MAKER, Stage
 from mora.settings.identity import plain
 from mora.settings.overrides import prepare
 from mora.settings.tree import opened
-from mora.stages import HUB, MAKER, Stage
 
 TRIED = 20  # records of a file that other datasets are tried on
 NAMED = 3  # datasets that a message names

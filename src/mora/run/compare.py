@@ -10,8 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
-from mora.building import build, load_corpus
-from mora.contenders import Opened, check_alike, facts, open_comparison, open_runs, seed_warnings, smoke_warnings
 from mora.dataset.corpus import Corpus
 from mora.errors import InputError
 from mora.evaluation.compare import UNIT, Compare
@@ -22,15 +20,17 @@ from mora.evaluation.judged import Answers, Judge, judge_answers, read_answers
 from mora.evaluation.methods import Method
 from mora.files import read_object
 from mora.functional.risk import mean
-from mora.measurement import front_of, reward_folder
 from mora.report.compare import write_comparison
 from mora.reward.panel import GoldPanel, Panel
 from mora.reward.stored import load_panel
-from mora.runs import compute_device
+from mora.run.build import build, load_corpus
+from mora.run.compared import Opened, check_alike, facts, open_comparison, open_runs, seed_warnings, smoke_warnings
+from mora.run.measure import front_of, reward_folder
+from mora.run.opened import compute_device
+from mora.run.plan import PRODUCT
 from mora.runtime.console import say
 from mora.runtime.folder import RunFolder
 from mora.settings.identity import plain
-from mora.stages import PRODUCT
 from mora.types import Sampled
 
 Floats = NDArray[np.float64]
