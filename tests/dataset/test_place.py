@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from mora.dataset.pinned import by_content
 from mora.dataset.place import Place
 from mora.errors import InputError
 
@@ -133,3 +134,53 @@ def test_a_single_subset_may_be_given_as_its_files(tmp_path):
         assert [record.fields["subset"] for record in place.records("train")] == ["x"]
     with pytest.raises(InputError, match="no folder 'x'"):
         list(_place(path=str(tmp_path / "a.jsonl"), subsets=("x", "y")).records("train"))
+
+
+# --- what is read is what the identity of a run covers ----------------------------------------------------------------
+
+LAYOUTS = {  # path below the folder, subsets, and the files that are read; of several objectives x and y are asked for
+    "a folder of each subset": ("d", ["x", "y"], ["d/x/a.jsonl", "d/y/a.jsonl"]),
+    "folders of objectives": ("d", "objectives", ["d/x/a.jsonl", "d/y/a.jsonl"]),
+    "a link to a folder": ("links", ["x"], ["elsewhere/a.jsonl"]),
+    "a link to a folder, of an objective": ("links", "objectives", ["elsewhere/a.jsonl", "links/y/a.jsonl"]),
+    "links that stand in the path": ("links/{subset}", ["x"], ["elsewhere/a.jsonl"]),
+    "brackets around it": ("[v]{subset}.jsonl", ["x", "y"], ["[v]x.jsonl", "[v]y.jsonl"]),
+    "brackets in a folder": ("v[1]/{subset}.jsonl", ["x"], ["v[1]/x.jsonl"]),
+    "brackets beside a pattern": ("v[1]/{subset}*", ["x"], ["v[1]/x.jsonl"]),
+    "brackets and objectives": ("[v]{subset}.jsonl", "objectives", ["[v]x.jsonl", "[v]y.jsonl"]),
+    "a single one by its file": ("d/x/a.jsonl", ["x"], ["d/x/a.jsonl"]),
+    "a single one by its pattern": ("d/*/a.jsonl", ["x"], ["d/x/a.jsonl", "d/y/a.jsonl", "d/z/a.jsonl"]),
+    "no subsets": ("{subset}/x.jsonl", None, ["{subset}/x.jsonl"]),
+}
+
+
+@pytest.mark.parametrize("key", ["path", "test_path"])
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_what_is_read_is_what_the_identity_covers(tmp_path, name, key):
+    path, subsets, expected = LAYOUTS[name]
+    names = [f"{folder}/a.jsonl" for folder in ("d/x", "d/y", "d/z", "elsewhere", "links/y")]
+    for number, file in enumerate([*names, "[v]x.jsonl", "[v]y.jsonl", "v[1]/x.jsonl", "vx.jsonl", "{subset}/x.jsonl"]):
+        _write(tmp_path / file, number)
+    (tmp_path / "links" / "x").symlink_to(tmp_path / "elsewhere")
+    section = {"path": str(tmp_path / "vx.jsonl"), "subsets": subsets} | {key: str(tmp_path / path)}
+    objectives = ["x", "y"]
+    of = objectives if subsets == "objectives" else subsets
+    paths = {name: section[name] for name in ("path", "test_path") if name in section}
+    place = _place(**paths, subsets=None if of is None else tuple(of))
+    read = {json.dumps(r.fields["n"]) for r in place.records("train" if key == "path" else "test")}
+    assert read == {json.dumps(json.loads((tmp_path / file).read_text())["n"]) for file in expected}
+    before = by_content(section, objectives)
+    for file in sorted(file for file in tmp_path.rglob("*.jsonl") if file.name != "vx.jsonl"):
+        content = file.read_bytes()
+        file.write_bytes(b"another content")
+        assert (by_content(section, objectives) != before) == (str(file.relative_to(tmp_path)) in expected), file
+        file.write_bytes(content)
+    assert by_content(section, objectives) == before
+
+
+def test_the_names_of_subsets_are_part_of_the_identity(tmp_path):
+    for file in ("x/a.jsonl", "y/a.jsonl"):
+        _write(tmp_path / file, file)
+    section = {"path": str(tmp_path), "columns": {"n": "x", "m": "y"}, "subsets": "objectives"}
+    found = [by_content(section, objectives)["path"] for objectives in (["n"], ["m"], ["n", "m"], ["m", "n"])]
+    assert len(set(found)) == 4

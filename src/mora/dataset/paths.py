@@ -25,6 +25,7 @@ NOTES = (
     "dataset_dict.json",
     "state.json",
 )  # of the library datasets: no rows
+PLACEHOLDER = "{subset}"  # in a path: where the name of a subset stands
 KNOWN = f"known: {', '.join(FORMS)}, also with {', '.join(PACKED)}"
 
 
@@ -61,6 +62,21 @@ def meant(path: str) -> Meant:
             elif file.is_dir() or _holds_rows(file):
                 unread.add(file)
     return Meant(root=root, files=tuple(sorted(found)), folder=place.is_dir(), unread=tuple(sorted(unread)))
+
+
+def of_subset(path: str, subset: str | None, subsets: Sequence[str] | None) -> str:
+    """The path of one of the ``subsets`` of ``path``, whether it is there or not.
+
+    A subset stands in the path as ``{subset}``, else it is the folder of its name; a single one may be given as its
+    files.  Without subsets (None) a path is what it is.
+    """
+    if subset is None:
+        return path
+    if PLACEHOLDER in path:
+        return path.replace(PLACEHOLDER, subset)
+    root = Path(os.path.expanduser(path))
+    alone = subsets is not None and [*subsets] == [subset]
+    return path if alone and not root.is_dir() else str(root / subset)
 
 
 def files(path: str, key: str) -> list[Path]:

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from mora.dataset.cells import typed
 from mora.dataset.hub import hub_records
-from mora.dataset.paths import Meant, readable, shown, stem
-from mora.dataset.pinned import PLACEHOLDER, Copy
+from mora.dataset.paths import PLACEHOLDER, Meant, of_subset, readable, shown, stem
+from mora.dataset.pinned import Copy
 from mora.dataset.read import Record, records, records_of
 from mora.errors import InputError
 
@@ -180,18 +180,13 @@ class Place:
             )
 
     def _filled(self, path: str, subset: str | None, key: str) -> str:
-        """Where a subset stands in ``path``; of a single one the path may be its files."""
-        if subset is None:
-            return path
-        if PLACEHOLDER in path:
-            return path.replace(PLACEHOLDER, subset)
-        root = Path(os.path.expanduser(path))
-        if self.subsets == (subset,) and not root.is_dir():
-            return path
-        if not (root / subset).is_dir():
+        """Where a subset stands in ``path``.  Raises InputError where it should be a folder and is none."""
+        filled = of_subset(path, subset, self.subsets)
+        if filled != path and PLACEHOLDER not in path and not Path(filled).is_dir():
+            root = Path(os.path.expanduser(path))
             found = ", ".join(sorted(place.name for place in root.iterdir() if place.is_dir())) if root.is_dir() else ""
             raise InputError(
                 f"{key}={path}: no folder {subset!r} (there: {found or 'none'}); it must hold one folder per subset, "
                 "or say where a subset stands: 'FOLDER/{subset}.jsonl'"
             )
-        return str(root / subset)
+        return filled
