@@ -98,10 +98,53 @@ def test_several_configurations_in_a_folder_are_named(tmp_path):
     assert len(list(_place(path=f"{tmp_path}/**", train_split="none").records("train"))) == 4
 
 
-def test_a_folder_of_nothing_but_test_files_is_told(tmp_path):
-    _write(tmp_path / "test.jsonl", "a")
-    with pytest.raises(InputError, match="all files there are named test, none to train on"):
-        list(_place(path=str(tmp_path), test_split="test").records("train"))
+@pytest.mark.parametrize("test_path", [False, True])
+@pytest.mark.parametrize("subsets", [None, ("x",)])
+def test_a_folder_of_nothing_but_test_files_is_told(tmp_path, test_path, subsets):
+    _write(tmp_path / "d" / "x" / "test.jsonl", "a")
+    _write(tmp_path / "own.jsonl", "b")
+    path, own = tmp_path / "d" / ("" if subsets else "x"), str(tmp_path / "own.jsonl") if test_path else None
+    with pytest.raises(InputError, match="x: all files there are named test, none to train on; give others, or"):
+        list(_place(path=str(path), test_split="test", test_path=own, subsets=subsets).records("train"))
+
+
+LACKING = {  # files, the path, and what is said
+    "folders": (["x/test.jsonl", "x/train.jsonl", "y/train.jsonl", "z/a.jsonl"], "", "no file of y, z is named"),
+    "a file": (["x/test.jsonl", "x/train.jsonl", "y.jsonl", "z.jsonl"], "{subset}*", "no file of y, z is named"),
+    "all but one": (["x/test.jsonl", "y/test.jsonl", "z/a.jsonl"], "", r"no file of z .*, as files of x, y are"),
+}
+
+
+@pytest.mark.parametrize("case", LACKING)
+def test_subsets_of_which_some_have_no_test_file_are_named(tmp_path, case):
+    names, path, said = LACKING[case]
+    for name in names:
+        _write(tmp_path / name, name)
+    place = _place(path=f"{tmp_path}/{path}", subsets=("x", "y", "z"), test_split="test")
+    with pytest.raises(InputError, match=rf"{said}.* dataset.test_split=null"):
+        place.brings_test()
+    assert not _place(path=f"{tmp_path}/{path}", subsets=("x", "y", "z")).brings_test()
+
+
+APART = {  # dataset.test_path, and what the notes say is not read for its sake
+    "own.jsonl": ["test.jsonl"],
+    "d/test.jsonl": [],  # in the folder itself
+    "d/valid.jsonl": ["test.jsonl"],
+    "d/*t*.jsonl": [],
+}
+
+
+@pytest.mark.parametrize("path", APART)
+@pytest.mark.parametrize("subsets", [None, ("d",)])
+def test_test_files_that_a_test_path_replaces_are_told(tmp_path, path, subsets):
+    for name in ("own.jsonl", "d/train.jsonl", "d/test.jsonl", "d/valid.jsonl"):
+        _write(tmp_path / name, name)
+    root = tmp_path if subsets else tmp_path / "d"
+    place = _place(path=str(root), test_path=str(tmp_path / path), test_split="test", subsets=subsets)
+    notes = [note.rpartition(": ")[::2] for note in place.notes()]
+    assert [names for said, names in notes if "is the test set" in said] == APART[path]
+    assert [names for said, names in notes if "named after neither" in said] == ["valid.jsonl"] * ("valid" not in path)
+    assert _sides(place)[0] == ["d/train.jsonl"]
 
 
 def test_fields_tell_a_test_record(tmp_path):
@@ -110,6 +153,10 @@ def test_fields_tell_a_test_record(tmp_path):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     place = _place(path=str(path), test_where={"split": "val"})
     assert place.brings_test() and _sides(place) == [["a", "c", "d"], ["b"]]
+    _write(tmp_path / "own.jsonl", "own")
+    place = _place(path=str(path), test_where={"split": "val"}, test_path=str(tmp_path / "own.jsonl"))
+    assert _sides(place) == [["a", "c", "d"], ["own"]]
+    assert any("records with these values are not read, since dataset.test_path=" in note for note in place.notes())
 
 
 def test_subsets_are_folders_or_stand_in_the_path(tmp_path):
