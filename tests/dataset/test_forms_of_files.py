@@ -250,13 +250,10 @@ MEANT = {  # path below the folder -> the files that it means
     "d/[v1]": ["d/[v1]/a.jsonl"],
     "d/[v1]/*.jsonl": ["d/[v1]/a.jsonl"],
     "d/[v1]/[a-c].jsonl": ["d/[v1]/a.jsonl"],
-    "d/*": [
-        "d/[v1]/a.jsonl",
-        "d/a.jsonl",
-        "d/b.csv.gz",
-        "d/dataset_infos.json",
-        "d/read.me",
-    ],  # what matches itself is meant
+    "d/*": ["d/[v1]/a.jsonl", "d/a.jsonl", "d/b.csv.gz", "d/read.me"],  # what matches itself is meant, but for notes
+    "d/*.json": [],
+    "*/dataset_infos.json": ["d/dataset_infos.json"],  # by its whole name
+    "d/dataset_infos.json": ["d/dataset_infos.json"],
     "d/**": ["d/[v1]/a.jsonl", "d/a.jsonl", "d/b.csv.gz"],
     "**/*.jsonl": ["d/[v1]/a.jsonl", "d/a.jsonl", "e*/a.jsonl"],
     "e*": ["e*/a.jsonl"],
@@ -374,8 +371,34 @@ def test_a_folder_of_a_snapshot_of_the_hub_may_be_named(tmp_path):
     snapshot = _put(tmp_path, {"datasets--a--b/blobs/0": _lines()}) / "datasets--a--b" / "snapshots" / "1" / "data"
     snapshot.mkdir(parents=True)
     (snapshot / "a.jsonl").symlink_to("../../../blobs/0")
-    for path in (snapshot, snapshot.parent, f"{snapshot}/*.jsonl"):
+    cache = tmp_path / "datasets--a--b"
+    paths_of_it = [snapshot, snapshot.parent, f"{snapshot}/*.jsonl", cache / "snapshots", cache]
+    paths_of_it += [f"{cache}/snapshots/*/data/*.jsonl", f"{cache}/snapshots/*", f"{cache}/snap*/**/*.jsonl"]
+    (tmp_path / "current").symlink_to(snapshot.parent)  # a name for the newest one
+    paths_of_it += [tmp_path / "current", f"{tmp_path}/current/*/*.jsonl", f"{tmp_path}/datasets--*/*/*/data/*"]
+    for path in paths_of_it:
         assert len(list(records(str(path), "dataset.path"))) == 3
+    (snapshot / "a.jsonl").unlink()
+    (snapshot / "a.jsonl").symlink_to(_put(tmp_path, {"elsewhere.jsonl": _lines()}) / "elsewhere.jsonl")
+    for path in paths_of_it[:-1]:  # the last one means files below a folder that holds both
+        with pytest.raises(InputError, match=r"a.jsonl is a link out of .*elsewhere.jsonl"):
+            list(records(str(path), "dataset.path"))
+
+
+@pytest.mark.parametrize("name", ["gone.jsonl", "gone.csv.gz", "v1.0", "e/gone", "loop.jsonl"])
+def test_a_link_to_what_is_not_there_is_told(tmp_path, name):
+    folder = _put(tmp_path / "d", {"a.jsonl": _lines(), "e/b.jsonl": _lines(), ".hidden/a.jsonl": b""})
+    for link, target in {name: "loop.jsonl" if name == "loop.jsonl" else "nowhere", ".#lock": "user@host"}.items():
+        (folder / link).symlink_to(target)
+    said = rf"{name} is a link to \S+, which is not there; bring that back, or delete the link"
+    for path in (folder, f"{folder}/**", f"{tmp_path}/*", folder / name, f"{folder}/{name[:-1]}?"):
+        with pytest.raises(InputError, match=said):
+            list(records(str(path), "dataset.path"))
+    for path in (f"{folder}/{name}/*.jsonl", f"{folder}/{name[:-1]}*/*.jsonl"):  # on the way
+        with pytest.raises(InputError, match=said):
+            list(records(path, "dataset.path"))
+    (folder / name).unlink()
+    assert len(list(records(str(folder), "dataset.path"))) == 6
 
 
 def test_bad_rows_of_one_reason_are_one_line(tmp_path):
