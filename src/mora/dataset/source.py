@@ -82,6 +82,7 @@ class Source:
                 for row in sieve.rows(found, lambda fields: jsonl.rows(fields, {})):
                     sorting.supervised(row)
         notes += sieve.close() + sieve.notes()
+        sieve.require_row(self._said, objectives)
         sorting.check()
         if whole and (sorting.unlabelled or any(sorting.counts["train"][kind] for kind in ("pairs", "scored"))):
             self._require_labels(sorting.labelled, names, sieve.columns)
@@ -105,6 +106,10 @@ class Source:
         form = _form(self.read)
         return None if form is None or form.known is None else tuple(self.columns or form.known)
 
+    @property
+    def _said(self) -> str:
+        return str(self.hub) if self.path is None else f"dataset.path={self.path}"
+
     def tried(self, fields: Fields, objectives: Sequence[str]) -> list[Row]:
         """The rows of one record, or none where it is no record of this source."""
         try:
@@ -113,10 +118,9 @@ class Source:
             return []
 
     def _require_labels(self, labelled: set[str], names: Mapping[str, str], seen: Iterable[str]) -> None:
-        said = str(self.hub) if self.path is None else f"dataset.path={self.path}"
         form = _form(self.read)
         columns = {o: form.label.format(name) for o, name in names.items()} if form is not None else {}
-        require_labels(labelled, names, columns, seen, said)
+        require_labels(labelled, names, columns, seen, self._said)
 
     def _names(self, objectives: tuple[str, ...], *, whole: bool) -> dict[str, str]:
         """What the source calls each objective that it has.  Raises InputError about one that it lacks if ``whole``."""
