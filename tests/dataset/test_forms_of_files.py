@@ -241,6 +241,38 @@ def test_turns_are_seen_with_the_line_ends_of_windows(tmp_path, name):
     assert _said(both[0]) == _said(both[1]) and len(both[0].pairs["train"]) == 1
 
 
+# --- columns that are null ------------------------------------------------------------------------------------------
+
+PAIR = {"prompt": "p", "response_0": "a", "response_1": "b", "x_response_id": 1}
+ANSWERS = [{"prompt": "q", "response": "c"}, {"prompt": "r", "response": "d", "x": 3}]
+UNITED = {  # records of several forms, as a table has them: each with the columns of all
+    "jsonl": [PAIR, *ANSWERS, {"prompt": "s"}],
+    "messages": [
+        {name: value for name, value in PAIR.items() if name != "prompt"}
+        | {"conversations": [{"role": None, "content": None, "from": "human", "value": "p"}]},
+        *({"completion": row["response"]} | {name: row[name] for name in row if name != "response"} for row in ANSWERS),
+        {"messages": [{"role": "user", "content": "s", "from": None, "value": None}]},
+    ],
+}
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.parquet"])
+@pytest.mark.parametrize("dataset", UNITED)
+def test_a_column_that_is_null_counts_as_absent(tmp_path, name, dataset):
+    columns = dict.fromkeys(column for record in UNITED[dataset] for column in record)
+    rows = [{**dict.fromkeys(columns), **record} for record in UNITED[dataset]]
+    if name == "a.csv":
+        rows = [{key: json.dumps(v) if isinstance(v, list) else v for key, v in row.items()} for row in rows]
+    content = {"a.jsonl": _lines, "a.csv": _table, "a.parquet": _parquet}[name](rows)
+    corpus = _load(_put(tmp_path, {name: content}) / name, dataset)
+    assert corpus.records["set_aside"] == 0
+    labelled = [row for row in corpus.pairs["train"] if row.labels["x"] is not None]
+    assert [(row.prompt, dict(row.labels)) for row in labelled] == [("p", {"x": 1.0})]
+    assert [(row.prompt, row.responses) for row in corpus.supervised["train"]] == [("q", ("c",))]
+    assert [(row.prompt, row.ratings) for row in corpus.scored["train"]] == [("r", {"x": ((3.0,),)})]
+    assert [row.prompt for row in corpus.prompts["train"]] == ["p", "r", "s"]
+
+
 # --- which files a path means -----------------------------------------------------------------------------------------
 
 MEANT = {  # path below the folder -> the files that it means

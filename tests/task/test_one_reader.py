@@ -52,3 +52,35 @@ def test_columns_that_are_named_alone_are_read(run):
     _, tally = run("ratings_to_pairs", rows)
     assert "task.objectives" in tally.bad[0].reason and len(tally.bad) == 1
     assert not run("ratings_to_pairs", rows, objectives=["kind"])[1].bad
+
+
+CHAT = [{"role": "user", "content": "p0"}]
+GOOD, BAD = ([{"role": "assistant", "content": text}] for text in "ab")
+WITH_NULLS = {  # a row, and null columns of other forms beside it
+    "ratings_to_pairs": (ANSWERS, ("response_0", "response_1"), {}),
+    "merge_annotators": (ANSWERS, ("response_0", "response_1", "kind_response_id"), {}),
+    "statistics": (ANSWERS, ("response_0", "response_1"), {}),
+    "check": (ANSWERS, ("response_0", "response_1"), {"form": "scored"}),
+    "check of pairs": (PAIRS, ("response",), {"form": "pairs"}),
+    "prompts": ([{"chosen": [*CHAT, *GOOD], "rejected": [*CHAT, *BAD]}], ("messages", "prompt", "conversations"), {}),
+    "chat of answers": (ANSWERS, ("messages",), {"to": "messages"}),
+    "chat of messages": ([{"messages": [*CHAT, *GOOD]}], ("prompt", "response"), {"to": "supervised"}),
+    "chat of wholes": (
+        [{"chosen": [*CHAT, *GOOD], "rejected": [*CHAT, *BAD]}],
+        ("messages", "prompt", "response_0", "response_1", "kind_response_id"),
+        {"to": "pairs"},
+    ),
+    "chat of pairs": (PAIRS, ("chosen", "rejected", "messages"), {"to": "explicit", "objective": "kind"}),
+    "chat of prompts": ([{"prompt": CHAT, "chosen": GOOD, "rejected": BAD}], ("messages",), {"to": "explicit"}),
+}
+
+
+@pytest.mark.parametrize("task", WITH_NULLS)
+def test_columns_that_are_null_change_nothing(run, task):
+    rows, nulls, keys = WITH_NULLS[task]
+    expected, _ = run(task.split(" of ")[0], rows, **keys)
+    found, tally = run(task.split(" of ")[0], [dict.fromkeys(nulls) | row for row in rows], **keys)
+    assert not tally.bad and expected
+    if task != "check":  # which gives rows back as they are
+        spare = [{k: v for k, v in row.items() if k not in nulls or v is not None} for row in (*found, *expected)]
+        assert repr(spare[: len(found)]) == repr(spare[len(found) :])  # as nan is nan
