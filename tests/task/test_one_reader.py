@@ -84,3 +84,21 @@ def test_columns_that_are_null_change_nothing(run, task):
     if task != "check":  # which gives rows back as they are
         spare = [{k: v for k, v in row.items() if k not in nulls or v is not None} for row in (*found, *expected)]
         assert repr(spare[: len(found)]) == repr(spare[len(found) :])  # as nan is nan
+
+
+SAYS_NOTHING = {"role": "system", "content": " "}
+WRITTEN_ANEW = {  # whether a task writes the messages of a row anew, and so leaves out a system message without a word
+    "prompts": ({}, True),
+    "chat": ({"to": "messages"}, True),
+    "split": ({"shares": {"a": 0.5, "b": 0.5}}, False),
+    "check": ({"form": "messages"}, False),
+}
+
+
+@pytest.mark.parametrize("task", WRITTEN_ANEW)
+def test_a_system_message_that_is_left_out_is_told_and_one_that_is_copied_is_not(run, task):
+    keys, anew = WRITTEN_ANEW[task]
+    messages = [SAYS_NOTHING, *CHAT, *GOOD]
+    found, tally = run(task, [{"messages": messages}], **keys)
+    assert (found == [{"messages": messages}]) == (not anew)
+    assert dict(tally.remarks) == ({"with a system message that says nothing, which is left out": 1} if anew else {})

@@ -39,7 +39,7 @@ class Chat(Task):
         """Every row in the form asked for; pairs without a preference on the objective are left out."""
         lost: dict[str, None] = {}
         convert = self._preference if self.to in PREFERENCES else self._conversation
-        for row, dropped in tally.parsed(records, convert):
+        for row, dropped in tally.parsed(records, convert, rewrites=True):
             if row is None:
                 tally.left_out[f"no preference on {self.objective}"] += 1
                 continue
