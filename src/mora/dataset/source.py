@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Literal
 
 from mora.bounds import AtLeastTwo, Count, Share
-from mora.dataset import jsonl
+from mora.dataset import supervised
 from mora.dataset.assemble import Sorting, finished
 from mora.dataset.corpus import Corpus
 from mora.dataset.encode import Overlong
@@ -16,7 +16,7 @@ from mora.dataset.hub import hub_note
 from mora.dataset.pairing import Pairing
 from mora.dataset.pinned import Copy, hub_copy
 from mora.dataset.place import Place
-from mora.dataset.read import Record, records
+from mora.dataset.read import Record
 from mora.dataset.schema import BadRow, Fields, Form
 from mora.dataset.shelf import Cache, Shelf, make
 from mora.dataset.sieve import FAILURES, OnBadRow, Sieve, require_labels
@@ -78,8 +78,7 @@ class Source:
             for row in self._rows(sieve, place.records("train"), names):
                 sorting.train(row)
             if self.supervised_path is not None:
-                found = records(self.supervised_path, "dataset.supervised_path")
-                for row in sieve.rows(found, lambda fields: jsonl.rows(fields, {})):
+                for row in supervised.rows(self.supervised_path, sieve):
                     sorting.supervised(row)
         notes += sieve.close() + sieve.notes()
         sieve.require_row(self._said, objectives)
