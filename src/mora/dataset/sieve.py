@@ -37,7 +37,7 @@ def quarantine_lines(rejected: Iterable[Rejected]) -> str:
 
 
 class OtherForm(InputError):
-    """Not one record of a source is as it declares: they are of another form, most likely."""
+    """Not one record of a source is as it declares, or says something of an objective: of another form, most likely."""
 
 
 class Sieve:
@@ -196,7 +196,7 @@ class Sieve:
 def require_labels(
     labelled: set[str], objectives: Iterable[str], columns: Mapping[str, str], seen: Iterable[str], source: str
 ) -> None:
-    """Raises InputError for an objective that no training row has a label or rating of, with the columns that exist."""
+    """Raises OtherForm for an objective that no training row has a label or rating of, with the columns that exist."""
     seen = list(seen)
     problems = []
     for objective in objectives:
@@ -210,4 +210,4 @@ def require_labels(
     if problems:
         exist = f"columns that exist: {', '.join(seen)}; " if seen else ""
         advice = f"{exist}name the objectives to train on: objectives.names=[...]"
-        raise InputError("\n".join([f"{source}:", *problems, advice]))
+        raise OtherForm("\n".join([f"{source}:", *problems, advice]))

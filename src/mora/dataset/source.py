@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any, Literal
 
 from mora.bounds import AtLeastTwo, Count, Share
@@ -115,6 +116,12 @@ class Source:
             return list(_plain(self.read)(fields, self._names(tuple(objectives), whole=False)))
         except (BadRow, *FAILURES):
             return []
+
+    def first(self, objectives: Sequence[str], count: int) -> list[Fields]:
+        """The first records to train on that can be read, of local files."""
+        place = self._place(None, self._names(tuple(objectives), whole=False))
+        found = (record.fields for record in place.records("train") if record.fields is not None)
+        return list(islice(found, count))
 
     def _require_labels(self, labelled: set[str], names: Mapping[str, str], seen: Iterable[str]) -> None:
         form = _form(self.read)
