@@ -241,6 +241,38 @@ def test_turns_are_seen_with_the_line_ends_of_windows(tmp_path, name):
     assert _said(both[0]) == _said(both[1]) and len(both[0].pairs["train"]) == 1
 
 
+# --- columns that are null ------------------------------------------------------------------------------------------
+
+PAIR = {"prompt": "p", "response_0": "a", "response_1": "b", "x_response_id": 1}
+ANSWERS = [{"prompt": "q", "response": "c"}, {"prompt": "r", "response": "d", "x": 3}]
+UNITED = {  # records of several forms, as a table has them: each with the columns of all
+    "jsonl": [PAIR, *ANSWERS, {"prompt": "s"}],
+    "messages": [
+        {name: value for name, value in PAIR.items() if name != "prompt"}
+        | {"conversations": [{"role": None, "content": None, "from": "human", "value": "p"}]},
+        *({"completion": row["response"]} | {name: row[name] for name in row if name != "response"} for row in ANSWERS),
+        {"messages": [{"role": "user", "content": "s", "from": None, "value": None}]},
+    ],
+}
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.parquet"])
+@pytest.mark.parametrize("dataset", UNITED)
+def test_a_column_that_is_null_counts_as_absent(tmp_path, name, dataset):
+    columns = dict.fromkeys(column for record in UNITED[dataset] for column in record)
+    rows = [{**dict.fromkeys(columns), **record} for record in UNITED[dataset]]
+    if name == "a.csv":
+        rows = [{key: json.dumps(v) if isinstance(v, list) else v for key, v in row.items()} for row in rows]
+    content = {"a.jsonl": _lines, "a.csv": _table, "a.parquet": _parquet}[name](rows)
+    corpus = _load(_put(tmp_path, {name: content}) / name, dataset)
+    assert corpus.records["set_aside"] == 0
+    labelled = [row for row in corpus.pairs["train"] if row.labels["x"] is not None]
+    assert [(row.prompt, dict(row.labels)) for row in labelled] == [("p", {"x": 1.0})]
+    assert [(row.prompt, row.responses) for row in corpus.supervised["train"]] == [("q", ("c",))]
+    assert [(row.prompt, row.ratings) for row in corpus.scored["train"]] == [("r", {"x": ((3.0,),)})]
+    assert [row.prompt for row in corpus.prompts["train"]] == ["p", "r", "s"]
+
+
 # --- which files a path means -----------------------------------------------------------------------------------------
 
 MEANT = {  # path below the folder -> the files that it means
@@ -250,13 +282,10 @@ MEANT = {  # path below the folder -> the files that it means
     "d/[v1]": ["d/[v1]/a.jsonl"],
     "d/[v1]/*.jsonl": ["d/[v1]/a.jsonl"],
     "d/[v1]/[a-c].jsonl": ["d/[v1]/a.jsonl"],
-    "d/*": [
-        "d/[v1]/a.jsonl",
-        "d/a.jsonl",
-        "d/b.csv.gz",
-        "d/dataset_infos.json",
-        "d/read.me",
-    ],  # what matches itself is meant
+    "d/*": ["d/[v1]/a.jsonl", "d/a.jsonl", "d/b.csv.gz", "d/read.me"],  # what matches itself is meant, but for notes
+    "d/*.json": [],
+    "*/dataset_infos.json": ["d/dataset_infos.json"],  # by its whole name
+    "d/dataset_infos.json": ["d/dataset_infos.json"],
     "d/**": ["d/[v1]/a.jsonl", "d/a.jsonl", "d/b.csv.gz"],
     "**/*.jsonl": ["d/[v1]/a.jsonl", "d/a.jsonl", "e*/a.jsonl"],
     "e*": ["e*/a.jsonl"],
@@ -287,30 +316,23 @@ def test_a_path_means_the_same_files_to_all(tmp_path, monkeypatch, path, home):
     given = f"~/{path}" if home else f"{tmp_path}/{path}"
     expected = [tmp_path / name for name in MEANT[path]]
     assert list(paths.meant(given).files) == sorted(expected)
-    before = by_content({"path": given})["path"]
+    before = by_content({"path": given}, ())["path"]
     assert (before == given) == (not expected)  # nothing there: told when it is read
     for file in expected:
         content = file.read_bytes()
         file.write_bytes(b"another content")
-        assert by_content({"path": given})["path"] != before
+        assert by_content({"path": given}, ())["path"] != before
         file.write_bytes(content)
-        assert by_content({"path": given})["path"] == before
-
-
-def test_a_subset_in_a_path_with_brackets_is_part_of_the_identity(tmp_path):
-    path = _put(tmp_path, {"v[1]/x.jsonl": b"a"}) / "v[1]" / "{subset}.jsonl"
-    before = by_content({"path": str(path)})
-    (tmp_path / "v[1]" / "x.jsonl").write_bytes(b"b")
-    assert by_content({"path": str(path)}) != before
+        assert by_content({"path": given}, ())["path"] == before
 
 
 def test_what_a_file_of_a_folder_is_called_is_part_of_the_identity(tmp_path):
     _put(tmp_path, {"a.valid.jsonl": b"a", "b.train.jsonl": b"b"})
-    before = by_content({"path": str(tmp_path)})
+    before = by_content({"path": str(tmp_path)}, ())
     (tmp_path / "a.valid.jsonl").rename(tmp_path / "a.test.jsonl")  # the order of names stays
-    assert by_content({"path": str(tmp_path)}) != before
+    assert by_content({"path": str(tmp_path)}, ()) != before
     moved = tmp_path.rename(tmp_path.with_name("moved"))
-    assert by_content({"path": str(moved)}) == by_content({"path": f"{moved}/"})
+    assert by_content({"path": str(moved)}, ()) == by_content({"path": f"{moved}/"}, ())
 
 
 # --- what is said -----------------------------------------------------------------------------------------------------
@@ -381,8 +403,34 @@ def test_a_folder_of_a_snapshot_of_the_hub_may_be_named(tmp_path):
     snapshot = _put(tmp_path, {"datasets--a--b/blobs/0": _lines()}) / "datasets--a--b" / "snapshots" / "1" / "data"
     snapshot.mkdir(parents=True)
     (snapshot / "a.jsonl").symlink_to("../../../blobs/0")
-    for path in (snapshot, snapshot.parent, f"{snapshot}/*.jsonl"):
+    cache = tmp_path / "datasets--a--b"
+    paths_of_it = [snapshot, snapshot.parent, f"{snapshot}/*.jsonl", cache / "snapshots", cache]
+    paths_of_it += [f"{cache}/snapshots/*/data/*.jsonl", f"{cache}/snapshots/*", f"{cache}/snap*/**/*.jsonl"]
+    (tmp_path / "current").symlink_to(snapshot.parent)  # a name for the newest one
+    paths_of_it += [tmp_path / "current", f"{tmp_path}/current/*/*.jsonl", f"{tmp_path}/datasets--*/*/*/data/*"]
+    for path in paths_of_it:
         assert len(list(records(str(path), "dataset.path"))) == 3
+    (snapshot / "a.jsonl").unlink()
+    (snapshot / "a.jsonl").symlink_to(_put(tmp_path, {"elsewhere.jsonl": _lines()}) / "elsewhere.jsonl")
+    for path in paths_of_it[:-1]:  # the last one means files below a folder that holds both
+        with pytest.raises(InputError, match=r"a.jsonl is a link out of .*elsewhere.jsonl"):
+            list(records(str(path), "dataset.path"))
+
+
+@pytest.mark.parametrize("name", ["gone.jsonl", "gone.csv.gz", "v1.0", "e/gone", "loop.jsonl"])
+def test_a_link_to_what_is_not_there_is_told(tmp_path, name):
+    folder = _put(tmp_path / "d", {"a.jsonl": _lines(), "e/b.jsonl": _lines(), ".hidden/a.jsonl": b""})
+    for link, target in {name: "loop.jsonl" if name == "loop.jsonl" else "nowhere", ".#lock": "user@host"}.items():
+        (folder / link).symlink_to(target)
+    said = rf"{name} is a link to \S+, which is not there; bring that back, or delete the link"
+    for path in (folder, f"{folder}/**", f"{tmp_path}/*", folder / name, f"{folder}/{name[:-1]}?"):
+        with pytest.raises(InputError, match=said):
+            list(records(str(path), "dataset.path"))
+    for path in (f"{folder}/{name}/*.jsonl", f"{folder}/{name[:-1]}*/*.jsonl"):  # on the way
+        with pytest.raises(InputError, match=said):
+            list(records(path, "dataset.path"))
+    (folder / name).unlink()
+    assert len(list(records(str(folder), "dataset.path"))) == 6
 
 
 def test_bad_rows_of_one_reason_are_one_line(tmp_path):

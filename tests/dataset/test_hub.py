@@ -26,7 +26,7 @@ try:
 except InputError as error:
     sys.exit(f"InputError {error}")
 section = {"hub": "org/birds", "path": None, "revision": None}
-print(len(corpus.pairs["train"]), dict(corpus.commits), by_content(section)["revision"], *corpus.notes, sep="\\n")
+print(len(corpus.pairs["train"]), dict(corpus.commits), by_content(section, ())["revision"], *corpus.notes, sep="\\n")
 """
 
 

@@ -160,6 +160,45 @@ def test_supervised_rows_of_the_source_stay_on_the_side_of_their_prompt(tmp_path
     assert not any("made from" in note for note in corpus.notes)
 
 
+TURNS = [{"role": "user", "content": "p"}, {"role": "assistant", "content": "r"}]
+NO_ANSWERS = {  # records of dataset.supervised_path, and what is said
+    "pairs": (BASE, "pairs belong in dataset.path, and dataset.supervised_path=null"),
+    "ranked": ({"prompt": "p", "chosen": "a", "rejected": "b"}, "pairs belong in dataset.path"),
+    "prompts": ({"prompt": "p"}, "prompts without an answer belong in dataset.path"),
+    "a response that is null": ({"prompt": "p", "response": None}, "prompts without an answer"),
+    "messages": (
+        {"messages": TURNS},
+        "dataset=messages reads such .* algo=sft dataset=messages dataset.path=.*start.policy",
+    ),
+    "ShareGPT": ({"conversations": [{"from": "human", "value": "p"}]}, "dataset=messages reads such"),
+    "completions": ({"prompt": "p", "completion": "r"}, "dataset=messages reads such"),
+    "instructions": ({"instruction": "p", "output": "r"}, "algo=sft dataset=alpaca dataset.path="),
+    "bad answers": ({"prompt": "p", "response": "r", "label": False}, "all answers are marked bad"),
+    "text": (7, r"sft.jsonl:1: must be a JSON object, not int\); correct them$"),
+}
+
+
+@pytest.mark.parametrize("name", NO_ANSWERS)
+@pytest.mark.parametrize("on_bad_row", ["error", "quarantine"])
+def test_supervised_files_without_answers_are_refused_with_what_reads_them(tmp_path, name, on_bad_row):
+    record, said = NO_ANSWERS[name]
+    path = tmp_path / "sft" / "sft.jsonl"
+    path.parent.mkdir()
+    keys = {"rows": _many(60), "supervised_path": str(path), "on_bad_row": on_bad_row}
+    path.write_text(f"{json.dumps(record)}\n" * 3)
+    with pytest.raises(InputError, match=rf"^dataset.supervised_path={path}: .*{said}"):
+        _load(tmp_path / "a.jsonl", **keys)
+    good = {"prompt": "p", "response": "r"}
+    path.write_text(f"{json.dumps(good)}\n{json.dumps(record)}\n")
+    if name == "bad answers" or on_bad_row == "quarantine":
+        corpus = _load(tmp_path / "a.jsonl", **keys)
+        assert [row.responses for row in corpus.supervised["train"]] == [("r",)]
+        assert len(corpus.quarantine) + corpus.records["without_row"] == 1
+    else:
+        with pytest.raises(InputError, match="1 of 62 rows are bad:\n .*sft.jsonl:2: "):
+            _load(tmp_path / "a.jsonl", **keys)
+
+
 def test_training_rows_of_test_prompts_are_left_out(tmp_path):
     _load(tmp_path / "test.jsonl", rows=[BASE])
     rows = [BASE, BASE | {"response_0": "c"}, BASE | {"prompt": "q"}]

@@ -65,6 +65,38 @@ def test_of_several_objectives_the_record_says_which(tmp_path):
         _corpus(tmp_path, *_marked("jsonl"), ("kind", "brief"))
 
 
+ABOUT = {  # records without columns of their own for an objective
+    "a mark": ("jsonl", {"response": "g", "label": True}),
+    "a bad mark": ("jsonl", {"response": "g", "label": False}),
+    "a mark of a completion": ("messages", {"completion": "g", "label": True}),
+    "a chosen answer": ("messages", {"chosen": "g", "rejected": "b"}),
+}
+
+
+@pytest.mark.parametrize("name", ABOUT)
+def test_a_record_about_another_objective_does_not_count_for_the_only_one(tmp_path, name):
+    dataset, record = ABOUT[name]
+    said = [{}, {"objective": "kind"}, {"objective": None}, {"objective": "other"}]
+    rows = [{"prompt": f"p{number}"} | record | more for number, more in enumerate(said)]
+    corpus = _corpus(tmp_path, dataset, rows)
+    judged = [*corpus.pairs["train"]] if "chosen" in record else [*corpus.scored["train"]]
+    assert [row.prompt for row in judged] == ["p0", "p1", "p2"] and corpus.records["without_row"] == 1
+    assert "p3" not in {row.prompt for rows in (corpus.supervised, corpus.prompts) for row in rows["train"]}
+    assert any("1 of 4 records give no row: nothing in them is asked for (objective: other)" in n for n in corpus.notes)
+    renamed = _corpus(tmp_path, dataset, rows, columns={"kind": "other"})
+    assert "p3" in {row.prompt for row in renamed.prompts["train"]}
+    with pytest.raises(InputError, match=r"none of the 1 records gives a row.*objective: other.*names=\[kind\]"):
+        _corpus(tmp_path, dataset, rows[-1:])
+
+
+def test_a_mark_does_not_fall_to_an_objective_because_another_one_is_rated(tmp_path):
+    rows = [{"prompt": "p", "response": "g", "kind": 3, "label": True, "objective": "kind"}]
+    corpus = _corpus(tmp_path, "jsonl", [*rows, {"prompt": "q", "response": "r", "brief": 2}], ("kind", "brief"))
+    assert [row.ratings for row in corpus.scored["train"]] == [{"kind": ((3.0,),)}, {"brief": ((2.0,),)}]
+    with pytest.raises(InputError, match="field 'objective' is missing"):
+        _corpus(tmp_path, "jsonl", [{"prompt": "p", "response": "g", "kind": 3, "label": True}], ("kind", "brief"))
+
+
 def test_a_mark_that_is_none_is_a_bad_row(tmp_path):
     name, rows = _marked("jsonl", (True, "spam"))
     with pytest.raises(InputError, match=r"rows.jsonl:2: 'label' .* not 'spam'"):

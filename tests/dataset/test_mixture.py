@@ -107,7 +107,7 @@ def test_a_test_prompt_of_one_part_is_not_trained_on_in_another(files):
 
 def test_the_identity_follows_the_content_of_each_part(files):
     def identity():
-        return by_content(_config(f"jsonl:1:{files}/kind.jsonl", f"jsonl:1:{files}/brief.jsonl")["dataset"])
+        return by_content(_config(f"jsonl:1:{files}/kind.jsonl", f"jsonl:1:{files}/brief.jsonl")["dataset"], ())
 
     before = identity()
     assert str(files) not in json.dumps(before)

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from mora.dataset.pinned import by_content
 from mora.dataset.place import Place
 from mora.errors import InputError
 
@@ -97,10 +98,53 @@ def test_several_configurations_in_a_folder_are_named(tmp_path):
     assert len(list(_place(path=f"{tmp_path}/**", train_split="none").records("train"))) == 4
 
 
-def test_a_folder_of_nothing_but_test_files_is_told(tmp_path):
-    _write(tmp_path / "test.jsonl", "a")
-    with pytest.raises(InputError, match="all files there are named test, none to train on"):
-        list(_place(path=str(tmp_path), test_split="test").records("train"))
+@pytest.mark.parametrize("test_path", [False, True])
+@pytest.mark.parametrize("subsets", [None, ("x",)])
+def test_a_folder_of_nothing_but_test_files_is_told(tmp_path, test_path, subsets):
+    _write(tmp_path / "d" / "x" / "test.jsonl", "a")
+    _write(tmp_path / "own.jsonl", "b")
+    path, own = tmp_path / "d" / ("" if subsets else "x"), str(tmp_path / "own.jsonl") if test_path else None
+    with pytest.raises(InputError, match="x: all files there are named test, none to train on; give others, or"):
+        list(_place(path=str(path), test_split="test", test_path=own, subsets=subsets).records("train"))
+
+
+LACKING = {  # files, the path, and what is said
+    "folders": (["x/test.jsonl", "x/train.jsonl", "y/train.jsonl", "z/a.jsonl"], "", "no file of y, z is named"),
+    "a file": (["x/test.jsonl", "x/train.jsonl", "y.jsonl", "z.jsonl"], "{subset}*", "no file of y, z is named"),
+    "all but one": (["x/test.jsonl", "y/test.jsonl", "z/a.jsonl"], "", r"no file of z .*, as files of x, y are"),
+}
+
+
+@pytest.mark.parametrize("case", LACKING)
+def test_subsets_of_which_some_have_no_test_file_are_named(tmp_path, case):
+    names, path, said = LACKING[case]
+    for name in names:
+        _write(tmp_path / name, name)
+    place = _place(path=f"{tmp_path}/{path}", subsets=("x", "y", "z"), test_split="test")
+    with pytest.raises(InputError, match=rf"{said}.* dataset.test_split=null"):
+        place.brings_test()
+    assert not _place(path=f"{tmp_path}/{path}", subsets=("x", "y", "z")).brings_test()
+
+
+APART = {  # dataset.test_path, and what the notes say is not read for its sake
+    "own.jsonl": ["test.jsonl"],
+    "d/test.jsonl": [],  # in the folder itself
+    "d/valid.jsonl": ["test.jsonl"],
+    "d/*t*.jsonl": [],
+}
+
+
+@pytest.mark.parametrize("path", APART)
+@pytest.mark.parametrize("subsets", [None, ("d",)])
+def test_test_files_that_a_test_path_replaces_are_told(tmp_path, path, subsets):
+    for name in ("own.jsonl", "d/train.jsonl", "d/test.jsonl", "d/valid.jsonl"):
+        _write(tmp_path / name, name)
+    root = tmp_path if subsets else tmp_path / "d"
+    place = _place(path=str(root), test_path=str(tmp_path / path), test_split="test", subsets=subsets)
+    notes = [note.rpartition(": ")[::2] for note in place.notes()]
+    assert [names for said, names in notes if "is the test set" in said] == APART[path]
+    assert [names for said, names in notes if "named after neither" in said] == ["valid.jsonl"] * ("valid" not in path)
+    assert _sides(place)[0] == ["d/train.jsonl"]
 
 
 def test_fields_tell_a_test_record(tmp_path):
@@ -109,6 +153,10 @@ def test_fields_tell_a_test_record(tmp_path):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     place = _place(path=str(path), test_where={"split": "val"})
     assert place.brings_test() and _sides(place) == [["a", "c", "d"], ["b"]]
+    _write(tmp_path / "own.jsonl", "own")
+    place = _place(path=str(path), test_where={"split": "val"}, test_path=str(tmp_path / "own.jsonl"))
+    assert _sides(place) == [["a", "c", "d"], ["own"]]
+    assert any("records with these values are not read, since dataset.test_path=" in note for note in place.notes())
 
 
 def test_subsets_are_folders_or_stand_in_the_path(tmp_path):
@@ -133,3 +181,53 @@ def test_a_single_subset_may_be_given_as_its_files(tmp_path):
         assert [record.fields["subset"] for record in place.records("train")] == ["x"]
     with pytest.raises(InputError, match="no folder 'x'"):
         list(_place(path=str(tmp_path / "a.jsonl"), subsets=("x", "y")).records("train"))
+
+
+# --- what is read is what the identity of a run covers ----------------------------------------------------------------
+
+LAYOUTS = {  # path below the folder, subsets, and the files that are read; of several objectives x and y are asked for
+    "a folder of each subset": ("d", ["x", "y"], ["d/x/a.jsonl", "d/y/a.jsonl"]),
+    "folders of objectives": ("d", "objectives", ["d/x/a.jsonl", "d/y/a.jsonl"]),
+    "a link to a folder": ("links", ["x"], ["elsewhere/a.jsonl"]),
+    "a link to a folder, of an objective": ("links", "objectives", ["elsewhere/a.jsonl", "links/y/a.jsonl"]),
+    "links that stand in the path": ("links/{subset}", ["x"], ["elsewhere/a.jsonl"]),
+    "brackets around it": ("[v]{subset}.jsonl", ["x", "y"], ["[v]x.jsonl", "[v]y.jsonl"]),
+    "brackets in a folder": ("v[1]/{subset}.jsonl", ["x"], ["v[1]/x.jsonl"]),
+    "brackets beside a pattern": ("v[1]/{subset}*", ["x"], ["v[1]/x.jsonl"]),
+    "brackets and objectives": ("[v]{subset}.jsonl", "objectives", ["[v]x.jsonl", "[v]y.jsonl"]),
+    "a single one by its file": ("d/x/a.jsonl", ["x"], ["d/x/a.jsonl"]),
+    "a single one by its pattern": ("d/*/a.jsonl", ["x"], ["d/x/a.jsonl", "d/y/a.jsonl", "d/z/a.jsonl"]),
+    "no subsets": ("{subset}/x.jsonl", None, ["{subset}/x.jsonl"]),
+}
+
+
+@pytest.mark.parametrize("key", ["path", "test_path"])
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_what_is_read_is_what_the_identity_covers(tmp_path, name, key):
+    path, subsets, expected = LAYOUTS[name]
+    names = [f"{folder}/a.jsonl" for folder in ("d/x", "d/y", "d/z", "elsewhere", "links/y")]
+    for number, file in enumerate([*names, "[v]x.jsonl", "[v]y.jsonl", "v[1]/x.jsonl", "vx.jsonl", "{subset}/x.jsonl"]):
+        _write(tmp_path / file, number)
+    (tmp_path / "links" / "x").symlink_to(tmp_path / "elsewhere")
+    section = {"path": str(tmp_path / "vx.jsonl"), "subsets": subsets} | {key: str(tmp_path / path)}
+    objectives = ["x", "y"]
+    of = objectives if subsets == "objectives" else subsets
+    paths = {name: section[name] for name in ("path", "test_path") if name in section}
+    place = _place(**paths, subsets=None if of is None else tuple(of))
+    read = {json.dumps(r.fields["n"]) for r in place.records("train" if key == "path" else "test")}
+    assert read == {json.dumps(json.loads((tmp_path / file).read_text())["n"]) for file in expected}
+    before = by_content(section, objectives)
+    for file in sorted(file for file in tmp_path.rglob("*.jsonl") if file.name != "vx.jsonl"):
+        content = file.read_bytes()
+        file.write_bytes(b"another content")
+        assert (by_content(section, objectives) != before) == (str(file.relative_to(tmp_path)) in expected), file
+        file.write_bytes(content)
+    assert by_content(section, objectives) == before
+
+
+def test_the_names_of_subsets_are_part_of_the_identity(tmp_path):
+    for file in ("x/a.jsonl", "y/a.jsonl"):
+        _write(tmp_path / file, file)
+    section = {"path": str(tmp_path), "columns": {"n": "x", "m": "y"}, "subsets": "objectives"}
+    found = [by_content(section, objectives)["path"] for objectives in (["n"], ["m"], ["n", "m"], ["m", "n"])]
+    assert len(set(found)) == 4

@@ -116,16 +116,56 @@ def test_a_csv_row_with_a_field_too_many_or_too_few_comes_with_its_problem(tmp_p
     assert read[1].where == f"{path}:3" and "2 fields" in read[1].problem
 
 
+PLACES = {  # a table, and the lines on which its rows begin
+    "one line each": ("prompt,x\na,1\nb,2\n", [2, 3]),
+    "blank lines before": ("\n \n\nprompt,x\na,1\n\n\nb,2\n", [5, 8]),
+    "blank lines before, of Windows": ("\r\n\r\nprompt,x\r\na,1\r\n\r\nb,2\r\n", [4, 6]),
+    "several lines": ('prompt,x\n"a\n\na",1\n"b\nb",2\nc,3\n', [2, 5, 7]),
+    "names of several lines": ('\n"prompt\nof it",x\na,1\nb\n', [4, 5]),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_a_row_of_a_table_knows_the_line_on_which_it_begins(tmp_path, name):
+    content, lines = PLACES[name]
+    for ending, delimiter in ((".csv", ","), (".tsv", "\t")):
+        path = tmp_path / f"a{ending}"
+        path.write_bytes(content.replace(",", delimiter).encode())
+        assert [record.where for record in records(str(path), "dataset.path")] == [f"{path}:{n}" for n in lines]
+
+
+TABBED = {  # a table of tabs, whatever else its line of names holds, and what its row says
+    "commas in a name": ("prompt\ta, b, c and d\np\t1\n", {"prompt": "p", "a, b, c and d": 1}),
+    "semicolons in a name": ("a; b; c\tprompt\n1\tp;q\n", {"a; b; c": 1, "prompt": "p;q"}),
+    "one column": ("prompt, in short\np, q\n", {"prompt, in short": "p, q"}),
+}
+
+
+@pytest.mark.parametrize("name", TABBED)
+def test_a_tsv_file_is_separated_by_tabs(tmp_path, name):
+    content, fields = TABBED[name]
+    (tmp_path / "a.tsv").write_text(content)
+    (tmp_path / "a.TSV.gz").write_bytes(gzip.compress(content.encode()))
+    assert _fields(tmp_path / "a.tsv") == _fields(tmp_path / "a.TSV.gz") == [fields]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("a.jsonl", b"", "empty, no record"),
         ("a.jsonl", b"\n  \n", "empty, no record"),
         ("a.jsonl", "a".encode("utf-16"), "UTF-16; write it as UTF-8"),
+        ("a.json", b"", "empty, no record"),
+        ("a.json", b"\xef\xbb\xbf \n" + b" " * 99, "empty, no record"),
+        ("a.json.gz", gzip.compress(b"\n"), "empty, no record"),
+        ("a.json", b"[]", "empty, no record"),
         ("a.json", b'[{"prompt": "a"},\n', r"a.json:2: broken JSON"),
         ("a.json", b'["\xff"]', "byte 3 is no UTF-8"),
         ("a.csv", b"prompt\n\xff\n", "no UTF-8"),
-        ("a.csv", b'prompt\n"a" b\n', "broken CSV"),
+        ("a.csv", b'prompt\n"a" b\n', "a.csv:2: broken CSV"),
+        ("a.csv", b'\n\nprompt\n"a" b\n', "a.csv:4: broken CSV"),
+        ("a.csv", b"\n\nprompt,prompt\na,b\n", "a.csv:3: two columns are named 'prompt'"),
+        ("a.csv", b"\n \n", "empty, no record"),
         ("a.jsonl.gz", b"plain", "damaged"),
         ("a.jsonl.gz", gzip.compress(LINES)[:-12], "damaged"),
         ("a.jsonl.xz", b"plain", "damaged"),

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from mora.dataset.bad_rows import listed
 from mora.dataset.read import Record
 from mora.dataset.schema import BadRow
 from mora.dataset.sieve import Sieve, quarantine_lines
@@ -67,3 +68,26 @@ def test_the_quarantine_file_holds_what_cannot_be_written_otherwise():
         "reason": "n is negative",
         "raw": {"n": -1, "text": "half \ud83d", "bytes": "b'x'"},
     }
+
+
+REASONS = {  # reasons, and how many sorts of them there are
+    "columns by number": (["field 'response_0' is missing", "field 'response_1' is missing"], 2),
+    "columns without quotes": (["ended_0 says whether the answer ended", "ended_1 says whether the answer ended"], 2),
+    "columns that are numbers": (["'1' is empty", "'2' is empty", "'a 3' is empty", "'a 4' is empty"], 4),
+    "columns with an apostrophe": (['"it\'s 1" is empty', '"it\'s 2" is empty'], 2),
+    "places in a column": (["'messages[1].content' is empty", "'messages[22].content' is empty"], 1),
+    "places": (["messages[1]: the role 'x' is none of a, b", "messages[2]: the role 'x' is none of a, b"], 1),
+    "values": (["'c' must be 0, 1 or null, not 3 (int)", "'c' must be 0, 1 or null, not 'c_1' (str)"], 1),
+    "numbers": (["byte 3 of the line is no UTF-8", "byte 14 of the line is no UTF-8"], 1),
+    "broken JSON": (
+        ["broken JSON: Expecting ',' delimiter at column 3", "broken JSON: Expecting ',' delimiter at column 4"],
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REASONS)
+def test_reasons_differ_by_columns_and_not_by_what_one_row_holds(name):
+    reasons, sorts = REASONS[name]
+    lines = listed((f"f:{number}", reason) for number, reason in enumerate(reasons))
+    assert len(lines) == sorts and lines[0].startswith(f"  f:0: {reasons[0]}")

@@ -72,6 +72,24 @@ def test_what_cannot_be_launched_is_said(words, capsys, monkeypatch, tmp_path):
     assert any(word in words and word in said for word in ("--cfg", "hydra/launcher"))
 
 
+@pytest.mark.parametrize(
+    "given", ["model.rates=null", "model.rates=3", "model.rates=[1]", "algo.rollout=null", "algo.adapter=null"]
+)
+def test_a_section_is_not_replaced_by_what_is_none(given):
+    key = given.partition("=")[0]
+    with opened("train") as tree:
+        (problem,) = check(tree, prepare([given])).problems
+    assert problem.startswith(f"{key}: this is a section with the keys ") and problem.endswith("; set one of them")
+    assert "_target_" not in problem
+
+
+@pytest.mark.parametrize("key", ["dataset.pairing", "model.config"])
+def test_a_section_that_may_be_absent_may_be_null(key):
+    given = ["dataset=jsonl", "dataset.path=rows.jsonl", "model.path=some/model", f"{key}=null"]
+    with opened("train") as tree:
+        assert check(tree, prepare(given), complete=False).problems == ()
+
+
 def test_a_refusal_loads_no_torch():
     """One process for one case of each command and kind: settings, relations, names, places."""
     cases = [

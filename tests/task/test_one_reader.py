@@ -52,3 +52,53 @@ def test_columns_that_are_named_alone_are_read(run):
     _, tally = run("ratings_to_pairs", rows)
     assert "task.objectives" in tally.bad[0].reason and len(tally.bad) == 1
     assert not run("ratings_to_pairs", rows, objectives=["kind"])[1].bad
+
+
+CHAT = [{"role": "user", "content": "p0"}]
+GOOD, BAD = ([{"role": "assistant", "content": text}] for text in "ab")
+WITH_NULLS = {  # a row, and null columns of other forms beside it
+    "ratings_to_pairs": (ANSWERS, ("response_0", "response_1"), {}),
+    "merge_annotators": (ANSWERS, ("response_0", "response_1", "kind_response_id"), {}),
+    "statistics": (ANSWERS, ("response_0", "response_1"), {}),
+    "check": (ANSWERS, ("response_0", "response_1"), {"form": "scored"}),
+    "check of pairs": (PAIRS, ("response",), {"form": "pairs"}),
+    "prompts": ([{"chosen": [*CHAT, *GOOD], "rejected": [*CHAT, *BAD]}], ("messages", "prompt", "conversations"), {}),
+    "chat of answers": (ANSWERS, ("messages",), {"to": "messages"}),
+    "chat of messages": ([{"messages": [*CHAT, *GOOD]}], ("prompt", "response"), {"to": "supervised"}),
+    "chat of wholes": (
+        [{"chosen": [*CHAT, *GOOD], "rejected": [*CHAT, *BAD]}],
+        ("messages", "prompt", "response_0", "response_1", "kind_response_id"),
+        {"to": "pairs"},
+    ),
+    "chat of pairs": (PAIRS, ("chosen", "rejected", "messages"), {"to": "explicit", "objective": "kind"}),
+    "chat of prompts": ([{"prompt": CHAT, "chosen": GOOD, "rejected": BAD}], ("messages",), {"to": "explicit"}),
+}
+
+
+@pytest.mark.parametrize("task", WITH_NULLS)
+def test_columns_that_are_null_change_nothing(run, task):
+    rows, nulls, keys = WITH_NULLS[task]
+    expected, _ = run(task.split(" of ")[0], rows, **keys)
+    found, tally = run(task.split(" of ")[0], [dict.fromkeys(nulls) | row for row in rows], **keys)
+    assert not tally.bad and expected
+    if task != "check":  # which gives rows back as they are
+        spare = [{k: v for k, v in row.items() if k not in nulls or v is not None} for row in (*found, *expected)]
+        assert repr(spare[: len(found)]) == repr(spare[len(found) :])  # as nan is nan
+
+
+SAYS_NOTHING = {"role": "system", "content": " "}
+WRITTEN_ANEW = {  # whether a task writes the messages of a row anew, and so leaves out a system message without a word
+    "prompts": ({}, True),
+    "chat": ({"to": "messages"}, True),
+    "split": ({"shares": {"a": 0.5, "b": 0.5}}, False),
+    "check": ({"form": "messages"}, False),
+}
+
+
+@pytest.mark.parametrize("task", WRITTEN_ANEW)
+def test_a_system_message_that_is_left_out_is_told_and_one_that_is_copied_is_not(run, task):
+    keys, anew = WRITTEN_ANEW[task]
+    messages = [SAYS_NOTHING, *CHAT, *GOOD]
+    found, tally = run(task, [{"messages": messages}], **keys)
+    assert (found == [{"messages": messages}]) == (not anew)
+    assert dict(tally.remarks) == ({"with a system message that says nothing, which is left out": 1} if anew else {})

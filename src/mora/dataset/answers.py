@@ -25,8 +25,8 @@ def rows(prompt: str, response: str, fields: Fields, names: Mapping[str, str]) -
     if good is None:
         yield Row(prompt=prompt, responses=(response,), ratings=ratings)
         return
-    unrated = {objective: name for objective, name in names.items() if objective not in ratings}
-    ratings = dict.fromkeys(judged(fields, unrated), ((float(good),),)) | ratings
+    about = judged(fields, names) if len(ratings) < len(names) else []
+    ratings = dict.fromkeys(about, ((float(good),),)) | ratings
     if good and (ratings or not names):
         yield Row(prompt=prompt, responses=(response,))
     if ratings:
@@ -34,11 +34,11 @@ def rows(prompt: str, response: str, fields: Fields, names: Mapping[str, str]) -
 
 
 def judged(fields: Fields, names: Mapping[str, str]) -> list[str]:
-    """The objectives that a record without columns of their own is about: the only one, or what ``objective`` names.
+    """The objectives that a record without columns of their own is about: what ``objective`` names, else the only one.
 
     None where that is not asked for.  Raises BadRow where several are asked for and the field says nothing.
     """
-    if len(names) <= 1:
+    if not names or (len(names) == 1 and not schema.given(fields, OBJECTIVE)):
         return list(names)
     said = schema.text(fields, OBJECTIVE)
     return [objective for objective, name in names.items() if name == said]

@@ -7,14 +7,17 @@ from collections.abc import Iterable
 
 REASONS = 10  # that one message lists
 PLACES = 3  # that are named of a reason
-_PARTICULAR = re.compile(r", not .*|\d+", re.DOTALL)  # of one row: what stood there, and numbers
+_QUOTED = r"""(?<!\w)(?:'[^']*'|"[^"]*")"""  # the name of a column, which stays as it is, but for places in it: x[3]
+# of one row: what stood there, and numbers
+_PARTICULAR = re.compile(rf"(?P<name>{_QUOTED})|, not .*|(?<!\w)\d+", re.DOTALL)
+_PLACE = re.compile(r"\[\d+\]")
 
 
 def listed(bad: Iterable[tuple[str, str]]) -> list[str]:
     """Lines about bad rows, given as place and reason: each sort of reason once, by its first row."""
     groups: dict[str, list[tuple[str, str]]] = {}
     for where, reason in bad:
-        groups.setdefault(_PARTICULAR.sub("#", reason), []).append((where, reason))
+        groups.setdefault(_PARTICULAR.sub(_general, reason), []).append((where, reason))
     lines = []
     for rows in list(groups.values())[:REASONS]:
         where, reason = rows[0]
@@ -25,3 +28,7 @@ def listed(bad: Iterable[tuple[str, str]]) -> list[str]:
     if rest:
         lines.append(f"  ... and {sum(map(len, rest))} more, for {len(rest)} other reasons")
     return lines
+
+
+def _general(found: re.Match[str]) -> str:
+    return _PLACE.sub("[#]", found["name"]) if found["name"] else "#"

@@ -16,13 +16,13 @@ def rows(values: Fields, names: Mapping[str, str]) -> Iterator[Row]:
     ``prompt, response_0, response_1`` with a ``<name>_response_id`` (0, 1 or null) per objective or, for soft labels, a
     ``<name>_label`` (the probability that response 1 is better), and where they are known ``<name>_rating_0``,
     ``_rating_1`` (a number or a list each) and ``<name>_strength``; or ``prompt, response`` with ratings under names
-    of objectives or a mark ``label`` (`answers`); or ``prompt``.  What is absent is null.
+    of objectives or a mark ``label`` (`answers`); or ``prompt``.  Null counts as absent.
     """
     fields = values[""]
     labels = (name + end for name in names.values() for end in (ID, LABEL))
-    if any(column in fields for column in ("response_0", "response_1", *labels)):
+    if schema.given(fields, "response_0", "response_1", *labels):
         yield pair(values["prompt"], fields, names)
-    elif "response" in fields:
+    elif schema.given(fields, "response"):
         yield from answers.rows(values["prompt"], schema.text(fields, "response"), fields, names)
     else:
         yield Row(prompt=values["prompt"])

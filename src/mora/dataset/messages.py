@@ -20,8 +20,8 @@ def rows(values: Fields, names: Mapping[str, str]) -> Iterator[Row | Remark]:
 
     ``messages`` (or ``conversations``) that end with the user are a prompt, that end with the assistant an answer; a
     ``prompt`` in place of ``messages`` is a text or a list.  ``chosen`` and ``rejected`` are whole conversations, or
-    answers to the prompt: a text, or a list of one message.  They are labelled for the one objective that is asked for,
-    else for that which the field ``objective`` names; where that is not asked for, there is no row.  ``completion`` is
+    answers to the prompt: a text, or a list of one message.  They are labelled for the objective that the field
+    ``objective`` names, else for the one that is asked for; where none of them is, there is no row.  ``completion`` is
     an answer beside its prompt in the same ways.  An answer may be rated, or marked by ``label`` (`answers`).
     ``response_0`` and ``response_1`` go with ids, ratings and strengths as in `jsonl`.
     """
@@ -71,7 +71,7 @@ def _given(fields: Fields) -> list[Turn]:
         return messages(fields, "prompt")
     if schema.given(fields, "conversations") and not schema.given(fields, "messages"):
         return messages(fields, "conversations")
-    if schema.given(fields, "messages") or "prompt" not in fields:
+    if not schema.given(fields, "prompt") or schema.given(fields, "messages"):
         return messages(fields, "messages")
     return [{"role": "user", "content": schema.text(fields, "prompt")}]
 
@@ -93,7 +93,8 @@ def messages(fields: Fields, column: str) -> list[Turn]:
         place = f"{column}[{number}]"
         if not isinstance(message, dict):
             raise BadRow("wrong_type", f"{place} must be an object, not {type(message).__name__}")
-        said, spoken = ("from", "value") if "from" in message and "role" not in message else ("role", "content")
+        shared = schema.given(message, "from") and not schema.given(message, "role")
+        said, spoken = ("from", "value") if shared else ("role", "content")
         role = _part(message, said, place)
         role = SPEAKERS.get(role, role)
         if role not in ROLES:
@@ -117,7 +118,7 @@ def remarks(fields: Fields) -> Iterator[Remark]:
 
 
 def _says(turn: Fields) -> bool:
-    content = turn.get("content", turn.get("value"))
+    content = turn["content"] if schema.given(turn, "content") else turn.get("value")
     return bool(content.strip()) if isinstance(content, str) else bool(content)
 
 

@@ -3,7 +3,8 @@
 A path that exists is that file or folder, whatever characters it holds.  Only where it does not is it a pattern
 (``*``, ``?``, ``[..]``, ``**``), part by part: in ``v[1]/*.jsonl`` the first part is a folder if there is one of that
 name.  ``~`` is the home folder.  A folder, named or matched, means the files below it that have a known form, less
-hidden ones and the notes of the library ``datasets``; so does a pattern match no hidden file.
+hidden ones and the notes of the library ``datasets``; so does a pattern match no hidden file, and a note only by its
+whole name.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ NOTES = (
     "dataset_dict.json",
     "state.json",
 )  # of the library datasets: no rows
+PLACEHOLDER = "{subset}"  # in a path: where the name of a subset stands
 KNOWN = f"known: {', '.join(FORMS)}, also with {', '.join(PACKED)}"
 
 
@@ -33,7 +35,7 @@ class Meant:
     """The files that a path means, sorted, and the folder from which their names tell them apart.
 
     ``single``: the path is a file; ``folder``: a folder.  ``unread``: files below a folder that hold rows in a form
-    that is not read, and links to folders with rows, which are not followed.
+    that is not read, links to folders with rows, which are not followed, and links to what is not there.
     """
 
     root: Path
@@ -53,21 +55,38 @@ def meant(path: str) -> Meant:
     if place.is_file():
         return Meant(root=place.parent, files=(place,), single=True)
     root, places = (place, [place]) if place.is_dir() else _matched(place)
-    found, unread = {one for one in places if one.is_file()}, set[Path]()
+    found = {one for one in places if one.is_file() and (one.name not in NOTES or one.name == place.name)}
+    unread = {one for one in places if _dangling(one)}
     for folder in (one for one in places if one.is_dir()):
         for file in _below(folder):
-            if form(file) in FORMS and not file.is_dir():
+            if file.is_file() and form(file) in FORMS:
                 found.add(file)
-            elif file.is_dir() or _holds_rows(file):
+            elif not file.is_file() or _holds_rows(file):
                 unread.add(file)
     return Meant(root=root, files=tuple(sorted(found)), folder=place.is_dir(), unread=tuple(sorted(unread)))
+
+
+def of_subset(path: str, subset: str | None, subsets: Sequence[str] | None) -> str:
+    """The path of one of the ``subsets`` of ``path``, whether it is there or not.
+
+    A subset stands in the path as ``{subset}``, else it is the folder of its name; a single one may be given as its
+    files.  Without subsets (None) a path is what it is.
+    """
+    if subset is None:
+        return path
+    if PLACEHOLDER in path:
+        return path.replace(PLACEHOLDER, subset)
+    root = Path(os.path.expanduser(path))
+    alone = subsets is not None and [*subsets] == [subset]
+    return path if alone and not root.is_dir() else str(root / subset)
 
 
 def files(path: str, key: str) -> list[Path]:
     """The files that ``path`` means, to be read.
 
     ``key`` is the configuration key that names the path.  Raises InputError where there is none, for one of an unknown
-    form, and for what lies in a folder and would be left out: rows in another form, links that lead out of it.
+    form, and for what lies in a folder or matches and would be left out: rows in another form, links that lead out of
+    it or to what is not there.
     """
     return list(readable(path, key).files)
 
@@ -109,7 +128,13 @@ def _holds_rows(file: Path) -> bool:
     return bool(suffixes) and suffixes[-1] in ELSE and (suffixes[-1] in ELSE[:2] or bool({*suffixes} & {*FORMS}))
 
 
+def _dangling(file: Path) -> bool:
+    return file.is_symlink() and not file.exists()
+
+
 def _why(file: Path) -> str:
+    if _dangling(file):
+        return f"{file} is a link to {os.readlink(file)}, which is not there; bring that back, or delete the link"
     if file.is_dir():
         return f"{file} is a link to the folder {file.resolve()}, which is not followed; name that folder, or copy it"
     if file.suffix.lower() in ELSE[:2]:
@@ -125,7 +150,7 @@ def _matched(pattern: Path) -> tuple[Path, list[Path]]:
     root = Path(pattern.anchor)
     places = [root]
     for part in pattern.parts[1 if pattern.anchor else 0 :]:
-        places = [found for place in places for found in _children(place, part)]
+        places = [found for place in places for found in ([place] if _dangling(place) else _children(place, part))]
         root = places[0] if places == [root / part] and places[0].is_dir() else root
     return root, places
 
@@ -144,15 +169,15 @@ def _children(place: Path, part: str) -> Iterator[Path]:
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """The files below a folder that are not hidden, and links to folders that hold some of a known form."""
+    """The files below a folder that are not hidden, links to folders that hold some of a known form, dangling links."""
     for parent, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in folders:
             link = Path(parent, name)
-            if link.is_symlink() and any(form(file) in FORMS for file in _below(link) if not file.is_dir()):
+            if link.is_symlink() and any(form(file) in FORMS for file in _below(link) if file.is_file()):
                 yield link
         named = (Path(parent, name) for name in names if not name.startswith(".") and name not in NOTES)
-        yield from (file for file in named if file.is_file())
+        yield from (file for file in named if file.is_file() or _dangling(file))
 
 
 def _raise(error: OSError) -> None:
@@ -165,16 +190,19 @@ def _refuse_links_out(found: Meant, key: str) -> None:
     In a snapshot of the hub's cache links lead to files of the same dataset.
     """
     root = found.root.resolve()
-    for snapshot in (root, *root.parents):
-        dataset = snapshot.parent.parent
-        if snapshot.parent.name == "snapshots" and dataset.name.startswith("datasets--"):
-            root = dataset
-            break
     for file in found.files:
-        if file.is_symlink() and not file.resolve().is_relative_to(root):
+        within = (root, *_cached(file.parent.resolve()))
+        if file.is_symlink() and not any(file.resolve().is_relative_to(folder) for folder in within):
             raise InputError(
                 f"{key}: {file} is a link out of {found.root}, to {file.resolve()}; name that file, or copy it"
             )
+
+
+def _cached(folder: Path) -> Iterator[Path]:
+    """The folder of a dataset in the hub's cache, of a folder in or below one of its snapshots."""
+    for snapshot in (folder, *folder.parents):
+        if snapshot.parent.name == "snapshots" and snapshot.parent.parent.name.startswith("datasets--"):
+            yield snapshot.parent.parent
 
 
 def shown(names: Sequence[str], most: int = 8) -> str:

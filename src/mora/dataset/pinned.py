@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,47 +14,61 @@ from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import HTTPError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.file_download import repo_folder_name
 
-from mora.dataset.paths import meant
+from mora.dataset.paths import meant, of_subset
 from mora.errors import InputError
 from mora.manifest import sha256
 
 AWAY = (OSError, HTTPError)  # what asking the hub raises where there is no way to it, or it fails
 PATIENCE = 5.0  # seconds that the hub is given to answer
-PLACEHOLDER = "{subset}"  # in a path: where the name of a subset stands
+OF_SUBSETS = ("path", "test_path")  # keys of paths in which the subsets of a source stand
 
 
-def by_content(dataset: Mapping[str, Any]) -> dict[str, Any]:
+def by_content(dataset: Mapping[str, Any], objectives: Sequence[str]) -> dict[str, Any]:
     """The dataset's settings with local files replaced by the hash of their content, and a revision by its commit.
 
-    Sections below, such as the parts of a mixture, likewise.
+    Sections below, such as the parts of a mixture, likewise.  The files are those that are read for the ``objectives``
+    of the run, whose names may be those of subsets.
     """
-    section = {key: _pinned(key, value) for key, value in dataset.items()}
+    subsets = _subsets(dataset, objectives)
+    section = {key: _pinned(key, value, subsets, objectives) for key, value in dataset.items()}
     if section.get("hub") is not None and section.get("path") is None:
         section["revision"] = hub_copy(section["hub"], section["revision"]).commit
     return section
 
 
-def _pinned(key: str, value: Any) -> Any:
+def _subsets(dataset: Mapping[str, Any], objectives: Sequence[str]) -> list[str] | None:
+    """The subsets that a source reads; of those named as objectives also such as it may lack, which hold no file."""
+    subsets = dataset.get("subsets")
+    if subsets == "objectives":
+        columns = dataset.get("columns") or {}
+        return [columns.get(objective, objective) for objective in objectives]
+    return subsets
+
+
+def _pinned(key: str, value: Any, subsets: Sequence[str] | None, objectives: Sequence[str]) -> Any:
     if isinstance(value, Mapping):
-        return by_content(value)
+        return by_content(value, objectives)
     if isinstance(value, list):
-        return [_pinned(key, item) for item in value]
+        return [_pinned(key, item, subsets, objectives) for item in value]
     if isinstance(value, str) and (key == "path" or key.endswith("_path")):
-        return _content_of_data(value.replace(PLACEHOLDER, "*"))
+        return _content_of_data(value, subsets if key in OF_SUBSETS else None)
     return value
 
 
-def _content_of_data(path: str) -> str:
-    """The hash of what the files say that a path means and, of more than a single one, of their names there."""
-    found = meant(path)
-    if not found.files:
-        return path  # told when it is read
-    digest = hashlib.sha256()
-    for file in found.files:
-        stat = file.stat()
-        name = "" if found.single else json.dumps(found.name(file))
-        digest.update(f"{name}{_sha256(str(file), stat.st_mtime_ns, stat.st_size)}".encode())
-    return digest.hexdigest()
+def _content_of_data(path: str, subsets: Sequence[str] | None) -> str:
+    """The hash of what the files say that a path means and, of more than a single one, of their names there.
+
+    Of several subsets those of each, one after another, with its name.
+    """
+    digest, there = hashlib.sha256(), False
+    for subset in (None,) if subsets is None else subsets:
+        found = meant(of_subset(path, subset, subsets))
+        for file in found.files:
+            stat, there = file.stat(), True
+            name = "" if found.single else json.dumps(found.name(file))
+            name = name if subset is None else json.dumps(subset) + name
+            digest.update(f"{name}{_sha256(str(file), stat.st_mtime_ns, stat.st_size)}".encode())
+    return digest.hexdigest() if there else path  # what is not there is told when it is read
 
 
 @lru_cache(maxsize=4096)

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from mora.dataset.cells import typed
 from mora.dataset.hub import hub_records
-from mora.dataset.paths import Meant, readable, shown, stem
-from mora.dataset.pinned import PLACEHOLDER, Copy
+from mora.dataset.paths import PLACEHOLDER, Meant, meant, of_subset, readable, shown, stem
+from mora.dataset.pinned import Copy
 from mora.dataset.read import Record, records, records_of
 from mora.errors import InputError
 
@@ -46,7 +46,7 @@ class Place:
     reads them: those named after the test split, or below a folder of that name, are the test set; where some are named
     after the training split, no others are trained on.  Subsets are folders below ``path``, or stand in it as
     ``{subset}``; a single one may be given as its files.  ``test_where`` instead tells test records by the values of
-    their fields.
+    their fields.  Where ``test_path`` is given, what else is called a test set is not read.
     """
 
     hub: str | None
@@ -73,7 +73,8 @@ class Place:
     def brings_test(self) -> bool:
         """Whether the source has a test set of its own.
 
-        Raises InputError where several local files are given and none is named after the test split.
+        Raises InputError where several local files are given and none is named after the test split, or none of some
+        subset.
         """
         if self.test_where is not None or self.test_path is not None:
             return True
@@ -87,6 +88,15 @@ class Place:
                 f"{there}); name another, or dataset.test_path, or hold out a share of the prompts: "
                 "dataset.test_split=null"
             )
+        subsets = self.subsets or ()  # without them there is one side alone
+        having = [subset for subset, side in zip(subsets, sides, strict=False) if side.test]
+        lacking = [subset for subset in subsets if subset not in having]
+        if having and lacking:
+            raise InputError(
+                f"dataset.path={self.path}: no file of {shown(lacking)} is named after dataset.test_split="
+                f"{self.test_split}, as files of {shown(having)} are; give each subset one, ask for subsets that have "
+                "one, name test files: dataset.test_path, or hold out a share of the prompts: dataset.test_split=null"
+            )
         return any(side.test for side in sides)
 
     def notes(self) -> list[str]:
@@ -94,7 +104,21 @@ class Place:
         if self.path is None:
             return []
         sides, notes = self._sides(), []
-        left_out = [name for side in sides for name in side.left_out]
+        left_out, replaced = list[str](), list[str]()
+        for subset, side in zip(self.subsets or (None,), sides, strict=True):
+            apart = self._tested_apart(subset)
+            left_out += [name for name in side.left_out if side.files[name].resolve() not in apart]
+            replaced += [name for name in side.test if side.files[name].resolve() not in apart]
+        if self.test_path is not None and replaced:
+            notes.append(
+                f"dataset.path={self.path}: not read, since dataset.test_path={self.test_path} is the test set: "
+                f"{shown(list(dict.fromkeys(replaced)))}"
+            )
+        if self.test_path is not None and self.test_where is not None:
+            notes.append(
+                f"dataset.test_where={dict(self.test_where)}: records with these values are not read, since "
+                f"dataset.test_path={self.test_path} is the test set"
+            )
         if left_out:
             splits = " nor ".join(split for split in (self.train_split, self.test_split) if split is not None)
             notes.append(f"dataset.path={self.path}: not read, named after neither {splits}: {shown(left_out)}")
@@ -108,8 +132,14 @@ class Place:
             notes.append(f"dataset.test_split={self.test_split} has no say in a single file: {self.path}")
         return notes
 
+    def _tested_apart(self, subset: str | None) -> set[Path]:
+        """The files of ``test_path``, which may lie in the folder that ``path`` names."""
+        if self.test_path is None:
+            return set()
+        return {file.resolve() for file in meant(of_subset(self.test_path, subset, self.subsets)).files}
+
     def _of_subset(self, side: Side, subset: str | None) -> Iterator[Record]:
-        if self.test_where is None:
+        if self.test_where is None or (side == "test" and self.test_path is not None):
             return self._all(side, subset)
         wanted = side == "test"
         return (record for record in self._all("train", subset) if self._is_test(record) == wanted)
@@ -130,9 +160,13 @@ class Place:
             return records(self._filled(self.test_path, subset, "dataset.test_path"), "dataset.test_path")
         of = self._of_files(subset)
         named = of.test if side == "test" else of.train
-        if side == "train" and not named and self.test_path is None:
-            raise InputError(f"dataset.path={self.path}: all files there are named {self.test_split}, none to train on")
-        return records_of([of.files[name] for name in named], f"dataset.path={self.path}")
+        path = self._filled(self.path, subset, "dataset.path")
+        if side == "train" and not named:
+            raise InputError(
+                f"dataset.path={path}: all files there are named {self.test_split}, none to train on; give others, or "
+                "train on these: dataset.test_split=null"
+            )
+        return records_of([of.files[name] for name in named], f"dataset.path={path}")
 
     def _sides(self) -> list[Sides]:
         return [self._of_files(subset) for subset in self.subsets or (None,)]
@@ -180,18 +214,13 @@ class Place:
             )
 
     def _filled(self, path: str, subset: str | None, key: str) -> str:
-        """Where a subset stands in ``path``; of a single one the path may be its files."""
-        if subset is None:
-            return path
-        if PLACEHOLDER in path:
-            return path.replace(PLACEHOLDER, subset)
-        root = Path(os.path.expanduser(path))
-        if self.subsets == (subset,) and not root.is_dir():
-            return path
-        if not (root / subset).is_dir():
+        """Where a subset stands in ``path``.  Raises InputError where it should be a folder and is none."""
+        filled = of_subset(path, subset, self.subsets)
+        if filled != path and PLACEHOLDER not in path and not Path(filled).is_dir():
+            root = Path(os.path.expanduser(path))
             found = ", ".join(sorted(place.name for place in root.iterdir() if place.is_dir())) if root.is_dir() else ""
             raise InputError(
                 f"{key}={path}: no folder {subset!r} (there: {found or 'none'}); it must hold one folder per subset, "
                 "or say where a subset stands: 'FOLDER/{subset}.jsonl'"
             )
-        return str(root / subset)
+        return filled

@@ -1,7 +1,7 @@
 """Records from files: JSON Lines, JSON, CSV and Parquet, plain or compressed (gz, xz, bz2, zst), each with its place.
 
 A file named ``.jsonl`` may be one JSON list of objects, and one named ``.json`` may hold lines; objects may be printed
-over several lines.  CSV may have commas, semicolons or tabs between its columns.
+over several lines.  CSV may have commas, semicolons or tabs between its columns; in ``.tsv`` they are tabs.
 
 A record that cannot be read (broken JSON, bytes that are no UTF-8, a line beyond ``mora.limits``) comes with its
 problem; a file that cannot be read, or that gives more than its size lets expect, raises InputError.
@@ -14,7 +14,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, dropwhile
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from mora.dataset import opened
 from mora.dataset.cells import cell
 from mora.dataset.paths import files, form
 from mora.errors import InputError
-from mora.json_text import NotJSON, decoded, loads, values
+from mora.json_text import BOM, NotJSON, decoded, loads, values
 from mora.limits import JSON_BYTES, LINE_BYTES, SHOWN, TABLE_ROWS, expanded
 
 DELIMITERS = ",;\t"  # between the columns of a CSV file
@@ -70,7 +69,7 @@ def _of_file(file: Path) -> Iterator[Record]:
         start = opened.start(file)
         if kind in (".csv", ".tsv"):
             yield from _of_csv(file)
-        elif _LIST.match(start) or (kind == ".json" and start[:1] in (b"[", b"")):
+        elif _LIST.match(start) or (kind == ".json" and start[:1] in (b"[", b"")):  # nothing yet: far down, or empty
             yield from _of_list(file)
         elif _PRINTED.match(start):
             yield from _of_printed(file)
@@ -107,6 +106,8 @@ def _of_value(where: str, value: Any, raw: Any) -> Record:
 def _of_list(file: Path) -> Iterator[Record]:
     """A JSON list of records.  Raises InputError for one that is broken or larger than JSON_BYTES."""
     content = _whole(file, "a JSON list")
+    if not content.removeprefix(BOM).strip():
+        return
     try:
         found = loads(decoded(content))
     except NotJSON as error:
@@ -144,20 +145,49 @@ def _broken(file: Path, error: NotJSON) -> InputError:
 def _of_csv(file: Path) -> Iterator[Record]:
     """Rows under a line of column names; an empty field is null, and what may be more than a text is a ``Cell``."""
     csv.field_size_limit(LINE_BYTES)
-    lines = dropwhile(lambda line: not line.strip(), _csv_lines(file))
-    head = next(lines, "")
-    reader = csv.DictReader(chain([head], lines), strict=True, delimiter=_delimiter(head))
+    lines = _Lines(_csv_lines(file))
+    head = lines.head()
+    reader = csv.DictReader(lines, strict=True, delimiter="\t" if form(file) == ".tsv" else _delimiter(head))
     try:
-        _refuse_repeated(reader.fieldnames or (), f"{file}:1")
+        _refuse_repeated(reader.fieldnames or (), f"{file}:{lines.first}")
+        lines.first = 0
         for row in reader:
-            where = f"{file}:{reader.line_num}"
+            where, lines.first = f"{file}:{lines.first}", 0
             if None in row or None in row.values():
                 problem = f"the row does not have the {len(reader.fieldnames or ())} fields that the first line names"
                 yield Record(where=where, fields=None, raw=row, problem=problem)
             else:
                 yield Record(where=where, fields={name: cell(text) for name, text in row.items()}, raw=row)
     except csv.Error as error:
-        raise InputError(f"{file}:{reader.line_num}: broken CSV: {error}") from None
+        raise InputError(f"{file}:{lines.number}: broken CSV: {error}") from None
+
+
+class _Lines:
+    """The lines of a table from that of its names on, and where they stand: a row may have several.
+
+    ``number`` is that of the last line, ``first`` that of the first with something in it since ``first`` was set to 0.
+    """
+
+    def __init__(self, lines: Iterator[tuple[int, str]]) -> None:
+        self._lines, self._head = lines, ""
+        self.number = self.first = 0
+
+    def head(self) -> str:
+        """The line of names, which comes first when one goes through the lines; a blank one in a file without text."""
+        for number, line in self._lines:
+            self.number, self._head = number, line
+            if line.strip():
+                break
+        return self._head
+
+    def __iter__(self) -> Iterator[str]:
+        yield self._seen(self.number, self._head)
+        for number, line in self._lines:
+            yield self._seen(number, line)
+
+    def _seen(self, number: int, line: str) -> str:
+        self.number, self.first = number, self.first or (number if line.strip("\r\n") else 0)
+        return line
 
 
 def _delimiter(head: str) -> str:
@@ -172,12 +202,12 @@ def _delimiter(head: str) -> str:
     return max(DELIMITERS, key=columns)
 
 
-def _csv_lines(file: Path) -> Iterator[str]:
+def _csv_lines(file: Path) -> Iterator[tuple[int, str]]:
     for number, line in opened.lines(file):
         if len(line) > LINE_BYTES:
             raise InputError(f"{file}:{number}: the line has more than {LINE_BYTES} bytes")
         try:
-            yield line.decode("utf-8")
+            yield number, line.decode("utf-8")
         except UnicodeDecodeError as error:
             raise InputError(
                 f"{file}:{number}: byte {error.start + 1} of the line is no UTF-8; save the file as UTF-8"

@@ -115,7 +115,7 @@ class Cache:
         Of several processes that ask, one makes it.
         """
         section = {key: value for key, value in self.section.items() if key not in LIMITS}
-        covered = [by_content(section), list(objectives), list(more), _readers(), sorted(_foreign(section))]
+        covered = [by_content(section, objectives), list(objectives), list(more), _readers(), sorted(_foreign(section))]
         name = hashlib.sha256(json.dumps(covered, sort_keys=True).encode()).hexdigest()[:32]
         folder = self.root / f"rows-{name}"
         if not (folder / CARD).is_file():

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from os.path import dirname
 from typing import Any, Literal
 
+from mora.dataset.answers import OBJECTIVE
 from mora.dataset.bad_rows import listed
 from mora.dataset.read import Record
 from mora.dataset.schema import BadRow, Fields, Kind, Remark
@@ -16,7 +17,7 @@ from mora.errors import InputError
 from mora.types import Row
 
 OnBadRow = Literal["error", "quarantine"]
-SHOWN = 10  # columns that one message lists
+SHOWN = 10  # columns, or objectives, that one message lists
 FAILURES = (KeyError, IndexError, TypeError, ValueError, AttributeError)  # of a function outside mora on a bad record
 
 
@@ -36,7 +37,7 @@ def quarantine_lines(rejected: Iterable[Rejected]) -> str:
 
 
 class OtherForm(InputError):
-    """Not one record of a source is as it declares: they are of another form, most likely."""
+    """Not one record of a source is as it declares, or says something of an objective: of another form, most likely."""
 
 
 class Sieve:
@@ -56,6 +57,7 @@ class Sieve:
         self.columns: dict[str, None] = {}  # the columns seen, in order
         self.records = 0
         self.empty = 0  # good records that gave no row
+        self.others: dict[str, None] = {}  # objectives that such records name, the first SHOWN
         self.bare = 0  # records that gave a prompt alone and have columns that were not read
         self.unread: dict[str, None] = {}  # these columns, in order
         self.remarks: Counter[str] = Counter()  # on what is left out of good records
@@ -87,11 +89,18 @@ class Sieve:
                 continue
             rows = [row for row in found if isinstance(row, Row)]
             self.remarks.update(remark for remark in found if isinstance(remark, Remark))
-            self.empty += not rows
+            if not rows:
+                self._note_empty(record.fields)
             if prompts and rows and not any(row.responses for row in rows):
                 self._note_unread(record.fields, prompts)
             for row in rows:
                 yield replace(row, where=record.where)
+
+    def _note_empty(self, fields: Fields) -> None:
+        self.empty += 1
+        about = fields.get(OBJECTIVE)
+        if isinstance(about, str) and len(self.others) < SHOWN:
+            self.others[about] = None
 
     def _note_unread(self, fields: Fields, prompts: Collection[str]) -> None:
         unread = [name for name, value in fields.items() if name not in prompts and value is not None]
@@ -102,11 +111,24 @@ class Sieve:
         """What to tell the user about good records that gave less than they might hold."""
         found = [f"{count} of {self.records} records {remark}" for remark, count in self.remarks.items()]
         if self.empty:
-            found.append(f"{self.empty} of {self.records} records give no row: nothing in them is asked for")
+            found.append(f"{self.empty} of {self.records} records give no row: {self._not_asked()}")
         if self.bare:
             columns = ", ".join(list(self.unread)[:SHOWN])
             found.append(f"{self.bare} of {self.records} records give a prompt alone; not read of them: {columns}")
         return found
+
+    def _not_asked(self) -> str:
+        named = f" ({OBJECTIVE}: {', '.join(self.others)})" if self.others else ""
+        return f"nothing in them is asked for{named}"
+
+    def require_row(self, source: str, objectives: Iterable[str]) -> None:
+        """Raises InputError where all records are good and none gives a row."""
+        if self.empty and self.empty == self.records:
+            names = f"objectives.names=[{','.join(objectives)}]"
+            raise InputError(
+                f"{source}: none of the {self.records} records gives a row: {self._not_asked()}, with {names}; columns "
+                f"that exist: {', '.join(self.columns)}"
+            )
 
     def _read(
         self, read: Callable[[Fields], Iterable[Row | Remark]], fields: Fields, *, foreign: bool
@@ -174,7 +196,7 @@ class Sieve:
 def require_labels(
     labelled: set[str], objectives: Iterable[str], columns: Mapping[str, str], seen: Iterable[str], source: str
 ) -> None:
-    """Raises InputError for an objective that no training row has a label or rating of, with the columns that exist."""
+    """Raises OtherForm for an objective that no training row has a label or rating of, with the columns that exist."""
     seen = list(seen)
     problems = []
     for objective in objectives:
@@ -188,4 +210,4 @@ def require_labels(
     if problems:
         exist = f"columns that exist: {', '.join(seen)}; " if seen else ""
         advice = f"{exist}name the objectives to train on: objectives.names=[...]"
-        raise InputError("\n".join([f"{source}:", *problems, advice]))
+        raise OtherForm("\n".join([f"{source}:", *problems, advice]))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any, Literal
 
 from mora.bounds import AtLeastTwo, Count, Share
-from mora.dataset import jsonl
+from mora.dataset import supervised
 from mora.dataset.assemble import Sorting, finished
 from mora.dataset.corpus import Corpus
 from mora.dataset.encode import Overlong
@@ -16,7 +17,7 @@ from mora.dataset.hub import hub_note
 from mora.dataset.pairing import Pairing
 from mora.dataset.pinned import Copy, hub_copy
 from mora.dataset.place import Place
-from mora.dataset.read import Record, records
+from mora.dataset.read import Record
 from mora.dataset.schema import BadRow, Fields, Form
 from mora.dataset.shelf import Cache, Shelf, make
 from mora.dataset.sieve import FAILURES, OnBadRow, Sieve, require_labels
@@ -78,10 +79,10 @@ class Source:
             for row in self._rows(sieve, place.records("train"), names):
                 sorting.train(row)
             if self.supervised_path is not None:
-                found = records(self.supervised_path, "dataset.supervised_path")
-                for row in sieve.rows(found, lambda fields: jsonl.rows(fields, {})):
+                for row in supervised.rows(self.supervised_path, sieve):
                     sorting.supervised(row)
         notes += sieve.close() + sieve.notes()
+        sieve.require_row(self._said, objectives)
         sorting.check()
         if whole and (sorting.unlabelled or any(sorting.counts["train"][kind] for kind in ("pairs", "scored"))):
             self._require_labels(sorting.labelled, names, sieve.columns)
@@ -105,6 +106,10 @@ class Source:
         form = _form(self.read)
         return None if form is None or form.known is None else tuple(self.columns or form.known)
 
+    @property
+    def _said(self) -> str:
+        return str(self.hub) if self.path is None else f"dataset.path={self.path}"
+
     def tried(self, fields: Fields, objectives: Sequence[str]) -> list[Row]:
         """The rows of one record, or none where it is no record of this source."""
         try:
@@ -112,11 +117,16 @@ class Source:
         except (BadRow, *FAILURES):
             return []
 
+    def first(self, objectives: Sequence[str], count: int) -> list[Fields]:
+        """The first records to train on that can be read, of local files."""
+        place = self._place(None, self._names(tuple(objectives), whole=False))
+        found = (record.fields for record in place.records("train") if record.fields is not None)
+        return list(islice(found, count))
+
     def _require_labels(self, labelled: set[str], names: Mapping[str, str], seen: Iterable[str]) -> None:
-        said = str(self.hub) if self.path is None else f"dataset.path={self.path}"
         form = _form(self.read)
         columns = {o: form.label.format(name) for o, name in names.items()} if form is not None else {}
-        require_labels(labelled, names, columns, seen, said)
+        require_labels(labelled, names, columns, seen, self._said)
 
     def _names(self, objectives: tuple[str, ...], *, whole: bool) -> dict[str, str]:
         """What the source calls each objective that it has.  Raises InputError about one that it lacks if ``whole``."""

@@ -8,7 +8,7 @@ from functools import cache
 from itertools import islice
 from typing import Any
 
-from mora.dataset.read import records
+from mora.dataset.answers import OBJECTIVE
 from mora.dataset.schema import ID, LABEL, STRENGTH, Fields
 from mora.dataset.sieve import OtherForm
 from mora.dataset.source import Source
@@ -23,6 +23,7 @@ TRIED = 20  # records of a file that other datasets are tried on
 NAMED = 3  # datasets that a message names
 ENDS = (ID, LABEL, STRENGTH, "_rating_0", "_rating_1")  # of columns, after what they are about
 RESPONSES = {"prompts": 0, "supervised": 1, "pairs": 2}  # of a row of each kind, at least
+FEWER = (", as prompts alone", ", as answers and not as pairs")  # what rows of so many responses are
 MISSING = {
     "prompts": "there is no prompt to train on",
     "supervised": "there is no answer to fine-tune on: give some, with dataset.supervised_path too, or name a policy "
@@ -93,23 +94,51 @@ def _said(stage: Stage) -> str:
 
 
 def _advice(stage: Stage, kind: str) -> str:
-    """The datasets that read rows of ``kind`` from the first records of a local file, in words."""
-    path = stage.config["dataset"].get("path")
-    if path is None or "{" in path:
+    """The datasets that read rows of ``kind`` from the first records of local files, in words.
+
+    Where none does, those that read more of them than the one in use.  Of a mixture each part is looked at.
+    """
+    dataset, objectives = stage.config["dataset"], stage.config["objectives"]["names"]
+    parts = [(f"part {n}: ", part["source"]) for n, part in enumerate(dataset.get("sources", []), start=1)]
+    said = [(part, _readers(section, objectives, kind)) for part, section in parts or [("", dataset)]]
+    return "".join(f"; {part}{readers}" for part, readers in said if readers)
+
+
+def _readers(section: Mapping[str, Any], objectives: Sequence[str], kind: str) -> str:
+    """The same for the section of one source."""
+    if section.get("path") is None or not _is_source(section):
         return ""
-    some = [one.fields for one in islice(records(path, "dataset.path"), TRIED) if one.fields is not None]
-    found = list(islice(_reading(some, stage.config, RESPONSES[kind]), NAMED))
-    return f"; {' or '.join(f'dataset={name}' for name in found)} reads such records" if found else ""
+    source: Source = build(section)
+    some = source.first(objectives, TRIED)
+    own = _responses(source, some, objectives)
+    for responses in range(RESPONSES[kind], own, -1):
+        names = list(islice(_reading(some, section, objectives, responses), NAMED))
+        if names:
+            fewer = FEWER[responses] if responses < RESPONSES[kind] else ""
+            return f"{' or '.join(f'dataset={name}' for name in names)} reads such records{fewer}"
+    return ""
 
 
-def _reading(some: Sequence[Fields], config: Mapping[str, Any], responses: int) -> Iterator[str]:
+def _reading(
+    some: Sequence[Fields], section: Mapping[str, Any], objectives: Sequence[str], responses: int
+) -> Iterator[str]:
     """Names of datasets, other than the one in use, that make rows of so many responses of records."""
-    for name, section in _sources().items():
-        if name != config["dataset"]["name"]:
-            source: Source = build({**section, "path": config["dataset"]["path"]})
-            objectives = source.known or config["objectives"]["names"]
-            if any(len(row.responses) >= responses for fields in some for row in source.tried(fields, objectives)):
+    for name, other in _sources().items():
+        if name != section["name"]:
+            source: Source = build({**other, "path": section["path"]})
+            if _responses(source, some, objectives) >= responses:
                 yield name
+
+
+def _responses(source: Source, some: Sequence[Fields], objectives: Sequence[str]) -> int:
+    """The most responses of a row that a source makes of records, whatever their objective; -1 where it makes none."""
+    names = source.known or objectives[:1]  # with several, a record would have to say which it is about
+    plain = ({name: value for name, value in fields.items() if name != OBJECTIVE} for fields in some)
+    return max((len(row.responses) for fields in plain for row in source.tried(fields, names)), default=-1)
+
+
+def _is_source(section: Mapping[str, Any]) -> bool:
+    return section["_target_"] == f"{Source.__module__}.{Source.__name__}"
 
 
 @cache
@@ -118,5 +147,4 @@ def _sources() -> dict[str, Any]:
     with opened("train") as tree:
         names = tree.choices("dataset")
         sections = {name: plain(tree.compose(prepare([f"dataset={name}"])))["dataset"] for name in names}
-    wanted = f"{Source.__module__}.{Source.__name__}"
-    return {name: section for name, section in sections.items() if section["_target_"] == wanted}
+    return {name: section for name, section in sections.items() if _is_source(section)}

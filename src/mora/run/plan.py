@@ -112,7 +112,7 @@ def _add(config: dict[str, Any], overrides: list[str], chosen: dict[str, str], s
         _resolve(role, config, overrides, chosen, stages, upstream, runs)
     identity = {"schema": SCHEMA, "seed": config["seed"], "precision": config["runtime"]["precision"]}
     identity |= {name: config[name] for name in ("algo", *declared["uses"])}
-    identity["dataset"] = by_content(config["dataset"])
+    identity["dataset"] = by_content(config["dataset"], config["objectives"]["names"])
     # of its learning rates, those that are used stand in algo
     identity["model"] = {key: value for key, value in config["model"].items() if key != "rates"}
     if config["model"]["path"] is not None:

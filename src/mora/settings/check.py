@@ -170,7 +170,7 @@ def _check_whole(
             problems += [explain(error)] if complete else []
             continue
         except (InputError, OmegaConfBaseException) as error:
-            problems.append(explain(error))
+            problems += _replaced(tree, fixed, texts) or [explain(error)]
             continue
         configs.append(config)
         schema = Schema(config)
@@ -179,6 +179,17 @@ def _check_whole(
         found += [f for key, value in flat.items() if is_path(key) for f in _control(key, value)]
         problems += found or (relations.problems(config) if complete else [])
     return problems, configs
+
+
+def _replaced(tree: Tree, fixed: list[str], texts: Iterable[str]) -> list[str]:
+    """What is said of sections that are set to something else, where other settings refer to their keys."""
+    schema = Schema(_plain(tree.compose(fixed)))
+    given = (text.lstrip("+").partition("=") for text in texts)
+    return [
+        schema.section(key)
+        for key, _, value in given
+        if isinstance(schema.nodes.get(key), dict) and not value.startswith("{")
+    ]
 
 
 def _control(key: str, value: Any) -> list[str]:

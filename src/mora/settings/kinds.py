@@ -115,6 +115,19 @@ def of_annotation(node: ast.expr | None) -> Kind:
     return ANY
 
 
+def takes_null(node: ast.expr | None) -> bool:
+    """Whether an annotation lets a value be null, whatever else it says; one that is not there does."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        return takes_null(node.left) or takes_null(node.right)
+    if isinstance(node, ast.Name | ast.Attribute):
+        return ast.unparse(node).rpartition(".")[2] in ("Any", "object")
+    if isinstance(node, ast.Subscript):
+        parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+        name = ast.unparse(node.value).rpartition(".")[2]
+        return name == "Optional" or (name in ("Union", "Annotated") and any(map(takes_null, parts)))
+    return node is None or (isinstance(node, ast.Constant) and node.value is None)
+
+
 def _of_constant(value: Any) -> Kind:
     if value is None:
         return Kind(frozenset({"null"}))

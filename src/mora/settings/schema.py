@@ -78,6 +78,11 @@ class Schema:
             return self.kind(section).values or kinds.ANY
         return kinds.of_value(self.nodes[key])
 
+    def _may_be_null(self, key: str) -> bool:
+        """Whether what a section is handed to may get null in its place; where nothing is declared it may."""
+        definition = self._definition(key)
+        return definition is None or kinds.takes_null(definition.annotations.get(key.rpartition(".")[2]))
+
     def is_open(self, key: str) -> bool:
         """Whether ``key`` is, or lies in, an open section that this composition has."""
         return any(key == section or key.startswith(f"{section}.") for section in OPEN if section in self.nodes)
@@ -92,6 +97,11 @@ class Schema:
         close = nearest(key, {*self.nodes, *groups})
         return f"{key}: unknown key" + (f"; the nearest is {close}" if close else "")
 
+    def section(self, key: str) -> str:
+        """What is said where a section is set to something else."""
+        own = [str(name) for name in self.nodes[key] if name not in SPECIAL]
+        return f"{key}: this is a section with the keys {', '.join(own or map(str, self.nodes[key]))}; set one of them"
+
     def problems(self, key: str, value: Any) -> list[str]:
         """Why setting ``key`` to ``value`` is refused; a mapping is checked key by key."""
         reason = self.unknown(key)
@@ -103,9 +113,10 @@ class Schema:
         if isinstance(value, dict) and isinstance(present, dict):
             return [found for name, item in value.items() for found in self.problems(f"{key}.{name}", item)]
         kind = self.kind(key)
-        may_go = value is None and "." in key
-        if isinstance(present, dict) and not may_go and kind != kinds.ANY and not kind.accepts(value):
-            return [f"{key}: this is a section with the keys {', '.join(map(str, present))}; set one of them"]
+        may_go = value is None and "." in key and self._may_be_null(key)
+        refused = kind != kinds.ANY and not kind.accepts(value)
+        if isinstance(present, dict) and not may_go and (refused or (value is None and "." in key)):
+            return [self.section(key)]
         if kind.accepts(value):
             return []
         outside = isinstance(value, int | float) and kind.without_bounds().accepts(value)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mora.dataset.read import Record
-from mora.dataset.schema import BadRow, text
+from mora.dataset.schema import BadRow, given, text
 from mora.errors import InputError
 from mora.task import conversations, forms
 from mora.task.base import Part, Task
@@ -39,7 +39,7 @@ class Chat(Task):
         """Every row in the form asked for; pairs without a preference on the objective are left out."""
         lost: dict[str, None] = {}
         convert = self._preference if self.to in PREFERENCES else self._conversation
-        for row, dropped in tally.parsed(records, convert):
+        for row, dropped in tally.parsed(records, convert, rewrites=True):
             if row is None:
                 tally.left_out[f"no preference on {self.objective}"] += 1
                 continue
@@ -61,10 +61,11 @@ class Chat(Task):
             raise BadRow("identical_responses", "chosen and rejected are the same")
         chosen, rejected = _said(preference.chosen), _said(preference.rejected)
         if self.to == "explicit":
-            return {"messages": list(preference.turns), "chosen": [chosen], "rejected": [rejected], **other}, lost
+            row = {"messages": list(preference.turns), "chosen": [chosen], "rejected": [rejected]}
+            return forms.beside(row, other), lost
         if self.to == "implicit":
             turns = preference.turns
-            return {"chosen": [*turns, chosen], "rejected": [*turns, rejected], **other}, lost
+            return forms.beside({"chosen": [*turns, chosen], "rejected": [*turns, rejected]}, other), lost
         pair = forms.Pair(
             prompt=self._prompt(preference.turns),
             responses=(preference.rejected, preference.chosen),
@@ -75,15 +76,15 @@ class Chat(Task):
 
     def _read_preference(self, fields: Mapping[str, Any]) -> tuple[Preference, dict[str, Any], list[str]] | None:
         """The preference, the other columns, and the names of those that have no meaning in the new form."""
-        if "response_0" in fields:
+        if forms.is_pair(fields):
             return self._of_pair(fields)
-        if "chosen" not in fields or "rejected" not in fields:
+        if not given(fields, "chosen") or not given(fields, "rejected"):
             raise BadRow(
                 "missing_field",
                 "no preference: it needs chosen and rejected, or prompt, response_0 and response_1; it has "
                 f"{', '.join(fields)}",
             )
-        whole = "messages" not in fields and not isinstance(fields.get("prompt"), list)
+        whole = not given(fields, "messages") and not isinstance(fields.get("prompt"), list)
         if whole and isinstance(fields.get("prompt"), str):
             preference = self._of_texts(fields)
         else:
@@ -142,7 +143,7 @@ class Chat(Task):
     # --- answers ------------------------------------------------------------------------------------------------------
 
     def _conversation(self, fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-        if "messages" in fields:
+        if given(fields, "messages"):
             turns, answer = conversations.answered(conversations.messages(fields, "messages"), "messages")
             taken: tuple[str, ...] = ("messages",)
         else:
@@ -150,8 +151,8 @@ class Chat(Task):
             turns, taken = self._turns(text(fields, "prompt")), ("prompt", "response")
         other = {name: value for name, value in fields.items() if name not in taken}
         if self.to == "messages":
-            return {"messages": [*turns, _said(answer)], **other}, []
-        return {"prompt": self._prompt(turns), "response": answer, **other}, []
+            return forms.beside({"messages": [*turns, _said(answer)]}, other), []
+        return forms.beside({"prompt": self._prompt(turns), "response": answer}, other), []
 
 
 def _said(content: str) -> Turn:

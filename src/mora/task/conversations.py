@@ -8,7 +8,7 @@ from typing import Any
 
 from mora.dataset.cells import items, typed
 from mora.dataset.messages import messages as read
-from mora.dataset.schema import BadRow, text
+from mora.dataset.schema import BadRow, given, text
 from mora.turns import Turn, joined, transcript
 
 Fields = Mapping[str, Any]
@@ -87,10 +87,11 @@ def explicit(fields: Fields) -> Preference:
     The answers stand in ``chosen`` and ``rejected``.
     Raises BadRow where the prompt is none, or an answer is more than one message of the assistant.
     """
-    if "messages" not in fields and isinstance(items(fields.get("prompt"), dict), str):
+    whole = given(fields, "messages")
+    if not whole and isinstance(items(fields.get("prompt"), dict), str):
         turns: list[Turn] = [{"role": "user", "content": text(fields, "prompt")}]
     else:
-        turns = messages(fields, "messages" if "messages" in fields else "prompt")
+        turns = messages(fields, "messages" if whole else "prompt")
     checked(turns)
     answers = []
     for column in ("chosen", "rejected"):
@@ -133,7 +134,7 @@ def implicit(fields: Fields, dialogues: bool) -> Preference:
 def prompt_of(fields: Fields) -> str:
     """The prompt of a record with messages, in one text.  Raises BadRow where there is none."""
     for column in ("messages", "conversations", "prompt"):
-        if column in fields:
+        if given(fields, column):
             turns = messages(fields, column)
             return checked(turns[:-1] if turns[-1]["role"] == "assistant" else turns)
     return checked(implicit(fields, dialogues=False).turns)

@@ -56,7 +56,7 @@ class Pair:
                 row |= {f"{name}_rating_{side}": plain(self.ratings[name][side]) for side in (0, 1)}
             if name in self.strengths:
                 row[f"{name}{STRENGTH}"] = self.strengths[name]
-        return row | self.other
+        return beside(row, self.other)
 
 
 @dataclass(kw_only=True)
@@ -67,6 +67,11 @@ class Answer:
     response: str
     ratings: dict[str, Numbers]
     other: dict[str, Any] = field(default_factory=dict)
+
+
+def beside(row: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with the other columns of the record that it was made of, less those that are null there and not in it."""
+    return {**row, **{name: value for name, value in other.items() if value is not None or name not in row}}
 
 
 def plain(values: Sequence[float]) -> Any:
@@ -150,19 +155,20 @@ def judged(
     return tally.parsed(held, read)
 
 
-def _is_pair(fields: Fields) -> bool:
-    return "response_0" in fields
+def is_pair(fields: Fields) -> bool:
+    """Whether a row is a pair of answers, and no single one; null counts as absent."""
+    return schema.given(fields, "response_0", "response_1")
 
 
 def _says(objective: str, fields: Fields) -> bool:
     """Whether a row has columns of an objective: a pair also where they are null, an answer where it is rated."""
-    if _is_pair(fields):
+    if is_pair(fields):
         return any(column in fields for column in pair_columns(objective))
     return fields.get(objective) not in (None, [])
 
 
 def _objectives(fields: Fields) -> list[str]:
-    return pair_objectives(fields) if _is_pair(fields) else answer_objectives(fields)
+    return pair_objectives(fields) if is_pair(fields) else answer_objectives(fields)
 
 
 def pair(fields: Fields, names: Sequence[str]) -> Pair:

@@ -55,7 +55,7 @@ class MergeAnnotators(Task):
     def _parse(self, fields: Mapping[str, Any], names: Sequence[str]) -> tuple[Judged, str | None]:
         who = None if self.annotator is None else fields.get(self.annotator)
         rest = {name: value for name, value in fields.items() if name != self.annotator}
-        read: Callable[..., Judged] = forms.pair if "response_0" in fields else forms.answer
+        read: Callable[..., Judged] = forms.pair if forms.is_pair(fields) else forms.answer
         return read(rest, [name for name in names if name != self.annotator]), None if who is None else str(who)
 
 

@@ -39,7 +39,7 @@ class Prompts(Task):
         """Each prompt once, in the order of first appearance; one of several turns as ``messages``."""
         held_out = self._held_out()
         seen: set[str] = set()
-        for text in tally.parsed(records, prompt):
+        for text in tally.parsed(records, prompt, rewrites=True):
             key, begun = self._key(text), self._key(opening(text))
             reason = self._too_long(text)
             if begun in held_out:

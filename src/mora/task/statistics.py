@@ -10,7 +10,7 @@ from typing import Any, Literal
 from mora import bounds
 from mora.bounds import Count, Natural
 from mora.dataset.read import Record
-from mora.dataset.schema import BadRow
+from mora.dataset.schema import BadRow, given
 from mora.errors import InputError
 from mora.files import write_json, write_text
 from mora.report.style import save_plate
@@ -82,8 +82,8 @@ class Statistics(Task):
 
 
 def _form(fields: Mapping[str, Any]) -> Form:
-    if "response_0" in fields and "response_1" in fields:
+    if given(fields, "response_0") and given(fields, "response_1"):
         return "pairs"
-    if "response" in fields:
+    if given(fields, "response"):
         return "scored"
     raise BadRow("missing_field", f"neither response_0 and response_1 nor response; it has {', '.join(fields)}")

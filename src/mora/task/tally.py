@@ -45,8 +45,13 @@ class Tally:
         """Rows that the task used."""
         return self.rows_in - self.left_out.total() - len(self.bad)
 
-    def parsed(self, records: Iterable[Record], parse: Callable[[Mapping[str, Any]], T]) -> Iterator[T]:
-        """What ``parse`` makes of each record; one that it refuses with BadRow is kept with its place and reason."""
+    def parsed(
+        self, records: Iterable[Record], parse: Callable[[Mapping[str, Any]], T], *, rewrites: bool = False
+    ) -> Iterator[T]:
+        """What ``parse`` makes of each record; one that it refuses with BadRow is kept with its place and reason.
+
+        ``rewrites``: the messages of records are written anew, so what is left out of them is to be told.
+        """
         for record in records:
             self.rows_in += 1
             try:
@@ -58,7 +63,7 @@ class Tally:
                 row = record.raw if record.fields is None else record.fields
                 self.bad.append(Bad(row=row, where=record.where, kind=error.kind, reason=str(error)))
                 continue
-            self.remarks.update(remarks(record.fields))
+            self.remarks.update(remarks(record.fields) if rewrites else ())
             yield value
 
     def require(self, objectives: Sequence[str] | None, columns: Callable[[str], Sequence[str]]) -> None:
