@@ -102,7 +102,7 @@ FAULTS = (
     Fault(
         name="chosen_is_better_on_every_objective",
         file="dataset/answers.py",
-        old="    if len(names) <= 1:\n",
+        old="    if not names or (len(names) == 1 and not schema.given(fields, OBJECTIVE)):\n",
         new="    if names:\n",
         why="One judgment is taught as several.",
         caught_by=("tests/dataset/test_published.py::test_messages_label_the_objective_that_a_record_names",),
