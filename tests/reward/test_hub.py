@@ -265,7 +265,7 @@ def test_models_are_loaded_once_and_passed_once_per_form_of_text(tmp_path: Path,
     for row, (prompt, response) in enumerate(zip(PROMPTS, RESPONSES, strict=True)):
         text, bare = (filled(prompt, response, chat) for chat in (TEXT, BARE))
         expected = torch.cat([plain(one, text), plain(one, bare)[1:], plain(other, text)])
-        torch.testing.assert_close(found[row], expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(found[row], expected, atol=1e-4, rtol=1e-4)
 
 
 def test_half_precision_is_coarse_and_its_head_is_not(tmp_path: Path) -> None:
@@ -307,10 +307,14 @@ def test_a_card_brings_the_panel_back_with_its_units(tmp_path: Path, monkeypatch
     monkeypatch.chdir("/")
     loaded = load_panel(tmp_path / "runs" / "one" / "reward", "cpu", batch_size=2)
     assert isinstance(loaded, HubPanel) and loaded.batch_size == 2 and loaded.zero == (False, True)
-    torch.testing.assert_close(loaded.score(PROMPTS, RESPONSES).atoms, panel.score(PROMPTS, RESPONSES).atoms)
+    torch.testing.assert_close(
+        loaded.score(PROMPTS, RESPONSES).atoms, panel.score(PROMPTS, RESPONSES).atoms, atol=1e-4, rtol=1e-4
+    )
     moved = shutil.move(tmp_path, tmp_path.with_name(f"{tmp_path.name}-moved"))  # runs and models together
     again = load_panel(Path(moved) / "runs" / "one" / "reward", "cpu")
-    torch.testing.assert_close(again.score(PROMPTS, RESPONSES).atoms, panel.score(PROMPTS, RESPONSES).atoms)
+    torch.testing.assert_close(
+        again.score(PROMPTS, RESPONSES).atoms, panel.score(PROMPTS, RESPONSES).atoms, atol=1e-4, rtol=1e-4
+    )
     rows = score_answers(again, [{"prompt": p, "response": r} for p, r in zip(PROMPTS, RESPONSES, strict=True)])
     assert rows[1]["scores"]["y"]["mean"] == pytest.approx(panel.score(PROMPTS, RESPONSES).atoms[1, 1, 0].item())
 
