@@ -248,7 +248,7 @@ def _without_a_weight(folder: Path) -> None:
         (_other_head, r"shape \(4, 16\)"),
         (_without_card, r"reward\.json is missing"),
         (_old_card, "was written by another version of mora"),
-        (_poor_card, "kind, width, members, layout, trunk, attention missing"),
+        (_poor_card, "kind, width, members, layout, trunk missing"),
         (_without_a_weight, "q_proj"),
     ],
 )

@@ -281,7 +281,7 @@ class RewardModel:
             made = source.load()
         else:  # the base is made once more: the policy's own weights stay the reference
             made = self._held.build(encoder.tokenizer, seed=parts.seed).base_model
-        parts.check_reach(made, encoder.tokenizer, "model.config" if source is None else source.path)
+        parts.check_reach(made, encoder.tokenizer, "model.config" if source is None else str(source.path))
         return made
 
     @property

@@ -24,7 +24,7 @@ from mora.functional.masking import pool_last
 from mora.manifest import check_content
 from mora.model.capacity import check_tokens
 from mora.model.heads import RewardHead
-from mora.model.load import PLAIN_ATTENTION, load_tokenizer
+from mora.model.load import load_tokenizer
 from mora.model.stored import base_reference, located
 from mora.model.towers import SHARED, Layout, Towers, TrunkSource, attention_of
 from mora.tensors import load_tensors
@@ -32,7 +32,7 @@ from mora.tensors import load_tensors
 HEAD, CARD = "head.safetensors", "reward.json"
 SCHEMA = 4  # of reward.json
 FACTS = ("kind", "objectives", "width")  # of any reward
-TRAINED = (*FACTS, "members", "layout", "trunk", "attention")  # of one that was trained here
+TRAINED = (*FACTS, "members", "layout", "trunk")  # of one that was trained here
 
 
 class Kind(Protocol):
@@ -56,7 +56,7 @@ class Kind(Protocol):
 class ScoreModel(nn.Module):
     """Towers and head; ``objectives`` name the M outputs and ``kind`` the reward kind that reads them.
 
-    ``source``: where frozen trunks under adapters were loaded from; None: they are stored with the model.
+    ``source``: where frozen trunks under adapters were loaded from; None: trunks are stored with the model.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class ScoreModel(nn.Module):
             check_tokens(trunk, tokenizer, trunk.config.name_or_path or "the trunk of the reward model")
         self.towers, self.head = towers, head
         self.tokenizer, self.objectives, self.kind, self.layout = tokenizer, tuple(objectives), kind, layout
-        self.source = source if layout.adapted else None
+        self.source = source if source is not None and source.path is not None and layout.adapted else None
 
     @classmethod
     def new(
@@ -128,19 +128,21 @@ class ScoreModel(nn.Module):
 
     def save(self, folder: Path | str, facts: Mapping[str, Any]) -> None:
         """Write the model as ``folder``, atomically; ``facts`` are added to ``reward.json``."""
-        folder, source, attention = Path(folder), self.source, attention_of(self.towers.trunks[0])
-        named = source and asdict(replace(source, path=base_reference(source.path, folder), attention=attention))
+        folder, attention = Path(folder), attention_of(self.towers.trunks[0])
+        source = TrunkSource(path=None, attention=attention)
+        if self.source is not None:
+            base = base_reference(str(self.source.path), folder)
+            source = replace(self.source, path=base, attention=attention)
         own = {
             "kind": self.kind,
             "objectives": list(self.objectives),
             "width": self.head.width,
             "members": self.members,
             "layout": self.layout.facts(),
-            "trunk": named,
-            "attention": attention,
+            "trunk": asdict(source),
         }
         with new_folder(folder, sealed=True) as place:
-            self.towers.save(place, trunks=source is None)
+            self.towers.save(place, trunks=source.path is None)
             self.tokenizer.save_pretrained(place)
             save_file(
                 {k: v.detach().cpu().contiguous() for k, v in self.head.linear.state_dict().items()}, place / HEAD
@@ -174,7 +176,7 @@ class ScoreModel(nn.Module):
             )
         layout, sizes = Layout.read(card["layout"]), {"objectives": len(names), "members": card["members"]}
         source = _source(card, folder)
-        towers = Towers.load(folder, layout, **sizes, source=source, attention=_attention(card, folder))
+        towers = Towers.load(folder, layout, **sizes, source=source)
         head = RewardHead(towers.hidden, len(names), card["width"], towers=layout.towers(**sizes))
         _load_head(folder / HEAD, head)
         tokenizer = load_tokenizer(folder, stored=True)
@@ -240,20 +242,10 @@ def read_card(folder: Path | str, needed: Sequence[str] = FACTS) -> dict[str, An
     return card
 
 
-def _source(card: Mapping[str, Any], folder: Path) -> TrunkSource | None:
-    """Where the frozen trunk of a stored model is.  Raises InputError where it is gone."""
-    if card["trunk"] is None:
-        return None
+def _source(card: Mapping[str, Any], folder: Path) -> TrunkSource:
+    """Where the trunks of a stored model are.  Raises InputError where a frozen one that it names is gone."""
     source = TrunkSource.read(card["trunk"], f"{folder / CARD}: trunk")
-    return replace(source, path=located(source.path, folder, CARD))
-
-
-def _attention(card: Mapping[str, Any], folder: Path) -> str:
-    """The attention that a stored model was trained with.  Raises InputError for another than PyTorch has."""
-    found = card["attention"]
-    if found not in PLAIN_ATTENTION:
-        raise InputError(f"{folder / CARD}: attention {found!r} is none of {PLAIN_ATTENTION}; train the model again")
-    return str(found)
+    return source if source.path is None else replace(source, path=located(source.path, folder, CARD))
 
 
 def _load_head(path: Path, head: RewardHead) -> None:

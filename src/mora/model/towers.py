@@ -85,31 +85,34 @@ SHARED = Layout(objectives="trunk", members="trunk", lora=None)
 
 @dataclass(frozen=True, kw_only=True)
 class TrunkSource:
-    """Where a trunk is loaded from, and how it is held; ``dtype`` None: as it is stored, by a run."""
+    """Where trunks are loaded from, and how they are held; ``dtype`` None: as they are stored, by a run.
 
-    path: str
+    ``path`` None: they are stored with the reward model.
+    """
+
+    path: str | None
     revision: str | None = None
     dtype: str | None = None
     quantization: str | None = None
-    attention: str = "sdpa"
+    attention: str
 
     @classmethod
     def read(cls, facts: Any, where: str) -> TrunkSource:
         """From a card.  Raises InputError that begins with ``where`` for what names no trunk."""
         names = {field.name for field in fields(cls)}
-        if not isinstance(facts, dict) or set(facts) != names or not isinstance(facts["path"], str):
-            raise InputError(
-                f"{where}: names no frozen trunk ({', '.join(sorted(names))}); train the reward model again"
-            )
-        known = {"dtype": tuple(DTYPES), "quantization": (None, "4bit", "8bit"), "attention": PLAIN_ATTENTION}
+        if not isinstance(facts, dict) or set(facts) != names or not isinstance(facts["path"], str | None):
+            raise InputError(f"{where}: names no trunk ({', '.join(sorted(names))}); train the reward model again")
+        known = {"dtype": (None, *DTYPES), "quantization": (None, "4bit", "8bit"), "attention": PLAIN_ATTENTION}
         for key, allowed in known.items():
             if facts[key] not in allowed:
                 raise InputError(f"{where}: {key} {facts[key]!r} is none of {allowed}; train the reward model again")
         return cls(**facts)
 
-    def load(self) -> PreTrainedModel:
-        """The trunk.  Raises InputError as ``load_backbone`` does."""
-        return load_backbone(self.path, self, revision=self.revision)
+    def load(self, place: Path | None = None) -> PreTrainedModel:
+        """A trunk; ``place`` is its folder where it is stored.  Raises InputError as ``load_backbone`` does."""
+        path = self.path or place
+        assert path is not None
+        return load_backbone(path, self, revision=self.revision)
 
 
 def attention_of(trunk: PreTrainedModel) -> str:
@@ -204,26 +207,17 @@ class Towers(nn.Module):
             self.banks[number].save(place)
 
     @classmethod
-    def load(
-        cls,
-        folder: Path,
-        layout: Layout,
-        *,
-        objectives: int,
-        members: int,
-        source: TrunkSource | None,
-        attention: str,
-    ) -> Towers:
-        """What :meth:`save` wrote; frozen trunks that were not written come from ``source``.
+    def load(cls, folder: Path, layout: Layout, *, objectives: int, members: int, source: TrunkSource) -> Towers:
+        """What :meth:`save` wrote, and the trunks as ``source`` says.
 
         Raises InputError for trunks that are missing or of different widths.
         """
         count, adapters = layout.counts(objectives, members)
         places = _places(folder, count)
         for place in places:
-            if source is None and not (place / "config.json").is_file():
+            if source.path is None and not (place / "config.json").is_file():
                 raise InputError(f"{place} holds no trunk: the reward model in {folder} has {count}; train it again")
-        trunks = [(source or TrunkSource(path=str(place), attention=attention)).load() for place in places]
+        trunks = [source.load(place) for place in places]
         if not layout.adapted:
             return cls(trunks, ())
         assert layout.lora is not None

@@ -31,7 +31,7 @@ from mora.settings.mixture import expanded
 from mora.settings.secrets import masked
 from mora.settings.stored import stored_config
 
-SCHEMA = 6  # of what an identity covers; raised when code changes what the same settings give
+SCHEMA = 7  # of what an identity covers; raised when code changes what the same settings give
 PRODUCT = {"policy": "model", "reward": "reward", "trunk": "reward", "teacher": "reward"}  # folder to start from
 MAKER = {"policy": "sft", "reward": "reward_model", "trunk": "reward_model", "teacher": "reward_model"}  # by algorithm
 GOLD = "mora.reward.gold.Gold"  # rules: nothing to train
