@@ -174,7 +174,8 @@ def train(options: argparse.Namespace) -> None:
                 loop.log(spent.take(runtime))
                 loop.log({"engine": metrics, "average": float(average.total[0]) / average.count, "noise": noise})
                 if options.slow:
-                    print(f"step {step}", flush=True)
+                    sys.stdout.write(f"step {step}\n")  # in one piece: the processes share the stream
+                    sys.stdout.flush()
                     time.sleep(options.slow)
             final = {n: p.detach().cpu().tolist() for n, p in engine.unwrapped.named_parameters()}
             digest = weights_hash(engine)
