@@ -28,7 +28,7 @@ def _place(**keys):
 def _write(path, *names):
     path.parent.mkdir(parents=True, exist_ok=True)
     text = "".join(json.dumps({"n": name}) + "\n" for name in names)
-    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    path.write_bytes(gzip.compress(text.encode(), mtime=0) if path.suffix == ".gz" else text.encode())
 
 
 def _sides(place):

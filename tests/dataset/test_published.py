@@ -35,7 +35,7 @@ HH_FOLDERS = ("helpful-base", "helpful-online", "helpful-rejection-sampled", "ha
 def _lines(path, records):
     path.parent.mkdir(parents=True, exist_ok=True)
     text = "".join(json.dumps(record) + "\n" for record in records).encode()
-    path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
+    path.write_bytes(gzip.compress(text, mtime=0) if path.suffix == ".gz" else text)
     return str(path)
 
 
@@ -235,7 +235,9 @@ def test_hh_transcripts_become_turns_and_white_space_is_no_difference(tmp_path):
 
 def test_red_team_attempts_are_prompts_for_any_objectives(tmp_path):
     path = tmp_path / "red_team_attempts.jsonl.gz"  # one list under the name of lines
-    path.write_bytes(gzip.compress(json.dumps([{"transcript": f"{TALK}\n\nAssistant: No."}], indent=1).encode()))
+    path.write_bytes(
+        gzip.compress(json.dumps([{"transcript": f"{TALK}\n\nAssistant: No."}], indent=1).encode(), mtime=0)
+    )
     corpus = _load("hh_red_team", path, ("helpful", "harmless"))
     assert [row.prompt for row in corpus.prompts["train"]] == ["Hello"] and corpus.objectives == ("helpful", "harmless")
 

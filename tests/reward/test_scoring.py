@@ -110,7 +110,7 @@ def test_answers_are_read_as_datasets_are(tmp_path: Path, name: str) -> None:
         "bom.jsonl": b"\xef\xbb\xbf" + lines.encode(),
         "a.json": json.dumps(ANSWERS, indent=1).encode(),
         "a.csv": table.encode(),
-        "a.jsonl.gz": gzip.compress(lines.encode()),
+        "a.jsonl.gz": gzip.compress(lines.encode(), mtime=0),
     }.get(name, lines.encode())
     (tmp_path / name).write_bytes(content)
     if name == "a.parquet":
