@@ -10,6 +10,7 @@ from tests.security.test_models import spec
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from mora.errors import InputError
+from mora.model.agreement import check_modes, check_policy, check_span
 from mora.model.capacity import check_lengths, check_tokens, positions
 from mora.model.stored import load_unconditioned
 from mora.model.tokenizer import train_bpe
@@ -36,6 +37,17 @@ def test_positions_are_those_of_the_architecture(kind, keys, limit):
             InputError, match=rf"^{kind}: reads at most {limit} .*max_prompt=5 .*max_response={limit - 4}"
         ):
             check_lengths(model, 5, limit - 4, kind)
+
+
+def test_a_model_too_short_to_be_tried_is_told_its_length_and_not_its_architecture():
+    sizes = SIZES | {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    configs = (AutoConfig.for_model("gpt2", **sizes, n_positions=n) for n in (14, 15))
+    short, enough = (AutoModelForCausalLM.from_config(config) for config in configs)
+    with pytest.raises(InputError, match="^base: reads at most 14 tokens; .* at least 15 positions"):
+        check_span(short, "base")
+    check_span(enough, "base")
+    check_modes(enough)
+    check_policy(enough)
 
 
 def test_positions_of_encoders_leave_out_what_is_reserved():

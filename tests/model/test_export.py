@@ -171,6 +171,17 @@ def test_merged_weights_keep_their_precision(make_policy, simplex):
     assert merged.dtype == torch.bfloat16 and torch.equal(merged, exact.to(torch.bfloat16))
 
 
+def test_a_whole_head_is_exported_in_fp32_whatever_the_base_has(make_policy, simplex, tmp_path):
+    """Rounded to bf16 as its base, the head would lose an update that is small beside it."""
+    policy = make_policy("qwen2", tied=True, head=True, base=tmp_path / "base").to(torch.bfloat16)
+    folder = _export(policy, simplex(3)[2], tmp_path / "adapter", tmp_path / "base")
+    layer = policy.adapter.layers["lm_head"]
+    exact = layer.base.weight.float() + layer.delta(simplex(3)[2])
+    written = load_file(folder / "adapter_model.safetensors")["base_model.model.lm_head.weight"]
+    assert written.dtype == torch.float32 and torch.equal(written, exact)
+    assert not torch.equal(exact, exact.to(torch.bfloat16).float())
+
+
 def test_quantized_weights_are_not_merged(make_policy, simplex):
     policy = make_policy()
     layer = next(iter(policy.adapter.layers.values()))

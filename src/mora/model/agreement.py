@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from mora.errors import InputError
 from mora.functional.masking import pool_last, position_ids
+from mora.model.capacity import positions
 from mora.model.features import last_hidden
 from mora.model.generate import Sampling, generate
 from mora.model.svd_lora import AdapterSettings, attach, linear_targets, place
@@ -59,6 +60,13 @@ class Watched(nn.Module):
         calls, self.shapes = self.shapes, []
         whole = all(shape[0] == (rows if len(shape) > 2 else rows * length) for shape in calls if shape)
         return self.plain and (not by_row or (bool(calls) and whole))
+
+
+def check_span(model: PreTrainedModel, name: object) -> None:
+    """Raises InputError, which begins with ``name``, for a model that cannot read the sequences it is tried with."""
+    limit, needed = positions(model), max(LENGTHS) + DRAWN
+    if limit is not None and limit < needed:
+        raise InputError(f"{name}: reads at most {limit} tokens; name a model with at least {needed} positions")
 
 
 def check_modes(model: PreTrainedModel) -> None:

@@ -62,7 +62,8 @@ def write_lora(
     whole = _shared_head(adapter, model)
     for path, layer in adapter.layers.items():
         if path == whole:
-            head = layer.base.state_dict() | {"weight": merged_weight(layer, preference)}
+            exact = merged_weight(layer, preference, torch.float32)  # bf16 would round most of the update away
+            head = layer.base.state_dict() | {"weight": exact}
             tensors |= {f"{PREFIX}{path}.{name}": tensor.cpu().contiguous() for name, tensor in head.items()}
             continue
         a, b = lora_factors(layer, preference, rank)
@@ -104,7 +105,8 @@ def _card(adapter: Adapter, preference: Tensor, base: str, whole: str | None) ->
         lines.append(
             "The base ties its LM head to its input embeddings, and this policy changes the head alone. So the "
             f"adapter holds the whole LM head (`{whole}`, `modules_to_save`) beside its low-rank updates; merged, the "
-            "model is no longer tied. A server that takes low-rank updates only cannot serve it: export with "
+            "model is no longer tied. The head is in fp32; on a base that is loaded in bf16 it is rounded to that. A "
+            "server that takes low-rank updates only cannot serve it: export with "
             "`to=merged`."
         )
     return "\n\n".join(lines) + "\n"
@@ -149,8 +151,10 @@ def _check_places(config: LoraConfig, model: PreTrainedModel, layers: set[str]) 
 
 
 @torch.no_grad()
-def merged_weight(layer: SVDLoRALinear, preference: Tensor) -> Tensor:
-    """The weight (d_out, d_in) with the update at ``preference`` (M,): added in fp32 and cast back.
+def merged_weight(layer: SVDLoRALinear, preference: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """The weight (d_out, d_in) with the update at ``preference`` (M,): added in fp32, then cast to ``dtype``.
+
+    Without a ``dtype`` it is cast to that of the base's weight.
 
     Raises InputError for quantized weights, into which nothing can be merged without loss.
     """
@@ -158,7 +162,7 @@ def merged_weight(layer: SVDLoRALinear, preference: Tensor) -> Tensor:
     if not isinstance(base, nn.Linear) or not base.weight.is_floating_point():
         raise InputError("a quantized model cannot be merged; use to=lora, or load the base unquantized")
     merged = base.weight.float() + layer.delta(preference.to(base.weight.device))
-    return merged.to(base.weight.dtype)
+    return merged.to(dtype or base.weight.dtype)
 
 
 @torch.no_grad()

@@ -11,7 +11,8 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from mora.model.agreement import check_adapter, check_modes, check_policy, check_targets, check_trunk
+from mora.model.agreement import check_adapter, check_modes, check_policy, check_span, check_targets, check_trunk
+from mora.model.capacity import check_lengths
 from mora.model.load import ModelSpec, load_causal
 from mora.model.svd_lora import AdapterSettings, linear_targets
 from mora.run.build import build
@@ -59,7 +60,10 @@ def _loaded(source: str | None, stage: Stage, runtime: Runtime) -> PreTrainedMod
 
 def _try(model: PreTrainedModel, stage: Stage) -> None:
     """What a stage does with the model as it is."""
-    algo, reward = stage.config["algo"], stage.config["reward"]
+    algo, reward, data = (stage.config[section] for section in ("algo", "reward", "dataset"))
+    name = _source(stage) or stage.config["model"]["path"] or "model.config"
+    check_lengths(model, data["max_prompt"], data["max_response"], name)
+    check_span(model, name)
     check_modes(model)
     if "adapter" in algo:
         check_policy(model)
