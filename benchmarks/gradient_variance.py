@@ -37,7 +37,7 @@ FIRST = 10_000  # number of the first rollout: other draws than those of trainin
 def gradients(unit: str, seed: int, runs: str, count: int, trained: Path | None) -> Tensor:
     """Gradients (count, parameters) of as many rollouts."""
     command = ["experiment=oracle", f"preference={unit}", f"seed={seed}", f"paths.runs={runs}"]
-    command.append("algo.rollout.normalize_advantages=none")
+    command.append("algo.normalize_advantages=none")
     stage = plan(mora.compose(*command), command)[-1]
     with TemporaryDirectory() as scratch:
         runtime = build(stage.config["runtime"])

@@ -29,7 +29,7 @@ TINY = (
     "model.config.intermediate_size=48",
     "model.config.num_attention_heads=2",
     "model.config.num_key_value_heads=2",
-    "algo.warmup=0",
+    "algo.optimizer.warmup=0",
 )
 
 

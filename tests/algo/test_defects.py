@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from tests.algo.pieces import credited, panel_of, policy_of, roller_of
 from torch import nn
 
 from mora.dataset import collate
@@ -43,10 +44,11 @@ def prepared(algo, step: int = 0):
     """Policy, encoder and the experience of one rollout."""
     model, tokenizer = algo.parts.starting_model(frozen=True)
     encoder = algo.parts.encoder(tokenizer)
-    panel = algo._panel(model, encoder)
-    policy = algo._policy(model)
-    roller = algo._roller(panel, encoder)
-    return policy, encoder, roller.roll_out(policy, algo.parts.corpus.prompts["train"][:4], step)
+    panel = panel_of(algo, model, encoder)
+    policy = policy_of(algo, model)
+    roller = roller_of(algo, panel, encoder)
+    rollout = roller.roll_out(policy, algo.parts.corpus.prompts["train"][:4], step)
+    return policy, encoder, credited(algo, rollout)
 
 
 def layer(objectives: int = 2) -> SVDLoRALinear:
@@ -87,7 +89,7 @@ def test_the_update_draws_another_preference_than_the_rollout(make, monkeypatch)
             return original(ids, mask, preference, **more)
 
         policy.forward = listen
-        algo.loss(policy, some, torch.zeros(4))
+        algo.loss(policy, some)
         policy.forward = original
         assert torch.equal(used[0], experience.preference[rows])
 
@@ -127,9 +129,9 @@ def test_each_objective_is_clipped_apart(make, monkeypatch):
         return clipped_surrogate_loss(logps, old_logps, advantages, mask, **more)
 
     monkeypatch.setattr(module, "clipped_surrogate_loss", listen)
-    algo = make("panacea", *SMALL, "algo.rollout.normalize_advantages=none", objectives=3)
+    algo = make("panacea", *SMALL, "algo.normalize_advantages=none", objectives=3)
     policy, _, experience = prepared(algo)
-    algo.loss(policy, experience, torch.zeros(4))
+    algo.loss(policy, experience)
     assert calls == [experience.response.shape]  # once, one advantage a token
     # At step 0 values and KL are 0: the last token's advantage is the preference-weighted reward.
     last = last_true(experience.response)
@@ -176,14 +178,14 @@ def test_prompt_and_answer_together_are_longer_than_anything_scored(make):
 
 def test_weight_decay_lets_the_preference_fade(make, monkeypatch):
     """Decay of sigma and s pulls the adapter back to a model without preference."""
-    algo = make("panacea", *SMALL, "algo.weight_decay=1.0", "algo.warmup=0")
-    policy = algo._policy(algo.parts.starting_model(frozen=True)[0])
+    algo = make("panacea", *SMALL, "algo.optimizer.weight_decay=1.0", "algo.optimizer.warmup=0")
+    policy = policy_of(algo, algo.parts.starting_model(frozen=True)[0])
     with torch.no_grad():
         for value in policy.adapter.singular_values():
             value.fill_(1.0)
-    engine = algo._engine(policy)
+    engine = algo.optimizer.engine(algo.parts, policy, algo.groups(policy), 1)
     before = [value.clone() for value in policy.adapter.factors()]
-    engine.descend([lambda: 0.0 * sum(p.sum() for p in policy.parameters() if p.requires_grad)])
+    engine.step([lambda: 0.0 * sum(p.sum() for p in policy.parameters() if p.requires_grad)])
     assert all(bool((value == 1.0).all()) for value in policy.adapter.singular_values())
     assert all(bool((now.abs() <= was.abs()).all()) for now, was in zip(policy.adapter.factors(), before, strict=True))
     assert not torch.equal(policy.adapter.factors()[0], before[0])
@@ -211,7 +213,7 @@ def test_a_broken_loss_on_one_process_hangs_the_others(make, monkeypatch):
     monkeypatch.setattr(type(runtime), "gather", lambda self, own: torch.cat([own, other]))
     before = module.weight.clone()
     with pytest.raises(FloatingPointError, match="micro-batch 1 on rank 1"):
-        engine.descend([lambda: module(torch.ones(1, 2)).sum()])
+        engine.step([lambda: module(torch.ones(1, 2)).sum()])
     assert torch.equal(module.weight, before)
 
 
@@ -264,15 +266,15 @@ def test_answers_are_sampled_from_another_distribution_than_the_one_differentiat
     policy, encoder, experience = prepared(algo)
     policy.model.generation_config.update(top_k=1, temperature=0.1, do_sample=True, max_new_tokens=2, eos_token_id=9)
     model, _ = algo.parts.starting_model(frozen=True)
-    panel = algo._panel(model, encoder)
-    roller = algo._roller(panel, encoder)
+    panel = panel_of(algo, model, encoder)
+    roller = roller_of(algo, panel, encoder)
     again = roller.roll_out(policy, algo.parts.corpus.prompts["train"][:4], 0)
     assert torch.equal(again.ids, experience.ids)
 
 
 def test_the_clip_can_never_act(make, monkeypatch):
     """One update per rollout keeps every ratio at 1; the defaults make several, and later ones do get clipped."""
-    algo = make("panacea", *SMALL, "algo.lr=0.1", "algo.singular_lr=0.1", "algo.clip=0.02", "algo.warmup=0")
+    algo = make("panacea", *SMALL, "algo.lr=0.1", "algo.singular_lr=0.1", "algo.clip=0.02", "algo.optimizer.warmup=0")
     assert algo.epochs * algo.minibatches > 1
     import mora.algo.panacea as module
 
@@ -298,7 +300,7 @@ def test_an_empty_row_of_a_mask_is_read_as_its_first_or_last_token():
 
 def test_dropout_makes_the_first_ratio_differ_from_one(make):
     """Old log-probabilities come from evaluation mode, new ones from training mode: they must be one function."""
-    algo = make("panacea", *SMALL, "algo.warmup=0")
+    algo = make("panacea", *SMALL, "algo.optimizer.warmup=0")
     algo.parts.model.config = {**algo.parts.model.config, "attention_dropout": 0.5}
     policy, _, experience = prepared(algo)
     assert policy.training
@@ -327,12 +329,12 @@ def test_the_score_clip_of_a_rollout_leaves_the_kl_term_alone(make):
     algo = make("panacea", *SMALL, "algo.rollout.score_clip=0.1", "algo.kl_coef=50.0")
     model, tokenizer = algo.parts.starting_model(frozen=True)
     encoder = algo.parts.encoder(tokenizer)
-    panel, policy = algo._panel(model, encoder), algo._policy(model)
+    panel, policy = panel_of(algo, model, encoder), policy_of(algo, model)
     with torch.no_grad():
         for value in policy.adapter.singular_values():
             value.add_(0.5)
-    roller = algo._roller(panel, encoder)
-    experience = roller.roll_out(policy, algo.parts.corpus.prompts["train"][:4], 1)
+    roller = roller_of(algo, panel, encoder)
+    experience = credited(algo, roller.roll_out(policy, algo.parts.corpus.prompts["train"][:4], 1))
     assert experience.rewards.abs().max() <= 0.1
     assert experience.returns.abs().max() > 1.0
 
@@ -351,5 +353,5 @@ def test_numbers_of_a_step_are_finite_from_the_first_one_on(make):
     algo = make("panacea", *SMALL, max_response=2)
     _, _, experience = prepared(algo)
     for name in ("advantages", "returns", "gains", "old_logps"):
-        assert bool(torch.isfinite(vars(experience)[name]).all()), name
+        assert bool(torch.isfinite(getattr(experience, name)).all()), name
     assert all(math.isfinite(v) for v in np.ravel(experience.rewards.numpy()))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.algo.pieces import policy_of
 
 from mora.dataset.store import RowWriter, StoredRows
 from mora.dataset.tokens import TokenizedRows
@@ -75,8 +76,8 @@ def test_a_closed_form_and_a_supervised_term_read_rows_in_files(make, tmp_path):
         model, tokenizer = algo.parts.starting_model(frozen=True)
         ptx = Pretraining(algo.parts, algo.parts.encoder(tokenizer), coef=0.5, batch_size=8)
         assert isinstance(ptx.rows, TokenizedRows) == stored
-        policy = algo._policy(model)
-        losses.append([float(closure().detach()) for closure in ptx.closures(policy, update=1)])
+        policy = policy_of(algo, model)
+        losses.append([float(one()[0].detach()) for one in ptx.losses(policy, update=1)])
     assert losses[0] == losses[1] and len(losses[0]) == 3
 
 
@@ -85,7 +86,7 @@ def test_batches_of_like_lengths_depend_on_no_micro_batch(make, algo, more, prod
     """Neither rows sorted within a process nor sequences read by length change more than rounding."""
     states = []
     for size in ("null", "3"):
-        one = make(algo, *SHORT[:3], *more, WINDOWS[1], f"runtime.micro_batch={size}", "algo.eps=1e-5")
+        one = make(algo, *SHORT[:3], *more, WINDOWS[1], f"runtime.micro_batch={size}", "algo.optimizer.eps=1e-5")
         one.fit()
         states.append(_weights(one.parts.folder.path / product))
     for name, weights in states[0].items():

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.algo.pieces import credited, panel_of, policy_of, roller_of
 
 from mora.functional.risk import mean
 from mora.reward.panel import ModelPanel
 from mora.reward.reference import reference_prompts
 from mora.runtime.engine import Engine
-from mora.runtime.experience import Experience
+from mora.runtime.experience import Rollout
 from mora.runtime.ptx import Pretraining
 from mora.runtime.rollout import sample_reference
 from mora.types import content_id
@@ -34,12 +35,13 @@ PANACEA = (
 )
 
 
-def rolled_out(algo) -> Experience:
+def rolled_out(algo) -> Rollout:
     """The experience of one step of an untrained policy."""
     model, tokenizer = algo.parts.starting_model(frozen=True)
     encoder = algo.parts.encoder(tokenizer)
-    panel, policy = algo._panel(model, encoder), algo._policy(model)
-    return algo._roller(panel, encoder).roll_out(policy, algo.parts.corpus.prompts["train"][:4], 0)
+    panel, policy = panel_of(algo, model, encoder), policy_of(algo, model)
+    rollout = roller_of(algo, panel, encoder).roll_out(policy, algo.parts.corpus.prompts["train"][:4], 0)
+    return credited(algo, rollout)
 
 
 def test_a_learned_reward_is_measured_on_answers_of_the_policy_that_will_be_trained(make):
@@ -106,21 +108,21 @@ def test_rows_that_share_a_preference_are_judged_together_on_whatever_process_th
 
 def test_every_update_has_its_own_supervised_rows_and_its_place_in_the_schedule(make, monkeypatch):
     """2 steps of 2 epochs of 2 minibatches are 8 updates; without warm-up the rate of update u is 1 - u / 8."""
-    algo = make("panacea", *PANACEA, "algo.ptx_coef=0.5", "algo.ptx_batch_size=4", "algo.schedule=linear")
+    algo = make("panacea", *PANACEA, "algo.ptx_coef=0.5", "algo.ptx_batch_size=4", "algo.optimizer.schedule=linear")
     batches, rates = [], []
-    closures, descend = Pretraining.closures, Engine.descend
+    losses, step = Pretraining.losses, Engine.step
 
     def hear_batch(self, module, update):
         batches.append(update)
-        return closures(self, module, update)
+        return losses(self, module, update)
 
-    def hear_rate(self, losses):
-        found = descend(self, losses)
+    def hear_rate(self, given):
+        found = step(self, given)
         rates.append(found["lr"] / algo.lr)
         return found
 
-    monkeypatch.setattr(Pretraining, "closures", hear_batch)
-    monkeypatch.setattr(Engine, "descend", hear_rate)
+    monkeypatch.setattr(Pretraining, "losses", hear_batch)
+    monkeypatch.setattr(Engine, "step", hear_rate)
     algo.fit()
     assert batches == list(range(8))
     assert rates == pytest.approx([1 - update / 8 for update in range(8)])
@@ -153,21 +155,23 @@ class Replay:
 
 @pytest.mark.parametrize("how", ["whiten", "scale"])
 def test_rewards_advantages_and_metrics_are_normalized_over_all_processes(make, monkeypatch, how):
-    options = ("algo.rollout.normalize_rewards=true", f"algo.rollout.normalize_advantages={how}")
+    options = ("algo.rollout.normalize_rewards=true", f"algo.normalize_advantages={how}")
     replay, made = Replay(monkeypatch), []
     for process in (None, 0, 1):
         algo = make("panacea", *PANACEA, *options, process=process)
         model, tokenizer = algo.parts.starting_model(frozen=True)
         encoder = algo.parts.encoder(tokenizer)
-        panel, policy = algo._panel(model, encoder), algo._policy(model)
-        roller = algo._roller(panel, encoder)
+        panel, policy = panel_of(algo, model, encoder), policy_of(algo, model)
+        roller = roller_of(algo, panel, encoder)
         replay(algo.parts.runtime, process)
-        experience = roller.roll_out(policy, algo.parts.corpus.prompts["train"][:4], 0)
+        experience = credited(algo, roller.roll_out(policy, algo.parts.corpus.prompts["train"][:4], 0))
         made.append((experience, roller.metrics(experience)))
     replay.check()
     (whole, metrics), *shares = made
     for name in ("rewards", "gains"):
-        assert torch.allclose(torch.cat([vars(share)[name] for share, _ in shares]), vars(whole)[name], atol=1e-5), name
+        assert torch.allclose(
+            torch.cat([getattr(share, name) for share, _ in shares]), getattr(whole, name), atol=1e-5
+        ), name
     rows = [share.advantages[row, share.response[row]] for share, _ in shares for row in range(8)]
     for row, advantages in enumerate(rows):
         assert torch.allclose(advantages, whole.advantages[row, whole.response[row]], atol=1e-4)
@@ -186,7 +190,7 @@ def test_the_losses_of_all_processes_add_up_to_that_of_one(make, monkeypatch, na
     def stop(self, losses):
         raise Stopped(sum(float(loss().detach()) for loss in losses))
 
-    monkeypatch.setattr(Engine, "descend", stop)
+    monkeypatch.setattr(Engine, "step", stop)
     monkeypatch.setattr(torch.distributed, "broadcast", lambda *_, **__: None)
     found = []
     for process in (None, 0, 1):
@@ -203,6 +207,6 @@ def test_the_supervised_terms_of_all_processes_add_up_to_that_of_one(make):
         algo = make("panacea", *PANACEA, process=process)
         model, tokenizer = algo.parts.starting_model(frozen=True)
         ptx = Pretraining(algo.parts, algo.parts.encoder(tokenizer), coef=0.5, batch_size=8)
-        policy = algo._policy(model)
-        found.append(sum(float(closure().detach()) for closure in ptx.closures(policy, update=1)))
+        policy = policy_of(algo, model)
+        found.append(sum(float(one()[0].detach()) for one in ptx.losses(policy, update=1)))
     assert found[0] > 0 and found[1] + found[2] == pytest.approx(found[0], rel=1e-5)

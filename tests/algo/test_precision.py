@@ -9,9 +9,9 @@ from safetensors.torch import load_file
 from mora.model.load import load_causal
 from mora.model.score_model import ScoreModel
 
-BF16 = ("model.dtype=bfloat16", "runtime.precision=bf16", "algo.weight_decay=0", "runtime.save_every=1")
+BF16 = ("model.dtype=bfloat16", "runtime.precision=bf16", "algo.optimizer.weight_decay=0", "runtime.save_every=1")
 BF16 += ("runtime.keep_checkpoints=6",)
-SIX = ("algo.epochs=null", "algo.steps=6", "algo.batch_size=12", "algo.lr=1e-5", "algo.schedule=constant")
+SIX = ("algo.epochs=null", "algo.steps=6", "algo.batch_size=12", "algo.lr=1e-5", "algo.optimizer.schedule=constant")
 SCORED = ("algo.reference_prompts=4", "algo.reference_samples=2", "algo.trunk=base", "reward=scalar")
 
 

@@ -45,8 +45,7 @@ def test_the_loss_is_the_sum_over_objectives_of_the_mean_over_labelled_pairs(mak
     rows, names = algo.parts.corpus.pairs["train"][:12], algo.parts.corpus.objectives
     counts = _counts(rows, names)
     assert 0 < int(counts.min()) and int(counts.max()) < 12  # some of each objective are unlabelled
-    tally = torch.zeros(2, 2)
-    loss = algo.loss(model, algo._collated(rows, list(range(12)), encoder), counts, tally)
+    loss, sums = algo.loss(model, algo._collated(rows, list(range(12)), encoder), counts)
     expected = 0.0
     for k, name in enumerate(names):
         single = []
@@ -57,7 +56,7 @@ def test_the_loss_is_the_sum_over_objectives_of_the_mean_over_labelled_pairs(mak
             raw = model(pair.ids, pair.mask)
             single.append(float(algo.parts.reward.loss(raw[:1], raw[1:], pair.judgments)[0, k].detach()))
         expected += sum(single) / len(single)
-        assert float(tally[0, k]) == pytest.approx(sum(single), rel=1e-4)
+        assert float(sums["loss"][k].detach()) == pytest.approx(sum(single), rel=1e-4)
     assert loss.item() == pytest.approx(expected, rel=1e-4)
 
 
@@ -66,7 +65,7 @@ def test_micro_batches_do_not_change_the_model(make, kind):
     """Labels are missing unevenly: a mean per micro-batch would weigh them differently.  Agreement to 1e-4."""
     states = []
     for size in ("null", "5"):
-        algo = make("reward_model", *SMALL, kind, "algo.eps=1e-5", f"runtime.micro_batch={size}")
+        algo = make("reward_model", *SMALL, kind, "algo.optimizer.eps=1e-5", f"runtime.micro_batch={size}")
         algo.fit()
         states.append(ModelPanel.load(algo.parts.folder.path / "reward", "cpu").model.state_dict())
     for name, weights in states[0].items():
@@ -100,9 +99,9 @@ def test_a_tie_in_the_scores_is_half_right(make):
     algo, model, encoder = _made(make, "reward=scalar")
     model.head.linear.weight.data.zero_()
     rows = algo.parts.corpus.pairs["train"][:12]
-    counts, tally = _counts(rows, algo.parts.corpus.objectives), torch.zeros(2, 2)
-    algo.loss(model, algo._collated(rows, list(range(12)), encoder), counts, tally)
-    assert (tally[1] / counts[1]).tolist() == [0.5, 0.5]
+    counts = _counts(rows, algo.parts.corpus.objectives)
+    _, sums = algo.loss(model, algo._collated(rows, list(range(12)), encoder), counts)
+    assert (sums["accuracy"] / counts[1]).tolist() == [0.5, 0.5]
 
 
 def test_pairs_without_any_label_are_left_out_and_none_at_all_is_refused(make):
@@ -119,9 +118,8 @@ def test_an_objective_without_label_in_a_batch_costs_nothing(make):
         Row(prompt=r.prompt, responses=r.responses, labels={"kind0": 1.0, "kind1": None})
         for r in algo.parts.corpus.pairs["train"][:4]
     ]
-    tally = torch.zeros(2, 2)
-    loss = algo.loss(model, algo._collated(rows, [0, 1, 2, 3], encoder), _counts(rows, ("kind0", "kind1")), tally)
-    assert bool(torch.isfinite(loss)) and tally[:, 1].tolist() == [0.0, 0.0]
+    loss, sums = algo.loss(model, algo._collated(rows, [0, 1, 2, 3], encoder), _counts(rows, ("kind0", "kind1")))
+    assert bool(torch.isfinite(loss)) and [float(sums[name][1]) for name in ("loss", "accuracy")] == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("trunk", ["policy", "base"])
@@ -239,8 +237,8 @@ def test_no_pair_for_calibration_is_refused(make):
 
 def test_the_policy_is_loaded_before_and_after_training_alone(make, monkeypatch):
     algo = make("reward_model", *SMALL, "reward=scalar")
-    seen, load, descend = [], Parts.starting_weights, Engine.descend
+    seen, load, descend = [], Parts.starting_weights, Engine.step
     monkeypatch.setattr(Parts, "starting_weights", lambda self, *a, **k: seen.append("loaded") or load(self, *a, **k))
-    monkeypatch.setattr(Engine, "descend", lambda self, losses: seen.append("step") or descend(self, losses))
+    monkeypatch.setattr(Engine, "step", lambda self, losses: seen.append("step") or descend(self, losses))
     algo.fit()
     assert len(seen) > 3 and seen == ["loaded", *["step"] * (len(seen) - 2), "loaded"]  # tried first, and let go

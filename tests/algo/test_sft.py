@@ -59,7 +59,7 @@ def test_micro_batches_do_not_change_the_model(make):
     """Rows of different lengths: a mean of means would.  Weights after 6 updates of 1e-2 agree to 1e-4."""
     states = []
     for size in ("null", "3"):
-        algo = make("sft", *SMALL, "algo.eps=1e-5", f"runtime.micro_batch={size}")
+        algo = make("sft", *SMALL, "algo.optimizer.eps=1e-5", f"runtime.micro_batch={size}")
         algo.fit()
         states.append(AutoModelForCausalLM.from_pretrained(algo.parts.folder.path / "model").state_dict())
     for name, weights in states[0].items():

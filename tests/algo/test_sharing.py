@@ -44,7 +44,7 @@ def rated(algo, good=lambda row, side: len(row.responses[side].split()) > 3):
 
 def test_separate_models_learn_as_if_each_were_trained_alone(make):
     """With the labels of one objective only, and a clip that never acts, its model is what it is in company."""
-    options = ("reward=scalar", "algo.max_grad_norm=0", "algo.sharing=separate")
+    options = ("reward=scalar", "algo.optimizer.max_grad_norm=0", "algo.sharing=separate")
     company, together, _ = trained(make, *options)
     rows = company._rows(together.encoder)
     algo = make("reward_model", *SMALL, *options)

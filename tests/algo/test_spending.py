@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 import torch
+from tests.algo.pieces import panel_of
 
 import mora.model.policy
 import mora.runtime.rollout
@@ -159,7 +160,7 @@ def test_what_every_process_repeats_counts_once(make):
     for rank in (None, 0, 1):
         algo = make("panacea", "reward=gold", *PPO, process=rank)
         model, tokenizer = algo.parts.starting_model(frozen=True)
-        algo._panel(model, algo.parts.encoder(tokenizer))
+        panel_of(algo, model, algo.parts.encoder(tokenizer))
         counts.append(algo.parts.spent.take(algo.parts.runtime))
     alone, first, second = counts
     assert first == alone and alone["spent/generated_tokens"] > 16

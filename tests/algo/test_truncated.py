@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.algo.pieces import policy_of
 from tests.algo.test_panacea import ADVANTAGES_AS_THEY_ARE, SMALL, prepared
 
 from mora.dataset import collate
@@ -13,6 +14,7 @@ from mora.reward.panel import GoldPanel, Panel
 from mora.reward.point import point_belief
 from mora.reward.standardization import Standardization
 from mora.runtime.experience import RolloutSettings
+from mora.runtime.rollout_metrics import update_metrics
 
 PENALTY = ("algo.rollout.truncated=penalty", "algo.rollout.missing_eos_penalty=0.75")
 MASK = ("algo.rollout.truncated=mask",)
@@ -42,14 +44,14 @@ def rolled(make, *overrides, max_response=12):
 def gradient(algo, policy, experience):
     policy.train()
     wanted = [p for p in policy.parameters() if p.requires_grad]
-    loss = algo.loss(policy, experience, torch.zeros(4))
+    loss, _ = algo.loss(policy, experience)
     return torch.cat([g.flatten() for g in torch.autograd.grad(loss, wanted, materialize_grads=True)])
 
 
-def test_a_scorer_that_rewards_the_end_token_rewards_no_answer_that_was_cut_off(make, monkeypatch):
+def test_a_scorer_that_rewards_the_end_token_rewards_no_answer_that_was_cut_off(make):
     algo = make("panacea", *SMALL, max_response=3)
-    monkeypatch.setattr(type(algo), "_panel", lambda self, model, encoder: Ends(encoder))
-    _, roller, experience = prepared(algo)
+    encoder = algo.parts.encoder(algo.parts.starting_tokenizer())
+    _, roller, experience = prepared(algo, panel=Ends(encoder))
     assert experience.rewards[:, 0].tolist() == experience.ended.float().tolist()
     metrics = roller.metrics(experience)
     assert metrics["ended"] == metrics["reward/kind0"] == float(experience.ended.float().mean()) < 0.5
@@ -88,7 +90,7 @@ def test_masked_rows_are_in_no_statistics(make):
 
     for change in ("algo.rollout.normalize_rewards=true", "algo.rollout.tracking=running"):
         assert means(rolled(make, *MASK, change)[3]).abs().max() < 1e-5 < means(rolled(make, change)[3]).abs().max()
-    algo = make("panacea", *SMALL, *MASK, "algo.rollout.normalize_advantages=whiten", max_response=12)
+    algo = make("panacea", *SMALL, *MASK, "algo.normalize_advantages=whiten", max_response=12)
     experience = prepared(algo, move=0.3, step=1)[2]
     used = experience.advantages[experience.trained]
     assert float(used.mean().abs()) < 1e-5 and float(used.std(correction=0)) == pytest.approx(1.0, abs=1e-4)
@@ -100,7 +102,7 @@ def test_a_policy_whose_answers_are_all_cut_off_is_seen_as_such_and_trains_on(ma
     _, roller, experience = prepared(algo)
     rows = (~experience.ended).nonzero().flatten().tolist()[:8]
     assert len(rows) == 8
-    policy = algo._policy(algo.parts.starting_model(frozen=True)[0])
+    policy = policy_of(algo, algo.parts.starting_model(frozen=True)[0])
     width = experience.ids.shape[1] - experience.response.shape[1]
     prompts = collate.prompts(
         [row for row in algo.parts.corpus.prompts["train"] for prompt in experience.prompts if row.prompt == prompt][
@@ -108,14 +110,16 @@ def test_a_policy_whose_answers_are_all_cut_off_is_seen_as_such_and_trains_on(ma
         ],
         roller.encoder,
     )
-    again = roller.experience(
+    again = roller.read(
         policy, prompts, experience.preference[rows], experience.ids[rows, width:], experience.response[rows], 0
     )
+    algo.credit(again)
     metrics = roller.metrics(again)
     assert metrics["ended"] == 0.0 and all(torch.isfinite(torch.tensor([*metrics.values()])))
     loss = gradient(algo, policy, again)
     assert loss.isfinite().all() and bool(loss.any()) == ("algo.rollout.truncated=mask" not in more)
-    assert algo._update_metrics(torch.zeros(4), again)["policy/approx_kl"] == 0.0
+    sums = algo.loss(policy, again)[1]
+    assert update_metrics({name: 0 * value.detach() for name, value in sums.items()}, 0.0)["policy/approx_kl"] == 0.0
 
 
 KNOWN = {
@@ -128,7 +132,6 @@ KNOWN = {
     "score_noise": 0.0,
     "score_clip": None,
     "normalize_rewards": False,
-    "normalize_advantages": "none",
     "truncated": "score",
     "missing_eos_penalty": None,
 }

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mora.functional.advantages import gae, leave_one_out, token_rewards
+from mora.functional.advantages import gae, normalized, rloo, token_rewards
 from mora.model.generate import response_mask
 
 
@@ -114,17 +114,36 @@ def test_a_wild_log_ratio_off_the_mask_is_not_seen():
     assert rewards.flatten().tolist() == [1.0, 0.0]
 
 
-def test_leave_one_out_subtracts_the_mean_of_the_others():
-    gains = torch.tensor([[1.0, 2.0, 6.0], [0.0, 0.0, 3.0]], dtype=torch.float64)
-    # 1 - (2+6)/2, 2 - (1+6)/2, 6 - (1+2)/2
-    assert leave_one_out(gains)[0].tolist() == [-3.0, -1.5, 4.5]
-    for g in range(2):
-        for n in range(3):
-            others = [float(gains[g, k]) for k in range(3) if k != n]
-            assert float(leave_one_out(gains)[g, n]) == pytest.approx(float(gains[g, n]) - sum(others) / 2)
-    assert torch.allclose(leave_one_out(gains).sum(-1), torch.zeros(2, dtype=torch.float64), atol=1e-12)
+def test_leave_one_out_subtracts_the_mean_of_the_others_in_every_stream():
+    generator = torch.Generator().manual_seed(0)
+    returns, weights = torch.randn(2, 7, 2, dtype=torch.float64, generator=generator)
+    group = torch.tensor([9, 4, 9, 4, 4, 9, 4])  # of 3 and of 4, mixed
+    found = rloo(returns, weights, group)
+    for i in range(7):
+        others = [returns[j] for j in range(7) if j != i and group[j] == group[i]]
+        expected = (weights[i] * (returns[i] - sum(others) / len(others))).sum()
+        assert float(found[i]) == pytest.approx(float(expected), rel=1e-12)
+    by_hand = rloo(torch.tensor([[1.0], [2.0], [6.0]]), torch.ones(3, 1), torch.zeros(3, dtype=torch.int64))
+    assert by_hand.tolist() == [-3.0, -1.5, 4.5]  # 1 - (2+6)/2, 2 - (1+6)/2, 6 - (1+2)/2
 
 
 def test_leave_one_out_needs_another_one():
     with pytest.raises(ValueError, match="at least two"):
-        leave_one_out(torch.ones(3, 1))
+        rloo(torch.ones(3, 1), torch.ones(3, 1), torch.tensor([0, 0, 1]))
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [("none", [1.0, 3.0, 8.0]), ("scale", [0.34, 1.019, 2.717]), ("whiten", [-1.019, -0.34, 1.359])],
+)
+def test_advantages_are_normalized_over_the_tokens_of_the_mask_of_all_processes(how, expected):
+    """Mean 4 and deviation 8.667^.5 of 1, 3 and 8; what stands off the mask is 0, and never read."""
+    rows = torch.tensor([[1.0, 3.0, float("nan")], [8.0, float("nan"), float("nan")]])
+    mask = ~rows.isnan()
+    whole = normalized(rows, mask, how, lambda tensor: tensor)
+    assert whole[mask].tolist() == pytest.approx(expected, abs=1e-3) and not whole[~mask].any()
+    moments = []
+    normalized(rows, mask, how, lambda tensor: moments.append(tensor) or tensor)
+    for row in range(2):
+        part = normalized(rows[row : row + 1], mask[row : row + 1], how, lambda _: moments[0])
+        assert torch.equal(part, whole[row : row + 1])

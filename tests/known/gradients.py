@@ -22,16 +22,16 @@ from torch import Tensor
 
 import mora
 from mora.dataset import collate
-from mora.functional.scalarize import Minimum, TchebycheffExpected
+from mora.functional.scalarize import Linear, Minimum, TchebycheffExpected
 from mora.model.policy import Policy
 from mora.reward.panel import Panel
 from mora.reward.standardization import Standardization
-from mora.runtime.actor import conditioned_policy
 from mora.runtime.enumeration import Enumeration
 from mora.runtime.folder import RunFolder
 from mora.runtime.parts import Parts
 from mora.settings.identity import plain
 from mora.types import Prompts, RewardBelief, Row
+from tests.algo.pieces import policy_of, roller_of
 
 PROMPTS = ("a", "b c")  # of different length: one is padded
 WORDS, LENGTH = 5, 3  # with the end token 1 + 5 + 25 + 125 = 156 responses
@@ -51,12 +51,16 @@ SETTINGS = (
     f"algo.kl_coef={KL_COEF}",
     "algo.adapter.rank=3",
 )
-POLICY_GRADIENT = (
-    "algo.rollout.normalize_advantages=none",
-    "algo.advantage.lam=1.0",
-    "algo.advantage.gamma=1.0",
-    "algo.critic_width=8",
-)
+UNBIASED = {  # settings of an algorithm whose advantages are those of the definition
+    "panacea": (
+        "algo.normalize_advantages=none",
+        "algo.advantage.lam=1.0",
+        "algo.advantage.gamma=1.0",
+        "algo.critic_width=8",
+    ),
+    "rloo": ("algo.normalize_advantages=none",),
+    "exact": (),
+}
 
 
 @dataclass(frozen=True)
@@ -73,8 +77,8 @@ class Case:
     @property
     def command(self) -> list[str]:
         names = ", ".join(f"r{i + 1}" for i in range(self.objectives))
-        own = POLICY_GRADIENT if self.algo == "panacea" else ()
-        return [f"algo={self.algo}", *SETTINGS, f"objectives.names=[{names}]", *own, *self.overrides]
+        own = [f"algo={self.algo}", *SETTINGS, f"objectives.names=[{names}]", *UNBIASED[self.algo]]
+        return [*own, *self.overrides]
 
 
 EXPECTED = ("scalarize=tchebycheff_expected", "scalarize.augment=0.1")
@@ -112,6 +116,12 @@ CASES = (
         "panacea",
         (*PROMPT, *NEAR, "preference=group"),
         unequal=True,
+    ),
+    Case("rloo, linear", "rloo"),
+    Case("rloo, one objective", "rloo", objectives=1),
+    Case("rloo, Tchebycheff of responses", "rloo", ("scalarize=tchebycheff",), 3),
+    Case(
+        "rloo, Tchebycheff of each prompt, unequal prompts", "rloo", (*PROMPT, *NEAR, "preference=group"), unequal=True
     ),
     Case("exact, linear", "exact"),
     Case("exact, Tchebycheff of responses", "exact", ("scalarize=tchebycheff",)),
@@ -153,11 +163,11 @@ class Weighed:
     """A scalarizer of means whose rows count by their probability."""
 
     def __init__(self, scalarize: Any, weights: Tensor) -> None:
-        self.scalarize, self.weights, self.linear, self.shares = scalarize, weights, False, scalarize.shares
+        self.scalarize, self.weights, self.shares = scalarize, weights, scalarize.shares
 
-    def __call__(self, rewards: Tensor, preference: Tensor, prompts: Tensor) -> Tensor:
-        gains: Tensor = self.scalarize(rewards, preference, prompts, self.weights)
-        return gains
+    def streams(self, rewards: Tensor, preference: Tensor, prompts: Tensor) -> tuple[Tensor, Tensor]:
+        given: tuple[Tensor, Tensor] = self.scalarize.streams(rewards, preference, prompts, self.weights)
+        return given
 
 
 @dataclass
@@ -184,10 +194,7 @@ class Setting:
 
     def _policy(self) -> Policy:
         """The policy that training builds, in double precision, moved away from its reference at random."""
-        if self.case.algo == "panacea":
-            policy = self.algo._policy(self.model).double()
-        else:
-            policy = conditioned_policy(self.algo.parts, self.model, self.algo.adapter, critic_width=None).double()
+        policy = policy_of(self.algo, self.model).double()
         self.move(policy, 0.4)
         return policy
 
@@ -262,7 +269,7 @@ class Setting:
 
     def gains(self, preference: Tensor) -> Tensor:
         """The gain of every response (X, Y), from the definitions."""
-        if self.scalarize.linear:
+        if isinstance(self.scalarize, Linear):
             return (preference * self.rewards).sum(-1)
         if isinstance(self.scalarize, Minimum):  # every weight is above 0 here
             return self.rewards.min(-1).values + self.scalarize.augment * (preference * self.rewards).sum(-1)
@@ -284,7 +291,7 @@ class Setting:
 
         Where a gain takes means over rows, each row counts there by its probability, as it would in a large sample.
         """
-        roller = self.algo._roller(self.panel, self.encoder)
+        roller = roller_of(self.algo, self.panel, self.encoder)
         count = len(self.responses)
         rows = [Row(prompt=prompt) for prompt in PROMPTS for _ in self.preferences for _ in range(count)]
         prompts: Prompts = collate.prompts(rows, self.encoder)
@@ -297,7 +304,10 @@ class Setting:
             with torch.no_grad():
                 share = torch.stack([self.logps(one) for one in self.preferences], 1).exp().flatten()  # as the rows lie
             self.algo.parts.scalarize = Weighed(self.scalarize, share)
-        return roller.experience(self.policy, prompts, preference, tokens, response, 0)
+        rows = roller.read(self.policy, prompts, preference, tokens, response, 0)
+        rows.group = torch.arange(len(PROMPTS)).repeat_interleave(count * len(self.preferences))
+        self.algo.credit(rows)
+        return rows
 
     def surrogate_gradient(self) -> Tensor:
         """Gradient of the shipped loss on that rollout, rows weighted by their probability, as an ascent direction."""
@@ -305,6 +315,11 @@ class Setting:
             return self._of_exact()
         rows = self.experience()
         share = rows.old_logps.mul(rows.response).sum(-1).exp()
+        if self.case.algo == "rloo":
+            # The mean of the others depends on an answer's own return where all answers stand in the rollout once: it
+            # is S / (N - 1) - R / (N - 1), so the gradient comes out N / (N - 1) times as large.
+            size = len(rows.ids) / len(PROMPTS)
+            share = share * (size - 1) / size
         rows.advantages = rows.advantages * share[:, None]
         _, gradient = self.loss(rows)
         return -gradient * rows.normalizer / (len(PROMPTS) * len(self.preferences))
@@ -312,7 +327,7 @@ class Setting:
     def loss(self, rows: Any) -> tuple[float, Tensor]:
         """The shipped loss of a rollout and its gradient."""
         self.policy.train()
-        loss = self.algo.loss(self.policy, rows, torch.zeros(4, dtype=torch.float64))
+        loss, _ = self.algo.loss(self.policy, rows)
         return float(loss.detach()), _flat(torch.autograd.grad(loss, self.trained()))
 
     def _of_exact(self) -> Tensor:
@@ -321,9 +336,8 @@ class Setting:
         rewards = everything.rewards(self.panel, self.algo.parts.risk)
         with torch.no_grad():
             ref_logps = everything.logps(self.policy, None)
-        tally = torch.zeros(1, dtype=torch.float64)
         for preference in self.preferences:
-            self.algo.loss(self.policy, everything, ref_logps, rewards, preference, tally).backward()
+            self.algo.loss(self.policy, everything, ref_logps, rewards, preference)[0].backward()
         gradient = _flat([parameter.grad for parameter in self.trained()])
         return -gradient * self.algo.preferences / len(self.preferences)
 

@@ -51,7 +51,7 @@ def _command(runs: Path, data: Path, processes: int, *driver: str) -> list[str]:
         "algo.epochs=null",
         f"algo.steps={STEPS}",
         f"algo.batch_size={BATCH}",
-        "algo.warmup=0.2",
+        "algo.optimizer.warmup=0.2",
         "algo.length_window=3",
         "runtime.save_every=2",
         f"paths.runs={runs}",

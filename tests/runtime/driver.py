@@ -166,7 +166,7 @@ def train(options: argparse.Namespace) -> None:
             for step in loop.steps():
                 if options.hang == runtime.rank and step == 2:
                     time.sleep(300)
-                metrics = engine.descend(closures(runtime, engine, step, options.micro))
+                metrics = engine.step(closures(runtime, engine, step, options.micro))
                 average.count += 1
                 average.total += metrics["grad_norm"]
                 noise = torch.rand(())  # draws of torch's own generator are the same after a resume, too

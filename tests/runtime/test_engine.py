@@ -17,7 +17,7 @@ PLAIN = {"betas": (0.9, 0.99), "eps": 1e-8, "schedule": "constant", "warmup": 0,
 def trained(driver, runtime, micro: int, steps: int = 6) -> dict[str, torch.Tensor]:
     engine = driver.make_engine(runtime, steps)
     for step in range(steps):
-        engine.descend(driver.closures(runtime, engine, step, micro))
+        engine.step(driver.closures(runtime, engine, step, micro))
     return {name: p.detach().clone() for name, p in engine.unwrapped.named_parameters()}
 
 
@@ -40,7 +40,7 @@ def test_one_update_by_hand(runtime):
         {"params": [module.y], "lr": 0.01, "weight_decay": 0.0},
     ]
     engine = Engine(runtime, module, groups, **PLAIN | {"max_grad_norm": 1.0})
-    metrics = engine.descend([lambda: 3 * module.x, lambda: 4 * module.y])
+    metrics = engine.step([lambda: 3 * module.x, lambda: 4 * module.y])
     assert metrics == {"loss": pytest.approx(7.0), "grad_norm": pytest.approx(5.0), "lr": pytest.approx(0.1)}
     assert module.x.item() == pytest.approx(0.85, abs=1e-6)
     assert module.y.item() == pytest.approx(0.99, abs=1e-6)
@@ -69,7 +69,7 @@ def test_a_warm_up_ends_before_training_does(share):
     ],
 )
 def test_default_runs_warm_up_for_so_many_steps(overrides, steps, updates):
-    assert warmup_steps(mora.compose(*overrides).algo.warmup, round(steps)) == updates
+    assert warmup_steps(mora.compose(*overrides).algo.optimizer.warmup, round(steps)) == updates
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_schedules(schedule, expected):
 
 def test_the_schedule_multiplies_every_group(driver, runtime):
     engine = driver.make_engine(runtime, steps=10)  # warm-up of 2
-    metrics = engine.descend(driver.closures(runtime, engine, 0, 8))
+    metrics = engine.step(driver.closures(runtime, engine, 0, 8))
     assert metrics["lr"] == pytest.approx(0.01)
     assert [group["lr"] for group in engine._backend.groups] == pytest.approx([0.01, 0.025])
 
@@ -95,14 +95,14 @@ def test_the_schedule_multiplies_every_group(driver, runtime):
 def test_resume_is_exact(driver, runtime, tmp_path):
     whole = driver.make_engine(runtime, 6)
     for step in range(6):
-        whole.descend(driver.closures(runtime, whole, step, 4))
+        whole.step(driver.closures(runtime, whole, step, 4))
         if step == 2:
             whole.save(tmp_path)
     resumed = driver.make_engine(runtime, 6)
     resumed.load(tmp_path)
     assert resumed.updates == 3
     for step in range(3, 6):
-        resumed.descend(driver.closures(runtime, resumed, step, 4))
+        resumed.step(driver.closures(runtime, resumed, step, 4))
     assert driver.weights_hash(resumed) == driver.weights_hash(whole)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "engine.json",
@@ -124,11 +124,11 @@ def test_what_is_not_finite_is_named_and_not_kept(driver, runtime):
     before = driver.weights_hash(engine)
     good, bad = driver.closures(runtime, engine, 0, 4)[0], lambda: engine.unwrapped.unused.sum() * float("nan")
     with pytest.raises(FloatingPointError, match="update 0: the loss of micro-batch 1 on rank 0 is not finite"):
-        engine.descend([good, bad])
+        engine.step([good, bad])
     # sqrt(0) = 0 is finite, its derivative is not
     engine = driver.make_engine(runtime, 6)
     with pytest.raises(FloatingPointError, match="update 0: the gradient of unused is not finite"):
-        engine.descend([lambda: (engine.unwrapped.unused * 0).sum().sqrt()])
+        engine.step([lambda: (engine.unwrapped.unused * 0).sum().sqrt()])
     assert driver.weights_hash(engine) == before
 
 
@@ -159,7 +159,7 @@ def test_a_closed_engine_gives_the_module_back(driver, runtime):
     engine.close()
     assert engine.module is engine.unwrapped
     with pytest.raises(RuntimeError, match="closed"):
-        engine.descend([lambda: torch.zeros(())])
+        engine.step([lambda: torch.zeros(())])
 
 
 def test_bf16_runs_products_in_bf16_and_keeps_weights_in_fp32(driver, runtime):
@@ -171,7 +171,7 @@ def test_bf16_runs_products_in_bf16_and_keeps_weights_in_fp32(driver, runtime):
     rounded = engine.module(rows)
     assert rounded.dtype == torch.float32 and not torch.equal(rounded, exact)
     torch.testing.assert_close(rounded, exact, rtol=0.02, atol=0.02)
-    engine.descend([lambda: engine.module(rows).sum()])
+    engine.step([lambda: engine.module(rows).sum()])
     assert module.weight.dtype == module.weight.data.dtype == torch.float32
     engine.close()
     assert torch.equal(module(rows), nn.functional.linear(rows, module.weight, module.bias))

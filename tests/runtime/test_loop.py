@@ -42,7 +42,7 @@ class Trainer:
     def go(self, stop_after=None, at_step=lambda step: None):
         for step in self.loop.steps():
             self.average.count += 1
-            self.loop.log(self.engine.descend(self.driver.closures(self.runtime, self.engine, step, 8)))
+            self.loop.log(self.engine.step(self.driver.closures(self.runtime, self.engine, step, 8)))
             self.loop.log({"count": self.average.count})
             at_step(step)
             if step == stop_after:

@@ -35,7 +35,6 @@ SETTINGS = {
     "samples": 3,
     "shift_rewards": True,
     "score_noise": 0.0,
-    "normalize_advantages": "none",
     **PLAIN,
 }
 LOWER = partial(risk.lcb, k=1.0)

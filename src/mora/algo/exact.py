@@ -14,13 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from mora import bounds
-from mora.bounds import Betas, Count, NonNegative, Part
+from mora.bounds import Count, NonNegative
 from mora.functional.expectation import exact_kl, exact_utility, expected_rewards
 from mora.runtime.actor import conditioned_policy, save_policy, standardized_panel
-from mora.runtime.engine import Engine
 from mora.runtime.enumeration import Enumeration
+from mora.runtime.learner import Learner, Optimizer
 from mora.runtime.parts import Parts
-from mora.runtime.schedule import Schedule
 
 
 @dataclass(kw_only=True)
@@ -40,12 +39,7 @@ class Exact:
     max_responses: Count
     lr: NonNegative
     singular_lr: NonNegative
-    weight_decay: NonNegative
-    betas: Betas
-    eps: NonNegative
-    schedule: Schedule
-    warmup: Part
-    max_grad_norm: NonNegative
+    optimizer: Optimizer
 
     def __post_init__(self) -> None:
         bounds.check(self, "algo")
@@ -67,34 +61,22 @@ class Exact:
         if runtime.main:  # every process computes the same: it counts once
             parts.spent.scored(panel, len(everything.prompts) * len(everything.texts))
             parts.spent.read(len(everything.ids))
-        engine = Engine(
-            runtime,
-            policy,
-            [
-                {"params": policy.adapter.factors(), "lr": self.lr, "weight_decay": self.weight_decay},
-                {"params": policy.adapter.singular_values(), "lr": self.singular_lr, "weight_decay": 0.0},
-            ],
-            betas=self.betas,
-            eps=self.eps,
-            schedule=self.schedule,
-            warmup=self.warmup,
-            steps=self.steps,
-            max_grad_norm=self.max_grad_norm,
-        )
-        loop = parts.loop(engine, self.steps)
-        for step in loop.steps():
+        groups = [
+            {"params": policy.adapter.factors(), "lr": self.lr},
+            {"params": policy.adapter.singular_values(), "lr": self.singular_lr, "weight_decay": 0.0},
+        ]
+        learner = Learner(parts, policy, groups, self.optimizer, steps=self.steps)
+        for step in learner.steps():
             numbers = runtime.share(torch.arange(self.preferences))
             drawn = parts.preference(numbers, numbers, numbers, len(panel.objectives), seed=parts.seed, step=step)
-            tally = torch.zeros(1, device=runtime.device)
             losses = [
-                partial(self.loss, engine.module, everything, ref_logps, rewards, preference, tally)
+                partial(self.loss, learner.module, everything, ref_logps, rewards, preference)
                 for preference in drawn.to(runtime.device)
             ]
-            metrics = engine.descend(losses)
-            metrics |= {"utility": -metrics["loss"], "kl": float(runtime.sum(tally)) / self.preferences}
-            loop.log(metrics | parts.spent.take(runtime))
+            metrics, sums = learner.update(losses)
+            learner.log(metrics | {"utility": -metrics["loss"], "kl": float(sums["kl"]) / self.preferences})
         save_policy(parts, policy, tokenizer, panel)
-        engine.close()
+        learner.close()
         return {}
 
     def loss(
@@ -104,18 +86,16 @@ class Exact:
         ref_logps: Tensor,
         rewards: Tensor,
         preference: Tensor,
-        tally: Tensor,
-    ) -> Tensor:
-        """``-U / preferences`` at one preference (M,), U the exact utility; adds the exact KL to ``tally`` (1,)."""
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """``-U / preferences`` at one preference (M,), U the exact utility; and the exact KL in nats."""
         scalarize = self.parts.scalarize
         assert scalarize is not None
         self.parts.spent.trained(everything.mask)
         logps = everything.logps(module, preference)
         kl = exact_kl(logps, ref_logps)
-        tally += kl.detach()
         if scalarize.shares:  # a function of expectations
             utility = scalarize.utility(expected_rewards(logps, rewards), preference) - self.kl_coef * kl
         else:
             gains = scalarize(rewards.flatten(0, 1), preference.expand(rewards.shape[:2].numel(), -1))
             utility = exact_utility(logps, ref_logps, gains.view_as(logps), kl_coef=self.kl_coef)
-        return -utility / self.preferences
+        return -utility / self.preferences, {"kl": kl}

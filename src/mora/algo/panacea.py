@@ -1,4 +1,4 @@
-"""Panacea on PPO: one policy for the whole preference simplex.
+"""PPO on a policy that is steered by a preference (``algo=panacea``): one policy for the whole preference simplex.
 
 Each row is sampled, scored, valued and updated at its own preference, which is stored with the rollout.  Rewards of the
 objectives keep their own streams through the critic; advantages are scalarized by the preference, then clipped once.
@@ -14,26 +14,23 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from mora import bounds
-from mora.bounds import Betas, Count, NonNegative, Part, Positive
-from mora.dataset.encode import Encoder
-from mora.dataset.order import batch
+from mora.bounds import Count, NonNegative, Positive
+from mora.functional.advantages import Normalization, normalized, token_rewards
 from mora.functional.policy import clipped_surrogate_loss, clipped_value_loss
 from mora.model.policy import Policy
-from mora.reward.panel import Panel
 from mora.runtime.actor import conditioned_policy, save_policy, standardized_panel
-from mora.runtime.engine import Engine
-from mora.runtime.experience import Experience, Roller, RolloutSettings
+from mora.runtime.experience import Roller, Rollout, RolloutSettings
+from mora.runtime.learner import Learner, Optimizer
 from mora.runtime.parts import Parts
 from mora.runtime.ptx import Pretraining
-from mora.runtime.schedule import Schedule
+from mora.runtime.rollout_metrics import explained_variance, update_metrics
 
 
 @dataclass(kw_only=True)
 class Panacea:
-    """``algo=panacea``; the fields are the keys of ``conf/algo/panacea.yaml``."""
+    """The fields are the keys of ``conf/algo/panacea.yaml``."""
 
     uses: ClassVar[tuple[str, ...]] = ("model", "dataset", "objectives", "reward", "risk", "scalarize", "preference")
     needs: ClassVar[tuple[str, ...]] = ("policy", "reward")
@@ -45,6 +42,7 @@ class Panacea:
     reference_prompts: Count
     reference_samples: Count
     advantage: Callable[..., tuple[Tensor, Tensor]]
+    normalize_advantages: Normalization
     steps: Count
     epochs: Count
     minibatches: Count
@@ -57,115 +55,86 @@ class Panacea:
     critic_lr: NonNegative
     lr: NonNegative
     singular_lr: NonNegative
-    weight_decay: NonNegative
-    betas: Betas
-    eps: NonNegative
-    schedule: Schedule
-    warmup: Part
-    max_grad_norm: NonNegative
+    optimizer: Optimizer
 
     def __post_init__(self) -> None:
         bounds.check(self, "algo")
 
     def fit(self) -> dict[str, float]:
         """Train, write ``policy/`` and return the summary."""
-        parts, runtime = self.parts, self.parts.runtime
+        parts, settings = self.parts, self.rollout
         model, tokenizer = parts.starting_model(frozen=True)
         encoder = parts.encoder(tokenizer)
-        panel = self._panel(model, encoder)
-        policy = self._policy(model)
-        engine = self._engine(policy)
-        roller = self._roller(panel, encoder)
+        prompts, samples = self.reference_prompts, self.reference_samples
+        panel = standardized_panel(
+            parts, model, encoder, prompts=prompts, samples=samples, shift=settings.shift_rewards
+        )
+        policy = conditioned_policy(parts, model, self.adapter, critic_width=self.critic_width)
+        roller = Roller(parts, settings, panel, encoder, minibatches=self.minibatches)
         ptx = Pretraining(parts, encoder, coef=self.ptx_coef, batch_size=self.ptx_batch_size)
-        rows = parts.corpus.prompts["train"]
-        loop = parts.loop(engine, self.steps, roller.stateful)
-        for step in loop.steps():
-            chosen = batch(step, len(rows), self.rollout.prompts, parts.seed)
-            experience = roller.roll_out(policy, [rows[i] for i in chosen], step)
-            metrics = roller.metrics(experience)
-            for epoch in range(self.epochs):
-                for number, mine in enumerate(
-                    experience.minibatches(self.minibatches, seed=parts.seed, step=step, epoch=epoch)
-                ):
-                    tally = torch.zeros(4, device=runtime.device)
-                    closures = ptx.closures(
-                        engine.module, step * self.epochs * self.minibatches + epoch * self.minibatches + number
-                    )
-                    closures += [
-                        partial(self.loss, engine.module, experience.take(index), tally)
-                        for index in parts.micro_batches(mine)
-                    ]
-                    metrics |= engine.descend(closures) | self._update_metrics(runtime.sum(tally), experience)
-            loop.log(metrics | parts.spent.take(runtime))
+        per_step = self.epochs * self.minibatches
+        learner = Learner(
+            parts,
+            policy,
+            self.groups(policy),
+            self.optimizer,
+            steps=self.steps,
+            updates=per_step,
+            stateful=roller.stateful,
+        )
+        for step in learner.steps():
+            rollout = roller.roll_out(policy, roller.rows(step), step)
+            self.credit(rollout)
+            metrics = roller.metrics(rollout) | self._critic_metrics(rollout)
+            for number, some in enumerate(rollout.batches(self.epochs, self.minibatches, seed=parts.seed, step=step)):
+                losses = ptx.losses(learner.module, step * per_step + number)
+                for index in parts.micro_batches(some):
+                    losses.append(partial(self.loss, learner.module, rollout.take(index)))
+                updated, sums = learner.update(losses)
+                metrics |= updated | update_metrics(sums, rollout.global_tokens / self.minibatches)
+            learner.log(metrics)
         save_policy(parts, policy, tokenizer, panel)
-        engine.close()
+        learner.close()
         return {}
 
-    def loss(self, module: nn.Module, rows: Experience, tally: Tensor) -> Tensor:
+    def credit(self, rollout: Rollout) -> None:
+        """Give a rollout its advantages (B, T), scalarized and normalized, and the critic's returns (B, T, C)."""
+        rewards = token_rewards(
+            rollout.streams, rollout.old_logps, rollout.ref_logps, rollout.response, kl_coef=self.kl_coef
+        )
+        advantages, rollout.returns = self.advantage(rewards, rollout.values, rollout.response)
+        scalarized = (advantages * rollout.weights[:, None, :]).sum(-1)
+        rollout.advantages = normalized(scalarized, rollout.trained, self.normalize_advantages, self.parts.runtime.sum)
+
+    def loss(self, module: nn.Module, rows: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
         """Clipped surrogate plus clipped value loss of some rows of a rollout, each row at its own preference.
 
-        Adds the surrogate, the value loss, the clipped tokens and the summed log-ratio to ``tally`` (4,).
+        Beside it the two losses, the clipped tokens and the summed log-ratio.
         """
+        assert rows.advantages is not None
         self.parts.spent.trained(rows.mask)
         output = module(rows.ids, rows.mask, rows.preference, response=rows.response.shape[1])
         surrogate, clipped = clipped_surrogate_loss(
             output.logps, rows.old_logps, rows.advantages, rows.trained, clip=self.clip, normalizer=rows.normalizer
         )
+        assert rows.values is not None and rows.returns is not None
         value_loss = clipped_value_loss(
             output.values, rows.values, rows.returns, rows.trained, clip=self.value_clip, normalizer=rows.normalizer
         )
-        with torch.no_grad():
-            drift = torch.where(rows.trained, rows.old_logps - output.logps, 0.0).sum()
-            tally += torch.stack([surrogate, value_loss, clipped.float(), drift])
-        return surrogate + self.value_coef * value_loss
+        drift = torch.where(rows.trained, rows.old_logps - output.logps.detach(), 0.0).sum()
+        sums = {"policy": surrogate, "value": value_loss, "clipped": clipped.float(), "drift": drift}
+        return surrogate + self.value_coef * value_loss, sums
 
-    def _panel(self, model: PreTrainedModel, encoder: Encoder) -> Panel:
-        prompts, samples = self.reference_prompts, self.reference_samples
-        panel = standardized_panel(self.parts, model, encoder, prompts=prompts, samples=samples)
-        if not self.rollout.shift_rewards:
-            assert panel.standardization is not None
-            panel.standardization = panel.standardization.scale_only()
-        return panel
-
-    def _policy(self, model: PreTrainedModel) -> Policy:
-        return conditioned_policy(self.parts, model, self.adapter, critic_width=self.critic_width)
-
-    def _roller(self, panel: Panel, encoder: Encoder) -> Roller:
-        return Roller(
-            self.parts,
-            self.rollout,
-            panel,
-            encoder,
-            kl_coef=self.kl_coef,
-            advantage=self.advantage,
-            minibatches=self.minibatches,
-        )
-
-    def _engine(self, policy: Policy) -> Engine:
+    def groups(self, policy: Policy) -> list[dict[str, Any]]:
+        """Parameter groups: the adapter's factors decay, its singular values and the critic never."""
         assert policy.critic is not None
-        groups = [
-            {"params": policy.adapter.factors(), "lr": self.lr, "weight_decay": self.weight_decay},
+        return [
+            {"params": policy.adapter.factors(), "lr": self.lr},
             {"params": policy.adapter.singular_values(), "lr": self.singular_lr, "weight_decay": 0.0},
             {"params": list(policy.critic.parameters()), "lr": self.critic_lr, "weight_decay": 0.0},
         ]
-        return Engine(
-            self.parts.runtime,
-            policy,
-            groups,
-            betas=self.betas,
-            eps=self.eps,
-            schedule=self.schedule,
-            warmup=self.warmup,
-            steps=self.steps * self.epochs * self.minibatches,
-            max_grad_norm=self.max_grad_norm,
-        )
 
-    def _update_metrics(self, tally: Tensor, experience: Experience) -> dict[str, float]:
-        surrogate, value, clipped, drift = tally.tolist()
-        tokens = max(experience.global_tokens, 1.0) / self.minibatches
-        return {
-            "loss/policy": surrogate,
-            "loss/value": value,
-            "policy/clipped": clipped / tokens,
-            "policy/approx_kl": drift / tokens,
-        }
+    def _critic_metrics(self, rollout: Rollout) -> dict[str, float]:
+        assert rollout.values is not None and rollout.returns is not None
+        explained = explained_variance(self.parts.runtime, rollout.values, rollout.returns, rollout.trained)
+        return {"value/explained_variance": explained}

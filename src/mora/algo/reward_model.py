@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mora import bounds
-from mora.bounds import Betas, Count, Natural, NonNegative, Part, Positive
+from mora.bounds import Count, Natural, NonNegative, Positive
 from mora.dataset import collate
 from mora.dataset.encode import Encoder
 from mora.dataset.store import take
@@ -35,12 +35,11 @@ from mora.reward.quality import held_out, quick_quality
 from mora.runtime.actor import standardize
 from mora.runtime.closed_form import Solver
 from mora.runtime.conversion import check_convertible, compared_heads
-from mora.runtime.engine import Engine
+from mora.runtime.learner import Learner, Optimizer
 from mora.runtime.measuring import measure
 from mora.runtime.padding import by_length
 from mora.runtime.parts import Parts, check_length, total_steps
 from mora.runtime.quality_log import QualityLog
-from mora.runtime.schedule import Schedule
 from mora.runtime.teaching import taught
 from mora.types import Preference, Row
 
@@ -68,12 +67,7 @@ class RewardModel:
     lr: NonNegative
     lora_lr: NonNegative
     head_lr: NonNegative
-    betas: Betas
-    eps: NonNegative
-    weight_decay: NonNegative
-    schedule: Schedule
-    warmup: Part
-    max_grad_norm: NonNegative
+    optimizer: Optimizer
     cosine_every: Natural
     quality_every: Natural
     quality_pairs: Count
@@ -100,7 +94,7 @@ class RewardModel:
         facts: dict[str, Any] = {}
         if isinstance(parts.reward, Discriminant):
             solver = Solver(parts, parts.reward, model, encoder, rows)
-            facts["discriminant"] = solver.fit(partial(self._engine, model, []), self.batch_size, standardized)
+            facts["discriminant"] = solver.fit(partial(self._learner, model, []), self.batch_size, standardized)
             if parts.trunk_folder is not None:
                 facts["conversion"] = compared_heads(parts, parts.trunk_folder, panel)
         else:
@@ -150,29 +144,26 @@ class RewardModel:
         model, encoder = panel.model, panel.encoder
         total = total_steps(steps=self.steps, epochs=self.epochs, rows=len(rows), batch_size=self.batch_size)
         lr = self.lora_lr if model.layout.adapted else self.lr
-        towers = {"params": model.towers.trained(), "lr": lr, "weight_decay": self.weight_decay}
-        engine = self._engine(model.train(), [towers], total)
-        loop = parts.loop(engine, total)
+        learner = self._learner(model.train(), [{"params": model.towers.trained(), "lr": lr}], total)
         batches = parts.batches(rows, encoder, self.batch_size, self.length_window)
-        watched = QualityLog(parts.folder, runtime, done=loop.done)
+        watched = QualityLog(parts.folder, runtime, done=learner.done)
         measured = False
-        for step in loop.steps():
+        for step in learner.steps():
             chosen = batches(step)
             counts = self._counts([rows[i] for i in chosen])
-            tally = torch.zeros(2, len(parts.corpus.objectives), device=runtime.device)
             mine = runtime.share(chosen)
             micro = parts.micro_batches(mine, encoder.lengths(take(rows, mine)))
             pairs = [partial(self._collated, rows, index, encoder) for index in micro]
-            metrics: dict[str, Any] = self._cosines(engine.unwrapped, step, pairs, counts)
-            closures = [partial(self.loss, engine.module, made(), counts, tally) for made in pairs]
-            metrics |= engine.descend(closures) | self._metrics(runtime.sum(tally), counts)
+            metrics: dict[str, Any] = self._cosines(model, step, pairs, counts)
+            updated, sums = learner.update([partial(self.loss, learner.module, made(), counts) for made in pairs])
+            metrics |= updated | self._means(sums, counts)
             if self.quality_every and (step + 1) % self.quality_every == 0:
                 watched.append(step + 1, self._quality(panel))
             if step == total - 1:  # within the last step, whose row counts the samples
                 standardized()
                 measured = True
-            loop.log(metrics | parts.spent.take(runtime))
-        engine.close()
+            learner.log(metrics)
+        learner.close()
         if not measured:  # continued after the last step
             standardized()
 
@@ -183,23 +174,16 @@ class RewardModel:
             self.parts.spent.scored(panel, 2 * len(rows))
         return quick_quality(panel, rows)
 
-    def _engine(self, model: ScoreModel, groups: list[dict[str, Any]], total: int) -> Engine:
-        return Engine(
-            self.parts.runtime,
-            model,
-            [*groups, {"params": list(model.head.parameters()), "lr": self.head_lr, "weight_decay": 0.0}],
-            betas=self.betas,
-            eps=self.eps,
-            schedule=self.schedule,
-            warmup=self.warmup,
-            steps=total,
-            max_grad_norm=self.max_grad_norm,
-        )
+    def _learner(
+        self, model: ScoreModel, groups: list[dict[str, Any]], total: int, stateful: Mapping[str, Any] | None = None
+    ) -> Learner:
+        groups = [*groups, {"params": list(model.head.parameters()), "lr": self.head_lr, "weight_decay": 0.0}]
+        return Learner(self.parts, model, groups, self.optimizer, steps=total, stateful=stateful)
 
-    def loss(self, module: nn.Module, pairs: Preference, counts: Tensor, tally: Tensor) -> Tensor:
+    def loss(self, module: nn.Module, pairs: Preference, counts: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Sum over objectives of the mean loss of the pairs that teach them; ``counts`` (M,) are of the global batch.
 
-        Adds each objective's summed loss and right predictions to ``tally`` (2, M).
+        Beside it each objective's summed loss and right predictions (M,).
         """
         reward = self.parts.reward
         assert reward is not None
@@ -209,8 +193,8 @@ class RewardModel:
             means = mean(reward.belief(raw))
             margin = (means[half:] - means[:half]) * (2 * said.labels - 1)
             right = ((margin > 0).float() + 0.5 * (margin == 0).float()) * said.labelled
-            tally += torch.stack([losses.sum(0), right.sum(0)])
-        return (losses.sum(0) / counts[0].clamp_min(1)).sum()
+        sums = {"loss": losses.sum(0), "accuracy": right.sum(0)}
+        return (sums["loss"] / counts[0].clamp_min(1)).sum(), sums
 
     def _losses(self, module: nn.Module, pairs: Preference) -> tuple[Tensor, Tensor]:
         """Losses (B, M) of pairs, and raw outputs (2B, M, W) at the ends of their answers."""
@@ -327,12 +311,13 @@ class RewardModel:
         counts = torch.stack([kind.covered(said).sum(0), said.labelled.sum(0)])
         return counts.to(self.parts.runtime.device).float()
 
-    def _metrics(self, tally: Tensor, counts: Tensor) -> dict[str, float]:
-        means = (tally / counts.clamp_min(1)).tolist()
+    def _means(self, sums: Mapping[str, Tensor], counts: Tensor) -> dict[str, float]:
         names = self.parts.corpus.objectives
-        return {f"loss/{n}": v for n, v in zip(names, means[0], strict=True)} | {
-            f"accuracy/{n}": v for n, v in zip(names, means[1], strict=True)
-        }
+        found: dict[str, float] = {}
+        for key, count in zip(("loss", "accuracy"), counts, strict=True):
+            means = (sums[key] / count.clamp_min(1)).tolist()
+            found |= {f"{key}/{name}": mean for name, mean in zip(names, means, strict=True)}
+        return found
 
     def _collated(self, rows: Sequence[Row], index: list[int], encoder: Encoder) -> Preference:
         chosen = [rows[i] for i in index]

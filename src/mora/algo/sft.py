@@ -12,16 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from mora import bounds
-from mora.bounds import Betas, Count, Natural, NonNegative, Part, Positive
+from mora.bounds import Count, Natural, NonNegative, Positive
 from mora.dataset import collate
 from mora.dataset.encode import Encoder
 from mora.dataset.store import take
 from mora.files import new_folder
 from mora.model.generate import state_ends
 from mora.model.policy import token_logps
-from mora.runtime.engine import Engine
+from mora.runtime.learner import Learner, Optimizer
 from mora.runtime.parts import Parts, total_steps
-from mora.runtime.schedule import Schedule
 from mora.types import Row, Supervised
 
 
@@ -38,12 +37,7 @@ class SFT:
     batch_size: Count
     length_window: Count
     lr: NonNegative
-    betas: Betas
-    eps: NonNegative
-    weight_decay: NonNegative
-    schedule: Schedule
-    warmup: Part
-    max_grad_norm: NonNegative
+    optimizer: Optimizer
     test_rows: Natural
 
     def __post_init__(self) -> None:
@@ -59,35 +53,25 @@ class SFT:
         rows = parts.admitted(parts.corpus.supervised["train"], encoder)
         batches = parts.batches(rows, encoder, self.batch_size, self.length_window)
         total = total_steps(steps=self.steps, epochs=self.epochs, rows=len(rows), batch_size=self.batch_size)
-        engine = Engine(
-            runtime,
-            model.train(),
-            [{"params": list(model.parameters()), "lr": self.lr, "weight_decay": self.weight_decay}],
-            betas=self.betas,
-            eps=self.eps,
-            schedule=self.schedule,
-            warmup=self.warmup,
-            steps=total,
-            max_grad_norm=self.max_grad_norm,
-        )
-        loop = parts.loop(engine, total)
-        for step in loop.steps():
+        groups = [{"params": list(model.parameters()), "lr": self.lr}]
+        learner = Learner(parts, model.train(), groups, self.optimizer, steps=total)
+        for step in learner.steps():
             chosen = batches(step)
             tokens = sum(len(encoder.response_of(rows[i])) for i in chosen)
             mine = [self._collated(rows, index, encoder) for index in self._micro(rows, runtime.share(chosen), encoder)]
             for some in mine:
                 parts.spent.trained(some.mask)
-            metrics = engine.descend([partial(self.loss, engine.module, some, tokens) for some in mine])
-            loop.log(metrics | {"tokens": tokens} | parts.spent.take(runtime))
+            metrics, _ = learner.update([partial(self._update, learner.module, some, tokens) for some in mine])
+            learner.log(metrics | {"tokens": tokens})
         parts.model.finish(model)
-        test_loss = self.test_loss(engine.module, parts.corpus.supervised["test"][: self.test_rows], encoder)
+        test_loss = self.test_loss(learner.module, parts.corpus.supervised["test"][: self.test_rows], encoder)
         if runtime.main:
             state_ends(model, encoder.ends)
             with new_folder(parts.folder.path / "model", sealed=True) as folder:
                 model.save_pretrained(folder)
                 tokenizer.save_pretrained(folder)
         runtime.barrier()
-        engine.close()
+        learner.close()
         return {"test/loss": test_loss}
 
     def loss(self, module: nn.Module, rows: Supervised, tokens: float) -> Tensor:
@@ -100,6 +84,9 @@ class SFT:
         )
         logps = token_logps(output.logits[:, :-1], rows.ids[:, 1:])
         return -torch.where(rows.response[:, 1:], logps, 0.0).sum() / tokens
+
+    def _update(self, module: nn.Module, rows: Supervised, tokens: float) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.loss(module, rows, tokens), {}
 
     @torch.no_grad()
     def test_loss(self, module: nn.Module, rows: Sequence[Row], encoder: Encoder) -> float:

@@ -5,11 +5,16 @@ What stands off the mask is never read, whatever it is; a NaN on it comes out as
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Literal
+
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mora.bounds import Share
+
+Normalization = Literal["none", "scale", "whiten"]
 
 
 def token_rewards(
@@ -61,12 +66,39 @@ def gae(
     return advantages, advantages + values
 
 
-def leave_one_out(gains: Float[Tensor, "G N"]) -> Float[Tensor, "G N"]:
-    """``gain - mean of the other N - 1 gains`` of the same prompt and preference (RLOO; Kool et al. 2019).
+def rloo(returns: Float[Tensor, "B C"], weights: Float[Tensor, "B C"], group: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
+    """``sum_c w_c (R_c - mean of R_c over the other rows of the group)`` (Kool et al. 2019).
 
-    Raises ValueError for fewer than two samples of a prompt.
+    RLOO for language models: Ahmadian et al. 2024.  Rows with the same ``group`` are answers to one prompt, each at
+    weights of its own.  The baseline of a row does not depend on its own answer, so the gradient stays unbiased.
+    Raises ValueError for a row alone in its group.
     """
-    count = gains.shape[-1]
-    if count < 2:
-        raise ValueError("leave-one-out needs at least two samples of a prompt")
-    return (gains - gains.mean(-1, keepdim=True)) * (count / (count - 1))
+    _, index, count = torch.unique(group, return_inverse=True, return_counts=True)
+    if bool((count < 2).any()):
+        raise ValueError("leave-one-out needs at least two answers to a prompt")
+    number = count.to(returns)[index, None]
+    means = returns.new_zeros(len(count), returns.shape[-1]).index_add(0, index, returns)[index] / number
+    advantages: Tensor = ((returns - means) * weights).sum(-1) * (number / (number - 1)).squeeze(-1)
+    return advantages
+
+
+def normalized(
+    advantages: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    how: Normalization,
+    total: Callable[[Tensor], Tensor],
+) -> Float[Tensor, "B T"]:
+    """Advantages on the mask, 0 off it, in the unit of all on the mask: as they are (``none``), divided by their
+    standard deviation (``scale``), or less their mean too (``whiten``).
+
+    ``total`` sums a tensor over processes.
+    """
+    advantages = torch.where(mask, advantages, 0.0)
+    if how == "none":
+        return advantages
+    count, sums, squares = total(torch.stack([mask.float().sum(), advantages.sum(), (advantages**2).sum()]).double())
+    count = count.clamp_min(1.0)
+    mean = sums / count
+    std = (squares / count - mean**2).clamp_min(1e-12).sqrt()
+    shift = mean if how == "whiten" else torch.zeros_like(mean)
+    return torch.where(mask, (advantages - shift.to(advantages)) / std.to(advantages), 0.0)

@@ -1,8 +1,9 @@
-"""From rewards (B, M) and preferences (B, M) to one gain per row (B,).
+"""From rewards (B, M) and preferences (B, M) to one gain per row (B,), and to the streams that credit is given in.
 
-A linear gain lets a critic with one output per objective serve as the baseline, ``<preference, V>``; any other gain
-needs a critic of the gain itself.  ``linear`` tells an algorithm which case it has; ``shares`` says over which rows a
-gain takes means: those of a preference, those of a prompt at a preference, or none (None).
+A linear gain keeps a stream per objective, weighted by the preference, so that a critic with one output per objective
+is its baseline, ``<preference, V>``; any other gain is one stream.  A row's gain is ``sum_c weights_c streams_c``.
+``shares`` says over which rows a gain takes means: those of a preference, those of a prompt at a preference, or none
+(None).
 """
 
 from __future__ import annotations
@@ -20,16 +21,40 @@ from mora.errors import InputError
 Sharing = Literal["preference", "prompt"]
 
 
+class _OneStream:
+    """A gain that is no weighted sum of the rewards."""
+
+    shares: ClassVar[Sharing | None] = None
+
+    def count(self, objectives: int) -> int:
+        """Streams of so many objectives."""
+        return 1
+
+    def streams(self, *rows: Tensor) -> tuple[Float[Tensor, "B 1"], Float[Tensor, "B 1"]]:
+        """The gain of ``rows``, which are the arguments of a call, and its weight, 1."""
+        gains: Tensor = self(*rows)  # type: ignore[operator]
+        return gains[:, None], torch.ones_like(gains)[:, None]
+
+
 @dataclass(kw_only=True)
 class Linear:
     """``gain = sum_i w_i r_i`` (linear scalarization; Panacea eq. 6)."""
 
-    linear: ClassVar[bool] = True
     shares: ClassVar[Sharing | None] = None
 
     def __call__(self, rewards: Float[Tensor, "B M"], preference: Float[Tensor, "B M"]) -> Float[Tensor, " B"]:
         """Gain per row, in reward units."""
         return (rewards * preference).sum(-1)
+
+    def count(self, objectives: int) -> int:
+        """Streams of so many objectives."""
+        return objectives
+
+    def streams(
+        self, rewards: Float[Tensor, "B M"], preference: Float[Tensor, "B M"]
+    ) -> tuple[Float[Tensor, "B M"], Float[Tensor, "B M"]]:
+        """A stream per objective, weighted by the preference."""
+        return rewards, preference
 
 
 def _gaps(rewards: Tensor, preference: Tensor, ideal: float | list[float]) -> Tensor:
@@ -48,7 +73,7 @@ def _gaps(rewards: Tensor, preference: Tensor, ideal: float | list[float]) -> Te
 
 
 @dataclass(kw_only=True)
-class Tchebycheff:
+class Tchebycheff(_OneStream):
     """``gain = min_i w_i (r_i - z_i) + rho sum_i w_i (r_i - z_i)`` of each response (``tchebycheff_response``).
 
     ``temperature`` > 0 replaces the minimum by ``-mu logsumexp(-x / mu)``.  The expectation of this gain is another
@@ -56,8 +81,6 @@ class Tchebycheff:
     ``ideal`` is z, in reward units; one number or one per objective.
     """
 
-    linear: ClassVar[bool] = False
-    shares: ClassVar[Sharing | None] = None
     ideal: Number | list[Number]
     augment: NonNegative
     temperature: NonNegative
@@ -69,7 +92,7 @@ class Tchebycheff:
 
 
 @dataclass(kw_only=True)
-class Minimum:
+class Minimum(_OneStream):
     """``gain = min_{i: w_i > 0} r_i + rho sum_i w_i r_i``: the objective that is worst off, whatever its weight.
 
     The outer step of hierarchical pessimism, after a risk within each objective.  Weights say which objectives count,
@@ -79,8 +102,6 @@ class Minimum:
     the minimum ``-mu logsumexp(-r / mu)`` over the same objectives.
     """
 
-    linear: ClassVar[bool] = False
-    shares: ClassVar[Sharing | None] = None
     augment: NonNegative
     temperature: NonNegative
 
@@ -97,11 +118,10 @@ def _least(values: Tensor, temperature: float) -> Tensor:
     return values.amin(-1)
 
 
-class _OfMeans:
+class _OfMeans(_OneStream):
     """What the two Tchebycheff utilities of expectations share: the gain of a row, given which rows are averaged."""
 
-    linear: ClassVar[bool] = False
-    shares: ClassVar[Sharing]
+    shares: ClassVar[Sharing | None]
     ideal: Number | list[Number]
     augment: NonNegative
 

@@ -258,7 +258,8 @@ def _diverged(folder: RunFolder, algo: Mapping[str, Any], error: FloatingPointEr
     rows, kept = read_lines(folder.metrics), int(folder.status["step"])
     step = 1 + int(rows[-1]["step"]) if rows else 1
     folder.note("diverged", step=kept, total=folder.status["total"], at=step, why=str(error))
-    lower = ", ".join(f"algo.{key}={algo[key]}" for key in (*rates_of(algo), "max_grad_norm") if key in algo)
+    rates = [f"algo.{key}={algo[key]}" for key in rates_of(algo)]
+    lower = ", ".join([*rates, f"algo.optimizer.max_grad_norm={algo['optimizer']['max_grad_norm']}"])
     state = f"the state after step {kept} is kept in its checkpoints" if kept else "no state was kept"
     return f"{folder.path}: diverged at step {step} ({error}); {state}. Lower one of {lower}"
 

@@ -25,7 +25,7 @@ def conditioned_policy(
 ) -> Policy:
     """``model`` with a fresh adapter for the run's objectives, on the run's device.
 
-    A critic, where ``critic_width`` asks for one, has an output per objective for a linear gain, one for any other.
+    A critic, where ``critic_width`` asks for one, has an output for each stream of the scalarizer.
     """
     objectives = list(parts.corpus.objectives)
     hidden = width_of_causal(model) if critic_width is not None else None
@@ -35,8 +35,7 @@ def conditioned_policy(
     critic = None
     if hidden is not None and critic_width is not None:
         assert parts.scalarize is not None
-        streams = len(objectives) if parts.scalarize.linear else 1
-        critic = Critic(hidden, len(objectives), streams, critic_width)
+        critic = Critic(hidden, len(objectives), parts.scalarize.count(len(objectives)), critic_width)
         critic.reset(torch.Generator().manual_seed(parts.seed))
     return Policy(model, attached, critic).to(parts.runtime.device)
 
@@ -65,12 +64,20 @@ def standardize(
     return panel
 
 
-def standardized_panel(parts: Parts, model: PreTrainedModel, encoder: Encoder, *, prompts: int, samples: int) -> Panel:
-    """The run's reward in units of the reference policy; a reward that comes with statistics keeps them."""
+def standardized_panel(
+    parts: Parts, model: PreTrainedModel, encoder: Encoder, *, prompts: int, samples: int, shift: bool = True
+) -> Panel:
+    """The run's reward in units of the reference policy; a reward that comes with statistics keeps them.
+
+    Without ``shift`` a reward of 0 stays 0: it is divided and nothing is subtracted.
+    """
     panel = parts.panel()
-    if panel.standardized:
-        return panel
-    return standardize(parts, panel, model, encoder, prompts=prompts, samples=samples)
+    if not panel.standardized:
+        standardize(parts, panel, model, encoder, prompts=prompts, samples=samples)
+    if not shift:
+        assert panel.standardization is not None
+        panel.standardization = panel.standardization.scale_only()
+    return panel
 
 
 def save_policy(parts: Parts, policy: Policy, tokenizer: PreTrainedTokenizerBase, panel: Panel) -> None:

@@ -21,7 +21,7 @@ from mora.functional.temperature import at_a_bound, fit_temperature
 from mora.model.score_model import ScoreModel
 from mora.reward.discriminant import Discriminant, Statistics
 from mora.runtime.console import say
-from mora.runtime.engine import Engine
+from mora.runtime.learner import Learner
 from mora.runtime.parts import Parts
 from mora.types import Preference, Row
 
@@ -41,26 +41,25 @@ class Solver:
         model.eval().towers.requires_grad_(False)
 
     def fit(
-        self, engine: Callable[[int], Engine], batch_size: int, standardize: Callable[[], None]
+        self, learner: Callable[..., Learner], batch_size: int, standardize: Callable[[], None]
     ) -> dict[str, dict[str, Any]]:
         """Fill the head; facts per objective.
 
-        ``engine`` makes the engine of so many steps, which keeps the state of the pass; ``standardize`` is called
-        within the last step, whose row counts what calibration and samples cost.
+        ``learner`` makes that of so many steps, which keeps the state of the pass; ``standardize`` is called within
+        the last step, whose row counts what calibration and samples cost.
         """
         parts, kept = self.parts, self.kept
         total = max(ceil(len(kept) / batch_size), 1)
         statistics = Statistics(parts.corpus.objectives, self.model.towers.hidden, self.kind.form)
-        passing = engine(total)
-        loop = parts.loop(passing, total, {"statistics": statistics})
+        passing = learner(total, {"statistics": statistics})
         facts = None
-        for step in loop.steps():
+        for step in passing.steps():
             chosen = batch(step, len(kept), batch_size, parts.seed)[: len(kept) - step * batch_size]
             statistics.include(self._summed(statistics, chosen))
             if step == total - 1:
                 facts = self._solve(statistics)
                 standardize()
-            loop.log({"pairs": float(len(chosen))} | parts.spent.take(parts.runtime))
+            passing.log({"pairs": float(len(chosen))})
         passing.close()
         if facts is None:  # continued after the last step
             facts = self._solve(statistics)

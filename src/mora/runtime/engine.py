@@ -28,7 +28,7 @@ class Engine:
     """AdamW on the SUM of the losses of all micro-batches and ranks, clipped by global norm, on one schedule.
 
     ``param_groups`` are mappings with ``params``, ``lr`` and ``weight_decay``; together they hold every trainable
-    parameter of ``module`` once.  ``steps`` counts updates (calls of ``descend``), and ``warmup`` is a share of them.
+    parameter of ``module`` once.  ``steps`` counts updates (calls of ``step``), and ``warmup`` is a share of them.
     ``max_grad_norm`` 0 is no clipping.  Every forward that is differentiated goes through ``module``.  Raises
     ``ValueError`` for groups that do not cover the trainable parameters, and for a trainable parameter below fp32: a
     bf16 weight moves by about 1/256 of itself or not at all, which at a usual learning rate is not at all.
@@ -63,7 +63,7 @@ class Engine:
         self.module = self._backend.module
         self.updates = 0
 
-    def descend(self, losses: Sequence[Callable[[], Tensor]]) -> dict[str, float]:
+    def step(self, losses: Sequence[Callable[[], Tensor]]) -> dict[str, float]:
         """One update on the sum of ``losses`` over micro-batches and ranks; each call computes one micro-batch's loss.
 
         Every loss is already divided by the GLOBAL count it is a mean over.  Every rank gives the same number of
@@ -76,7 +76,7 @@ class Engine:
         for group, base in zip(backend.groups, self._rates, strict=True):
             group["lr"] = base * rate
         if not losses:
-            raise ValueError("descend needs at least one loss")
+            raise ValueError("step needs at least one loss")
         values: list[Tensor] = []
         for number, loss in enumerate(losses, 1):
             value = loss()

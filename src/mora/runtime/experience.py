@@ -1,10 +1,10 @@
-"""Experience of policy optimization: sampled rows with all that an update needs, each row at its own preference."""
+"""Rollouts: answers of the current policy, read and scored, each at its own preference."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -15,8 +15,8 @@ from torch import Tensor
 from mora import bounds
 from mora.bounds import Count, Decay, NonNegative, Positive
 from mora.dataset.encode import Encoder
+from mora.dataset.order import batch
 from mora.errors import InputError
-from mora.functional.advantages import token_rewards
 from mora.functional.centering import PAIRED
 from mora.functional.noise import Stream, normal
 from mora.functional.scalarize import check_sharing
@@ -35,7 +35,7 @@ ON_POLICY = Sampling(temperature=1.0, top_p=1.0, top_k=0)
 
 @dataclass(kw_only=True)
 class RolloutSettings:
-    """How a step's experience is made; the fields are the keys of ``algo.rollout``."""
+    """How a rollout is made; the fields are the keys of ``algo.rollout``."""
 
     prompts: Count
     samples: Count
@@ -46,7 +46,6 @@ class RolloutSettings:
     score_noise: NonNegative
     score_clip: Positive | None
     normalize_rewards: bool
-    normalize_advantages: Literal["none", "scale", "whiten"]
     truncated: Truncated
     missing_eos_penalty: Positive | None
 
@@ -112,8 +111,11 @@ class RolloutSettings:
 
 
 @dataclass(kw_only=True)
-class Experience:
-    """One rank's rows of a rollout.  Sequences are left-padded prompts followed by right-padded responses."""
+class Rollout:
+    """One rank's rows of a rollout.  Sequences are left-padded prompts followed by right-padded responses.
+
+    What an algorithm credits its tokens with, ``advantages`` and for a critic ``returns``, it adds itself.
+    """
 
     ids: Tensor  # (B, L)
     mask: Tensor  # (B, L)
@@ -122,12 +124,11 @@ class Experience:
     preference: Tensor  # (B, M): sampled once, before generation, and used by every later step
     old_logps: Tensor  # (B, T)
     ref_logps: Tensor  # (B, T)
-    values: Tensor  # (B, T, C)
+    values: Tensor | None  # (B, T, C); None without a critic
     rewards: Tensor  # (B, M), in standard deviations of the reference policy, or what tracking puts in their place
-    gains: Tensor  # (B,)
+    streams: Tensor  # (B, C): what is maximized, as scalarize gives it
+    weights: Tensor  # (B, C): of each stream
     entropy: Tensor  # (B, T)
-    advantages: Tensor  # (B, T)
-    returns: Tensor  # (B, T, C)
     offset: int  # place of the first row in the global batch
     global_rows: int
     global_tokens: float  # of rows that train
@@ -135,6 +136,19 @@ class Experience:
     ended: Tensor  # (B,) False for an answer that was cut off
     prompts: list[str]
     texts: list[str]
+    group: Tensor | None = None  # (B,): rows with the same one are answers to one prompt
+    advantages: Tensor | None = None  # (B, T)
+    returns: Tensor | None = None  # (B, T, C)
+
+    @property
+    def gains(self) -> Tensor:
+        """Scalarized rewards (B,)."""
+        return (self.streams * self.weights).sum(-1)
+
+    def batches(self, epochs: int, count: int, *, seed: int, step: int) -> Iterator[list[int]]:
+        """This rank's rows of each of ``count`` minibatches, anew in every epoch."""
+        for epoch in range(epochs):
+            yield from self.minibatches(count, seed=seed, step=step, epoch=epoch)
 
     def minibatches(self, count: int, *, seed: int, step: int, epoch: int) -> list[list[int]]:
         """This rank's rows of each minibatch.
@@ -147,17 +161,17 @@ class Experience:
         place = generator.permuted(blocks, axis=1).reshape(-1)[self.offset : self.offset + len(self.ids)]
         return [np.flatnonzero(place == number).tolist() for number in range(count)]
 
-    def take(self, index: list[int]) -> Experience:
+    def take(self, index: list[int]) -> Rollout:
         """Some rows."""
         rows = torch.tensor(index, device=self.ids.device)
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         chosen = {k: v[rows] for k, v in values.items() if isinstance(v, Tensor)}
         texts = {k: [v[i] for i in index] for k, v in values.items() if isinstance(v, list)}
-        return Experience(**(values | chosen | texts))
+        return Rollout(**(values | chosen | texts))
 
 
 class Roller:
-    """Makes experience: sample, score, value, advantage."""
+    """Makes rollouts: chooses prompts and preferences, samples, reads and scores."""
 
     def __init__(
         self,
@@ -166,12 +180,10 @@ class Roller:
         panel: Panel,
         encoder: Encoder,
         *,
-        kl_coef: float,
-        advantage: Callable[..., tuple[Tensor, Tensor]],
         minibatches: int,
     ) -> None:
         self.parts, self.settings, self.panel, self.encoder = parts, settings, panel, encoder
-        self.kl_coef, self.advantage, self.minibatches = kl_coef, advantage, minibatches
+        self.minibatches = minibatches
         assert parts.scalarize is not None and parts.preference is not None
         check_sharing(parts.scalarize, parts.preference.unit, prompts=settings.prompts, samples=settings.samples)
         settings.check_shared(parts.scalarize)
@@ -198,8 +210,13 @@ class Roller:
         """What belongs into a checkpoint, by name."""
         return {} if self.rewards.tracking is None else {"tracking": self.rewards.tracking}
 
-    def roll_out(self, policy: Policy, rows: Sequence[Row], step: int) -> Experience:
-        """Answers of the current policy to ``rows``, ready for updates."""
+    def rows(self, step: int) -> list[Row]:
+        """The prompts of a step, over all processes."""
+        prompts = self.parts.corpus.prompts["train"]
+        return [prompts[i] for i in batch(step, len(prompts), self.settings.prompts, self.parts.seed)]
+
+    def roll_out(self, policy: Policy, rows: Sequence[Row], step: int) -> Rollout:
+        """Answers of the current policy to ``rows``; the policy is left in training mode."""
         parts, settings, encoder = self.parts, self.settings, self.encoder
         parts.runtime.within("rollout")
         policy.eval()
@@ -224,16 +241,17 @@ class Roller:
             )
         parts.spent.sampled(response)
         longest = int(response.sum(-1).max())
-        experience = self.experience(policy, prompts, preference, tokens[:, :longest], response[:, :longest], step)
-        if step == 0 and not torch.equal(experience.old_logps, experience.ref_logps):
+        rollout = self.read(policy, prompts, preference, tokens[:, :longest], response[:, :longest], step)
+        if step == 0 and not torch.equal(rollout.old_logps, rollout.ref_logps):
             raise RuntimeError("at step 0 the adapted policy is not its reference: the adapter does not start at zero")
+        rollout.group = groups
         policy.train()
-        return experience
+        return rollout
 
     @torch.no_grad()
-    def experience(
+    def read(
         self, policy: Policy, prompts: Prompts, preference: Tensor, tokens: Tensor, response: Tensor, step: int
-    ) -> Experience:
+    ) -> Rollout:
         """All that updates need to know of responses (B, T), with mask ``response``, sampled at ``preference`` (B, M).
 
         ``step`` and the identities of the rows are what the noise of scores is keyed by.  Every process hands in as
@@ -243,16 +261,15 @@ class Roller:
         texts, sampled = decode(tokens, response, encoder)
         ended = torch.tensor(sampled.ended, device=response.device)
         trained = response & ended[:, None] if self.settings.truncated == "mask" else response
-        forward = self._passes(policy, prompts, tokens, response, preference)
+        passes, values = self._passes(policy, prompts, tokens, response, preference)
         rewards = self.rewards(prompts.texts, texts, sampled)
         if self.settings.score_noise:
             places = torch.arange(rewards.shape[1], device=prompts.row_ids.device)
             drawn = normal(self.parts.seed, Stream.SCORE, step, prompts.row_ids[:, None], places[None, :])
             rewards = rewards + self.settings.score_noise * drawn.to(rewards)
-        gains = self._gains(rewards, preference, prompts.texts)
-        advantages, returns = self._advantages(rewards, gains, preference, response, trained, forward)
+        streams, weights = self._scalarized(rewards, preference, prompts.texts)
         global_rows = len(tokens) * runtime.world
-        return Experience(
+        return Rollout(
             ids=torch.cat([prompts.ids, tokens], 1),
             mask=torch.cat([prompts.mask, response], 1),
             response=response,
@@ -260,34 +277,35 @@ class Roller:
             ended=ended,
             preference=preference,
             rewards=rewards,
-            gains=gains,
-            advantages=advantages,
-            returns=returns,
+            streams=streams,
+            weights=weights,
             offset=len(tokens) * runtime.rank,
             global_rows=global_rows,
             global_tokens=float(runtime.sum(trained.sum().float())),
             normalizer=global_rows / self.minibatches * encoder.max_response,
             prompts=prompts.texts,
             texts=texts,
-            **forward,
+            values=values,
+            **passes,
         )
 
     def _passes(
         self, policy: Policy, prompts: Prompts, tokens: Tensor, response: Tensor, preference: Tensor
-    ) -> dict[str, Tensor]:
-        """Log-probabilities of policy and reference, values and entropies, by the forward that training uses."""
+    ) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Log-probabilities of policy and reference, entropies, and a critic's values, by the forward of training."""
         ids, mask = torch.cat([prompts.ids, tokens], 1), torch.cat([prompts.mask, response], 1)
         length = tokens.shape[1]
-        found: dict[str, list[Tensor]] = {"old_logps": [], "ref_logps": [], "values": [], "entropy": []}
+        found: dict[str, list[Tensor]] = {"old_logps": [], "ref_logps": [], "entropy": []}
+        values: list[Tensor] = []
         for rows in self._rows(len(ids), policy.rows_at_once(length)):
             forward = policy(ids[rows], mask[rows], preference[rows], response=length, with_entropy=True)
             found["old_logps"].append(forward.logps)
-            found["values"].append(forward.values)
+            values += [] if forward.values is None else [forward.values]
             found["entropy"].append(forward.entropy)
             with self.parts.runtime.autocast():  # as the engine computes the policy's own pass
                 found["ref_logps"].append(policy.reference(ids[rows], mask[rows], response=length))
             self.parts.spent.read(2 * len(ids[rows]))  # by the policy and by its reference
-        return {name: torch.cat(parts) for name, parts in found.items()}
+        return {name: torch.cat(parts) for name, parts in found.items()}, torch.cat(values) if values else None
 
     def _rows(self, count: int, most: int) -> Iterator[slice]:
         """Rows of passes that are not differentiated: micro-batches, cut to ``most``."""
@@ -295,50 +313,20 @@ class Roller:
             for start in range(index[0], index[-1] + 1, most):
                 yield slice(start, min(start + most, index[-1] + 1))
 
-    def _gains(self, rewards: Tensor, preference: Tensor, prompts: Sequence[str]) -> Tensor:
-        """Gains (B,) of this process' rows; means are those of the global batch."""
+    def _scalarized(self, rewards: Tensor, preference: Tensor, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Streams and weights (B, C) of this process' rows; means are those of the global batch."""
         runtime, scalarize = self.parts.runtime, self.parts.scalarize
         assert scalarize is not None
         if not scalarize.shares:
-            own: Tensor = scalarize(rewards, preference)
+            own: tuple[Tensor, Tensor] = scalarize.streams(rewards, preference)
             return own
         ids = torch.tensor([content_id(prompt) for prompt in prompts], device=rewards.device)
-        everything: Tensor = scalarize(*(runtime.gather(rows) for rows in (rewards, preference, ids)))
-        return everything[runtime.rank * len(rewards) :][: len(rewards)]
+        everything = scalarize.streams(*(runtime.gather(rows) for rows in (rewards, preference, ids)))
+        mine = slice(runtime.rank * len(rewards), (runtime.rank + 1) * len(rewards))
+        return everything[0][mine], everything[1][mine]
 
-    def _advantages(
-        self,
-        rewards: Tensor,
-        gains: Tensor,
-        preference: Tensor,
-        response: Tensor,
-        trained: Tensor,
-        forward: dict[str, Tensor],
-    ) -> tuple[Tensor, Tensor]:
-        """Scalarized advantages (B, T) and returns per stream (B, T, C)."""
-        scalarize = self.parts.scalarize
-        assert scalarize is not None
-        streams = rewards if scalarize.linear else gains[:, None]
-        token_level = token_rewards(streams, forward["old_logps"], forward["ref_logps"], response, kl_coef=self.kl_coef)
-        advantages, returns = self.advantage(token_level, forward["values"], response)
-        weights = preference[:, None, :] if scalarize.linear else torch.ones_like(streams)[:, None, :]
-        return self._normalized((advantages * weights).sum(-1), trained), returns
-
-    def _normalized(self, advantages: Tensor, trained: Tensor) -> Tensor:
-        """Advantages (B, T) of the tokens that train, 0 elsewhere, in the unit of all that train."""
-        how, advantages = self.settings.normalize_advantages, torch.where(trained, advantages, 0.0)
-        if how == "none":
-            return advantages
-        moments = torch.stack([trained.float().sum(), advantages.sum(), (advantages**2).sum()]).double()
-        count, total, squares = self.parts.runtime.sum(moments)
-        count = count.clamp_min(1.0)
-        mean = total / count
-        std = (squares / count - mean**2).clamp_min(1e-12).sqrt()
-        shift = mean if how == "whiten" else torch.zeros_like(mean)
-        return torch.where(trained, (advantages - shift.to(advantages)) / std.to(advantages), 0.0)
-
-    def metrics(self, experience: Experience) -> dict[str, float]:
+    def metrics(self, rollout: Rollout) -> dict[str, float]:
         """Means over the global batch of what was sampled."""
         names, tracking = self.panel.objectives, self.rewards.tracking
-        metrics = rollout_metrics(self.parts, experience, names)
+        metrics = rollout_metrics(self.parts, rollout, names)
         return metrics if tracking is None else metrics | tracking.metrics(names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -14,12 +14,13 @@ from mora.dataset.encode import Encoder
 from mora.dataset.order import batch
 from mora.dataset.store import take
 from mora.errors import InputError
+from mora.runtime.learner import Loss
 from mora.runtime.parts import Parts
 from mora.types import Row
 
 
 class Pretraining:
-    """Closures of ``-coef * mean log pi(answer token)`` at preferences drawn like those of the rollout."""
+    """Losses ``-coef * mean log pi(answer token)`` at preferences drawn like those of the rollout."""
 
     def __init__(self, parts: Parts, encoder: Encoder, *, coef: float, batch_size: int) -> None:
         self.parts, self.encoder, self.coef, self.batch_size = parts, encoder, coef, batch_size
@@ -27,7 +28,7 @@ class Pretraining:
         if coef > 0 and not self.rows:
             raise InputError("algo.ptx_coef is positive but the dataset has no supervised rows; set algo.ptx_coef=0")
 
-    def closures(self, module: nn.Module, update: int) -> list[Callable[[], Tensor]]:
+    def losses(self, module: nn.Module, update: int) -> list[Loss]:
         """The micro-batches of one update, this rank's share; none when the coefficient is 0."""
         if self.coef == 0:
             return []
@@ -39,8 +40,10 @@ class Pretraining:
             for index in self.parts.micro_batches(mine, self.encoder.lengths(take(self.rows, mine)))
         ]
 
-    def loss(self, module: nn.Module, rows: Sequence[Row], tokens: float, update: int) -> Tensor:
-        """``-coef * sum log pi(answer token) / tokens``; ``tokens`` counts the global batch."""
+    def loss(
+        self, module: nn.Module, rows: Sequence[Row], tokens: float, update: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """``-coef * sum log pi(answer token) / tokens``, and no sums; ``tokens`` counts the global batch."""
         device, encoder = self.parts.runtime.device, self.encoder
         prompts = collate.prompts(rows, encoder).to(device)
         answers = [torch.tensor(encoder.response_of(row), dtype=torch.int64) for row in rows]
@@ -61,4 +64,4 @@ class Pretraining:
             response=tokens_.shape[1],
             with_values=False,
         )
-        return -self.coef * torch.where(response, output.logps, 0.0).sum() / tokens
+        return -self.coef * torch.where(response, output.logps, 0.0).sum() / tokens, {}

@@ -56,7 +56,7 @@ def _is_list(text: str) -> bool:
 
 
 def _quoted_items(text: str) -> str:
-    """A list of overrides with each item quoted: ``[algo.steps=5,algo.betas=[0.9,0.95]]`` has two of them."""
+    """A list of overrides with each item quoted: ``[algo.steps=5,algo.optimizer.betas=[0.9,0.95]]`` has two of them."""
     inside = text.strip()
     if not (inside.startswith("[") and inside.endswith("]")) or "'" in inside or '"' in inside:
         return text

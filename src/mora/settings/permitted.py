@@ -50,10 +50,13 @@ PLACES: Mapping[str, tuple[str, ...]] = {
     "algo": (
         "mora.algo.exact.Exact",
         "mora.algo.panacea.Panacea",
+        "mora.algo.policy_gradient.PolicyGradient",
         "mora.algo.reward_model.RewardModel",
         "mora.algo.sft.SFT",
     ),
     "algo.advantage": ("mora.functional.advantages.gae",),
+    "algo.baseline": ("mora.functional.advantages.rloo",),
+    "algo.optimizer": ("mora.runtime.learner.Optimizer",),
     "algo.lora": ("mora.model.lora.LoRASettings",),
     "algo.rollout": ("mora.runtime.experience.RolloutSettings",),
     "dataset": (
@@ -123,7 +126,7 @@ PLACES: Mapping[str, tuple[str, ...]] = {
 }
 """Objects of mora by the place that may name them; items of a list stand in the place of the list."""
 
-FUNCTIONS: tuple[str, ...] = ("algo.advantage", "dataset.read", "dataset.sources.source.read", "risk")
+FUNCTIONS: tuple[str, ...] = ("algo.advantage", "algo.baseline", "dataset.read", "dataset.sources.source.read", "risk")
 """Places whose value is a function, so that ``_partial_: true`` may stand there."""
 
 _named: list[str] = []  # packages outside mora, by the user of this process

@@ -1,0 +1,132 @@
+"""Policy gradient without a critic: the answers to a prompt are one another's baseline (``algo=rloo``).
+
+Each row is sampled and updated at its own preference.  The return of an answer is its reward less the KL to the
+reference, one number for all its tokens.  REINFORCE: Williams 1992; with a leave-one-out baseline for language models:
+Ahmadian et al. 2024 (arXiv 2402.14740).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from mora import bounds
+from mora.bounds import Count, NonNegative, Positive
+from mora.errors import InputError
+from mora.functional.advantages import Normalization, normalized
+from mora.functional.kl import sequence_kl
+from mora.functional.policy import clipped_surrogate_loss
+from mora.model.policy import Policy
+from mora.runtime.actor import conditioned_policy, save_policy, standardized_panel
+from mora.runtime.experience import Roller, Rollout, RolloutSettings
+from mora.runtime.learner import Learner, Optimizer
+from mora.runtime.parts import Parts
+from mora.runtime.rollout_metrics import update_metrics
+
+
+@dataclass(kw_only=True)
+class PolicyGradient:
+    """The fields are the keys of ``conf/algo/rloo.yaml``."""
+
+    uses: ClassVar[tuple[str, ...]] = ("model", "dataset", "objectives", "reward", "risk", "scalarize", "preference")
+    needs: ClassVar[tuple[str, ...]] = ("policy", "reward")
+
+    parts: Parts
+    adapter: dict[str, Any]
+    rollout: RolloutSettings
+    kl_coef: NonNegative
+    reference_prompts: Count
+    reference_samples: Count
+    baseline: Callable[[Tensor, Tensor, Tensor], Tensor]
+    normalize_advantages: Normalization
+    steps: Count
+    epochs: Count
+    minibatches: Count
+    clip: Positive
+    lr: NonNegative
+    singular_lr: NonNegative
+    optimizer: Optimizer
+
+    def __post_init__(self) -> None:
+        bounds.check(self, "algo")
+        if self.rollout.samples < 2:
+            raise InputError(
+                "algo.rollout.samples=1: the baseline of an answer is the mean of the others to its prompt; set it to "
+                "2 or more"
+            )
+        if self.rollout.truncated == "mask":
+            raise InputError(
+                "algo.rollout.truncated=mask leaves answers out, and the baseline of an answer is the mean of the "
+                "others to its prompt, of which none may be left; use truncated=score or penalty"
+            )
+
+    def fit(self) -> dict[str, float]:
+        """Train, write ``policy/`` and return the summary.
+
+        Raises InputError where the prompts of a step do not split evenly over the processes.
+        """
+        parts, settings = self.parts, self.rollout
+        parts.runtime.share(range(settings.prompts))  # all answers to a prompt are on one process
+        model, tokenizer = parts.starting_model(frozen=True)
+        encoder = parts.encoder(tokenizer)
+        prompts, samples = self.reference_prompts, self.reference_samples
+        panel = standardized_panel(
+            parts, model, encoder, prompts=prompts, samples=samples, shift=settings.shift_rewards
+        )
+        policy = conditioned_policy(parts, model, self.adapter, critic_width=None)
+        roller = Roller(parts, settings, panel, encoder, minibatches=self.minibatches)
+        learner = Learner(
+            parts,
+            policy,
+            self.groups(policy),
+            self.optimizer,
+            steps=self.steps,
+            updates=self.epochs * self.minibatches,
+            stateful=roller.stateful,
+        )
+        for step in learner.steps():
+            rollout = roller.roll_out(policy, roller.rows(step), step)
+            self.credit(rollout)
+            metrics = roller.metrics(rollout)
+            for some in rollout.batches(self.epochs, self.minibatches, seed=parts.seed, step=step):
+                rows = [rollout.take(index) for index in parts.micro_batches(some)]
+                updated, sums = learner.update([partial(self.loss, learner.module, row) for row in rows])
+                metrics |= updated | update_metrics(sums, rollout.global_tokens / self.minibatches)
+            learner.log(metrics)
+        save_policy(parts, policy, tokenizer, panel)
+        learner.close()
+        return {}
+
+    def credit(self, rollout: Rollout) -> None:
+        """Give every token of an answer the answer's advantage (B, T), normalized."""
+        assert rollout.group is not None
+        kl = sequence_kl(rollout.old_logps, rollout.ref_logps, rollout.response)
+        returns = rollout.streams - self.kl_coef * kl[:, None]
+        advantages = self.baseline(returns, rollout.weights, rollout.group)[:, None].expand_as(rollout.old_logps)
+        rollout.advantages = normalized(advantages, rollout.trained, self.normalize_advantages, self.parts.runtime.sum)
+
+    def loss(self, module: nn.Module, rows: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
+        """Clipped surrogate of some rows of a rollout, whose gradient at ratio 1 is REINFORCE's.
+
+        Beside it the loss, the clipped tokens and the summed log-ratio.
+        """
+        assert rows.advantages is not None
+        self.parts.spent.trained(rows.mask)
+        output = module(rows.ids, rows.mask, rows.preference, response=rows.response.shape[1])
+        surrogate, clipped = clipped_surrogate_loss(
+            output.logps, rows.old_logps, rows.advantages, rows.trained, clip=self.clip, normalizer=rows.normalizer
+        )
+        drift = torch.where(rows.trained, rows.old_logps - output.logps.detach(), 0.0).sum()
+        return surrogate, {"policy": surrogate, "clipped": clipped.float(), "drift": drift}
+
+    def groups(self, policy: Policy) -> list[dict[str, Any]]:
+        """Parameter groups: the adapter's factors decay, its singular values never."""
+        return [
+            {"params": policy.adapter.factors(), "lr": self.lr},
+            {"params": policy.adapter.singular_values(), "lr": self.singular_lr, "weight_decay": 0.0},
+        ]

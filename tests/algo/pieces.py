@@ -1,0 +1,29 @@
+"""The pieces of a policy algorithm as its ``fit`` makes them, for tests that look at one of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mora.dataset.encode import Encoder
+from mora.model.policy import Policy
+from mora.reward.panel import Panel
+from mora.runtime.actor import conditioned_policy, standardized_panel
+from mora.runtime.experience import Roller, Rollout
+
+
+def panel_of(algo: Any, model: Any, encoder: Encoder) -> Panel:
+    prompts, samples, shift = algo.reference_prompts, algo.reference_samples, algo.rollout.shift_rewards
+    return standardized_panel(algo.parts, model, encoder, prompts=prompts, samples=samples, shift=shift)
+
+
+def policy_of(algo: Any, model: Any) -> Policy:
+    return conditioned_policy(algo.parts, model, algo.adapter, critic_width=getattr(algo, "critic_width", None))
+
+
+def roller_of(algo: Any, panel: Panel, encoder: Encoder) -> Roller:
+    return Roller(algo.parts, algo.rollout, panel, encoder, minibatches=algo.minibatches)
+
+
+def credited(algo: Any, rollout: Rollout) -> Rollout:
+    algo.credit(rollout)
+    return rollout
