@@ -285,28 +285,6 @@ def test_taking_rows_takes_them_from_everything(make):
     assert (some.global_rows, some.normalizer) == (experience.global_rows, experience.normalizer)
 
 
-@pytest.mark.parametrize("scalarize", ["linear", "tchebycheff"])
-def test_micro_batches_of_one_give_the_update_of_all_rows_at_once(make, monkeypatch, scalarize):
-    """Weights after 4 updates of at most 1e-2 agree to 1e-4; Adam's raised denominator keeps rounding small."""
-    common = (
-        *SMALL,
-        "algo.optimizer.eps=1e-5",
-        "algo.epochs=1",
-        f"scalarize={scalarize}",
-        "algo.ptx_coef=0.5",
-        "algo.ptx_batch_size=8",
-    )
-    states = []
-    for micro_batch in ("1", "null"):
-        policy, _ = trained(make("panacea", *common, f"runtime.micro_batch={micro_batch}"), monkeypatch)
-        states.append({n: p.detach().clone() for n, p in policy.named_parameters() if p.requires_grad})
-    start = {n: p for n, p in make_policy(make("panacea", *common)).named_parameters() if p.requires_grad}
-    assert max((weights - start[name]).abs().max().item() for name, weights in states[0].items()) > 0.015
-    for name, weights in states[0].items():
-        for other in states[1:]:
-            assert (weights - other[name]).abs().max() < 1e-4, name
-
-
 def make_policy(algo):
     return policy_of(algo, algo.parts.starting_model(frozen=True)[0])
 

@@ -165,29 +165,3 @@ def test_what_every_process_repeats_counts_once(make):
     alone, first, second = counts
     assert first == alone and alone["spent/generated_tokens"] > 16
     assert set(second.values()) == {0.0}
-
-
-class Cut(Exception):
-    """The process ends here."""
-
-
-@pytest.mark.parametrize("name", ["panacea", "reward_model"])
-@pytest.mark.parametrize("finished", [1, 3])  # before the first state is kept, and after it
-def test_a_continued_run_has_the_rows_of_an_uninterrupted_one(make, monkeypatch, name, finished):
-    options = (*PPO, "reward=gold") if name == "panacea" else (*FIT, *REFERENCE)
-    options += ("algo.steps=4", "runtime.save_every=2")
-    whole, begun, again = (make(name, *options) for _ in range(3))
-    whole.fit()
-    write_row = Loop._write_row
-
-    def cut(self, *given):
-        if self.done > finished:
-            raise Cut
-        write_row(self, *given)
-
-    with monkeypatch.context() as patch, pytest.raises(Cut):
-        patch.setattr(Loop, "_write_row", cut)
-        begun.fit()
-    again.parts.folder = begun.parts.folder
-    again.fit()
-    assert logged(again) == logged(whole) and len(logged(whole)) == 4

@@ -1,0 +1,142 @@
+"""What every algorithm in ``conf/algo`` must do, whatever it trains: a new YAML is a row of ``ROWS``."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mora.files import read_lines
+from mora.runtime.engine import Engine
+from mora.runtime.experience import Roller
+from mora.runtime.loop import Loop
+
+REFERENCE = ("algo.reference_prompts=8", "algo.reference_samples=2")
+FITTED = ("algo.epochs=null", "algo.batch_size=8")
+ROLLOUT = ("algo.epochs=2", "algo.minibatches=2", "algo.rollout.prompts=4", "algo.rollout.samples=4")
+PTX = ("algo.ptx_coef=0.1", "algo.ptx_batch_size=4")
+ROWS = {  # name: settings that make it small
+    "sft": FITTED,
+    "reward_model": (*FITTED, *REFERENCE, "algo.cosine_every=0", "algo.quality_every=0"),
+    "panacea": (*ROLLOUT, *REFERENCE, *PTX, "reward=gold", "algo.critic_width=8"),
+    "rloo": (*ROLLOUT, *REFERENCE, "reward=gold"),
+    "exact": (*REFERENCE, "reward=gold", "algo.preferences=4"),
+}
+PRODUCT = {"sft": "model", "reward_model": "reward"}  # of the others: policy
+CONSTANT = ("algo.optimizer.schedule=constant", "algo.optimizer.eps=1e-5")
+
+
+@pytest.fixture
+def small(make):
+    """An algorithm of the table: ``small("rloo", "algo.steps=2")``."""
+
+    def maker(name, *overrides, **more):
+        longest = {"max_response": 2} if name == "exact" else {}
+        algo = make(name, "algo.steps=2", *ROWS[name], *overrides, **longest, **more)
+        if name == "exact":
+            algo.parts.corpus.prompts["train"] = algo.parts.corpus.prompts["train"][:2]
+        return algo
+
+    return maker
+
+
+def weights(algo, name: str) -> dict[str, torch.Tensor]:
+    """What the run hands on, by file and name."""
+    files = sorted((algo.parts.folder.path / PRODUCT.get(name, "policy")).glob("*.safetensors"))
+    assert files
+    return {f"{file.name}/{key}": value for file in files for key, value in load_file(file).items()}
+
+
+def metrics(algo) -> list[dict[str, float]]:
+    """The rows that were logged, without wall times and memory."""
+    rows = read_lines(algo.parts.folder.metrics)
+    return [{k: v for k, v in row.items() if not k.startswith(("time/", "memory/"))} for row in rows]
+
+
+def test_the_table_has_a_row_for_every_algorithm():
+    assert set(ROWS) == {path.stem for path in (Path(__file__).parents[2] / "conf" / "algo").glob("*.yaml")}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_run_that_was_cut_continues_to_the_bits_of_an_uninterrupted_one(small, monkeypatch, name):
+    """Cut within the third of four steps, one after the last state was kept: the same rows of metrics and weights."""
+    options = ("algo.steps=4", "runtime.save_every=2")
+    whole, begun, again = (small(name, *options) for _ in range(3))
+    whole.fit()
+    write_row = Loop._write_row
+
+    def cut(self, *given):
+        if self.done > 2:
+            raise KeyboardInterrupt
+        write_row(self, *given)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Loop, "_write_row", cut)
+        begun.fit()
+    again.parts.folder = begun.parts.folder
+    again.fit()
+    assert metrics(again) == metrics(whole) and [row["step"] for row in metrics(whole)] == [1, 2, 3, 4]
+    assert all(math.isfinite(value) for row in metrics(whole) for value in row.values())
+    expected = weights(whole, name)
+    assert weights(again, name).keys() == expected.keys()
+    assert all(torch.equal(found, expected[key]) for key, found in weights(again, name).items())
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_micro_batches_change_the_weights_by_rounding_alone(small, name):
+    """After two updates or more, of which each moves a weight by its learning rate at most; agreement to 1e-4."""
+    found = []
+    for size in ("null", "3"):
+        algo = small(name, *CONSTANT, f"runtime.micro_batch={size}")
+        algo.fit()
+        found.append(weights(algo, name))
+    assert max(float((value - found[1][key]).abs().max()) for key, value in found[0].items()) < 1e-4
+
+
+class Stopped(Exception):
+    """The first update was about to begin."""
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_the_losses_of_two_processes_add_up_to_that_of_one(small, monkeypatch, name):
+    """They are divided by what the global batch holds; both draw the prompts, noise and preferences of the one."""
+
+    def stop(self, losses):
+        raise Stopped(sum(float(loss().detach()) for loss in losses))
+
+    monkeypatch.setattr(Engine, "step", stop)
+    monkeypatch.setattr(torch.distributed, "broadcast", lambda *_, **__: None)
+    own = ("algo.normalize_advantages=none",) if name in ("panacea", "rloo") else ()
+    found = []
+    for process in (None, 0, 1):
+        with pytest.raises(Stopped) as first:
+            small(name, *own, process=process).fit()
+        found.append(first.value.args[0])
+    assert abs(found[0]) > 1e-6 and found[1] + found[2] == pytest.approx(found[0], rel=1e-4)
+
+
+@pytest.mark.parametrize("name", [name for name in ROWS if name not in PRODUCT])
+def test_training_moves_the_utility_up(small, name):
+    """The mean gain, or the exact utility, of the last four steps against the first four."""
+    steps = ("algo.steps=16", "algo.kl_coef=0.01", "algo.singular_lr=0.03", "algo.lr=0.03")
+    algo = small(name, *steps, *(("algo.rollout.prompts=16", "algo.ptx_coef=0") if name == "panacea" else ()))
+    algo.fit()
+    values = [row["gain" if "gain" in row else "utility"] for row in metrics(algo)]
+    assert sum(values[-4:]) / 4 > sum(values[:4]) / 4 + 0.2, values
+
+
+@pytest.mark.parametrize("name", ["panacea", "rloo"])
+def test_answers_to_a_prompt_share_a_group_and_no_preference(small, monkeypatch, name):
+    """With ``preference=row`` each answer has a preference of its own, and groups are whole on a process."""
+    seen = []
+    roll_out = Roller.roll_out
+    monkeypatch.setattr(Roller, "roll_out", lambda *given: seen.append(roll_out(*given)) or seen[-1])
+    small(name, "algo.steps=1").fit()
+    (rollout,) = seen
+    _, counts = torch.unique(rollout.group, return_counts=True)
+    assert counts.tolist() == [4, 4, 4, 4] and len(rollout.preference.unique(dim=0)) > 4
+    for group in rollout.group.unique():
+        assert len({rollout.prompts[i] for i in (rollout.group == group).nonzero().flatten().tolist()}) == 1
