@@ -12,16 +12,34 @@ install_import_hook("mora.functional", "beartype.beartype")
 
 @pytest.fixture(scope="session")
 def chain(tmp_path_factory):
-    """One command, from nothing to a report: its overrides and its stages."""
+    """One command, from nothing to a report: its overrides and its stages.  Only the last page has its pictures."""
     import mora
+    from mora.report.chain import redraw
     from mora.run.plan import plan
     from mora.train import train
-    from tests.chain import chain_options
+    from tests.chain import chain_options, without_pictures
 
     overrides = chain_options(tmp_path_factory.mktemp("chain") / "runs")
     cfg = mora.compose(*overrides)
-    train(cfg, overrides)
+
+    def drawn(folder):
+        if folder.path.name.startswith("panacea-"):
+            return redraw(folder.path)
+        with pytest.MonkeyPatch.context() as patch:
+            without_pictures(patch)
+            return redraw(folder.path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mora.run.execute.report", drawn)
+        train(cfg, overrides)
     return overrides, plan(cfg, overrides)
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    from tests.chain import without_pictures
+
+    without_pictures(monkeypatch)
 
 
 @pytest.fixture(autouse=True)
