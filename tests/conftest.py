@@ -3,11 +3,33 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook("mora.functional", "beartype.beartype")
+
+
+LONGEST = (
+    "life/test_demo.py",
+    "known/test_regret.py",
+    "mutation/test_mutation.py",
+    "life/test_processes.py",
+    "runtime/test_distributed.py",
+    "test_comparing.py",
+    "test_stages.py",
+    "test_comparing_rewards.py",
+    "algo/test_panacea.py",
+    "model/test_architectures.py",
+    "report/test_page.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Files that take long begin first: none of them is left for the end, where the other worker would have nothing."""
+    place = {Path(__file__).parent / name: order for order, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
 
 
 @pytest.fixture(scope="session")
