@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# A worker per core; a file stays on one, and files come in the order of tests/conftest.py: those that take long first.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 # Tiny models on few cores: passive waiting keeps two OpenMP threads from fighting over them; nothing needs the hub.
 export OMP_WAIT_POLICY ?= PASSIVE
@@ -22,10 +24,10 @@ demo: $(STAMP)
 	$(BIN)/python -m mora.train
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not truth" --numprocesses=2 --dist=loadfile
+	$(PYTEST) -m "not truth"
 
 truth: $(STAMP)
-	$(BIN)/python -m pytest -m truth
+	$(PYTEST) -m truth
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -6,7 +6,10 @@ import importlib
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import mora
+from mora.report import compare, markup, page, reward_comparison
 from mora.run.plan import Stage
 
 
@@ -33,6 +36,13 @@ def chain_options(root: Path) -> list[str]:
         "evaluation.prompts=4",
         "evaluation.samples=2",
     ]
+
+
+def without_pictures(patch: pytest.MonkeyPatch) -> None:
+    """Pages are written as ever, but nothing is drawn on them, which takes most of the time."""
+    for module in (page, compare, reward_comparison):
+        patch.setattr(module, "save_plate", lambda plate, folder: [])
+    patch.setattr(markup, "inline_svg", lambda panel, name: "")
 
 
 def last(chain) -> Stage:

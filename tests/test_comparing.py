@@ -21,7 +21,7 @@ from mora.run import compare
 from mora.run.compared import Opened
 from mora.run.plan import plan
 from mora.train import train
-from tests.chain import chain_options
+from tests.chain import chain_options, without_pictures
 
 ASKED = ("evaluation.preferences=[[1,0],[0.5,0.5],[0,1]]", "evaluation.prompts=8", "evaluation.samples=2")
 QUICK = ("evaluation.resamples=100", "evaluation.kl_steps=1", "evaluation.sweep_steps=2", "evaluation.shown_prompts=1")
@@ -34,7 +34,9 @@ def runs(chain, tmp_path_factory) -> SimpleNamespace:
     shutil.copytree(chain[1][-1].path.parent, root)
     overrides = [*chain_options(root), "preference=batch"]
     cfg = mora.compose(*overrides)
-    train(cfg, overrides)
+    with pytest.MonkeyPatch.context() as patch:
+        without_pictures(patch)
+        train(cfg, overrides)
     sft, reward, row = (stage.id for stage in chain[1])
     return SimpleNamespace(root=root, sft=sft, reward=reward, row=row, batch=plan(cfg, overrides)[-1].id)
 
@@ -52,8 +54,10 @@ def newest(runs: SimpleNamespace) -> Path:
 
 @pytest.fixture(scope="module")
 def compared(runs) -> Path:
+    """A comparison with its page, apart from where others write theirs."""
     ask(runs, f"[{runs.row},{runs.batch},{runs.sft}]")
-    return newest(runs)
+    made = newest(runs)
+    return shutil.copytree(made, runs.root / "kept" / made.name)
 
 
 def test_runs_are_compared_in_one_folder(runs, compared, capsys):
@@ -86,21 +90,20 @@ def test_what_each_run_spent_stands_beside_it(runs, compared):
     assert sft["run"]["generated_tokens"] == 0 and sft["run"] == sft["chain"]
 
 
-def test_answers_are_sampled_once(runs, compared, monkeypatch):
+def test_answers_are_sampled_once(runs, compared, monkeypatch, undrawn):
     import mora.run.compare
 
     before = (compared / "tables" / "compare.json").read_bytes()
     assert {path.name for path in (compared / "measured").iterdir()} == {runs.row, runs.batch, runs.sft}
     monkeypatch.setattr(mora.run.compare, "front_of", None)
     ask(runs, f"[{runs.row},{runs.batch},{runs.sft}]")
-    assert newest(runs) == compared and (compared / "tables" / "compare.json").read_bytes() == before
+    again = newest(runs)
+    assert again.name == compared.name and (again / "tables" / "compare.json").read_bytes() == before
 
 
-def test_tables_of_a_run_that_fit_are_used_and_others_are_not(runs, compared, monkeypatch):
+def test_tables_of_a_run_that_fit_are_used_and_others_are_not(runs, compared, monkeypatch, undrawn):
     import mora.run.compare
-    import mora.run.execute
 
-    monkeypatch.setattr(mora.run.execute, "report", lambda folder: None)
     given = [f"run={runs.row}", f"paths.runs={runs.root}", *ASKED]
     evaluate(mora.compose(*given, command="evaluate"), given)
     sampled: list[str] = []
@@ -118,14 +121,14 @@ def test_tables_of_a_run_that_fit_are_used_and_others_are_not(runs, compared, mo
     assert [p["unscaled"] for p in own[0]["points"]] == [p["unscaled"] for p in other[0]["points"]]
 
 
-def test_runs_under_one_name_are_seeds_of_one_method(runs):
+def test_runs_under_one_name_are_seeds_of_one_method(runs, undrawn):
     ask(runs, f"{{both: [{runs.row},{runs.batch}], start: [{runs.sft}]}}")
     both, start = read_json(newest(runs) / "tables" / "compare.json")["methods"]
     assert len(both["fronts_by_seed"]) == 2 and len(start["fronts_by_seed"]) == 1
     assert both["covers"] == "new prompts and newly trained seeds"
 
 
-def test_a_learned_judge_that_trained_the_policies_is_warned_about(runs, compared):
+def test_a_learned_judge_that_trained_the_policies_is_warned_about(runs, compared, undrawn):
     ask(runs, f"[{runs.row},{runs.batch}]", f"evaluation.judge={runs.reward}")
     table = read_json(newest(runs) / "tables" / "compare.json")
     assert table["judge"] == {
@@ -194,10 +197,7 @@ def test_the_page_is_drawn_from_the_tables_alone(compared, tmp_path, capsys):
     assert "holds no tables" in capsys.readouterr().err
 
 
-def test_a_policy_without_an_adapter_has_a_front_of_one_point(runs, monkeypatch):
-    import mora.run.execute
-
-    monkeypatch.setattr(mora.run.execute, "report", lambda folder: None)
+def test_a_policy_without_an_adapter_has_a_front_of_one_point(runs, undrawn):
     given = [f"run={runs.sft}", f"paths.runs={runs.root}", *ASKED]
     evaluate(mora.compose(*given, command="evaluate"), given)
     table = read_json(runs.root / runs.sft / "tables" / "front.json")

@@ -15,13 +15,12 @@ import mora
 from mora.errors import InputError
 from mora.evaluate import evaluate
 from mora.files import read_json, write_json, write_text
-from mora.report import markup, reward_comparison
 from mora.report.__main__ import main as redraw
 from mora.run import compare_rewards
 from mora.run.plan import plan
 from mora.train import train
 from mora.types import Row
-from tests.chain import chain_options
+from tests.chain import chain_options, without_pictures
 
 QUICK = (
     "evaluation.resamples=100",
@@ -44,7 +43,9 @@ def runs(chain, tmp_path_factory) -> SimpleNamespace:
                      "algo.epochs=null", "algo.steps=2", "algo.batch_size=16", "algo.reference_prompts=8",
                      "algo.reference_samples=2"]  # fmt: skip
         cfg = mora.compose(*overrides)
-        train(cfg, overrides)
+        with pytest.MonkeyPatch.context() as patch:
+            without_pictures(patch)
+            train(cfg, overrides)
         made[name] = plan(cfg, overrides)[-1].id
     return SimpleNamespace(root=root, sft=sft, qr=reward, policy=policy, **made)
 
@@ -62,13 +63,6 @@ def compared(runs) -> Path:
     """A comparison with its page, apart from where others write theirs."""
     made = ask(runs, f"[{runs.scalar},{runs.qr},{runs.again}]")
     return shutil.copytree(made, made.parents[1] / "kept" / made.name)
-
-
-@pytest.fixture
-def undrawn(monkeypatch) -> None:
-    """Pages without pictures, which take most of the time."""
-    monkeypatch.setattr(reward_comparison, "save_plate", lambda plate, folder: [])
-    monkeypatch.setattr(markup, "inline_svg", lambda panel, name: "")
 
 
 def test_seeds_are_grouped_and_methods_named_by_their_reward(runs, compared):

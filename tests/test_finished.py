@@ -19,7 +19,7 @@ from tests.chain import chain_options, last
 
 
 @pytest.fixture
-def again(chain, tmp_path):
+def again(chain, tmp_path, undrawn):
     """The command of the chain on a copy of its runs, with more overrides; and the folder of its run."""
     root = tmp_path / "runs"
     shutil.copytree(last(chain).path.parent, root)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,13 @@ import pytest
 from hydra.utils import instantiate
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
+from tests.composed import composed
 from torch import Tensor
 
-import mora
 from mora.dataset.corpus import Corpus
 from mora.runtime.devices import Runtime
 from mora.runtime.folder import RunFolder
 from mora.runtime.parts import Parts
-from mora.settings.identity import plain
 from mora.types import Row
 
 WORDS = [f"w{i:02d}" for i in range(24)]
@@ -92,12 +90,6 @@ def corpus(objectives: int, max_response: int) -> Corpus:
     )
 
 
-@lru_cache
-def _config(algo: str, overrides: tuple[str, ...]) -> dict[str, Any]:
-    beside = ["dataset=oracle"] if algo == "exact" else []  # the settings of one whose responses can be enumerated
-    return plain(mora.compose(f"algo={algo}", *TINY, *beside, *overrides))
-
-
 def build(section: dict[str, Any], **more: Any) -> Any:
     return instantiate(OmegaConf.create(section), _convert_="all", **more)
 
@@ -133,7 +125,8 @@ def make(tmp_path: Path) -> Callable[..., Any]:
     ) -> Any:
         nonlocal made
         made += 1
-        config = _config(algo, overrides)
+        beside = ["dataset=oracle"] if algo == "exact" else []  # the settings of one whose responses can be enumerated
+        config = composed(f"algo={algo}", *TINY, *beside, *overrides)
         runtime = build(config["runtime"])
         if process is not None:
             fields = {name: vars(runtime)[name] for name in config["runtime"] if name != "_target_"}

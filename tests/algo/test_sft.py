@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig
 
+import mora
 from mora.dataset.order import batch
 from mora.errors import InputError
 from mora.files import read_lines
@@ -107,10 +108,10 @@ def test_epochs_are_counted_in_rows(make):
     assert len(read_lines(algo.parts.folder.metrics)) == round(1.5 * rows / 16)
 
 
-def test_either_steps_or_epochs(make):
+def test_either_steps_or_epochs():
     for options in (("algo.steps=3", "algo.epochs=2"), ("algo.steps=null", "algo.epochs=null")):
         with pytest.raises(InputError, match=", ".join(options) + ".*give one of the two"):
-            make("sft", *options).fit()
+            mora.compose("algo=sft", *options)
 
 
 def test_no_held_out_rows_is_no_loss(make):

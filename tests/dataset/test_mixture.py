@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import copy
 import json
 
 import pytest
+from tests.composed import composed
 
 import mora
 from mora.dataset.pinned import by_content
@@ -29,7 +31,8 @@ def files(tmp_path):
 def _config(*parts, names=("kind", "brief"), seed=0):
     given = json.dumps(list(parts)) if all(isinstance(part, str) for part in parts) else None
     words = [f"dataset.sources={given}"] if given else []
-    config = plain(mora.compose("dataset=mixture", f"objectives.names=[{','.join(names)}]", f"seed={seed}", *words))
+    named = f"objectives.names=[{','.join(names)}]"
+    config = copy.deepcopy(composed("dataset=mixture", named, f"seed={seed}", *words))
     if not given:
         config["dataset"]["sources"] = list(parts)
     return expanded(config)

@@ -20,7 +20,6 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor
 
-import mora
 from mora.dataset import collate
 from mora.functional.scalarize import Linear, Minimum, TchebycheffExpected
 from mora.model.policy import Policy
@@ -29,9 +28,9 @@ from mora.reward.standardization import Standardization
 from mora.runtime.enumeration import Enumeration
 from mora.runtime.folder import RunFolder
 from mora.runtime.parts import Parts
-from mora.settings.identity import plain
 from mora.types import Prompts, RewardBelief, Row
 from tests.algo.pieces import policy_of, roller_of
+from tests.composed import composed
 
 PROMPTS = ("a", "b c")  # of different length: one is padded
 WORDS, LENGTH = 5, 3  # with the end token 1 + 5 + 25 + 125 = 156 responses
@@ -357,7 +356,7 @@ def _flat(gradients: Sequence[Tensor | None]) -> Tensor:
 
 def algorithm(command: Sequence[str], folder: Path, seed: int) -> Any:
     """The algorithm of a command with its parts, as training makes them, in a run folder of its own."""
-    config = plain(mora.compose(*command))
+    config = composed(*command)
     runtime = _build(config["runtime"])
     made = {name: _build(config[name]) for name in ("tracker", "model", "reward", "risk", "scalarize", "preference")}
     parts = Parts(

@@ -12,7 +12,6 @@ from tests.life.conftest import STAGES, metrics, train
 TOLERANCE = 2e-3
 ROOT = Path(__file__).parents[2]
 LAUNCHERS = {
-    "torchrun": ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"),
     "ddp": ("-m", "accelerate.commands.launch", "--config_file", str(ROOT / "launch/accelerate/ddp.yaml")),
     "zero2": ("-m", "accelerate.commands.launch", "--config_file", str(ROOT / "launch/accelerate/zero2.yaml")),
 }

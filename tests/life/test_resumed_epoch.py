@@ -67,11 +67,20 @@ def _finish(runs: Path, data: Path, processes: int) -> list[dict[str, float]]:
     return metrics(runs, "reward_model")
 
 
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, float]]]:
+    """The file of pairs, and what one process that is never killed logs of it."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    data = _data(folder)
+    return data, _finish(folder / "whole", data, 1)
+
+
 @pytest.mark.truth
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
-def test_the_rest_of_an_epoch_is_read_in_the_same_order(tmp_path: Path, before: int, after: int) -> None:
-    data = _data(tmp_path)
-    whole = _finish(tmp_path / "whole", data, 1)
+def test_the_rest_of_an_epoch_is_read_in_the_same_order(
+    uninterrupted: tuple[Path, list[dict[str, float]]], tmp_path: Path, before: int, after: int
+) -> None:
+    data, whole = uninterrupted
     driver = str(Path(__file__).with_name("killing.py"))
     killed = subprocess.run(
         _command(tmp_path / "killed", data, before, driver, "reward_model", "4"),

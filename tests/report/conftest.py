@@ -19,7 +19,6 @@ from mora.functional.pareto import (
     sparsity,
 )
 from mora.functional.steering import inner_product, kendall_tau
-from mora.report import compare, markup, page
 
 NAMES = ("cure", "care", "brief", "warm", "exact", "plain")
 
@@ -231,11 +230,3 @@ def make() -> SimpleNamespace:
         quality=quality_rows,
         run=write_run,
     )
-
-
-@pytest.fixture
-def undrawn(monkeypatch):
-    """Pages without pictures, which take most of the time."""
-    for module in (page, compare):
-        monkeypatch.setattr(module, "save_plate", lambda plate, folder: [])
-    monkeypatch.setattr(markup, "inline_svg", lambda panel, name: "")

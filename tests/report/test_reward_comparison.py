@@ -15,9 +15,9 @@ from tests.report.outline import Outline
 from mora.errors import InputError
 from mora.evaluation.reward_comparison_tables import write_tables
 from mora.files import read_json, record_json
-from mora.report import markup, reward_comparison, style
 from mora.report import reward_comparison_figures as figures
 from mora.report import reward_comparison_scores as scores
+from mora.report import style
 from mora.report.reward_comparison import write_reward_comparison
 from mora.report.reward_comparison_tables import RewardComparison, read_reward_comparison
 
@@ -27,13 +27,6 @@ Tables = tuple[dict[str, Any], dict[str, Any], list[Any]]
 @pytest.fixture(scope="module")
 def three() -> Tables:
     return compared(3, seeds=2)
-
-
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pages without pictures, which take most of the time."""
-    monkeypatch.setattr(reward_comparison, "save_plate", lambda plate, folder: [])
-    monkeypatch.setattr(markup, "inline_svg", lambda panel, name: "")
 
 
 def page_of(folder: Path, tables: Tables) -> str:

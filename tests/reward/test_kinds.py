@@ -11,9 +11,9 @@ import pytest
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from tests.composed import composed
 from tests.judgments import judgments
 
-import mora
 from mora.errors import InputError
 from mora.functional import risk
 from mora.functional.margins import bradley_terry_loss, label_loss
@@ -27,7 +27,6 @@ from mora.reward.gold import Gold
 from mora.reward.quantile import Quantile
 from mora.reward.rating import Rated
 from mora.reward.scalar import Scalar
-from mora.settings.identity import plain
 from mora.settings.tree import conf_dir
 
 SCALAR = Scalar(strength="ignore", margin=0.0, centering=0.0, l2=0.0)
@@ -59,7 +58,7 @@ def raw(kind: RewardKind, rows: int = 6, objectives: int = 3, seed: int = 0) -> 
 
 @pytest.mark.parametrize("path", sorted((conf_dir() / "reward").glob("*.yaml")), ids=lambda path: path.stem)
 def test_yaml_keys_are_the_fields(path: Path) -> None:
-    section = plain(mora.compose("algo=reward_model", f"reward={path.stem}"))["reward"]
+    section = composed("algo=reward_model", f"reward={path.stem}")["reward"]
     kind = instantiate(section, _convert_="all")
     assert {f.name for f in dataclasses.fields(kind)} == set(section) - {"_target_"}
     assert all(f.default is dataclasses.MISSING for f in dataclasses.fields(kind))

@@ -57,7 +57,7 @@ def start():
     def begin(launcher: str, *arguments: object, **more: str) -> subprocess.Popen:
         command = LAUNCHERS[launcher]
         if command[0].startswith("launch/"):
-            port = str(29500 + os.getpid() % 1000)
+            port = str(29501 + os.getpid() % 999)  # not the default, which others use
             module = [sys.executable, "-m", "accelerate.commands.launch", "--main_process_port", port]
             command = [*module, "--config_file", *command]
         process = subprocess.Popen(

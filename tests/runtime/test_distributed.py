@@ -48,9 +48,16 @@ def test_torchrun_gives_the_update_of_one_process(same_as_one):
 
 
 @pytest.mark.truth
-@pytest.mark.parametrize("launcher", ["ddp", "zero2"])
 @pytest.mark.parametrize(
-    "arguments", [("--micro", 4), ("--micro", 1), ("--micro", 2, "--clip", 0), ("--micro", 2, "--stages", 2)]
+    ("launcher", "arguments"),
+    [
+        ("ddp", ("--micro", 1)),
+        ("ddp", ("--micro", 2, "--stages", 2)),
+        ("zero2", ("--micro", 4)),
+        ("zero2", ("--micro", 1)),
+        ("zero2", ("--micro", 2, "--clip", 0)),
+        ("zero2", ("--micro", 2, "--stages", 2)),
+    ],
 )
 def test_launchers_give_the_update_of_one_process(same_as_one, launcher, arguments):
     same_as_one(launcher, *arguments)
@@ -67,7 +74,7 @@ def test_killed_and_continued_equals_uninterrupted(run, tmp_path, launcher):
     """Rank 0 dies inside a save; the launcher ends the rest; the same command gives the same weights to the bit."""
     code, out, err = run(launcher, tmp_path / "whole")
     assert code == 0, err
-    for kill in (30, 45, 60):
+    for kill in (30, 60):
         assert run(launcher, tmp_path / f"cut{kill}", "--kill", kill)[0] != 0
         code, again, err = run(launcher, tmp_path / f"cut{kill}")
         assert (code, again) == (0, out), err

@@ -175,7 +175,7 @@ def test_a_library_that_is_missing_is_told(folder):
         load_causal(folder)
 
 
-ABSURD = [{"hidden_size": 10**7, "num_attention_heads": 2}, {"vocab_size": 10**12}, {"num_hidden_layers": 10**9}]
+ABSURD = [{"hidden_size": 10**9, "num_attention_heads": 2}, {"vocab_size": 10**12}, {"num_hidden_layers": 10**9}]
 ABSURD += [{"intermediate_size": 10**12}, {"hidden_size": -4}, {"hidden_size": "many"}, {"num_attention_heads": 0}]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from functools import cache, lru_cache
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ GROUP_FILES = [path for path in FILES if path.parent != ROOT and "hydra" not in 
 NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 
 
+@lru_cache
 def owner(group: str) -> str:
     """A command that has ``group``."""
     for command in ["train", *commands(ROOT)]:
@@ -30,14 +32,21 @@ def owner(group: str) -> str:
     raise AssertionError(f"conf/{group} belongs to no command")
 
 
+@cache
+def checked(command: str, *overrides: str) -> tuple[tuple[str, ...], dict]:
+    """The problems of a command and what it composes; most files state the command that chooses them."""
+    with opened(command) as tree:
+        ready = prepare(overrides)
+        problems = check(tree, ready, complete=False).problems
+        whole = {} if problems else OmegaConf.to_container(tree.compose(ready), resolve=False)
+        return problems, {key: value for key, value in whole.items() if key != "hydra"}
+
+
 def composed(path: Path) -> dict:
     group = str(path.parent.relative_to(ROOT))
-    with opened(owner(group)) as tree:
-        choice = f"{group}={path.stem}"
-        verdict = check(tree, [choice], complete=False)
-        assert verdict.problems == ()
-        whole = OmegaConf.to_container(tree.compose([choice]), resolve=False)
-        return {key: value for key, value in whole.items() if key != "hydra"}
+    problems, whole = checked(owner(group), f"{group}={path.stem}")
+    assert problems == ()
+    return whole
 
 
 @pytest.mark.parametrize("path", GROUP_FILES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -57,8 +66,7 @@ def test_every_choice_composes_and_fits_what_it_constructs(path):
 
 @pytest.mark.parametrize("command", commands(ROOT))
 def test_every_command_composes(command):
-    with opened(command) as tree:
-        assert check(tree, [], complete=False).problems == ()
+    assert checked(command)[0] == ()
 
 
 def test_the_mirror_rule():
@@ -105,8 +113,7 @@ def test_the_command_at_the_head_of_a_file_is_accepted(path):
     for stated in stated_commands(path):
         command, *words = shlex.split(stated)
         overrides = [word for word in words if "=" in word]
-        with opened(command) as tree:
-            assert check(tree, prepare(overrides), complete=False).problems == (), stated
+        assert checked(command, *overrides)[0] == (), stated
 
 
 def documented(page: Path) -> list[str]:

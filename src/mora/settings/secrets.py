@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from hydra.errors import HydraException
@@ -51,6 +52,7 @@ _PLAIN = re.compile(r"null|true|false|\?\?\?|<[^<>]*>|[-+]?\d*\.\d+(?:e[-+]?\d+)
 _FORTY = re.compile(r"[0-9a-f]{40}")  # a key of Weights & Biases; a commit too, so it needs a key that says so
 
 
+@lru_cache(maxsize=4096)  # of a pure function: every key of a tree is asked for many times
 def is_secret_key(key: str) -> bool:
     """Whether ``key`` (its last part, where it is dotted) names a secret; ``tokenizer`` and ``eos_token`` do not."""
     if _is_named(key):

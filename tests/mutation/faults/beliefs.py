@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from tests.mutation.fault import Fault
 
+LIKELIHOODS = "tests/known/test_likelihoods.py::test_the_loss_of_a_reward_kind_is_its_negative_log_likelihood"
+
 FAULTS = (
     Fault(
         name="bradley_terry_label_swapped",
@@ -14,28 +16,12 @@ FAULTS = (
         caught_by=("tests/functional/test_margins.py::test_known_values",),
     ),
     Fault(
-        name="margin_asked_of_answer_1_always",
-        file="functional/margins.py",
-        old="shifted = score_1 - score_0 - margin * (label - 0.5).sign()",
-        new="shifted = score_1 - score_0 - margin",
-        why="The place of an answer in its pair biases its score.",
-        caught_by=("tests/functional/test_margins.py::test_margin_asks_more_of_the_favored_answer_on_either_side",),
-    ),
-    Fault(
         name="margin_given_instead_of_asked",
         file="functional/margins.py",
         old="shifted = score_1 - score_0 - margin * (label - 0.5).sign()",
         new="shifted = score_1 - score_0 + margin * (label - 0.5).sign()",
         why="The loss is content with answers ordered the wrong way round by up to the margin.",
         caught_by=("tests/functional/test_margins.py::test_margin_asks_more_of_the_favored_answer_on_either_side",),
-    ),
-    Fault(
-        name="centering_of_the_difference",
-        file="functional/margins.py",
-        old="return (score_1 + score_0).square()",
-        new="return (score_1 - score_0).square()",
-        why="The gap between good and bad answers is shrunk and the drift of their mean left free.",
-        caught_by=("tests/functional/test_margins.py::test_regularizers",),
     ),
     Fault(
         name="dbt_mean_of_logarithms",
@@ -51,14 +37,6 @@ FAULTS = (
         old="steps = pad(running_sum(softplus(raw[..., 1:]) + MIN_GAP), (1, 0))",
         new="steps = pad(running_sum(raw[..., 1:] + MIN_GAP), (1, 0))",
         why="A higher quantile may lie below a lower one, and tail means read the wrong atoms.",
-        caught_by=("tests/functional/test_quantile.py::test_mean_gaps_are_ascending_and_centered_on_the_location",),
-    ),
-    Fault(
-        name="gaps_move_the_score",
-        file="functional/quantile.py",
-        old="return raw[..., :1] + (steps - steps.mean(-1, keepdim=True))",
-        new="return raw[..., :1] + steps",
-        why="The location is the lowest quantile: a wider belief means a higher mean reward.",
         caught_by=("tests/functional/test_quantile.py::test_mean_gaps_are_ascending_and_centered_on_the_location",),
     ),
     Fault(
@@ -96,14 +74,6 @@ FAULTS = (
         caught_by=("tests/functional/test_risk.py::test_weighted_atoms_by_hand",),
     ),
     Fault(
-        name="lcb_adds_the_spread",
-        file="functional/risk.py",
-        old="return mean(belief) - k * spread(belief)",
-        new="return mean(belief) + k * spread(belief)",
-        why="Uncertain answers are preferred, which is how reward models are exploited.",
-        caught_by=("tests/functional/test_risk.py::test_deviation_forms_by_hand",),
-    ),
-    Fault(
         name="uwo_by_deviation",
         file="functional/risk.py",
         old="return mean(belief) - coefficient * spread(belief).square()",
@@ -112,44 +82,12 @@ FAULTS = (
         caught_by=("tests/functional/test_risk.py::test_deviation_forms_by_hand",),
     ),
     Fault(
-        name="mean_ignores_atom_weights",
-        file="functional/risk.py",
-        old="return (belief.weights * _counted(belief)).sum(-1)",
-        new="return belief.atoms.mean(-1)",
-        why="Beliefs with unequal weights are read as if they were equal.",
-        caught_by=("tests/functional/test_risk.py::test_weighted_atoms_by_hand",),
-    ),
-    Fault(
         name="entropic_is_optimistic",
         file="functional/risk.py",
         old="return (-beta * (shares - atoms / beta).logsumexp(-1)).to(belief.atoms)",
         new="return (beta * (shares + atoms / beta).logsumexp(-1)).to(belief.atoms)",
         why="The exponential mean leans to the best atoms instead of the worst.",
         caught_by=("tests/functional/test_risk.py::test_limits",),
-    ),
-    Fault(
-        name="pooling_by_place",
-        file="functional/masking.py",
-        old="return hidden.gather(1, index).squeeze(1)",
-        new="return hidden[:, -1]",
-        why="The score of every answer but the longest is read on padding.",
-        caught_by=("tests/functional/test_masking.py::test_pooling_takes_the_hidden_state_at_the_last_true",),
-    ),
-    Fault(
-        name="last_token_by_count",
-        file="functional/masking.py",
-        old="return mask.shape[-1] - 1 - mask.flip(-1).int().argmax(-1)",
-        new="return mask.long().sum(-1) - 1",
-        why="Under left padding the score is read in the middle of a text.",
-        caught_by=("tests/functional/test_masking.py::test_last_true_is_the_same_token_under_either_padding",),
-    ),
-    Fault(
-        name="positions_count_padding",
-        file="functional/masking.py",
-        old="return (mask.long().cumsum(-1) - 1).clamp_min(0)",
-        new="return (mask | True).long().cumsum(-1) - 1",
-        why="Scores depend on how much padding stands before a text.",
-        caught_by=("tests/functional/test_masking.py::test_positions_count_tokens_and_not_padding",),
     ),
     Fault(
         name="comonotone_logs_inside_the_mean",
@@ -174,5 +112,45 @@ FAULTS = (
         new="places = places.to(location)",
         why="Nine atoms have .93 of the deviation, so lcb and uwo are less cautious than they say.",
         caught_by=("tests/functional/test_thurstone.py::test_atoms_have_the_mean_and_the_deviation_exactly",),
+    ),
+    Fault(
+        name="toss_ups_are_lost",
+        file="functional/categorical.py",
+        old="credit = (0.5 * (1 + lead)).to(log_p_1).log()",
+        new="credit = (0.5 * (lead + lead.abs())).to(log_p_1).log()",
+        why="Both outcomes of a pair do not sum to 1, and answers that are alike look like losers.",
+        caught_by=("tests/functional/test_categorical.py::test_who_wins_equals_counting_over_all_pairs_of_atoms",),
+    ),
+    Fault(
+        name="the_lower_atom_wins",
+        file="functional/categorical.py",
+        old="lead = (places[:, None] - places).sign()",
+        new="lead = (places - places[:, None]).sign()",
+        why="The reward model prefers the worse answer of every pair.",
+        caught_by=("tests/reward/test_kinds.py::test_descending_the_loss_raises_the_favored_answer",),
+    ),
+    Fault(
+        name="entropy_is_charged",
+        file="reward/categorical.py",
+        old="- self.entropy * shared_entropy(log_p_1, log_p_0)",
+        new="+ self.entropy * shared_entropy(log_p_1, log_p_0)",
+        why="Distributions are pushed to collapse instead of kept from it.",
+        caught_by=(LIKELIHOODS,),
+    ),
+    Fault(
+        name="anchors_mistake_low_for_high",
+        file="functional/thurstone.py",
+        old="(side * location - 1.0) / scale) for side in (-1.0, 1.0)",
+        new="(side * location - 1.0) / scale) for side in (1.0, -1.0)",
+        why="Answers that are rated well are pulled down.",
+        caught_by=("tests/functional/test_thurstone.py::test_anchor_classes_have_the_mass_of_the_normal",),
+    ),
+    Fault(
+        name="a_nan_atom_is_passed_over",
+        file="functional/risk.py",
+        old='return found.masked_fill(broken, float("nan"))',
+        new="return found",
+        why="An answer that the reward model could not score is worth its next atom.",
+        caught_by=("tests/functional/test_masked.py::test_no_risk_passes_over_an_answer_that_could_not_be_scored",),
     ),
 )
