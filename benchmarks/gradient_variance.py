@@ -21,7 +21,6 @@ from made_by import made_by
 from torch import Tensor
 
 import mora
-from mora.dataset.order import batch
 from mora.model.policy import Policy
 from mora.run.build import build
 from mora.run.execute import parts_of
@@ -51,15 +50,12 @@ def gradients(unit: str, seed: int, runs: str, count: int, trained: Path | None)
         policy = conditioned_policy(parts, model, algo.adapter, critic_width=algo.critic_width)
         if trained is not None:
             policy.adapter.load(trained / "policy")
-        roller = Roller(
-            parts, algo.rollout, panel, encoder, kl_coef=algo.kl_coef, advantage=algo.advantage, minibatches=1
-        )
-        rows = parts.corpus.prompts["train"]
+        roller = Roller(parts, algo.rollout, panel, encoder, minibatches=1)
         found = []
         for number in range(count):
-            chosen = batch(number, len(rows), algo.rollout.prompts, seed)
-            experience = roller.roll_out(policy, [rows[i] for i in chosen], FIRST + number)
-            loss = algo.loss(policy, experience, torch.zeros(4))
+            rollout = roller.roll_out(policy, roller.rows(number), FIRST + number)
+            algo.credit(rollout)
+            loss, _ = algo.loss(policy, rollout)
             found.append(flat(policy, loss))
     return torch.stack(found)
 

@@ -27,6 +27,8 @@ KINDS = {
     "panacea, preference per row": ("experiment=oracle", "preference=row"),
     "panacea, per group": ("experiment=oracle", "preference=group"),
     "panacea, per batch": ("experiment=oracle", "preference=batch"),
+    "rloo, preference per row": ("experiment=oracle_rloo", "preference=row"),
+    "rloo, per group": ("experiment=oracle_rloo", "preference=group"),
     "exact gradients (class limit)": ("experiment=oracle_exact",),
 }
 UNSTEERED = "sft"

@@ -73,7 +73,9 @@ FAULTS = (
         old=".sum(-1) * (number / (number - 1)).squeeze(-1)",
         new=".sum(-1)",
         why="The baseline holds the sample itself, so the gradient is too small by (n - 1) / n.",
-        caught_by=("tests/functional/test_advantages.py::test_leave_one_out_subtracts_the_mean_of_the_others_in_every_stream",),
+        caught_by=(
+            "tests/functional/test_advantages.py::test_leave_one_out_subtracts_the_mean_of_the_others_in_every_stream",
+        ),
     ),
     Fault(
         name="surrogate_counts_padding",
