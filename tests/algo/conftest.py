@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hydra.utils import instantiate
 from numpy.typing import NDArray
-from omegaconf import OmegaConf
 from torch import Tensor
 
 import mora
 from mora.dataset.corpus import Corpus
+from mora.run.build import build
 from mora.runtime.devices import Runtime
 from mora.runtime.folder import RunFolder
 from mora.runtime.parts import Parts
@@ -96,10 +95,6 @@ def corpus(objectives: int, max_response: int) -> Corpus:
 def _config(algo: str, overrides: tuple[str, ...]) -> dict[str, Any]:
     beside = ["dataset=oracle"] if algo == "exact" else []  # the settings of one whose responses can be enumerated
     return plain(mora.compose(f"algo={algo}", *TINY, *beside, *overrides))
-
-
-def build(section: dict[str, Any], **more: Any) -> Any:
-    return instantiate(OmegaConf.create(section), _convert_="all", **more)
 
 
 @dataclass(kw_only=True, eq=False)

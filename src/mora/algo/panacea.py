@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,9 +34,6 @@ from mora.runtime.schedule import Schedule
 @dataclass(kw_only=True)
 class Panacea:
     """``algo=panacea``; the fields are the keys of ``conf/algo/panacea.yaml``."""
-
-    uses: ClassVar[tuple[str, ...]] = ("model", "dataset", "objectives", "reward", "risk", "scalarize", "preference")
-    needs: ClassVar[tuple[str, ...]] = ("policy", "reward")
 
     parts: Parts
     adapter: dict[str, Any]
