@@ -19,7 +19,7 @@ from mora.runtime.folder import RunFolder
 def run(root: Path, name: str, day: int | None, *, algo: str = "sft", state: str = "finished", **more: Any) -> Path:
     time = {} if day is None else {"finished_at": f"2026-01-{day:02d}T00:00:00+00:00"}
     write_json(root / name / "status.json", {"state": state, **time})
-    write_json(root / name / "identity.json", {"algo": {"_target_": f"mora.algo.{algo}.Some"}} | more)
+    write_json(root / name / "identity.json", {"algo": {"_target_": "mora.algo.some.Some", "name": algo}} | more)
     (root / name / "config.yaml").write_text("a: 1\n", encoding="utf-8")
     return root / name
 
@@ -79,7 +79,7 @@ def test_what_cannot_be_decided_is_refused(tmp_path: Path) -> None:
 
 
 def test_finishing_notes_the_time_and_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    identity = {"algo": {"_target_": "mora.algo.sft.SFT"}}
+    identity = {"algo": {"_target_": "mora.algo.some.Some", "name": "sft"}}
     run(tmp_path, "earlier", 1)
     begin = datetime.now(UTC)
     folder = RunFolder.open(tmp_path, "sft", identity, config="a: 1\n", overrides="[]", diff="{}")

@@ -246,9 +246,9 @@ def test_a_trunk_that_is_converted_is_named_and_counts(tmp_path):
     with pytest.raises(InputError, match=r"name it, as in start\.trunk=runs/NAME"):
         planned(root, *command)
     for refused, settings in {
-        r"algo\.trunk=policy of the reward model: set algo\.trunk=reward": ("start.trunk=here",),
-        r"start\.trunk=auto: name the reward run": ("algo.trunk=reward", "start.trunk=auto"),
-        r"learns from no teacher": ("start.teacher=here",),
+        r"start\.trunk=here is named, .* with algo\.trunk=reward": ("start.trunk=here",),
+        r"start\.trunk=auto: .* name it": ("algo.trunk=reward", "start.trunk=auto"),
+        r"start\.teacher=here is named, .* with reward\.source=teacher": ("start.teacher=here",),
         r"reward=hub trains nothing": ("algo.trunk=reward", "start.trunk=here", "reward=hub"),
         r"start\.ensemble: algo\.steps=7 is no setting": ("reward=pseudo", "start.ensemble=[algo.steps=7]"),
     }.items():
@@ -349,7 +349,7 @@ def test_a_run_may_be_named_by_path_or_by_id(tmp_path):
 def test_a_run_without_the_product_is_refused(tmp_path):
     sft, *_ = planned(f"paths.runs={tmp_path}")
     _run_of(sft, "checkpoints")
-    with pytest.raises(InputError, match="that run holds no model/; name a finished run of sft"):
+    with pytest.raises(InputError, match="that run holds no model/; name a finished run that does"):
         planned(f"paths.runs={tmp_path}", f"start.policy={sft.id}")
 
 

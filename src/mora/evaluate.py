@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mora.errors import InputError
 from mora.latest import find_run
-from mora.run.plan import COMPARE_REWARDS, QUALITY, SECTIONS, SEVERAL, find_named
+from mora.run.plan import find_named
 from mora.settings.identity import plain
 from mora.settings.launch import run
 
@@ -20,7 +20,7 @@ def evaluate(cfg: DictConfig, overrides: list[str]) -> None:
     _check_named(cfg)
     from mora.run.conclude import conclude
 
-    if cfg.evaluation._target_ in SEVERAL:
+    if cfg.evaluation.takes == "runs":
         conclude(_compare(cfg, overrides))
     else:
         conclude(*_measure(cfg, overrides))
@@ -28,7 +28,7 @@ def evaluate(cfg: DictConfig, overrides: list[str]) -> None:
 
 def _check_named(cfg: DictConfig) -> None:
     """Raises InputError unless just what the evaluation takes is named: a run, or runs."""
-    comparing = cfg.evaluation._target_ in SEVERAL
+    comparing = cfg.evaluation.takes == "runs"
     wanted, other = ("runs", "run") if comparing else ("run", "runs")
     example = "'runs=[runs/ONE,runs/OTHER]'" if comparing else "run=runs/NAME"
     if not cfg[wanted]:
@@ -55,7 +55,7 @@ def _measure(cfg: DictConfig, overrides: list[str]) -> tuple[Path, str]:
 
     folder, config = open_run(cfg.run, cfg.paths.runs)
     named = any(override.startswith("evaluation=") for override in overrides)
-    if named and (folder.path / "reward").is_dir() and cfg.evaluation._target_ not in (QUALITY, SECTIONS):
+    if named and (folder.path / "reward").is_dir() and cfg.evaluation.measures != "reward":
         raise InputError(f"{folder.path} is a reward model; use evaluation=reward_model or evaluation=sections")
     with folder.lock():
         table = measure(folder, config, plain(cfg.evaluation), seed=cfg.seed)
@@ -64,7 +64,7 @@ def _measure(cfg: DictConfig, overrides: list[str]) -> tuple[Path, str]:
 
 
 def _compare(cfg: DictConfig, overrides: list[str]) -> Path:
-    if cfg.evaluation._target_ == COMPARE_REWARDS:
+    if cfg.evaluation.measures == "reward":
         from mora.run.compare_rewards import compare_rewards
 
         return compare_rewards(cfg, overrides)

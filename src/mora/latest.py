@@ -73,8 +73,8 @@ def _finished(root: Path) -> Iterator[tuple[str, datetime | None, Path]]:
         if _MOVED_ASIDE.search(folder.name) or not (status.is_file() and identity.is_file()):
             continue
         state, section = read_object(status, ["state"]), read_object(identity).get("algo")
-        if state["state"] == "finished" and isinstance(section, dict) and "_target_" in section:
-            yield str(section["_target_"]).split(".")[-2], _time(state, status), folder
+        if state["state"] == "finished" and isinstance(section, dict) and isinstance(section.get("name"), str):
+            yield section["name"], _time(state, status), folder
 
 
 def _time(state: dict[str, Any], path: Path) -> datetime | None:

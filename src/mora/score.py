@@ -35,9 +35,9 @@ def score(cfg: DictConfig, overrides: list[str]) -> None:
 
     folder, config = open_run(cfg.run, cfg.paths.runs)
     if not (folder.path / "reward").is_dir():
-        kind = str(config["algo"]["_target_"]).rsplit(".", 1)[-1]
+        name = config["algo"]["name"]
         raise InputError(
-            f"{folder.path} holds no reward model (it is a run of {kind}); name a run of algo=reward_model"
+            f"{folder.path} holds no reward model (it is a run of {name}); name a run of algo=reward_model"
         )
     if cfg.input is None:
         print(described(folder.path / "reward"))

@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hydra.utils import instantiate
 from numpy.typing import NDArray
-from omegaconf import OmegaConf
 from tests.composed import composed
 from torch import Tensor
 
 from mora.dataset.corpus import Corpus
+from mora.run.build import build
 from mora.runtime.devices import Runtime
 from mora.runtime.folder import RunFolder
 from mora.runtime.parts import Parts
@@ -88,10 +87,6 @@ def corpus(objectives: int, max_response: int) -> Corpus:
         tokens="words",
         world=world,  # type: ignore[arg-type]
     )
-
-
-def build(section: dict[str, Any], **more: Any) -> Any:
-    return instantiate(OmegaConf.create(section), _convert_="all", **more)
 
 
 @dataclass(kw_only=True, eq=False)

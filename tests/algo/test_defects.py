@@ -120,7 +120,7 @@ def test_the_critic_does_not_know_the_preference():
 
 def test_each_objective_is_clipped_apart(make, monkeypatch):
     """A sum of clipped surrogates is another, smaller objective: advantages are weighed first and clipped once."""
-    import mora.algo.panacea as module
+    import mora.algo.ppo as module
 
     calls = []
 
@@ -276,7 +276,7 @@ def test_the_clip_can_never_act(make, monkeypatch):
     """One update per rollout keeps every ratio at 1; the defaults make several, and later ones do get clipped."""
     algo = make("panacea", *SMALL, "algo.lr=0.1", "algo.singular_lr=0.1", "algo.clip=0.02", "algo.optimizer.warmup=0")
     assert algo.epochs * algo.minibatches > 1
-    import mora.algo.panacea as module
+    import mora.algo.ppo as module
 
     clipped = []
 

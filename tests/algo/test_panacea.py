@@ -8,7 +8,7 @@ import pytest
 import torch
 from tests.algo.pieces import credited, panel_of, policy_of, roller_of
 
-import mora.algo.panacea as module
+import mora.algo.ppo as module
 import mora.runtime.learner as learner
 from mora.errors import InputError
 from mora.files import read_json, read_lines

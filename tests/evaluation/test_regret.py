@@ -231,4 +231,4 @@ def test_yaml_keys_are_the_fields():
     import yaml
 
     keys = yaml.safe_load((Path(__file__).parents[2] / "conf" / "evaluation" / "regret.yaml").read_text())
-    assert set(keys) - {"_target_"} == {field.name for field in dataclasses.fields(Regret)}
+    assert set(keys) - {"_target_", "measures", "takes"} == {field.name for field in dataclasses.fields(Regret)}

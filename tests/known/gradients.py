@@ -16,8 +16,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from torch import Tensor
 
 from mora.dataset import collate
@@ -25,6 +23,7 @@ from mora.functional.scalarize import Linear, Minimum, TchebycheffExpected
 from mora.model.policy import Policy
 from mora.reward.panel import Panel
 from mora.reward.standardization import Standardization
+from mora.run.build import build
 from mora.runtime.enumeration import Enumeration
 from mora.runtime.folder import RunFolder
 from mora.runtime.parts import Parts
@@ -357,13 +356,13 @@ def _flat(gradients: Sequence[Tensor | None]) -> Tensor:
 def algorithm(command: Sequence[str], folder: Path, seed: int) -> Any:
     """The algorithm of a command with its parts, as training makes them, in a run folder of its own."""
     config = composed(*command)
-    runtime = _build(config["runtime"])
-    made = {name: _build(config[name]) for name in ("tracker", "model", "reward", "risk", "scalarize", "preference")}
+    runtime = build(config["runtime"])
+    made = {name: build(config[name]) for name in ("tracker", "model", "reward", "risk", "scalarize", "preference")}
     parts = Parts(
         seed=seed,
         folder=RunFolder.open(folder, "run", {}, config="", overrides="", diff="", runtime=runtime),
         runtime=runtime,
-        corpus=_build(config["dataset"]).load(tuple(config["objectives"]["names"]), seed),
+        corpus=build(config["dataset"]).load(tuple(config["objectives"]["names"]), seed),
         policy=None,
         reward_folder=None,
         trunk_folder=None,
@@ -371,11 +370,7 @@ def algorithm(command: Sequence[str], folder: Path, seed: int) -> Any:
         provenance={},
         **made,
     )
-    return _build(config["algo"], _partial_=True)(parts=parts)
-
-
-def _build(section: Any, **more: Any) -> Any:
-    return instantiate(OmegaConf.create(section), _convert_="all", **more)
+    return build(config["algo"], _partial_=True)(parts=parts)
 
 
 def main() -> None:

@@ -54,7 +54,7 @@ def test_a_mean_over_each_rows_own_tokens_would_not_pass(tmp_path, monkeypatch):
         lengths = mask.sum(-1, keepdim=True)
         return clipped_surrogate_loss(logps, old_logps, advantages / lengths, mask, clip=clip, normalizer=normalizer)
 
-    monkeypatch.setattr("mora.algo.panacea.clipped_surrogate_loss", per_row_means)
+    monkeypatch.setattr("mora.algo.ppo.clipped_surrogate_loss", per_row_means)
     setting = Setting(LINEAR, 0, tmp_path)
     exact, surrogate = setting.exact_gradient(), setting.surrogate_gradient()
     assert float(torch.cosine_similarity(exact, surrogate, dim=0)) < 0.999

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from tests.composed import composed
 from tests.judgments import judgments
@@ -27,6 +26,7 @@ from mora.reward.gold import Gold
 from mora.reward.quantile import Quantile
 from mora.reward.rating import Rated
 from mora.reward.scalar import Scalar
+from mora.run.build import build
 from mora.settings.tree import conf_dir
 
 SCALAR = Scalar(strength="ignore", margin=0.0, centering=0.0, l2=0.0)
@@ -59,8 +59,8 @@ def raw(kind: RewardKind, rows: int = 6, objectives: int = 3, seed: int = 0) -> 
 @pytest.mark.parametrize("path", sorted((conf_dir() / "reward").glob("*.yaml")), ids=lambda path: path.stem)
 def test_yaml_keys_are_the_fields(path: Path) -> None:
     section = composed("algo=reward_model", f"reward={path.stem}")["reward"]
-    kind = instantiate(section, _convert_="all")
-    assert {f.name for f in dataclasses.fields(kind)} == set(section) - {"_target_"}
+    kind = build(section)
+    assert {f.name for f in dataclasses.fields(kind)} == set(section) - {"_target_", "origin"}
     assert all(f.default is dataclasses.MISSING for f in dataclasses.fields(kind))
 
 
@@ -233,7 +233,7 @@ def test_a_gaussian_belief_has_the_location_and_the_scale() -> None:
 def test_a_preset_without_tails_answers_for_its_levels_and_refuses_the_tails(
     preset: str, low: float, high: float
 ) -> None:
-    kind = instantiate(OmegaConf.load(conf_dir() / "reward" / f"{preset}.yaml"))
+    kind = build(OmegaConf.load(conf_dir() / "reward" / f"{preset}.yaml"))
     belief = kind.belief(raw(kind))
     assert kind.levels[0] == low and kind.levels[-1] == high
     assert belief.levels.tolist() == pytest.approx(np.linspace(low, high, kind.atoms).tolist())

@@ -29,7 +29,7 @@ ROWS = [
 
 @pytest.fixture
 def runs(tmp_path: Path, make_panel: Callable[..., ModelPanel], texts: tuple[list[str], list[str]]) -> Path:
-    identity = {"algo": {"_target_": "mora.algo.reward_model.RewardModel"}}
+    identity = {"algo": {"_target_": "mora.algo.reward_model.RewardModel", "name": "reward_model"}}
     pair = {"response_0": "c", "response_1": "d", "many_b_response_id": 1}
     data = [pair | {"prompt": "A b!"}, pair | {"prompt": "other"}]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in data), encoding="utf-8")

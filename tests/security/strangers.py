@@ -66,7 +66,7 @@ class Place:
 
     def run(self, change: Callable[[dict[str, Any]], Any] | str) -> RunFolder:
         """A finished run below runs/ whose configuration is changed, or replaced by a text, after it was written."""
-        identity = {"algo": {"_target_": "mora.algo.sft.SFT"}}
+        identity = {"algo": {"_target_": "mora.algo.sft.SFT", "name": "sft"}}
         folder = RunFolder.open(self.path / "runs", "stranger", identity, config="", overrides="", diff="")
         with folder.lock():
             folder.finish({})

@@ -11,7 +11,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from mora.settings.check import check
-from mora.settings.declared import OVERLAYS, SPECIAL, SUPPLIED
+from mora.settings.declared import OVERLAYS, SPECIAL, SUPPLIED, stated
 from mora.settings.overrides import prepare
 from mora.settings.targets import define, targets
 from mora.settings.tree import commands, conf_dir, opened
@@ -56,7 +56,9 @@ def test_every_choice_composes_and_fits_what_it_constructs(path):
     group = path.parent.name
     for where, section in targets(whole if group in OVERLAYS else whole[group], group):
         definition = define(section["_target_"])
-        given = set(section) - set(SPECIAL)
+        said = set(stated(where.removeprefix(f"{group}.") if group in OVERLAYS else where))
+        assert said <= set(section), f"{where}: lacks {said - set(section)}"
+        given = set(section) - set(SPECIAL) - said
         fields = set(definition.annotations)
         if section.get("_partial_"):
             assert given <= fields, f"{where}: {given - fields} unknown"
@@ -110,10 +112,10 @@ def stated_commands(path: Path) -> list[str]:
 
 @pytest.mark.parametrize("path", [path for path in FILES if "hydra" not in path.parts], ids=lambda path: path.name)
 def test_the_command_at_the_head_of_a_file_is_accepted(path):
-    for stated in stated_commands(path):
-        command, *words = shlex.split(stated)
+    for line in stated_commands(path):
+        command, *words = shlex.split(line)
         overrides = [word for word in words if "=" in word]
-        assert checked(command, *overrides)[0] == (), stated
+        assert checked(command, *overrides)[0] == (), line
 
 
 def documented(page: Path) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,9 +25,6 @@ from mora.runtime.parts import Parts
 @dataclass(kw_only=True)
 class Exact:
     """``algo=exact``; the fields are the keys of ``conf/algo/exact.yaml``."""
-
-    uses: ClassVar[tuple[str, ...]] = ("model", "dataset", "objectives", "reward", "risk", "scalarize", "preference")
-    needs: ClassVar[tuple[str, ...]] = ("policy", "reward")
 
     parts: Parts
     adapter: dict[str, Any]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,10 +31,7 @@ from mora.runtime.rollout_metrics import update_metrics
 
 @dataclass(kw_only=True)
 class PolicyGradient:
-    """The fields are the keys of ``conf/algo/rloo.yaml``."""
-
-    uses: ClassVar[tuple[str, ...]] = ("model", "dataset", "objectives", "reward", "risk", "scalarize", "preference")
-    needs: ClassVar[tuple[str, ...]] = ("policy", "reward")
+    """The fields are keys of ``conf/algo/rloo.yaml``."""
 
     parts: Parts
     adapter: dict[str, Any]

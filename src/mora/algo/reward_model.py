@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -51,9 +51,6 @@ SEQUENCES_AT_ONCE = 8  # that are alike in length and padded to one, where batch
 @dataclass(kw_only=True)
 class RewardModel:
     """``algo=reward_model``; the fields are the keys of ``conf/algo/reward_model.yaml``."""
-
-    uses: ClassVar[tuple[str, ...]] = ("model", "dataset", "objectives", "reward")
-    needs: ClassVar[tuple[str, ...]] = ("policy",)
 
     parts: Parts
     trunk: Literal["policy", "base", "reward"]

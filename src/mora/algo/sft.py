@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -27,9 +26,6 @@ from mora.types import Row, Supervised
 @dataclass(kw_only=True)
 class SFT:
     """``algo=sft``; the fields are the keys of ``conf/algo/sft.yaml``."""
-
-    uses: ClassVar[tuple[str, ...]] = ("model", "dataset", "objectives")
-    needs: ClassVar[tuple[str, ...]] = ()
 
     parts: Parts
     steps: Count | None

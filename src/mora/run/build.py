@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import lru_cache, partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,18 @@ from hydra.utils import get_object
 
 from mora.dataset.corpus import Corpus
 from mora.dataset.shelf import Cache
+from mora.settings.declared import STATED
 from mora.settings.identity import canonical_json, plain
 from mora.settings.permitted import check_section, granted
 
+STATED_KEYS = frozenset(key for keys in STATED.values() for key in keys)
 ROWS = ".rows"  # below the folder of all runs: rows of datasets in files, found by content
 
 
 def build(section: Any, **more: Any) -> Any:
     """The object that a section of the configuration names, with those that it holds; ``more`` are further arguments.
 
+    Keys that only a plan reads (``declared.STATED``) are not handed to an object that does not take them.
     With ``_partial_=True`` the class or function waiting for the rest of its arguments.  Texts are taken as they are:
     an interpolation in them is never resolved.  Raises InputError, and builds nothing, where a section names an object
     that no configuration may name (``mora.settings.permitted``).
@@ -35,10 +39,11 @@ def _made(value: Any) -> Any:
         return [_made(item) for item in value]
     if not isinstance(value, dict):
         return value
-    arguments = {key: _made(item) for key, item in value.items() if key not in ("_target_", "_partial_")}
     if "_target_" not in value:
-        return arguments
+        return {key: _made(item) for key, item in value.items()}
     named = get_object(value["_target_"])
+    left_out = {"_target_", "_partial_", *(STATED_KEYS - signature(named).parameters.keys())}
+    arguments = {key: _made(item) for key, item in value.items() if key not in left_out}
     return partial(named, **arguments) if value.get("_partial_") else named(**arguments)
 
 

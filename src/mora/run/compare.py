@@ -27,7 +27,6 @@ from mora.run.build import build, load_corpus
 from mora.run.compared import Opened, check_alike, facts, open_comparison, open_runs, seed_warnings, smoke_warnings
 from mora.run.measure import front_of, reward_folder
 from mora.run.opened import compute_device
-from mora.run.plan import PRODUCT
 from mora.runtime.console import say
 from mora.runtime.folder import RunFolder
 from mora.settings.identity import plain
@@ -92,9 +91,9 @@ def _judge(given: str | None, corpus: Corpus, runs: Sequence[Opened], root: str)
         raise InputError("evaluation.judge=gold: the rules of a world judge by themselves where there is one; use null")
     if given is not None:
         folder = RunFolder.find(given, root).path
-        if not (folder / PRODUCT["reward"]).is_dir():
+        if not (folder / "reward").is_dir():
             raise InputError(f"evaluation.judge={given}: that run trained no reward model; name a run of reward_model")
-        return folder.name, load_panel(folder / PRODUCT["reward"], compute_device()).select(corpus.objectives)
+        return folder.name, load_panel(folder / "reward", compute_device()).select(corpus.objectives)
     trained = {run.trainer: run for run in runs if run.trainer is not None}
     if len(trained) != 1:
         listed = ", ".join(sorted(trained)) or "none"

@@ -28,7 +28,7 @@ from mora.run.compared import (
     smoke_warnings,
 )
 from mora.run.opened import compute_device
-from mora.run.plan import MAKER, PRODUCT, short_name
+from mora.run.plan import short_name
 from mora.runtime.console import say
 from mora.settings.identity import canonical_json, difference, plain
 from mora.settings.methods import LONGEST, labels
@@ -84,13 +84,19 @@ def _groups(runs: Any, root: str) -> dict[str, list[Opened]]:
     if isinstance(runs, Mapping):
         return groups
     found = list(groups.values())
-    kinds = [_kind(group[0]) for group in found]
+    kinds, algos = [_kind(group[0]) for group in found], {group[0].config["algo"]["name"] for group in found}
+    algo = algos.pop() if len(algos) == 1 else None  # said where there are several
     names: dict[int, str] = {}
     for kind in kinds:
         alike = [place for place, other in enumerate(kinds) if other == kind]
-        algo, said = MAKER["reward"], labels([found[place][0].settings for place in alike])
-        names |= {place: f"{kind}{label.removeprefix(algo)}" for place, label in zip(alike, said, strict=True)}
+        said = labels([found[place][0].settings for place in alike])
+        names |= {place: f"{kind}{_less(label, algo)}" for place, label in zip(alike, said, strict=True)}
     return {names[place]: group for place, group in enumerate(found)}
+
+
+def _less(label: str, algo: str | None) -> str:
+    """What a label adds to the kind of reward: not the algorithm, where there is but one."""
+    return f" {label}" if algo is None else label.removeprefix(algo)
 
 
 def _kind(run: Opened) -> str:
@@ -112,7 +118,7 @@ def _judgement(run: Opened, corpus: Corpus, evaluator: CompareRewards) -> Judgem
 
 
 def _panel(run: Opened) -> Panel:
-    return load_panel(run.folder.path / PRODUCT["reward"], compute_device())
+    return load_panel(run.folder.path / "reward", compute_device())
 
 
 # --- the same pairs --------------------------------------------------------------------------------------------------

@@ -16,14 +16,15 @@ from mora.files import read_object
 from mora.latest import IDENTITY
 from mora.run.measure import reward_folder
 from mora.run.opened import open_run
-from mora.run.plan import GOLD, PRODUCT, short_name
+from mora.run.plan import short_name
 from mora.runtime.folder import RunFolder
 from mora.settings.compose import choices, diff_from_defaults
+from mora.settings.declared import handed
 from mora.settings.identity import canonical_json, plain, to_yaml
 from mora.settings.methods import differing, labels, same_but_for_seed
 from mora.settings.secrets import masked
 
-POLICY, REWARD = ("policy", PRODUCT["policy"]), (PRODUCT["reward"],)  # folders, one of which a run must hold
+POLICY, REWARD = ("policy", "model"), ("reward",)  # folders, one of which a run must hold
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,9 +59,9 @@ class Opened:
     @property
     def trainer(self) -> str | None:
         """Whose scores trained the policy: "gold", the id of a reward run or its folder; None where nothing scored."""
-        if (self.folder.path / PRODUCT["policy"]).is_dir():
+        if (self.folder.path / "model").is_dir():
             return None
-        if self.config["reward"]["_target_"] == GOLD:
+        if self.config["reward"]["origin"] == "rules":
             return "gold"
         named = self.folder.identity["upstream"]["reward"]
         return named if isinstance(named, str) else str(reward_folder(self.folder, self.config))
@@ -113,7 +114,7 @@ def open_comparison(
     cfg: DictConfig, overrides: Sequence[str], groups: Mapping[str, Sequence[Opened]], kind: str, **more: Any
 ) -> RunFolder:
     """The folder of a comparison, ``<kind>-<dataset>-<hash>``: of the runs, what they are asked, and ``more``."""
-    settings = {key: value for key, value in plain(cfg.evaluation).items() if key != "batch_size"}
+    settings = {key: value for key, value in handed(plain(cfg.evaluation), "evaluation").items() if key != "batch_size"}
     identity = {
         "runs": {label: [run.folder.id for run in group] for label, group in groups.items()},
         "evaluation": settings,
@@ -147,7 +148,7 @@ def facts(groups: Mapping[str, Sequence[Opened]]) -> list[dict[str, Any]]:
             {
                 "runs": [run.folder.id for run in group],
                 "seeds": [run.config["seed"] for run in group],
-                "algo": first.config["algo"]["_target_"].split(".")[-2],
+                "algo": first.config["algo"]["name"],
                 "model": first.config["model"]["name"],
                 "smoke": bool(first.config["model"]["smoke"]),
                 "settings": own,
@@ -162,7 +163,7 @@ def facts(groups: Mapping[str, Sequence[Opened]]) -> list[dict[str, Any]]:
 
 
 def _algorithm(run: Path) -> str:
-    return str(read_object(run / IDENTITY, ["algo._target_"])["algo"]["_target_"]).split(".")[-2]
+    return str(read_object(run / IDENTITY, ["algo.name"])["algo"]["name"])
 
 
 def _average(budgets: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:

@@ -24,7 +24,7 @@ from mora.reward.hub import Hub
 from mora.run.build import build, load_corpus
 from mora.run.measure import measure, note_measured
 from mora.run.opened import quiet_libraries
-from mora.run.plan import HUB, MAKER, SECTIONS, SEVERAL, Stage, fitting, learning_rates, rates_of, texts
+from mora.run.plan import Stage, fitting, learning_rates, rates_of, texts
 from mora.run.record import record_data
 from mora.run.trial import try_models
 from mora.runtime.console import say
@@ -76,7 +76,9 @@ def measure_again(stage: Stage, cfg: DictConfig) -> None:
     )
     say(f"{stage.id}: it was measured with other settings of evaluation, or not at all; measuring")
     with folder.lock():
-        runtime.on_main(lambda: measure(folder, stage.config, stage.config["evaluation"], seed=0))
+        runtime.on_main(
+            lambda: measure(folder, stage.config, fitting(stage.produces, stage.config["evaluation"]), seed=0)
+        )
         runtime.on_main(lambda: report(folder))
 
 
@@ -92,7 +94,7 @@ def _find_models(stage: Stage) -> None:
     if model["chat_template"] is not None and not model["chat_template"].endswith(".jinja"):
         named.append(("model.chat_template", model["chat_template"], None))
     kind = stage.config["reward"] if "reward" in stage.identity else {}
-    if kind.get("_target_") == HUB:
+    if kind.get("origin") == "imported":
         hub: Hub = build(kind)
         sources = [(name, hub.source(name)) for name in hub.models]
         named += [(f"reward.models.{name}", source.path, source.revision) for name, source in sources]
@@ -125,12 +127,12 @@ def _refuse_without_meaning(stage: Stage) -> None:
             unit = build(stage.config["preference"]).unit
             scalarizers.check_sharing(scalarize, unit, prompts=rollout.prompts, samples=rollout.samples)
     build(stage.config["evaluation"])
-    if stage.config["evaluation"]["_target_"] in SEVERAL:
+    if stage.config["evaluation"]["takes"] == "runs":
         raise InputError(
             "a comparison takes finished runs: python -m mora.evaluate evaluation=compare runs=[...], or "
             "evaluation=compare_rewards for reward models"
         )
-    if stage.config["evaluation"]["_target_"] == SECTIONS:
+    if stage.config["evaluation"]["takes"] == "finished_run":
         raise InputError(
             "evaluation=sections takes a finished reward run: python -m mora.evaluate run=REWARD_RUN "
             "evaluation=sections evaluation.path=..."
@@ -145,23 +147,23 @@ def _refuse_stage_without_meaning(stage: Stage) -> None:
     kind, algo = build(stage.config["reward"]), stage.config["algo"]
     if isinstance(kind, Hub | Cost):
         kind.check(stage.config["objectives"]["names"])
-    if stage.algo != MAKER["reward"]:
+    if stage.produces != "reward":
         return
     if isinstance(kind, Gold):
         raise InputError(
             "reward=gold are the rules of a world: there is no model to train; use algo=panacea reward=gold"
         )
-    if kind.solved and algo["sharing"] != "trunk":
+    if kind.solved and algo.get("sharing", "trunk") != "trunk":
         raise InputError(
             f"algo.sharing={algo['sharing']} with a reward that is solved: its heads are solved on a trunk that stays "
             "as it is, so there is nothing to keep apart; use algo.sharing=trunk"
         )
-    if algo["token_wise"] and (kind.reads_ratings or kind.solved):
+    if algo.get("token_wise") and (kind.reads_ratings or kind.solved):
         raise InputError(
             f"algo.token_wise=true with a {kind.name} reward: it learns from ratings of whole answers, or is solved at "
             "their ends, and not from tokens; set it to false, or use reward=scalar or qr"
         )
-    apart = {algo["sharing"], kind.sharing if isinstance(kind, Ensemble) else "trunk"}
+    apart = {algo.get("sharing", "trunk"), kind.sharing if isinstance(kind, Ensemble) else "trunk"}
     if apart == {"lora", "separate"}:
         raise InputError(
             "algo.sharing and reward.sharing are lora and separate: the models of their own would be copies of one "
@@ -172,7 +174,7 @@ def _refuse_stage_without_meaning(stage: Stage) -> None:
 def _refuse_rows_that_teach_nothing(stage: Stage) -> None:
     """Refuse training rows that lack what a reward learns an objective from; read bad data.  Raises InputError."""
     corpus = load_corpus(stage.config)
-    if stage.algo == MAKER["reward"]:
+    if stage.produces == "reward":
         kind = build(stage.config["reward"])
         if not isinstance(kind, Hub) and not kind.needs_teacher:
             kind.check_rows(corpus.pairs["train"], corpus.objectives)
@@ -223,8 +225,15 @@ def parts_of(stage: Stage, folder: RunFolder, runtime: Runtime) -> Parts:
         trunk_folder=_folder(stage, "trunk"),
         teacher_folder=_folder(stage, "teacher"),
         provenance={"run": stage.id} | {f"{role}_run": run for role, run in stage.runs.items()},
+        upstream=by_role(stage.upstream),
         **{name: build(config[name]) if name in stage.identity else None for name in _COMPOSED},
     )
+
+
+def by_role(upstream: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """Folders or hub ids by role, of one or of several runs, in their order."""
+    roles = dict.fromkeys(key.partition(".")[0] for key in upstream)
+    return {role: tuple(path for key, path in upstream.items() if key.partition(".")[0] == role) for role in roles}
 
 
 def _folder(stage: Stage, role: str) -> Path | None:
@@ -243,12 +252,12 @@ def _run(stage: Stage, folder: RunFolder, runtime: Runtime) -> dict[str, Any]:
     runtime.at(f"the evaluation of {stage.id}", long=True)
     for note in parts.notes():
         say(f"{stage.id}: {note}")
-    if stage.algo == MAKER["reward"] and not len(parts.corpus.pairs["test"]):
-        nothing = fitting(stage.algo, config["evaluation"])
+    if stage.produces == "reward" and not len(parts.corpus.pairs["test"]):
+        nothing = fitting(stage.produces, config["evaluation"])
         runtime.on_main(lambda: note_measured(folder, "reward", nothing, seed=0))
         say(f"{stage.id}: not measured, since the dataset has no held-out pair (dataset.test_share, dataset.test_path)")
-    elif stage.algo != MAKER["policy"]:  # a fine-tuned model is measured by what is trained on it
-        runtime.on_main(lambda: measure(folder, config, config["evaluation"], seed=0))
+    elif stage.produces != "model":  # one to start from is measured by what is trained on it
+        runtime.on_main(lambda: measure(folder, config, fitting(stage.produces, config["evaluation"]), seed=0))
     runtime.on_main(lambda: report(folder))
     return dict(summary)
 

@@ -15,7 +15,7 @@ from mora.evaluation.contests import read_contests
 from mora.evaluation.front import Front, write_front
 from mora.evaluation.optimum import Optimum
 from mora.evaluation.regret import Regret, with_limit
-from mora.evaluation.reward_model import Quality, write
+from mora.evaluation.reward_model import write
 from mora.files import read_object, record_json
 from mora.model.policy import Policy
 from mora.model.stored import STANDARDIZATION, load_policy, load_unconditioned
@@ -24,7 +24,7 @@ from mora.reward.standardization import Standardization
 from mora.reward.stored import load_panel
 from mora.run.build import build, load_corpus
 from mora.run.opened import compute_device
-from mora.run.plan import GOLD, MEASURED, PRODUCT, fitting, measured_with
+from mora.run.plan import MEASURED, fitting, measured_with
 from mora.run.record import with_training
 from mora.runtime.folder import RunFolder
 from mora.settings.compose import compose
@@ -37,7 +37,8 @@ def measure(folder: RunFolder, config: Mapping[str, Any], evaluation: Mapping[st
     Returns the name of the table that sums it up, without ``.json``; what it was measured with is noted beside it.
     Raises InputError where the evaluation does not fit the run.
     """
-    evaluation = fitting(str(config["algo"]["_target_"]).split(".")[-2], evaluation)
+    if config["algo"]["produces"] == "reward":
+        evaluation = fitting("reward", evaluation)
     table = _measure(folder, config, evaluation, seed=seed)
     note_measured(folder, table, evaluation, seed=seed)
     return table
@@ -53,7 +54,7 @@ def note_measured(folder: RunFolder, table: str, evaluation: Mapping[str, Any], 
 def _measure(folder: RunFolder, config: Mapping[str, Any], evaluation: Mapping[str, Any], *, seed: int) -> str:
     if (folder.path / "policy").is_dir() or (folder.path / "model").is_dir():
         evaluator = build(evaluation)
-        if isinstance(evaluator, (Quality, sections.Sections)):
+        if evaluation["measures"] == "reward":
             raise InputError(f"{folder.path} is no reward model; use evaluation=front")
         if isinstance(evaluator, Regret):
             _measure_regret(folder, config, evaluator)
@@ -90,7 +91,7 @@ def _policy(folder: RunFolder, config: Mapping[str, Any]) -> tuple[Policy, PreTr
     steered = (folder.path / "policy").is_dir()
     if steered:
         return *load_policy(folder.path / "policy", compute_device(), build(config["model"])), True
-    return *load_unconditioned(folder.path / PRODUCT["policy"], compute_device()), False
+    return *load_unconditioned(folder.path / "model", compute_device()), False
 
 
 def front_of(
@@ -101,7 +102,7 @@ def front_of(
     provenance: dict[str, Any] = {}
     if corpus.world is not None:
         scorers["gold"] = GoldPanel(corpus.world).select(corpus.objectives)
-        trained = config["reward"]["_target_"] == GOLD
+        trained = config["reward"]["origin"] == "rules"
         provenance["gold"] = {"kind": "rules of the world", "world": corpus.world.name, "trained the policy": trained}
     reward = reward_folder(folder, config)
     if reward is not None:
@@ -225,8 +226,8 @@ def reward_folder(folder: RunFolder, config: Mapping[str, Any]) -> Path | None:
     if named is None:
         return None
     start = Path(config["start"]["reward"])
-    beside = [folder.path.parent / named / PRODUCT["reward"]] if isinstance(named, str) else []  # a run's id
-    for candidate in (*beside, start / PRODUCT["reward"], start):
+    beside = [folder.path.parent / named / "reward"] if isinstance(named, str) else []  # a run's id
+    for candidate in (*beside, start / "reward", start):
         if candidate.is_dir():
             return candidate
     gone = named if beside else start

@@ -14,7 +14,7 @@ from mora.dataset.sieve import OtherForm
 from mora.dataset.source import Source
 from mora.errors import InputError
 from mora.run.build import build, load_corpus
-from mora.run.plan import HUB, MAKER, Stage
+from mora.run.plan import Stage
 from mora.settings.identity import plain
 from mora.settings.overrides import prepare
 from mora.settings.tree import opened
@@ -44,7 +44,7 @@ def check_data(stages: Sequence[Stage], *, fresh: bool) -> None:
 
 
 def _check(stage: Stage) -> None:
-    kind = _kind(stage)
+    kind = stage.rows
     try:
         corpus = load_corpus(stage.config)
     except OtherForm as error:
@@ -65,13 +65,6 @@ def _check(stage: Stage) -> None:
         columns = f"; {rated} rated answers are not read as examples, whatever their ratings{columns}"
     if not found:
         raise InputError(f"{_said(stage)}: {MISSING[kind]}{columns}{_advice(stage, kind)}")
-
-
-def _kind(stage: Stage) -> str:
-    """The kind of rows that a stage is trained on."""
-    if stage.algo == MAKER["policy"]:
-        return "supervised"
-    return "pairs" if stage.algo == MAKER["reward"] and stage.config["reward"]["_target_"] != HUB else "prompts"
 
 
 def _near(objective: str, columns: Sequence[str]) -> str | None:

@@ -76,8 +76,8 @@ def open_policy(run: str, root: str) -> PolicyRun:
     folder, config = open_run(run, root)
     stored = folder.path / "policy"
     if not stored.is_dir():
-        kind = str(config["algo"]["_target_"]).rsplit(".", 1)[-1]
-        raise InputError(f"{folder.path} holds no steerable policy (it is a run of {kind}); name a run of algo=panacea")
+        name = config["algo"]["name"]
+        raise InputError(f"{folder.path} holds no steerable policy (it is a run of {name}); name a run of algo=panacea")
     device = compute_device()
     spec = ModelSpec(**{k: v for k, v in config["model"].items() if k != "_target_"})
     policy, tokenizer = load_policy(stored, device, spec)

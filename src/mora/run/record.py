@@ -60,22 +60,20 @@ def _with_runs(folder: RunFolder, corpus: Corpus, upstream: Mapping[str, str]) -
     """Prompts shared with the reward models that a run stands on, where these were trained on other data."""
     found: dict[str, Any] = {}
     notes: list[str] = []
-    for role in ("reward", "teacher", "trunk"):
-        below = folder.path.parent / upstream.get(role, "") / DATA
-        if (
-            role not in upstream
-            or not below.is_file()
-            or read_object(below, ["fingerprint"])["fingerprint"] == corpus.fingerprint
-        ):
+    for role, run in upstream.items():
+        below = folder.path.parent / run / DATA
+        if not below.is_file() or read_object(below, ["fingerprint"])["fingerprint"] == corpus.fingerprint:
             continue
         config = stored_config(below.parent)
+        if config["algo"]["produces"] != "reward":
+            continue
         try:
             other = load_corpus(config)
         except InputError as error:
-            notes.append(f"prompts shared with {upstream[role]} are not known, since its data cannot be read: {error}")
+            notes.append(f"prompts shared with {run} are not known, since its data cannot be read: {error}")
             continue
         found[f"with_{role}"] = shared = overlap.between(corpus, other)
-        notes += overlap.notes_between(shared, upstream[role])
+        notes += overlap.notes_between(shared, run)
     return found, notes
 
 

@@ -16,7 +16,7 @@ from mora.model.capacity import check_lengths
 from mora.model.load import ModelSpec, load_causal
 from mora.model.svd_lora import AdapterSettings, linear_targets
 from mora.run.build import build
-from mora.run.plan import HUB, MAKER, Stage
+from mora.run.plan import Stage
 from mora.runtime.devices import Runtime
 
 MADE = (96, (0, 1, 2))  # tokens of a model that is made to be tried, and its first, end and padding token
@@ -67,9 +67,9 @@ def _try(model: PreTrainedModel, stage: Stage) -> None:
     check_modes(model)
     if "adapter" in algo:
         check_policy(model)
-    if stage.algo == MAKER["reward"] and reward["_target_"] != HUB:
+    if stage.produces == "reward" and stage.rows == "pairs":
         trunk: Any = model.base_model
-        if "lora" in (algo["sharing"], reward.get("sharing")):
+        if "lora" in (algo.get("sharing"), reward.get("sharing")):
             targets = linear_targets(trunk, algo["lora"]["targets"], head=False, key="algo.lora.targets")
             check_targets(trunk, targets, key="algo.lora.targets", by_row=False)
         check_trunk(trunk)

@@ -37,7 +37,7 @@ from mora.types import RewardBelief, Row
 
 @dataclass(kw_only=True)
 class Parts:
-    """The objects of a run.  ``policy`` and the folders name what earlier stages left, if there were any."""
+    """The objects of a run.  ``policy``, the folders and ``upstream`` name what earlier stages left, if any."""
 
     seed: int
     folder: RunFolder
@@ -54,6 +54,7 @@ class Parts:
     scalarize: Any | None
     preference: Sampler | None
     provenance: Mapping[str, str]  # ids of the runs that this one stands on
+    upstream: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # role -> folders (or hub ids) that fill it
     spent: Spent = field(default_factory=Spent, init=False)
     encoders: list[Encoder] = field(default_factory=list, init=False, repr=False)  # all that read texts for this run
     memory: PeakMemory = field(init=False, repr=False)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from typing import Any
 
 OPEN: Mapping[str, str] = {
     "hydra": "Hydra's own configuration, which Hydra checks",
+    "algo.needs": "roles under names that the algorithm chooses, which mora.settings.algorithm checks",
     "model.kwargs": "keyword arguments of the library that loads the model",
     "tracker.kwargs": "keyword arguments of the tracking service",
     "runtime.deepspeed": "DeepSpeed's own configuration format",
@@ -40,10 +42,7 @@ PATHS: tuple[str, ...] = (
     "evaluation.path",
     "evaluation.judge",
     "tracker.folder",
-    "start.policy",
-    "start.reward",
-    "start.trunk",
-    "start.teacher",
+    "start.*",
     "model.path",
     "reward.models.*.path",
 )
@@ -57,6 +56,16 @@ OVERLAYS: tuple[str, ...] = ("experiment", "sweep")
 
 SPECIAL: tuple[str, ...] = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
 """Keys of a constructed section that are read by Hydra's ``instantiate``, not handed to the object."""
+
+STATED: Mapping[str, tuple[str, ...]] = {
+    "algo": ("name", "produces", "rows", "reads", "needs"),
+    "reward": ("origin",),
+    "reward.*": ("origin",),
+    "evaluation": ("measures", "takes"),
+    "evaluation.*": ("measures", "takes"),
+}
+"""Keys of constructed sections (patterns) that say what the plan of a command needs to know; no object is handed them.
+"""
 
 SUPPLIED: tuple[str, ...] = ("parts",)
 """Fields that code hands to a constructed object; no YAML sets them."""
@@ -79,6 +88,13 @@ VALUES: Mapping[str, str] = {
     "model.config.*_size": "Count",
     "model.config.num_*": "Count",
     "model.config.max_position_embeddings": "Count",
+    "algo.name": "str",
+    "algo.produces": "Literal['model', 'policy', 'reward']",
+    "algo.rows": "Literal['supervised', 'pairs', 'prompts']",
+    "algo.reads": "list[str]",
+    "reward*.origin": "Literal['trained', 'imported', 'rules']",
+    "evaluation*.measures": "Literal['policy', 'reward']",
+    "evaluation*.takes": "Literal['run', 'finished_run', 'runs']",
     "algo.adapter.rank": "Count",
     "algo.adapter.scale": "Positive",
     "algo.adapter.init_std": "NonNegative | None",
@@ -113,6 +129,19 @@ def declared(key: str) -> str | None:
     return next((said for pattern, said in VALUES.items() if fnmatchcase(key, pattern)), None)
 
 
+def stated(place: str) -> tuple[str, ...]:
+    """The keys of a section in ``place`` that its object is not handed."""
+    return next((keys for pattern, keys in STATED.items() if fnmatchcase(place, pattern)), ())
+
+
+def handed(section: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """A section, and the constructed ones in it, without those keys: what results depend on."""
+    kept = {key: value for key, value in section.items() if "_target_" not in section or key not in stated(place)}
+    return {
+        key: handed(value, f"{place}.{key}") if isinstance(value, Mapping) else value for key, value in kept.items()
+    }
+
+
 def is_open(key: str) -> bool:
     """Whether ``key`` lies below an open section."""
     return any(key.startswith(f"{section}.") for section in OPEN)
@@ -125,7 +154,7 @@ def is_free_text(key: str) -> bool:
 
 def is_path(key: str) -> bool:
     """Whether the value of ``key`` is a path or an address."""
-    return any(fnmatchcase(key, pattern) for pattern in PATHS)
+    return key not in OVERRIDE_LISTS and any(fnmatchcase(key, pattern) for pattern in PATHS)
 
 
 def is_one_line(text: str) -> bool:

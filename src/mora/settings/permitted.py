@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from mora.errors import InputError
-from mora.settings.declared import SPECIAL
+from mora.settings.declared import SPECIAL, stated
 from mora.settings.targets import HOME, TargetError
 from mora.settings.targets import check as check_target
 
@@ -49,7 +49,7 @@ _SOURCE = ("mora.dataset.source.Source",)
 PLACES: Mapping[str, tuple[str, ...]] = {
     "algo": (
         "mora.algo.exact.Exact",
-        "mora.algo.panacea.Panacea",
+        "mora.algo.ppo.PPO",
         "mora.algo.policy_gradient.PolicyGradient",
         "mora.algo.reward_model.RewardModel",
         "mora.algo.sft.SFT",
@@ -211,5 +211,6 @@ def _special(section: Mapping[Any, Any], place: tuple[str, ...], where: str) -> 
         may = f"this place may name {', '.join(listed)}" if listed else "nothing is built in this place"
         yield f"{at}_target_: {target} may not be named here; {may}"
     elif definition is not None and not definition.open:
-        names = [name for name in section if name not in definition.annotations and name not in SPECIAL]
+        known = {*definition.annotations, *SPECIAL, *stated(".".join(place))}
+        names = [name for name in section if name not in known]
         yield from (f"{at}{name}: {target} takes no {name}" for name in names)

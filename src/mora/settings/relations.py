@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from mora.settings import handed_on
+from mora.settings import algorithm, handed_on, kinds
 from mora.settings.identity import flatten
+from mora.settings.targets import HOME, define
 
 Flat = Mapping[str, Any]
 Rule = Callable[[Flat], Iterator[str]]
@@ -22,13 +23,8 @@ NAME = re.compile(r"[^\W_][\w-]*(\.[\w-]+)*")  # of columns and files; a dot nei
 TOLERANCE = 1e-4  # of a sum of weights, as functional.preference has it
 WORLDS = "mora.dataset.worlds."  # datasets with rules
 ENUMERABLE = "mora.dataset.worlds.oracle."  # those with few enough responses to enumerate
-GOLD = "mora.reward.gold.Gold"
-NEEDS_ALL = ("mora.algo.exact.Exact", "mora.evaluation.regret.Regret")
-NEEDS_RULES = (GOLD, "mora.evaluation.optimum.Optimum")
-POLICIES = ("mora.algo.panacea.Panacea", "mora.algo.exact.Exact")
-QUALITY = "mora.evaluation.reward_model.Quality"
-NEEDS_KL = ("mora.evaluation.regret.Regret", "mora.evaluation.optimum.Optimum")
-EITHER = ("mora.algo.sft.SFT", "mora.algo.reward_model.RewardModel")  # steps or epochs
+OPTIMUM = "mora.evaluation.optimum.Optimum"
+NEEDS_KL = ("mora.evaluation.regret.Regret", OPTIMUM)
 
 RULES: list[tuple[tuple[str, ...], Rule]] = []
 
@@ -45,6 +41,11 @@ def rule(*keys: str) -> Callable[[Rule], Rule]:
 
 def problems(config: Mapping[str, Any]) -> list[str]:
     """What is wrong between the keys of composed settings."""
+    algo = config.get("algo")
+    if isinstance(algo, Mapping) and "_target_" in algo:
+        found = list(algorithm.problems(algo))
+        if found:
+            return found
     flat = flatten(config)
     known = [function for keys, function in RULES if all(_given(flat.get(key)) for key in keys)]
     return [found for function in known for found in function(flat)]
@@ -114,19 +115,36 @@ def _weights(key: str, given: Sequence[Sequence[float]], objectives: Sequence[st
 def rules_of_a_world(flat: Flat) -> Iterator[str]:
     """Rewards by rules, and what is computed from all responses, need a dataset that has them."""
     dataset, name = str(flat["dataset._target_"]), flat.get("dataset.name")
-    for key in ("algo", "reward", "evaluation"):
-        target = flat.get(f"{key}._target_")
-        said = f"{key}={str(target).split('.')[-2]}" if target else key
-        if target in NEEDS_ALL and dataset.startswith("mora.") and not dataset.startswith(ENUMERABLE):
-            yield f"{said} enumerates all responses, and dataset={name} has too many or none; use dataset=oracle"
-        if target in NEEDS_RULES and dataset.startswith("mora.") and not dataset.startswith(WORLDS):
-            yield f"{said} needs the rules of a world, and dataset={name} has none; use dataset=garden or oracle"
+    if not dataset.startswith("mora."):
+        return
+    for key, said in (("algo", flat.get("algo.name")), ("evaluation", "regret")):
+        if f"{key}.max_responses" in flat and not dataset.startswith(ENUMERABLE):
+            yield f"{key}={said} enumerates all responses, and dataset={name} has too many or none; use dataset=oracle"
+    rules = {"reward=gold": flat.get("reward.origin") == "rules"}
+    rules["evaluation=optimum"] = flat.get("evaluation._target_") == OPTIMUM
+    for said in [said for said, needed in rules.items() if needed and not dataset.startswith(WORLDS)]:
+        yield f"{said} needs the rules of a world, and dataset={name} has none; use dataset=garden or oracle"
 
 
-@rule("algo._target_", "evaluation._target_")
+@rule("reward._target_")
+def origin_of_scores(flat: Flat) -> Iterator[str]:
+    """A reward says where its scores come from, and a trunk is converted only where one is trained."""
+    origin = flat.get("reward.origin")
+    if origin not in ("trained", "imported", "rules"):
+        yield f"reward.origin={_shown(origin)}: must be one of trained, imported, rules"
+    if flat.get("algo.trunk") == "reward" and origin == "imported":
+        yield "algo.trunk=reward converts a trained trunk, and reward=hub trains nothing; leave it out"
+
+
+@rule("evaluation._target_")
 def measured_model(flat: Flat) -> Iterator[str]:
-    """A policy is not measured as a reward model is."""
-    if flat["algo._target_"] in POLICIES and flat["evaluation._target_"] == QUALITY:
+    """What is measured is said, and a policy is not measured as a reward model is."""
+    measures, takes = flat.get("evaluation.measures"), flat.get("evaluation.takes")
+    if measures not in ("policy", "reward"):
+        yield f"evaluation.measures={_shown(measures)}: must be policy or reward"
+    if takes not in ("run", "finished_run", "runs"):
+        yield f"evaluation.takes={_shown(takes)}: must be one of run, finished_run, runs"
+    if flat.get("algo.produces") == "policy" and measures == "reward" and takes == "run":
         yield "evaluation=reward_model measures a reward model, and this run trains a policy; use evaluation=front"
 
 
@@ -154,8 +172,10 @@ def price_of_a_nat(flat: Flat) -> Iterator[str]:
 @rule("algo._target_")
 def length_of_training(flat: Flat) -> Iterator[str]:
     """Steps or epochs, not both."""
-    steps, epochs = flat.get("algo.steps"), flat.get("algo.epochs")
-    if flat["algo._target_"] in EITHER and (steps is None) == (epochs is None):
+    target, steps, epochs = str(flat["algo._target_"]), flat.get("algo.steps"), flat.get("algo.epochs")
+    fields = define(target).annotations if target.startswith(f"{HOME}.") else {}
+    either = all(name in fields and kinds.takes_null(fields[name]) for name in ("steps", "epochs"))
+    if either and (steps is None) == (epochs is None):
         said = f"algo.steps={_shown(steps)}, algo.epochs={_shown(epochs)}"
         yield f"{said}: give one of the two and set the other to null (algo.steps, algo.epochs)"
 

@@ -71,7 +71,7 @@ class Schema:
         section, _, name = key.rpartition(".")
         if definition is not None and definition.annotations.get(name) is not None:
             return kinds.of_annotation(definition.annotations[name])
-        said = declared(key) if definition is None else None
+        said = declared(key) if definition is None or name not in definition.annotations else None
         if said is not None:
             return kinds.of_annotation(spelled(said))
         if section and definition is None and self.kind(section).values is not None:

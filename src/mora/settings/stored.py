@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mora.errors import InputError
+from mora.settings.algorithm import described
 from mora.settings.permitted import check
 from mora.settings.reading import read_mapping
 
@@ -30,4 +31,7 @@ def stored_config(folder: Path | str) -> dict[str, Any]:
             raise InputError(f"{path}: {key} is no section; the file is damaged")
     if "_target_" not in config["algo"]:
         raise InputError(f"{path}: algo._target_ is missing; name a folder made by mora.train")
+    if "name" not in config["algo"]:
+        raise InputError(f"{path}: algo.name is missing: the run is of an earlier version; train it again")
+    described(config["algo"], str(path))
     return config

@@ -41,7 +41,7 @@ FAULTS = (
     ),
     Fault(
         name="clipped_per_objective",
-        file="algo/panacea.py",
+        file="algo/ppo.py",
         old="scalarized = (advantages * rollout.weights[:, None, :]).sum(-1)",
         new="scalarized = (advantages.clamp(-1, 1) * rollout.weights[:, None, :]).sum(-1)",
         why="A sum of clipped advantages is no advantage of the sum: objectives with large scores lose their say.",

@@ -55,7 +55,7 @@ FAULTS = (
     ),
     Fault(
         name="tracked_units_are_not_in_the_checkpoint",
-        file="algo/panacea.py",
+        file="algo/ppo.py",
         old="stateful=roller.stateful",
         new="stateful=None",
         why="A run that is continued begins with another unit of reward.",

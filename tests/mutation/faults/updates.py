@@ -35,7 +35,7 @@ FAULTS = (
     ),
     Fault(
         name="old_log_probabilities_taken_anew",
-        file="algo/panacea.py",
+        file="algo/ppo.py",
         old="output.logps, rows.old_logps, rows.advantages,",
         new="output.logps, output.logps.detach(), rows.advantages,",
         why="The ratio is 1 in every update: nothing is ever clipped and later epochs run away.",
@@ -45,7 +45,7 @@ FAULTS = (
     ),
     Fault(
         name="ratio_to_the_reference",
-        file="algo/panacea.py",
+        file="algo/ppo.py",
         old="output.logps, rows.old_logps, rows.advantages,",
         new="output.logps, rows.ref_logps, rows.advantages,",
         why="The trust region is fixed around the reference, so training stops where it ends.",
@@ -55,7 +55,7 @@ FAULTS = (
     ),
     Fault(
         name="singular_values_decay",
-        file="algo/panacea.py",
+        file="algo/ppo.py",
         old='"lr": self.singular_lr, "weight_decay": 0.0}',
         new='"lr": self.singular_lr, "weight_decay": self.weight_decay}',
         why="The influence of the preference fades during training.",
@@ -63,7 +63,7 @@ FAULTS = (
     ),
     Fault(
         name="supervised_rows_repeat_in_every_epoch",
-        file="algo/panacea.py",
+        file="algo/ppo.py",
         old="step * per_step + number",
         new="step * per_step + number % self.minibatches",
         why="The supervised term sees each row several times in a row.",

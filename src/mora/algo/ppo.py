@@ -1,4 +1,4 @@
-"""PPO on a policy that is steered by a preference (``algo=panacea``): one policy for the whole preference simplex.
+"""Proximal policy optimization with a critic; on a steered policy it is Panacea (``algo=panacea``).
 
 Each row is sampled, scored, valued and updated at its own preference, which is stored with the rollout.  Rewards of the
 objectives keep their own streams through the critic; advantages are scalarized by the preference, then clipped once.
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,11 +29,8 @@ from mora.runtime.rollout_metrics import explained_variance, update_metrics
 
 
 @dataclass(kw_only=True)
-class Panacea:
-    """The fields are the keys of ``conf/algo/panacea.yaml``."""
-
-    uses: ClassVar[tuple[str, ...]] = ("model", "dataset", "objectives", "reward", "risk", "scalarize", "preference")
-    needs: ClassVar[tuple[str, ...]] = ("policy", "reward")
+class PPO:
+    """The fields are keys of ``conf/algo/panacea.yaml``."""
 
     parts: Parts
     adapter: dict[str, Any]
