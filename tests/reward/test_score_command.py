@@ -104,7 +104,7 @@ def test_nothing_is_written_when_a_row_is_bad(tmp_path: Path, reward_run: RunFol
 
 
 def test_other_runs_and_other_outputs_are_refused(tmp_path: Path, reward_run: RunFolder) -> None:
-    with pytest.raises(InputError, match="a run of SFT"):
+    with pytest.raises(InputError, match="a run of sft"):
         score(settings(tmp_path, make_run(tmp_path / "runs", "sft")), [])
     with pytest.raises(InputError, match="is a folder"):
         score(settings(tmp_path, reward_run, output=str(tmp_path)), [])
