@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 
 import pytest
 
@@ -15,21 +16,30 @@ from mora.run.conclude import conclude
 from mora.run.opened import open_run
 from mora.run.plan import pending, plan
 from mora.train import train
-from tests.chain import chain_options, last
+from tests.chain import chain_options, last, without_pictures
+
+
+def run_chain(root, *more: str) -> None:
+    given = [*chain_options(root), *more]
+    train(mora.compose(*given), given)
+
+
+@pytest.fixture(scope="module")
+def measured(chain, tmp_path_factory):
+    """A copy of the runs of the chain, whose tables, whatever another test measured last, are those it asks for."""
+    root = tmp_path_factory.mktemp("finished") / "runs"
+    shutil.copytree(last(chain).path.parent, root)
+    with pytest.MonkeyPatch.context() as patch:
+        without_pictures(patch)
+        run_chain(root)
+    return root
 
 
 @pytest.fixture
-def again(chain, tmp_path, undrawn):
+def again(chain, measured, tmp_path, undrawn):
     """The command of the chain on a copy of its runs, with more overrides; and the folder of its run."""
-    root = tmp_path / "runs"
-    shutil.copytree(last(chain).path.parent, root)
-
-    def command(*more: str) -> None:
-        given = [*chain_options(root), *more]
-        train(mora.compose(*given), given)
-
-    command()  # whatever another test measured last, these are the tables that the command asks for
-    return command, root / last(chain).id
+    root = shutil.copytree(measured, tmp_path / "runs")
+    return partial(run_chain, root), root / last(chain).id
 
 
 def test_another_evaluation_is_measured_and_the_same_is_only_shown(again, capsys):
