@@ -15,7 +15,7 @@ import mora
 from mora.errors import InputError
 from mora.evaluate import evaluate
 from mora.files import read_json, write_json, write_text
-from mora.report import markup, reward_comparison
+from mora.report import markup, page
 from mora.report.__main__ import main as redraw
 from mora.run import compare_rewards
 from mora.run.plan import plan
@@ -67,7 +67,7 @@ def compared(runs) -> Path:
 @pytest.fixture
 def undrawn(monkeypatch) -> None:
     """Pages without pictures, which take most of the time."""
-    monkeypatch.setattr(reward_comparison, "save_plate", lambda plate, folder: [])
+    monkeypatch.setattr(page, "save_plate", lambda plate, folder: [])
     monkeypatch.setattr(markup, "inline_svg", lambda panel, name: "")
 
 

@@ -19,7 +19,7 @@ from mora.functional.pareto import (
     sparsity,
 )
 from mora.functional.steering import inner_product, kendall_tau
-from mora.report import compare, markup, page
+from mora.report import markup, page
 
 NAMES = ("cure", "care", "brief", "warm", "exact", "plain")
 
@@ -69,8 +69,10 @@ def front_table(
         "prompts": 64,
         "samples_per_prompt": 8,
         "reference_point": {
-            "values": low[judge].tolist(),
-            "rule": "mean of the reference policy minus 10 % of the pooled range",
+            judge: {
+                "values": low[judge].tolist(),
+                "rule": "mean of the reference policy minus 10 % of the pooled range",
+            }
         },
         "points": points,
         "reference": points[0]
@@ -236,6 +238,5 @@ def make() -> SimpleNamespace:
 @pytest.fixture
 def undrawn(monkeypatch):
     """Pages without pictures, which take most of the time."""
-    for module in (page, compare):
-        monkeypatch.setattr(module, "save_plate", lambda plate, folder: [])
+    monkeypatch.setattr(page, "save_plate", lambda plate, folder: [])
     monkeypatch.setattr(markup, "inline_svg", lambda panel, name: "")
