@@ -220,6 +220,13 @@ def test_files_summary_and_page(tmp_path: Path) -> None:
     assert benchmark_section(None, []) == "" and benchmark_plates(None) == []
 
 
+def test_a_table_that_no_reader_would_take_is_not_written(tmp_path: Path) -> None:
+    table, subsets, lines = measured(tmp_path, ROWS)
+    with pytest.raises(InputError, match=r"sections\.json: rows is no whole number"):
+        write(tmp_path / "tables", table | {"rows": "5"}, subsets, lines)
+    assert not (tmp_path / "tables").exists()
+
+
 @pytest.mark.parametrize("wrong", [0, 1, 3])
 @pytest.mark.parametrize("count", [1, 2, 3, 8])
 def test_intervals_of_few_rows_stay_within_0_and_1_or_are_not_given(tmp_path: Path, count: int, wrong: int) -> None:
