@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -94,17 +94,19 @@ class Front:
     @cached_property
     def preferences(self) -> Floats:
         """The preferences (P, M)."""
-        return self._rows("preference")
+        return self.rows("preference", self.points)
 
     @cached_property
     def scores(self) -> Mapping[str, Floats]:
         """The scores (P, M) of each scorer that has some; NaN where one is missing."""
-        return {s: self._rows(s) for s in SCORERS if any(getattr(point, s) is not None for point in self.points)}
+        return {
+            s: self.rows(s, self.points) for s in SCORERS if any(getattr(point, s) is not None for point in self.points)
+        }
 
     @cached_property
     def errors(self) -> Mapping[str, Floats]:
         """The standard errors (P, M) of the scores of each scorer."""
-        return {s: self._rows(f"{s}_stderr") for s in self.scores}
+        return {s: self.rows(f"{s}_stderr", self.points) for s in self.scores}
 
     @cached_property
     def columns(self) -> Mapping[str, Floats]:
@@ -116,7 +118,8 @@ class Front:
         """The scores (M,) of the reference policy by each scorer that knows them."""
         return {s: getattr(self.start, s) for s in self.scores if getattr(self.start, s, None) is not None}
 
-    def _rows(self, name: str) -> Floats:
-        missing, found = np.full(len(self.objectives), np.nan), [getattr(point, name) for point in self.points]
+    def rows(self, name: str, points: Sequence[Point]) -> Floats:
+        """What stands under ``name`` in points (n, M), one number per objective; NaN where nothing does."""
+        missing, found = np.full(len(self.objectives), np.nan), [getattr(point, name) for point in points]
         rows = [missing if row is None else row for row in found]
         return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.objectives))

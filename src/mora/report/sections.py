@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -116,7 +115,8 @@ def numbers(front: Front) -> str:
     for name in dict.fromkeys(name for scorer in front.shown for name in front.indicators.get(scorer, {})):
         entries = [front.indicators.get(scorer, {}).get(name) for scorer in front.shown]
         indicators.append((name, entries, next((e.definition for e in entries if e and e.definition), "")))
-    several = len(front.shown) > 1
+    several, start = len(front.shown) > 1, [front.start] if front.start else []
+    both = [(front.rows(s, start), front.rows(f"{s}_stderr", start)) for s in front.shown]
     return fill(
         "numbers.html",
         front=front,
@@ -125,7 +125,7 @@ def numbers(front: Front) -> str:
         scores=[f"{name}, {s}" if several else name for s in front.shown for name in front.objectives],
         columns={name: title for name, title in COLUMNS.items() if np.isfinite(front.columns[name]).any()},
         kept=keep(front, front.judge),
-        missing=[math.nan] * len(front.objectives),
+        reference=[pair for scores, errors in both for pair in zip(scores.ravel(), errors.ravel(), strict=True)],
     )
 
 
