@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import mora
-from mora.report import compare, markup, page, reward_comparison
+from mora.report import markup, page
 from mora.run.plan import Stage
 
 
@@ -40,8 +40,7 @@ def chain_options(root: Path) -> list[str]:
 
 def without_pictures(patch: pytest.MonkeyPatch) -> None:
     """Pages are written as ever, but nothing is drawn on them, which takes most of the time."""
-    for module in (page, compare, reward_comparison):
-        patch.setattr(module, "save_plate", lambda plate, folder: [])
+    patch.setattr(page, "save_plate", lambda plate, folder: [])
     patch.setattr(markup, "inline_svg", lambda panel, name: "")
 
 

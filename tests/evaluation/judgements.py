@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from mora.evaluation.judgement import Judgement, RewardMethod
 from mora.evaluation.pairing import Origin
-from mora.evaluation.reward_comparison import CompareRewards, Judgement, RewardMethod
+from mora.evaluation.reward_comparison import CompareRewards
 from mora.evaluation.reward_model import Quality
 from mora.reward.panel import Panel
 from mora.reward.point import point_belief

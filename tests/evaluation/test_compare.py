@@ -718,7 +718,10 @@ def test_answers_that_are_missing_are_noticed(tmp_path):
 
 def test_the_flat_tables_say_what_the_json_says(tmp_path, pair):
     table, stacked, methods = pair
-    head = {"objectives": ["a", "b"], "prompts": X, "samples_per_prompt": N}
+    head = {"comparison": "x", "objectives": ["a", "b"], "split": "test", "prompts": X, "samples_per_prompt": N}
+    head |= {"judge": {"name": "gold", "kind": "rules", "unit": "std"}}
+    facts = {"algo": "panacea", "model": "tiny", "smoke": True, "settings": {}, "trained_by": None}
+    table = table | {"methods": [facts | {"runs": [], "judge_trained_it": False} | one for one in table["methods"]]}
     write_tables(tmp_path / "tables", head | table, methods, stacked, shown=2)
     files = {path.name: path for path in (tmp_path / "tables").iterdir()}
     flat_files = {"points.csv", "indicators.csv", "pairs.csv", "scores.csv"}

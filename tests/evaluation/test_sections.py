@@ -13,6 +13,8 @@ from omegaconf import OmegaConf
 from mora.errors import InputError
 from mora.evaluation.sections import Sections, write
 from mora.files import read_json, write_lines
+from mora.records.read import record
+from mora.records.sections import Benchmark
 from mora.report.benchmark import benchmark_plates, benchmark_section
 from mora.reward.panel import Panel
 from mora.reward.point import point_belief
@@ -212,9 +214,17 @@ def test_files_summary_and_page(tmp_path: Path) -> None:
     said = section_lines(read)
     assert said[0].startswith("! ") and "judged by up" in said[2]
     assert said[-2].split()[:4] == ["mean", "of", "sections", "6"] and "0.743" in said[-2]  # (.5625 + 2/3 + 1) / 3
-    html = benchmark_section(read, benchmark_plates(read))
+    known = record(read, Benchmark, "sections.json")
+    html = benchmark_section(known, benchmark_plates(known))
     assert "&lt;odd&gt;" in html and "<odd>" not in html and "0.743" in html
     assert benchmark_section(None, []) == "" and benchmark_plates(None) == []
+
+
+def test_a_table_that_no_reader_would_take_is_not_written(tmp_path: Path) -> None:
+    table, subsets, lines = measured(tmp_path, ROWS)
+    with pytest.raises(InputError, match=r"sections\.json: rows is no whole number"):
+        write(tmp_path / "tables", table | {"rows": "5"}, subsets, lines)
+    assert not (tmp_path / "tables").exists()
 
 
 @pytest.mark.parametrize("wrong", [0, 1, 3])

@@ -11,8 +11,9 @@ import numpy as np
 from mora.files import write_json, write_lines, write_text
 from mora.functional.comparison import attainment_bands, reference_sweep
 from mora.functional.pareto import default_grid, hypervolume, non_dominated
+from mora.records.compare import Comparison
+from mora.records.read import read_record
 from mora.report.compare import write_comparison
-from mora.report.compare_tables import Comparison, read_comparison
 
 OBJECTIVES = ("cure", "care", "brief", "warm", "exact", "plain")
 METHODS = ("row", "batch", "linear", "sft")
@@ -197,7 +198,7 @@ def answer_rows(table: dict[str, Any], prompts: int = 2) -> list[dict[str, Any]]
 def read(root: Path, table: dict[str, Any]) -> Comparison:
     """The comparison of a table, by way of its file."""
     write_json(root / "compare.json", table)
-    return read_comparison(root / "compare.json")
+    return read_record(root / "compare.json", Comparison)
 
 
 def write_tables(folder: Path, table: dict[str, Any]) -> Path:

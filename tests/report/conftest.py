@@ -68,8 +68,10 @@ def front_table(
         "prompts": 64,
         "samples_per_prompt": 8,
         "reference_point": {
-            "values": low[judge].tolist(),
-            "rule": "mean of the reference policy minus 10 % of the pooled range",
+            judge: {
+                "values": low[judge].tolist(),
+                "rule": "mean of the reference policy minus 10 % of the pooled range",
+            }
         },
         "points": points,
         "reference": points[0]

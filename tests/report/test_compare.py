@@ -11,12 +11,12 @@ from tests.report.comparison import answer_rows, compare_table, page_of, read, w
 from tests.report.outline import Outline
 
 from mora.files import write_lines
-from mora.report import compare, markup, style
+from mora.report import markup, page, style
 from mora.report.compare import write_comparison
-from mora.report.compare_answers import answers
 from mora.report.compare_fronts_many import front_plates
-from mora.report.compare_tables import read_answers
+from mora.report.compare_sections import answers
 from mora.report.style import METHOD_COLORS, OBJECTIVE_COLORS
+from mora.report.tables import read_texts
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ from mora.report.style import METHOD_COLORS, OBJECTIVE_COLORS
 )
 def test_any_number_of_objectives_and_seeds(tmp_path, monkeypatch, count, seeds, plates):
     saved: list[str] = []
-    monkeypatch.setattr(compare, "save_plate", lambda plate, folder: saved.append(plate.name))
+    monkeypatch.setattr(page, "save_plate", lambda plate, folder: saved.append(plate.name))
     monkeypatch.setattr(markup, "inline_svg", lambda panel, name: "")
     text = page_of(tmp_path, compare_table(count, seeds=seeds))
     outline = Outline(text)
@@ -48,7 +48,10 @@ def test_any_number_of_objectives_and_seeds(tmp_path, monkeypatch, count, seeds,
 @pytest.fixture(scope="module")
 def plane(tmp_path_factory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("compare")
-    return folder, page_of(folder, compare_table(2, names=("row", "sft")) | {"kl_budgets": [], "sweep": None})
+    table = compare_table(2, names=("row", "sft")) | {"kl_budgets": [], "sweep": None}
+    for method in table["methods"]:
+        method["kl_curve"] = None
+    return folder, page_of(folder, table)
 
 
 def test_the_page_needs_nothing_else(plane):
@@ -203,5 +206,5 @@ def test_at_most_six_prompts_from_all_over_the_file(tmp_path):
 
 
 def test_without_answers_there_is_no_such_section(tmp_path):
-    assert read_answers(tmp_path / "answers.jsonl") == []
+    assert read_texts(tmp_path / "answers.jsonl", "method") == []
     assert answers(read(tmp_path, compare_table(2)), []) == ""

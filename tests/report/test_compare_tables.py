@@ -15,8 +15,7 @@ from mora.files import read_json, write_json, write_lines, write_text
 from mora.report.__main__ import main
 from mora.report.chain import stages_of
 from mora.report.compare import write_comparison
-from mora.report.compare_sections import amount
-from mora.report.compare_verdicts import decimals, p_value, written
+from mora.report.markup import decimals, macros, written
 
 
 def test_numbers_share_the_decimals_that_they_need():
@@ -29,6 +28,7 @@ def test_numbers_share_the_decimals_that_they_need():
     assert said(1234.5, -2.0) == ["1,234", "−2"]  # rounds half to even
     assert said(-1e-18, 0.5) == ["0.000", "0.500"]
     assert said(0.0, float("nan")) == ["0.000", "–"]
+    p_value, amount = macros("parts.html").p_value, macros("parts.html").amount
     assert [p_value(p) for p in (0.00099, 0.001, 1.0, float("nan"))] == ["&lt; 0.001", "0.001", "1.000", "–"]
     assert [amount("seconds", 1234.4), amount("peak_memory_gib", 11.25)] == ["1,234", "11.2"]
 
@@ -38,18 +38,18 @@ def test_numbers_share_the_decimals_that_they_need():
     [
         (("objectives",), [], r"objectives is empty"),
         (("methods", 1, "points", 3, "kl"), "2", r"methods\[1\]\.points\[3\]\.kl is no number"),
-        (("methods", 1, "points", 3, "scores"), [1.0], r"methods\[1\]\.points\[3\]\.scores has 1 numbers where 2"),
+        (("methods", 1, "points", 3, "scores"), [1.0], r"methods\[1\]\.points\[3\]\.scores has 1 values where 2"),
         (("methods", 0, "points", 3, "preference"), [1.0, 0.0], r"points\[3\]\.preference is not the preference"),
-        (("methods", 0, "points"), [], r"methods\[0\]\.points has 0 members where 11"),
+        (("methods", 0, "points"), [], r"methods\[0\]\.points has 0 values where 11"),
         (("methods", 1, "name"), "row", r"methods must have names, each once"),
         (("methods", 0, "steered"), 1, r"methods\[0\]\.steered is neither"),
         (("methods", 0, "seeds"), [0.5], r"methods\[0\]\.seeds\[0\] is no whole number"),
-        (("methods", 0, "fronts_by_seed"), [[[0.0, 1.0]]], r"fronts_by_seed\[0\] has 1 rows where 11"),
+        (("methods", 0, "fronts_by_seed"), [[[0.0, 1.0]]], r"fronts_by_seed\[0\] has 1 values where 11"),
         (("pairs", 0, "b"), "nobody", r"pairs\[0\]\.b names no method"),
         (("pairs", 0, "verdicts", "hypervolume", "verdict"), "A", r"verdicts\.hypervolume\.verdict is none of"),
         (("pairs", 0, "by_reference_point"), "C", r"by_reference_point is none of"),
         (("sweep", "hypervolumes"), {}, r"sweep\.hypervolumes\.row is missing"),
-        (("judge",), "gold", r"judge is no object with a key 'name'"),
+        (("judge",), "gold", r"judge is no object"),
         (("split",), "validation", r"split is none of train, test"),
         (("split",), ["test"], r"split is none of train, test"),
     ],

@@ -26,7 +26,7 @@ def lightness(color: str) -> float:
 
 
 def test_the_report_imports_no_model_code():
-    code = "import sys, mora.report.page; print([m for m in ('torch', 'transformers', 'hydra') if m in sys.modules])"
+    code = "import sys, mora.report.run; print([m for m in ('torch', 'transformers', 'hydra') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 
@@ -76,16 +76,6 @@ def test_dominated_and_missing_points_are_hollow(make, tmp_path):
     assert keep(front, "gold")[[0, -1]].all()  # equal points do not dominate each other
     assert np.isnan(front.scores["gold"][4]).all()
     assert front.shown == ["gold", "reward"]
-
-
-def test_reference_points_belong_to_the_judge_or_to_each_scorer(make, tmp_path):
-    table = make.front(2)
-    write_json(tmp_path / "front.json", table)
-    assert list(read_front(tmp_path / "front.json").reference_points) == ["gold"]
-    table["reference_point"] = {s: {"values": [0.0, 1.0], "rule": "r"} for s in ("gold", "reward")}
-    write_json(tmp_path / "front.json", table)
-    points = read_front(tmp_path / "front.json").reference_points
-    assert_allclose(points["reward"][0], [0, 1])
 
 
 def test_running_mean_by_hand():

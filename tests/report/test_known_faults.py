@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure
 
+from mora.records.front import Front, Point
 from mora.report.fronts import plane_plate
 from mora.report.steering import steering_plates
 from mora.report.style import Plate
-from mora.report.tables import Front
 
 PREFERENCES = np.array([[0.9, 0.1], [0.4, 0.6], [0.0, 1.0]])
 SCORES = np.array([[1.0, 0.2], [0.7, 0.5], [0.3, 0.8]])
@@ -24,26 +24,15 @@ REFERENCE = np.array([0.25, 0.1])
 
 @pytest.fixture
 def front() -> Front:
+    rows = zip(PREFERENCES, SCORES, ERRORS, KL, strict=True)
     return Front(
         run="run",
         model="tiny",
-        smoke=False,
         judge="gold",
-        seed=0,
         split="test",
-        prompts=4,
-        samples_per_prompt=2,
         objectives=("first", "second"),
-        preferences=PREFERENCES,
-        scores={"gold": SCORES},
-        errors={"gold": ERRORS},
-        columns={"kl": KL, "kl_stderr": np.full(3, 0.1)},
-        reference={"gold": REFERENCE},
-        reference_points={},
-        indicators={"gold": {}},
-        world={},
-        scorers={},
-        units={},
+        points=tuple(Point(preference=w, gold=s, gold_stderr=e, kl=kl, kl_stderr=0.1) for w, s, e, kl in rows),
+        start=Point(gold=REFERENCE),
     )
 
 

@@ -9,8 +9,10 @@ from tests.report.outline import Outline
 
 from mora.errors import InputError
 from mora.files import read_json, write_json, write_lines, write_text
+from mora.records.quality import RewardQuality
+from mora.records.read import record
 from mora.report import markup, sections
-from mora.report.page import write_report
+from mora.report.run import write_report
 from mora.report.tables import read_front
 
 
@@ -20,6 +22,15 @@ def report(request, make, tmp_path_factory):
     run, stages = make.run(tmp_path_factory.mktemp(f"report{count}"), count, curves=count == 2, reward=count != 5)
     page = write_report(run, stages)
     return count, run, page, page.read_text(encoding="utf-8")
+
+
+def head_of(front) -> str:
+    """The head of the page of a run that has a front and nothing else."""
+    return markup.fill("page.html", head=sections.head(front, [], "run"), sections=[], style="")
+
+
+def quality(table) -> RewardQuality:
+    return record(table, RewardQuality, "reward.json")
 
 
 def small(make, root: Path):
@@ -130,14 +141,14 @@ def test_metrics_of_another_form_are_named(make, tmp_path, undrawn, line):
 @pytest.mark.parametrize("value", ["<script>alert(1)</script>", 1.5, True, [1], "7"])
 def test_a_count_that_is_no_whole_number_is_refused(make, tmp_path, key, value):
     write_json(tmp_path / "front.json", make.front(2) | {key: value})
-    with pytest.raises(InputError, match=rf"front\.json is not a front table: .*{key} is"):
+    with pytest.raises(InputError, match=rf"front\.json: {key} is no whole number"):
         read_front(tmp_path / "front.json")
 
 
 @pytest.mark.parametrize("count", [None, 3])
 def test_counts_are_shown_where_they_are_known(make, tmp_path, count):
     write_json(tmp_path / "front.json", make.front(2) | {"seed": count, "prompts": count, "samples_per_prompt": count})
-    html = sections.head(read_front(tmp_path / "front.json"), [], "run", [])
+    html = head_of(read_front(tmp_path / "front.json"))
     assert ("seed 3." in html) == ("3 held-out prompts" in html) == (count is not None)
 
 
@@ -168,7 +179,7 @@ def test_no_value_of_a_front_table_is_markup(make, tmp_path):
             front = read_front(tmp_path / "front.json")
         except InputError:
             continue
-        html = sections.head(front, [], "run", []) + sections.numbers(front)
+        html = head_of(front) + sections.numbers(front)
         assert "<script" not in html, path
         shown += "&lt;script" in html
     assert shown > 4
@@ -182,16 +193,16 @@ def test_no_value_of_a_reward_table_is_markup(make, tmp_path):
     evil, table, shown = "<script>alert(1)</script>", read_json(path), 0
     for place in _leaves(table):
         try:
-            html = sections.reward(_replaced(table, place, evil), [], table["objectives"])
-        except (InputError, TypeError, ValueError):
+            html = sections.reward(quality(_replaced(table, place, evil)), [], table["objectives"])
+        except InputError:
             continue
         assert "<script" not in html, place
         shown += "&lt;script" in html
-    assert shown > 1
+    assert shown > 0
 
 
 def test_a_lone_surrogate_is_replaced():
-    assert markup.text("a \ud800 b") == "a ? b"
+    assert markup.shown("a \ud800 b") == "a ? b"
 
 
 def test_without_gold_and_reward_run(make, tmp_path):
@@ -211,14 +222,14 @@ def test_gold_that_trained_the_policy_is_called_out(make, tmp_path):
     for trained in (False, True):
         table["scorers"]["gold"][sections.TRAINED] = trained
         write_json(tmp_path / "front.json", table)
-        head = sections.head(read_front(tmp_path / "front.json"), [], "run", [])
+        head = head_of(read_front(tmp_path / "front.json"))
         assert ("The judge trained the policy." in head) == trained
 
 
 def test_prompts_that_were_trained_on_are_called_what_they_are(make, tmp_path):
     for split, said in (("test", "64 held-out prompts"), ("train", "64 prompts of training")):
         write_json(tmp_path / "front.json", make.front(2) | {"split": split})
-        head = sections.head(read_front(tmp_path / "front.json"), [], "run", [])
+        head = head_of(read_front(tmp_path / "front.json"))
         assert said in head
         assert ("No held-out prompts." in head) == (split == "train")
 
@@ -226,7 +237,7 @@ def test_prompts_that_were_trained_on_are_called_what_they_are(make, tmp_path):
 @pytest.mark.parametrize("split", ["validation", None, ["test"]])
 def test_prompts_of_no_known_split_are_refused(make, tmp_path, split):
     write_json(tmp_path / "front.json", make.front(2) | {"split": split})
-    with pytest.raises(InputError, match=r"front\.json .*split .* is none of train, test"):
+    with pytest.raises(InputError, match=r"front\.json: split is none of train, test"):
         read_front(tmp_path / "front.json")
 
 
@@ -287,7 +298,7 @@ def test_a_broken_front_table_is_named(make, tmp_path):
     front = read_json(run / "tables" / "front.json")
     front["points"][0]["gold"] = [0.1, 0.2, 0.3]
     write_json(run / "tables" / "front.json", front)
-    with pytest.raises(InputError, match=r"front\.json.*one per objective"):
+    with pytest.raises(InputError, match=r"front\.json: points\[0\]\.gold has 3 values where 2"):
         write_report(run, stages)
     del front["judge"]
     write_json(run / "tables" / "front.json", front)
@@ -312,14 +323,15 @@ def test_every_answer_of_a_run_may_be_there(make, tmp_path, undrawn):
 
 
 def test_a_reward_model_that_is_too_small_is_called_so() -> None:
-    from mora.report import sections
-
     table = {
+        "objectives": ["x"],
         "kind": "scalar",
         "model": "tiny",
         "smoke": True,
         "accuracy": {"x": {"value": 0.7, "n": 9}},
         "log_loss": {"x": 0.5},
     }
-    assert "Smoke model." in sections.reward(table, [], ["x"]) and "0.5" in sections.reward(table, [], ["x"])
-    assert "Smoke model." not in sections.reward(table | {"smoke": False}, [], ["x"])
+    assert "Smoke model." in sections.reward(quality(table), [], ["x"]) and "0.5" in sections.reward(
+        quality(table), [], ["x"]
+    )
+    assert "Smoke model." not in sections.reward(quality(table | {"smoke": False}), [], ["x"])

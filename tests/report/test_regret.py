@@ -16,11 +16,12 @@ from mora.files import write_json, write_lines
 from mora.functional import tilting
 from mora.functional.hull import hull_front
 from mora.functional.pareto import default_grid
-from mora.report import page
+from mora.records.regret import Regret
 from mora.report import regret as regret_words
 from mora.report.regret import tiles
 from mora.report.regret_figures import percent, regret_plates
-from mora.report.tables import Regret, read_regret
+from mora.report.run import write_report
+from mora.report.tables import read_regret
 from mora.run.conclude import conclude
 
 NAMES = ("r1", "r2", "r3", "r4", "r5", "r6")
@@ -109,8 +110,8 @@ def row_of(html: str, heading: str) -> list[str]:
 def test_a_page_with_nothing_but_a_regret(tmp_path, undrawn):
     write_json(tmp_path / "run" / "tables" / "regret.json", regret_table(2, limit=0.8))
     write_lines(tmp_path / "run" / "metrics.jsonl", [{"step": s, "utility": s, "loss": -s} for s in (1, 2)])
-    html = page.write_report(tmp_path / "run", []).read_text(encoding="utf-8")
-    head = html[html.index("<header>") : html.index("</header>")]
+    html = write_report(tmp_path / "run", []).read_text(encoding="utf-8")
+    head = " ".join(html[html.index("<header>") : html.index("</header>")].split())
     for words in (
         "r1",
         "r2",
@@ -128,7 +129,7 @@ def test_a_page_with_nothing_but_a_regret(tmp_path, undrawn):
 
 def test_figures_are_written(tmp_path):
     write_json(tmp_path / "tables" / "regret.json", regret_table(2))
-    html = page.write_report(tmp_path, []).read_text(encoding="utf-8")
+    html = write_report(tmp_path, []).read_text(encoding="utf-8")
     files = {path.name for path in (tmp_path / "report" / "figures").iterdir()}
     assert files == {f"{name}.{kind}" for name in ("regret-front", "regret") for kind in ("png", "pdf")}
     assert html.count("<svg") == 3
@@ -138,7 +139,7 @@ def test_figures_are_written(tmp_path):
 def test_beside_a_front_the_front_leads(make, tmp_path, undrawn):
     run, stages = make.run(tmp_path, 2, reward=False, curves=False)
     write_json(run / "tables" / "regret.json", regret_table(2))
-    html = page.write_report(run, stages).read_text(encoding="utf-8")
+    html = write_report(run, stages).read_text(encoding="utf-8")
     assert "Judged by the gold score" in html[: html.index("</header>")]
     assert "held against" not in html
     assert re.findall(r'<section id="(\w+)">', html)[:4] == ["front", "steering", "regret", "samples"]
@@ -255,13 +256,13 @@ def test_a_broken_regret_table_is_named(tmp_path):
     assert read_regret(tmp_path / "regret.json") == []
     table = regret_table(2)
     table["splits"]["train"]["scorers"]["gold"]["points"][1]["gold"]["policy"] = [0.1, 0.2, 0.3]
-    with pytest.raises(InputError, match=r"regret\.json.*one per objective"):
+    with pytest.raises(InputError, match=r"regret\.json: splits\.train.*policy has 3 values where 2"):
         read(tmp_path, table)
     table = regret_table(2)
     del table["splits"]["train"]["scorers"]["gold"]["points"][0]["kl"]["optimum"]
     with pytest.raises(InputError, match=r"regret\.json.*optimum"):
         read(tmp_path, table)
-    with pytest.raises(InputError, match=r"regret\.json.*run the evaluation"):
+    with pytest.raises(InputError, match=r"regret\.json: splits\.train\.prompts is missing"):
         read(tmp_path, regret_table(2) | {"splits": {"train": {"scorers": {}}}})
 
 
@@ -300,7 +301,7 @@ def test_held_out_prompts_stand_apart_from_those_of_training(tmp_path, capsys):
             regrets = [p["relative_regret"] for p in judged["points"]]
             judged["summary"] |= {"relative_regret_mean": sum(regrets) / 11, "relative_regret_worst": max(regrets)}
     write_json(tmp_path / "tables" / "regret.json", table)
-    html = page.write_report(tmp_path, []).read_text(encoding="utf-8")
+    html = write_report(tmp_path, []).read_text(encoding="utf-8")
     trained, held_out = (f"{100 * table['splits'][s]['scorers']['gold']['summary']['relative_regret_mean']:.1f} %"
                          for s in ("train", "test"))  # fmt: skip
     assert trained != held_out

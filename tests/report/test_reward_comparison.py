@@ -15,11 +15,11 @@ from tests.report.outline import Outline
 from mora.errors import InputError
 from mora.evaluation.reward_comparison_tables import write_tables
 from mora.files import read_json, record_json
+from mora.records.rewards import RewardComparison, read_reward_comparison
 from mora.report import reward_comparison_figures as figures
 from mora.report import reward_comparison_scores as scores
 from mora.report import style
-from mora.report.reward_comparison import write_reward_comparison
-from mora.report.reward_comparison_tables import RewardComparison, read_reward_comparison
+from mora.report.compare import write_reward_comparison
 
 Tables = tuple[dict[str, Any], dict[str, Any], list[Any]]
 
@@ -213,7 +213,7 @@ def test_a_plate_for_eight_methods_and_six_objectives(tmp_path: Path) -> None:
             "verdict is none of",
         ),
         ("reward_curves.json", lambda t: t["cure"]["methods"].pop("method 1"), "cure.methods.method 1 is missing"),
-        ("reward_curves.json", lambda t: t["cure"]["grid"].pop(), "has 41 numbers where 40 belong"),
+        ("reward_curves.json", lambda t: t["cure"]["grid"].pop(), "has 41 values where 40 belong"),
     ],
 )
 def test_a_bad_table_is_named_by_file_and_key(tmp_path: Path, three: Tables, file: str, change: Any, said: str) -> None:

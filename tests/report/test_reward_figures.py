@@ -13,11 +13,14 @@ from scipy.stats import binomtest
 from mora.errors import InputError
 from mora.files import read_json, write_json, write_lines
 from mora.functional.stats import share_interval
+from mora.records.quality import RewardQuality
+from mora.records.read import record
+from mora.records.sections import Benchmark
 from mora.report.benchmark import benchmark_plates
 from mora.report.bins import pooled
 from mora.report.hard_cases import conflict_plate, conflict_table, hard_case_plate
-from mora.report.page import write_report
 from mora.report.rewards import reward_plates
+from mora.report.run import write_report
 from mora.report.style import Z95, objective_color
 from mora.report.tables import read_stage
 from mora.report.training import quality_plate
@@ -40,13 +43,17 @@ def table(make, tmp_path):
     return read_json(tmp_path / "reward.json")  # NaN has become null
 
 
+def quality(table) -> RewardQuality:
+    return record({"objectives": NAMES} | table, RewardQuality, "reward.json")
+
+
 def curve(axes: Axes, color: str, style: str) -> np.ndarray:
     (line,) = [one for one in axes.lines if one.get_color() == color and one.get_linestyle() == style]
     return np.asarray(line.get_ydata())
 
 
 def test_hard_cases_go_from_sure_to_doubtful_by_margin_and_by_spread(table):
-    accuracy, ece, spreads = drawn(hard_case_plate(table, NAMES))
+    accuracy, ece, spreads = drawn(hard_case_plate(quality(table), NAMES))
     for index, name in enumerate(NAMES):
         entry, color = table["spread"][name], objective_color(index)
         by_margin = [row["accuracy"] for row in entry["margin_bins"]][::-1]  # the largest margin is the surest
@@ -58,11 +65,13 @@ def test_hard_cases_go_from_sure_to_doubtful_by_margin_and_by_spread(table):
 
 
 def test_bins_of_few_pairs_are_joined_and_no_more():
-    rows = [{"count": 10, "accuracy": i / 10, "ece": 0.1, "spread": None if i == 3 else float(i)} for i in range(10)]
+    rows = [{"count": 10, "accuracy": i / 10, "ece": 0.1, "spread": np.nan if i == 3 else float(i)} for i in range(10)]
     found = pooled(rows, ("accuracy", "spread"))
     assert [row["count"] for row in found] == [20] * 5
     assert [row["accuracy"] for row in found] == pytest.approx([0.05, 0.25, 0.45, 0.65, 0.85])
-    assert [row["spread"] for row in found] == [0.5, None, 4.5, 6.5, 8.5] and "ece" not in found[0]
+    assert [row["spread"] for row in found] == pytest.approx(
+        [0.5, np.nan, 4.5, 6.5, 8.5], nan_ok=True
+    ) and "ece" not in found[0]
     odd = [{"count": 9 if i < 5 else 8, "accuracy": 0.5} for i in range(10)]
     assert [row["count"] for row in pooled(odd, ("accuracy",))] == [36, 25, 24]
     uneven = pooled([{"count": 1, "accuracy": 1.0}, {"count": 3, "accuracy": 0.0}], ("accuracy",))
@@ -85,7 +94,7 @@ def test_few_pairs_have_few_marks_with_intervals_and_no_calibration_error(table)
         for rows in (entry["bins"], entry["margin_bins"]):
             for row in rows:
                 row["count"] = 10
-    plate = hard_case_plate(table, NAMES)
+    plate = hard_case_plate(quality(table), NAMES)
     assert [panel.alt.partition(" ")[0] for panel in plate.panels] == ["Accuracy", "Annotators'"]
     accuracy, _ = drawn(plate)
     by_margin = [row["accuracy"] for row in table["spread"]["cure"]["margin_bins"]][::-1]
@@ -101,7 +110,9 @@ def test_few_pairs_have_few_marks_with_intervals_and_no_calibration_error(table)
 def test_a_calibration_curve_of_few_pairs(table):
     for entry in table["calibration"].values():
         entry["bins"] = [row | {"count": 7, "confidence": 0.5 + row["confidence"] / 100} for row in entry["bins"]]
-    _, calibration = drawn(reward_plates(table | {"conflicts": {}, "spread": {}, "agreement": {}}, None, [])[0])
+    _, calibration = drawn(
+        reward_plates(quality({"calibration": table["calibration"], "accuracy": table["accuracy"]}), None, [])[0]
+    )
     assert len(curve(calibration, objective_color(0), "-")) == 2 and len(bars(calibration)) == 3 * 2
     assert calibration.get_xlim()[1] < 0.7  # what is stated fills the axes
 
@@ -109,14 +120,14 @@ def test_a_calibration_curve_of_few_pairs(table):
 def test_a_point_has_its_margin_alone(table):
     for entry in table["spread"].values():
         entry["bins"] = []
-    plate = hard_case_plate(table, NAMES)
+    plate = hard_case_plate(quality(table), NAMES)
     assert len(plate.panels) == 2 and [key.label for key in plate.key] == ["by margin"]
-    assert hard_case_plate({"spread": {}}, NAMES) is None
+    assert hard_case_plate(quality({}), NAMES) is None
 
 
 def test_matrices_have_each_number_in_its_cell(table):
     for axes, key in zip(
-        drawn(conflict_plate(table)), ("conflict_rate", "predicted_rate", "joint_accuracy"), strict=False
+        drawn(conflict_plate(quality(table))), ("conflict_rate", "predicted_rate", "joint_accuracy"), strict=False
     ):
         cells = {(round(text.get_position()[1]), round(text.get_position()[0])): text.get_text() for text in axes.texts}
         for (row, column), shown in cells.items():
@@ -125,15 +136,17 @@ def test_matrices_have_each_number_in_its_cell(table):
 
 
 def test_the_table_of_conflicts_has_a_row_per_two_objectives(table):
-    html = conflict_table(table)
+    html = conflict_table(quality(table))
     assert len(re.findall(r"<th scope=.row.>", html)) == 3
     assert f"{table['conflicts']['recall'][0][2]:.3f}" in html
     assert f"{table['conflicts']['all_right']['value']:.1%} of 400 pairs" in html
 
 
 def test_one_objective_conflicts_with_nothing(make, table):
-    alone = {"conflicts": table["conflicts"] | {"objectives": ["cure"]}}
-    assert conflict_plate(alone) is None and conflict_table(alone) == "" and conflict_plate({}) is None
+    alone = {key: [row[:1] for row in value[:1]] for key, value in table["conflicts"].items() if key != "all_right"}
+    alone = {"conflicts": alone | {"objectives": ["cure"], "all_right": table["conflicts"]["all_right"]}}
+    assert conflict_plate(quality(alone)) is None and conflict_table(quality(alone)) == ""
+    assert conflict_plate(quality({})) is None
 
 
 def test_quality_while_training_by_step(make, tmp_path):
@@ -165,12 +178,16 @@ def test_a_reward_run_that_is_still_training_shows_its_quality(make, tmp_path, u
     assert '<section id="reward">' in text and "Quality while it was trained" in text
 
 
+def benchmark(**parts) -> Benchmark:
+    rest = {"path": "rows", "rows": 4, "level": 0.95, "judge": {}, "final": parts["sections"][0], "notes": []}
+    return record(rest | parts, Benchmark, "sections.json")
+
+
 def test_subsets_stand_below_their_sections():
     def entry(**more):
         return {"strict": 0.5, "strict_interval": None, "shared": 0.5, "shared_interval": None, "n": 4} | more
 
     table = {
-        "level": 0.95,
         "sections": [entry(section="Chat", shared=0.75, shared_interval=[0.5, 0.9]), entry(section="odd", shared=0.25)],
         "subsets": [
             entry(section="Chat", subset="easy", shared=0.9, weight=4),
@@ -178,7 +195,7 @@ def test_subsets_stand_below_their_sections():
             entry(section="odd", subset="odd", shared=0.25, weight=4),
         ],
     }
-    (axes,) = drawn(benchmark_plates(table)[0])
+    (axes,) = drawn(benchmark_plates(benchmark(**table))[0])
     labels = [label.get_text() for label in axes.get_yticklabels()]
     assert labels == ["Chat", "easy (4)", "hard (4)", "odd"]  # a subset that is its section stands once
     marks = {round(c[0].get_ydata()[0]): c[0].get_xdata()[0] for c in axes.containers}
@@ -190,7 +207,7 @@ def test_subsets_stand_below_their_sections():
 def test_a_mark_at_the_end_of_the_scale_is_seen_whole():
     entry = {"strict": 1.0, "strict_interval": None, "shared_interval": None, "n": 4, "weight": 4}
     ends = [entry | {"section": name, "subset": name, "shared": value} for name, value in (("all", 1.0), ("none", 0.0))]
-    plate = benchmark_plates({"level": 0.95, "sections": ends, "subsets": ends})[0]
+    plate = benchmark_plates(benchmark(sections=ends, subsets=ends))[0]
     figure = Figure(figsize=plate.panels[0].size)
     axes = figure.add_axes((0.2, 0.2, 0.7, 0.7))
     plate.panels[0].draw(axes)

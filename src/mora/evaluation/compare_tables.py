@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from mora.evaluation.judged import Columns
 from mora.evaluation.methods import Method
 from mora.files import new_folder, write_csv, write_json, write_lines
+from mora.records.compare import Comparison
+from mora.records.read import record
 
 Floats = NDArray[np.float64]
 Row = dict[str, Any]
@@ -24,6 +26,7 @@ def write_tables(
 
     The folder appears whole.  ``cells`` are (S, P, X, C) by method, ``shown`` the prompts whose answers are kept.
     """
+    record(table, Comparison, str(folder / "compare.json"))  # as its readers will take it
     with new_folder(folder, sealed=True) as target:
         write_json(target / "compare.json", table)
         write_csv(target / "points.csv", _points(table))

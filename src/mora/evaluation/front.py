@@ -31,6 +31,8 @@ from mora.functional.stats import clustered_stderr
 from mora.functional.thinning import evenly
 from mora.model.generate import Sampling
 from mora.model.policy import Policy
+from mora.records import front as records
+from mora.records.read import record
 from mora.reward.panel import Panel
 from mora.runtime.rollout import decode, sample_rows
 from mora.types import Row, Sampled
@@ -270,6 +272,8 @@ def known_world(corpus: Corpus, grid: Floats) -> dict[str, Any] | None:
 
 def write_front(tables: Path, table: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> None:
     """Write both; ``front.json`` comes last and goes first, so that it never stands beside other answers."""
+    if table["judge"] is not None:  # else nothing scores the answers, and no page is drawn of them
+        record(table, records.Front, str(tables / "front.json"))
     (tables / "front.json").unlink(missing_ok=True)
     record_lines(tables / "samples.jsonl", samples)
     record_json(tables / "front.json", table)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mora import bounds
 from mora.bounds import AtLeastTwo, Count
 from mora.errors import InputError
-from mora.evaluation.pairing import Origin
+from mora.evaluation.judgement import Line, RewardMethod, asked, column, sizes
 from mora.evaluation.pairwise import above_best, expected_and_best
 from mora.evaluation.reward_curves import curves
 from mora.evaluation.reward_metrics import METRICS
@@ -34,7 +34,6 @@ from mora.functional.pairs import credits
 from mora.functional.stats import Interval, clustered_share_interval
 
 Floats = NDArray[np.float64]
-Line = Mapping[str, Any]  # a row of pairs.csv
 
 THESE_MODELS = "new prompts, these trained reward models"
 CREDIT, DECIDED, LOSS, BRIER, LABELLED, EXPECTED, BEST, ABOVE = range(8)  # of cells: sums over the pairs of a prompt
@@ -43,26 +42,6 @@ RATIOS = {"accuracy": (CREDIT, DECIDED), "log_loss": (LOSS, LABELLED), "brier": 
 KNOWN = {"share_of_bayes": (EXPECTED, BEST), "log_loss_above_best": (ABOVE, LABELLED)}  # where a world knows
 SHARES = ("accuracy", "share_of_bayes")
 COMPARED = ("accuracy", "log_loss")  # what verdicts are given on
-
-
-@dataclass(frozen=True, kw_only=True)
-class Judgement:
-    """What the reward model of one run says of the held-out pairs, as ``Quality.measure`` gives it."""
-
-    run: str
-    table: Mapping[str, Any]
-    lines: Sequence[Line]
-    examples: Sequence[Line]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RewardMethod:
-    """What is compared: one reward model, or the seeds of one.  ``facts`` go into the table as they are."""
-
-    name: str
-    seeds: Sequence[Judgement]
-    origins: Sequence[Origin]  # one per seed
-    facts: Mapping[str, Any]
 
 
 @dataclass(kw_only=True)
@@ -84,7 +63,7 @@ class CompareRewards:
         Raises InputError with pairs of fewer than 8 prompts, ValueError for runs that judged other pairs.
         """
         judged = [one for method in methods for one in method.seeds]
-        same = {_asked(one.lines) for one in judged}
+        same = {asked(one.lines) for one in judged}
         if len(same) > 1:
             raise ValueError("the runs of a comparison must have judged the same pairs, in the same order")
         objectives = list(dict.fromkeys(line["objective"] for line in judged[0].lines))
@@ -104,7 +83,7 @@ class CompareRewards:
             "level": self.quality.level,
             "resamples": self.resamples,
             "prompts": prompts,
-            "pairs_by_objective": {o: _size(judged[0].lines, o) for o in objectives},
+            "pairs_by_objective": {o: sizes(judged[0].lines, o) for o in objectives},
             "bayes": {o: judged[0].table["accuracy"][o].get("bayes") for o in objectives},
             "metrics": {m.name: {"title": m.title, "definition": m.definition, "better": m.better} for m in METRICS},
             "methods": [
@@ -126,10 +105,6 @@ class CompareRewards:
         return table, drawn
 
 
-def _asked(lines: Sequence[Line]) -> tuple[tuple[Any, ...], ...]:
-    return tuple((line["prompt_id"], line["objective"], float(line["label"])) for line in lines)
-
-
 def _few(objectives: Sequence[str], sure: Sequence[str]) -> list[str]:
     few = [name for name in objectives if name not in sure]
     told = f"Pairs of fewer than {LEAST_PROMPTS} prompts have a decided label on {', '.join(few)}"
@@ -137,11 +112,6 @@ def _few(objectives: Sequence[str], sure: Sequence[str]) -> list[str]:
 
 
 # --- cells -----------------------------------------------------------------------------------------------------------
-
-
-def column(lines: Sequence[Line], name: str) -> Floats:
-    """A column of the rows of ``pairs.csv`` as an array (n,)."""
-    return np.array([line[name] for line in lines], dtype=np.float64)
 
 
 def cells(lines: Sequence[Line], objectives: Sequence[str]) -> Floats:
@@ -184,12 +154,6 @@ def ratio(row: int, name: str, sign: float = 1.0) -> Callable[[Floats], float]:
     """A statistic of mean cells (P, C): of the objective in ``row`` a sum by the number of its pairs."""
     over, under = (RATIOS | KNOWN)[name]
     return lambda mean: sign * float(mean[row, over] / mean[row, under])
-
-
-def _size(lines: Sequence[Line], objective: str) -> dict[str, int]:
-    own = [line for line in lines if line["objective"] == objective]
-    decided = [line for line in own if line["label"] != 0.5]
-    return {"labelled": len(own), "decided": len(decided), "prompts": len({line["prompt_id"] for line in own})}
 
 
 # --- methods ---------------------------------------------------------------------------------------------------------

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mora.evaluation.reward_comparison import RewardMethod
+from mora.evaluation.judgement import RewardMethod
 from mora.files import new_folder, write_csv, write_json, write_lines
+from mora.records.read import record
+from mora.records.rewards import RewardComparison
 
 Row = dict[str, Any]
 
@@ -18,6 +20,7 @@ def write_tables(
     """Write ``reward_comparison.json``, ``reward_curves.json``, ``metrics.csv``, ``differences.csv``,
     ``agreement.csv``, ``pairs.csv`` and ``examples.jsonl``.  The folder appears whole.
     """
+    record(table, RewardComparison, str(folder / "reward_comparison.json"))  # as its readers will take it
     with new_folder(folder, sealed=True) as target:
         write_json(target / "reward_comparison.json", table)
         write_json(target / "reward_curves.json", curves)

@@ -22,6 +22,7 @@ from mora.dataset.store import conversation_ids
 from mora.dataset.worlds import World
 from mora.evaluation import pairwise
 from mora.evaluation.labelled import Pairs, labelled_pairs
+from mora.evaluation.pair_rows import extreme_answers, pair_rows, readable_examples
 from mora.files import record_json, record_lines, write_csv, write_text
 from mora.functional.calibration import calibration
 from mora.functional.conflicts import all_right, conflict_matrices
@@ -30,9 +31,10 @@ from mora.functional.pairs import brier, credits, log_loss
 from mora.functional.stats import clustered_stderr, share_within
 from mora.functional.temperature import fit_temperature
 from mora.functional.thinning import evenly
+from mora.records.quality import RewardQuality
+from mora.records.read import record
 from mora.reward.cost import Cost
 from mora.reward.panel import ModelPanel, Panel
-from mora.turns import readable
 from mora.types import Row
 
 Floats = NDArray[np.float64]
@@ -84,47 +86,19 @@ class Quality:
             "agreement": {n: _points(p, self.points) for n, p in pairs.items()},
             "gold": {n: _gold(p) for n, p in pairs.items()},
         }
-        lines = [line for n, p in pairs.items() for line in _lines(n, p)]
-        return table, lines, [row for n, p in pairs.items() for row in _examples(n, p, self.examples)]
+        lines = [line for n, p in pairs.items() for line in pair_rows(n, p)]
+        return table, lines, [row for n, p in pairs.items() for row in extreme_answers(n, p, self.examples)]
 
 
 def write(
     tables: Path, table: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], examples: Sequence[Mapping[str, Any]]
 ) -> None:
     """Write ``reward.json``, ``pairs.csv`` and ``examples.{jsonl,txt}`` below ``tables``, each atomically."""
+    record(table, RewardQuality, str(tables / TABLE))  # as its readers will take it
     write_csv(tables / NUMBERS, lines)
     record_lines(tables / f"{EXAMPLES}.jsonl", examples)
-    write_text(tables / f"{EXAMPLES}.txt", "\n".join(_readable(examples)))
+    write_text(tables / f"{EXAMPLES}.txt", "\n".join(readable_examples(examples)))
     record_json(tables / TABLE, table)
-
-
-def _examples(name: str, pairs: Pairs, count: int) -> list[dict[str, Any]]:
-    """The answers that score highest and lowest, each answer once: at most ``count`` of both."""
-    scores: dict[tuple[str, str], float] = {}
-    for row, both in zip(pairs.rows, pairs.units.tolist(), strict=True):
-        scores |= {(row.prompt, response): score for response, score in zip(row.responses, both, strict=True)}
-    ranked = sorted(scores.items(), key=lambda item: (-item[1], item[0]))
-    count = min(count, len(ranked) // 2)
-    ends = [("best", ranked[:count]), ("worst", ranked[::-1][:count])]
-    return [
-        {"objective": name, "end": end, "rank": rank, "score": score, "prompt": prompt, "response": response}
-        for end, found in ends
-        for rank, ((prompt, response), score) in enumerate(found, 1)
-    ]
-
-
-def _readable(examples: Sequence[Mapping[str, Any]]) -> list[str]:
-    lines: list[str] = []
-    for row in examples:
-        if row["rank"] == 1:
-            lines += [f"== {row['objective']}, {row['end']} ==", ""]
-        lines += [
-            f"{row['rank']}. score {row['score']:.3f}",
-            f"   {readable(row['prompt'])}",
-            f"   -> {row['response']}",
-            "",
-        ]
-    return lines
 
 
 def _accuracy(pairs: Pairs, level: float) -> dict[str, Any]:
@@ -298,25 +272,3 @@ def _sign(pairs: Pairs, panel: Panel, name: str) -> dict[str, float | int] | Non
         if marks
     ]
     return {"value": float(np.mean(right)), "n": len(right)} if right else None
-
-
-def _lines(name: str, pairs: Pairs) -> list[dict[str, Any]]:
-    nothing = np.full((len(pairs.rows), 2), np.nan)
-    gold = nothing if pairs.gold is None else pairs.gold
-    chance = nothing[:, 0] if pairs.true_probability is None else pairs.true_probability
-    return [
-        {
-            "prompt_id": row.prompt_id,
-            "objective": name,
-            "label": pairs.label[i],
-            "score_0": pairs.score_0[i],
-            "score_1": pairs.score_1[i],
-            "probability": np.exp(pairs.log_wins_1[i]),
-            "log_odds": pairs.log_wins_1[i] - pairs.log_wins_0[i],
-            "spread": pairs.spread[i],
-            "gold_0": gold[i, 0],
-            "gold_1": gold[i, 1],
-            "true_probability": chance[i],
-        }
-        for i, row in enumerate(pairs.rows)
-    ]

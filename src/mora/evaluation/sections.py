@@ -22,6 +22,8 @@ from mora.functional import risk
 from mora.functional.preference import checked
 from mora.functional.sections import coefficients, stratified_stderr, top_credit
 from mora.functional.stats import share_within
+from mora.records.read import record
+from mora.records.sections import Benchmark
 from mora.reward.panel import ModelPanel, Panel
 from mora.types import content_id
 
@@ -154,6 +156,7 @@ def write(
     tables: Path, table: Mapping[str, Any], subsets: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]
 ) -> None:
     """Write ``sections.json``, ``sections.csv`` and ``section_rows.csv`` below ``tables``, each atomically."""
+    record(table, Benchmark, str(tables / TABLE))  # as its readers will take it
     write_csv(tables / SUBSETS, [_flat(row) for row in subsets])
     write_csv(tables / ROWS, rows)
     record_json(tables / TABLE, table)

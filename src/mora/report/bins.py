@@ -20,7 +20,7 @@ JOINED = f"Bars are 95 % intervals, pairs taken as independent; bins of fewer th
 def pooled(bins: Sequence[Bin], keys: Sequence[str]) -> list[dict[str, Any]]:
     """The bins, neighbors joined until each has ``LEAST_PAIRS`` or is the only one: ``count`` and means of ``keys``.
 
-    A mean is null where that of one of the joined bins is.
+    A mean is NaN where that of one of the joined bins is.
     """
     fewest = min((row["count"] for row in bins), default=LEAST_PAIRS)
     groups = max(len(bins) // math.ceil(LEAST_PAIRS / max(fewest, 1)), 1) if bins else 0
@@ -28,13 +28,7 @@ def pooled(bins: Sequence[Bin], keys: Sequence[str]) -> list[dict[str, Any]]:
     for places in np.array_split(np.arange(len(bins)), groups) if groups else []:
         rows = [bins[i] for i in places]
         count = sum(row["count"] for row in rows)
-        means = {
-            key: None
-            if any(row.get(key) is None for row in rows)
-            else sum(row["count"] * row[key] for row in rows) / count
-            for key in keys
-        }
-        found.append({"count": count, **means})
+        found.append({"count": count, **{key: sum(row["count"] * row[key] for row in rows) / count for key in keys}})
     return found
 
 

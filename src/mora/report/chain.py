@@ -7,10 +7,8 @@ from pathlib import Path
 from mora.errors import InputError
 from mora.files import read_object
 from mora.regular import sibling
-from mora.report.compare import TABLE, write_comparison
-from mora.report.page import write_report
-from mora.report.reward_comparison import TABLE as REWARDS
-from mora.report.reward_comparison import write_reward_comparison
+from mora.report.compare import POLICIES, REWARDS, write_comparison, write_reward_comparison
+from mora.report.run import write_report
 
 IDENTITY = "identity.json"
 
@@ -38,7 +36,7 @@ def redraw(folder: Path) -> Path:
     Raises ``InputError`` for a folder that holds neither tables nor metrics, and for tables that cannot be read.
     """
     folder = Path(folder).resolve()
-    if (folder / TABLE).is_file():
+    if (folder / POLICIES).is_file():
         return write_comparison(folder)
     if (folder / REWARDS).is_file():
         return write_reward_comparison(folder)

@@ -8,9 +8,10 @@ from functools import partial
 import numpy as np
 from matplotlib.axes import Axes
 
+from mora.records.compare import Comparison
+from mora.records.read import Floats
+from mora.records.verdicts import JUDGED
 from mora.report.compare_marks import DOTTED, bars, by_preference, marks, method_keys, weights_label
-from mora.report.compare_tables import JUDGED, Comparison
-from mora.report.located import Floats
 from mora.report.style import (
     INK,
     MUTED,
@@ -38,7 +39,7 @@ def kl_curve_plates(comparison: Comparison) -> list[Plate]:
     panels = []
     for name in JUDGED:
         ends = ", ".join(
-            f"{comparison.names[i]} {number(float(comparison.methods[i].curve[name][-1]), 2)}" for i in known
+            f"{comparison.names[i]} {number(float(getattr(comparison.methods[i].curve, name)[-1]), 2)}" for i in known
         )
         panels.append(
             Panel(
@@ -68,10 +69,10 @@ def _draw_curve(axes: Axes, *, comparison: Comparison, name: str, known: Sequenc
     step = max(1, len(budgets) // MARKS_ON_CURVE)
     for index in known:
         curve, color = comparison.methods[index].curve, method_color(index)
-        low, high = curve[f"{name}_interval"].T
+        low, high = getattr(curve, f"{name}_interval").T
         axes.fill_between(budgets, low, high, color=color, alpha=0.16, linewidth=0, zorder=1)
-        axes.plot(budgets, curve[name], color=color, linewidth=1.6, marker=method_marker(index), markersize=4.5,
-                  markevery=(index % step, step), zorder=3)  # fmt: skip
+        axes.plot(budgets, getattr(curve, name), color=color, linewidth=1.6, marker=method_marker(index),
+                  markersize=4.5, markevery=(index % step, step), zorder=3)  # fmt: skip
     granted = np.unique(comparison.kl_budget[np.isfinite(comparison.kl_budget)].round(6))
     axes.scatter(granted, np.zeros(len(granted)), marker="|", s=60, c=INK, linewidths=1.0, zorder=4, clip_on=False,
                  transform=axes.get_xaxis_transform())  # fmt: skip

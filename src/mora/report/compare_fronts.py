@@ -7,6 +7,8 @@ from functools import partial
 import numpy as np
 from matplotlib.axes import Axes
 
+from mora.records.compare import Comparison
+from mora.records.read import Floats
 from mora.report.compare_marks import (
     DOTTED,
     bars,
@@ -22,8 +24,6 @@ from mora.report.compare_marks import (
     shown_points,
     spoken,
 )
-from mora.report.compare_tables import Comparison
-from mora.report.located import Floats
 from mora.report.style import INK, MUTED, PAPER, Key, Panel, Plate, method_color, number, objective_color, short
 
 PLANE = (6.2, 4.7)
@@ -78,7 +78,7 @@ def view(comparison: Comparison, found: list[Floats]) -> tuple[Floats, Floats]:
 def exact_points(comparison: Comparison) -> Floats:
     """The world's exact front (F, M), which figures of two and three objectives show; none for more, or unknown."""
     width = len(comparison.objectives)
-    return comparison.world.get("front", np.empty((0, width))) if width < 4 else np.empty((0, width))
+    return comparison.world.front if comparison.world and width < 4 else np.empty((0, width))
 
 
 def exact_front(axes: Axes, comparison: Comparison, pair: tuple[int, int]) -> None:

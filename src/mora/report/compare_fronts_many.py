@@ -10,6 +10,8 @@ from matplotlib.axes import Axes
 from mpl_toolkits.mplot3d import Axes3D
 from mpl_toolkits.mplot3d.art3d import Line3DCollection, Poly3DCollection
 
+from mora.records.compare import Comparison, Method
+from mora.records.read import Floats
 from mora.report.compare_fronts import (
     POINTS,
     bound,
@@ -24,9 +26,7 @@ from mora.report.compare_fronts import (
     units,
 )
 from mora.report.compare_marks import SIZES, bars, cross, entitle, marks, references, shown_points, spoken
-from mora.report.compare_tables import Comparison, Method
 from mora.report.fronts_many import lattice_edges
-from mora.report.located import Floats
 from mora.report.style import (
     GRID,
     INK,
@@ -193,7 +193,7 @@ def _parallel_plate(comparison: Comparison) -> Plate:
 
 def _reach(comparison: Comparison) -> tuple[Floats, Floats]:
     """The lowest and the highest mean score (M,) of methods and references."""
-    found = np.vstack([scores for m in comparison.methods for scores in (m.scores, m.reference["scores"][None])])
+    found = np.vstack([scores for m in comparison.methods for scores in (m.scores, m.reference.scores[None])])
     found = found[np.isfinite(found).all(1)]
     if len(found) == 0:
         return np.zeros(found.shape[1]), np.ones(found.shape[1])
@@ -212,7 +212,7 @@ def _draw_parallel(axes: Axes, *, comparison: Comparison, index: int, low: Float
         axes.plot(places, scale(method.scores[row]), color=colors[row] if method.steered else method_color(index),
                   linewidth=2.4 if alone else 1.0, alpha=1.0 if alone else 0.75, marker=method_marker(index),
                   markersize=5 if alone else 3, zorder=3 if alone else 2)  # fmt: skip
-    axes.plot(places, scale(method.reference["scores"]), color=INK, linewidth=1.5, linestyle=(0, (4, 2)), zorder=4)
+    axes.plot(places, scale(method.reference.scores), color=INK, linewidth=1.5, linestyle=(0, (4, 2)), zorder=4)
     for place in places:
         axes.axvline(float(place), color=GRID, linewidth=1.0, zorder=0)
         for value, height, side in ((high[place], 1.05, "bottom"), (low[place], -0.05, "top")):

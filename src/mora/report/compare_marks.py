@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from mora.report.compare_tables import Comparison, Method
-from mora.report.located import Floats
+from mora.records.compare import Comparison, Method
+from mora.records.read import Floats
 from mora.report.style import INK, MUTED, PAPER, Key, Line, method_color, method_marker, objective_color, short
 
 Rows = NDArray[np.intp]
@@ -66,7 +66,7 @@ def references(comparison: Comparison) -> list[tuple[Floats, str]]:
     """The distinct reference policies as (scores (M,), color): ink for one alone, else that of the method."""
     found: list[tuple[Floats, str]] = []
     for index, method in enumerate(comparison.methods):
-        scores = method.reference["scores"]
+        scores = method.reference.scores
         if np.isfinite(scores).all() and not any(np.allclose(scores, other, atol=SAME) for other, _ in found):
             found.append((scores, method_color(index)))
     return [(found[0][0], INK)] if len(found) == 1 else found

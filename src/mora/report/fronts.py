@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from mora.functional.pareto import non_dominated
+from mora.records.front import Front
 from mora.report.style import GRID, INK, MUTED, PAPER, Z95, Panel, Plate, legend_above, preference_colors, weight_bar
-from mora.report.tables import Front
 
 SCORER_NAMES = {"gold": "gold score", "reward": "learned reward"}
 POINTS = (
@@ -63,7 +63,7 @@ def plane_plate(front: Front) -> Plate:
         name="front",
         title="What each preference reaches",
         caption=POINTS
-        + (truth if front.world and "gold" in front.scores else "")
+        + (truth if front.world is not None and "gold" in front.scores else "")
         + "The shaded area is the hypervolume above the reference point z, where z is in view."
         + spoken_units(front),
         panels=panels,
@@ -124,13 +124,13 @@ def _draw_reference(axes: Axes, front: Front, scorer: str, pair: tuple[int, int]
 def _draw_world(axes: Axes, front: Front, pair: tuple[int, int], colors: list[str]) -> None:
     x, y = pair
     plane = len(front.objectives) == 2
-    if "front" in front.world:
-        exact = front.world["front"]
+    if front.world is not None:
+        exact = front.world.front
         exact = exact[np.lexsort((exact[:, y], exact[:, x]))]
         axes.plot(exact[:, x], exact[:, y], color=MUTED, linewidth=1.0 if plane else 0.0, linestyle=(0, (1, 1.6)),
                   marker="o", markersize=2.6, zorder=1)  # fmt: skip
-    if "best" in front.world and plane:
-        best = front.world["best"]
+    if front.world is not None and plane:
+        best = front.world.best
         if len(best) == len(colors):
             for reached, possible, color in zip(front.scores["gold"], best, colors, strict=True):
                 axes.plot([reached[x], possible[x]], [reached[y], possible[y]], color=color, linewidth=0.8, alpha=0.55,
@@ -145,9 +145,9 @@ def _legend(axes: Axes, front: Front, scorer: str, dominated: bool) -> None:
     line(marker="o", markersize=6.5, markerfacecolor=MUTED, markeredgecolor=INK, markeredgewidth=0.6, label="reached")
     if dominated:
         line(marker="o", markersize=6.5, markerfacecolor=PAPER, markeredgewidth=1.6, label="reached, dominated")
-    if scorer == "gold" and "best" in front.world:
+    if scorer == "gold" and front.world is not None:
         line(marker="D", markersize=5.5, markerfacecolor=PAPER, label="best possible, no KL term")
-    if scorer == "gold" and "front" in front.world:
+    if scorer == "gold" and front.world is not None:
         axes.plot([], [], color=MUTED, linewidth=1.0, linestyle=(0, (1, 1.6)), marker="o", markersize=2.6,
                   label="exact front")  # fmt: skip
     if scorer in front.reference:
@@ -157,9 +157,9 @@ def _legend(axes: Axes, front: Front, scorer: str, dominated: bool) -> None:
 
 def _draw_volume(axes: Axes, front: Front, scorer: str) -> None:
     """Shade the area that the hypervolume measures, if z lies near enough to keep the points readable."""
-    if scorer not in front.reference_points:
+    if scorer not in front.reference_point:
         return
-    z = front.reference_points[scorer][0]
+    z = front.reference_point[scorer].values
     points = front.scores[scorer][keep(front, scorer)]
     points = points[(points > z).all(1)]
     if len(points) == 0:

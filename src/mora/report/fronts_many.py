@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from mpl_toolkits.mplot3d import Axes3D
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
+from mora.records.front import Front
 from mora.report.fronts import SCORER_NAMES, draw_plane, plane_plate, scorer_title, spoken_ends, spoken_units
 from mora.report.style import GRID, INK, MUTED, Floats, Panel, Plate, number, objective_color, preference_colors
-from mora.report.tables import Front
 
 
 def front_plates(front: Front) -> list[Plate]:
@@ -71,10 +71,8 @@ def _draw_space(axes: Axes3D, *, front: Front, scorer: str) -> None:
     x, y, z = scores.T
     axes.computed_zorder = False
     axes.view_init(elev=24, azim=38)
-    if scorer == "gold" and "front" in front.world:
-        axes.scatter(
-            *front.world["front"].T, s=7, c=MUTED, alpha=0.6, linewidths=0, depthshade=False, label="exact front"
-        )
+    if scorer == "gold" and front.world is not None:
+        axes.scatter(*front.world.front.T, s=7, c=MUTED, alpha=0.6, linewidths=0, depthshade=False, label="exact front")
     if scorer in front.reference:
         axes.scatter(*front.reference[scorer][:, None], marker="X", s=70, c=INK, depthshade=False,
                      label="reference policy")  # fmt: skip

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from mora.report import markup
+from mora.records.quality import Conflicts, Doubt, RewardQuality
 from mora.report.bins import JOINED, LEAST_PAIRS, intervals, pooled
-from mora.report.markup import text
+from mora.report.markup import fill
 from mora.report.style import (
     INK,
     MUTED,
@@ -39,10 +40,10 @@ MATRICES = {
 }
 
 
-def hard_case_plate(table: Mapping[str, Any], objectives: Sequence[str]) -> Plate | None:
+def hard_case_plate(table: RewardQuality, objectives: Sequence[str]) -> Plate | None:
     """Accuracy and calibration from the surest to the most doubtful pairs; None for tables without them."""
-    entries = {o: (table.get("spread") or {}).get(o) or {} for o in objectives}
-    given = {order: _full({o: e.get(order) or [] for o, e in entries.items()}) for order in ORDERS}
+    entries = {o: table.spread[o] for o in objectives if o in table.spread}
+    given = {order: _full({o: getattr(entry, order) for o, entry in entries.items()}) for order in ORDERS}
     orders = {order: {o: pooled(rows, MEANS) for o, rows in bins.items()} for order, bins in given.items() if bins}
     if not orders:
         return None
@@ -55,9 +56,9 @@ def hard_case_plate(table: Mapping[str, Any], objectives: Sequence[str]) -> Plat
         for shown, key, title in ((orders, "accuracy", "Accuracy"), (whole, "calibration_error", "Calibration error"))
         if shown
     ]
-    known = {o: bins for o, bins in orders.get("bins", {}).items() if bins[0].get("true_spread") is not None}
+    known = {o: bins for o, bins in orders.get("bins", {}).items() if np.isfinite(bins[0]["true_spread"])}
     if known:
-        said = {o: number(entries[o].get("true_spread_correlation"), 2) for o in known}
+        said = {o: number(entries[o].true_spread_correlation, 2) for o in known}
         panels.append(
             Panel(
                 draw=partial(_draw_spreads, bins=known, correlations=said, objectives=objectives),
@@ -78,9 +79,9 @@ def hard_case_plate(table: Mapping[str, Any], objectives: Sequence[str]) -> Plat
     )
 
 
-def _full(bins: Bins) -> dict[str, Sequence[Mapping[str, Any]]]:
+def _full(bins: Mapping[str, Sequence[Doubt]]) -> Bins:
     """Objectives with bins that say how right they are."""
-    kept = {o: [b for b in rows if b.get("accuracy") is not None] for o, rows in bins.items()}
+    kept = {o: [vars(b) for b in rows if np.isfinite(b.accuracy)] for o, rows in bins.items()}
     return {o: rows for o, rows in kept.items() if rows}
 
 
@@ -99,8 +100,7 @@ def _ends(orders: Mapping[str, Bins], key: str) -> str:
         for objective, rows in bins.items():
             sorted_rows = _from_surest(order, rows)
             parts.append(
-                f"{objective} {ORDERS[order][0]} {number(sorted_rows[0].get(key), 2)} "
-                f"to {number(sorted_rows[-1].get(key), 2)}"
+                f"{objective} {ORDERS[order][0]} {number(sorted_rows[0][key], 2)} to {number(sorted_rows[-1][key], 2)}"
             )
     return ", ".join(parts)
 
@@ -109,7 +109,7 @@ def _draw_doubt(axes: Axes, *, orders: Mapping[str, Bins], key: str, title: str,
     lines = [(order, objective, rows) for order, bins in orders.items() for objective, rows in bins.items()]
     for place, (order, objective, rows) in enumerate(lines):
         rows = _from_surest(order, rows)
-        values = [float("nan") if row.get(key) is None else row[key] for row in rows]
+        values = [row[key] for row in rows]
         aside = min(ASIDE, 1 / len(lines)) * (place - (len(lines) - 1) / 2) if key == "accuracy" else 0.0
         places = (np.arange(len(values)) + 0.5 + aside) / len(values)
         color, solid = objective_color(list(objectives).index(objective)), order == "margin_bins"
@@ -141,21 +141,20 @@ def _draw_spreads(axes: Axes, *, bins: Bins, correlations: Mapping[str, str], ob
 # --- conflicts -------------------------------------------------------------------------------------------------------
 
 
-def conflict_plate(table: Mapping[str, Any]) -> Plate | None:
+def conflict_plate(table: RewardQuality) -> Plate | None:
     """Matrices over all objectives; None for fewer than two, and for tables without them."""
     conflicts = _conflicts(table)
     if not conflicts:
         return None
-    names = conflicts["objectives"]
+    names = conflicts.objectives
     side = 1.7 + 0.62 * len(names)
     panels = [
         Panel(
-            draw=partial(_draw_matrix, values=_array(conflicts[key]), names=names, title=title),
-            alt=f"{title}: {_pairs_in_words(names, _array(conflicts[key]))}.",
+            draw=partial(_draw_matrix, values=getattr(conflicts, key), names=names, title=title),
+            alt=f"{title}: {_pairs_in_words(names, getattr(conflicts, key))}.",
             size=(max(side, 3.1), max(side - 0.3, 2.8)),
         )
         for key, title in MATRICES.items()
-        if key in conflicts
     ]
     return Plate(
         name="conflicts",
@@ -168,7 +167,7 @@ def conflict_plate(table: Mapping[str, Any]) -> Plate | None:
     )
 
 
-def conflict_table(table: Mapping[str, Any]) -> str:
+def conflict_table(table: RewardQuality) -> str:
     """A row per two objectives as HTML; empty without them."""
     conflicts = _conflicts(table)
     if not conflicts:
@@ -185,33 +184,24 @@ def conflict_table(table: Mapping[str, Any]) -> str:
         "pearson": "Pearson",
         "kendall": "Kendall",
     }
-    names, rows = conflicts["objectives"], []
-    for a in range(len(names)):
-        for b in range(a + 1, len(names)):
-            cells = [conflicts[key][a][b] for key in columns]
-            shown = [text(cells[0]), *[number(value) for value in cells[1:]]]
-            both = (markup.objective(name, list(table["objectives"]).index(name)) for name in (names[a], names[b]))
-            rows.append([" and ".join(both), *shown])
-    together = conflicts.get("all_right") or {}
+    names = conflicts.objectives
+    rows = []
+    for a, b in combinations(range(len(names)), 2):
+        values = [getattr(conflicts, key)[a, b] for key in columns]
+        rows.append((names[a], names[b], [f"{values[0]:.0f}", *map(number, values[1:])]))
+    together = conflicts.all_right
     caption = "Conflicts between objectives, margins of the model against labels"
-    if together.get("value") is not None:
-        caption += (
-            f". Every objective that labels a pair is right on {together['value']:.1%} of {together['n']:,} pairs"
-        )
-    return markup.table(["objectives", *[text(title) for title in columns.values()]], rows, caption=caption)
+    if np.isfinite(together.value):
+        caption += f". Every objective that labels a pair is right on {together.value:.1%} of {together.n:,} pairs"
+    return fill("conflicts.html", columns=columns, rows=rows, places=table.objectives, caption=caption)
 
 
-def _conflicts(table: Mapping[str, Any]) -> Mapping[str, Any]:
-    found = table.get("conflicts")
-    return found if isinstance(found, dict) and len(found.get("objectives", ())) > 1 else {}
-
-
-def _array(values: Sequence[Sequence[float | None]]) -> Floats:
-    return np.array([[float("nan") if v is None else v for v in row] for row in values], dtype=np.float64)
+def _conflicts(table: RewardQuality) -> Conflicts | None:
+    return table.conflicts if table.conflicts and len(table.conflicts.objectives) > 1 else None
 
 
 def _pairs_in_words(names: Sequence[str], values: Floats) -> str:
-    pairs = [(a, b) for a in range(len(names)) for b in range(a + 1, len(names))]
+    pairs = combinations(range(len(names)), 2)
     return ", ".join(f"{names[a]} and {names[b]} {number(values[a, b], 2)}" for a, b in pairs)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from mora.records.regret import Regret
 from mora.report.fronts import SCORER_NAMES
 from mora.report.style import (
     INK,
@@ -26,7 +27,6 @@ from mora.report.style import (
     preference_label,
     weight_bar,
 )
-from mora.report.tables import Regret
 
 WHOSE = ("policy", "optimum")
 LIMIT = "class limit"

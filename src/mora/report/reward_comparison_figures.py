@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from mora.records.read import Floats
+from mora.records.rewards import Curves, RewardComparison
 from mora.report.compare_marks import DOTTED, marks, method_keys
-from mora.report.located import Floats
 from mora.report.reward_comparison_scores import shown_span
-from mora.report.reward_comparison_tables import Curves, RewardComparison
 from mora.report.style import (
     INK,
     MUTED,
@@ -69,7 +69,7 @@ def _dots_panel(comparison: RewardComparison, index: int, objective: str, name: 
     said = ", ".join(f"{n} {number(v.value)}" for n, v in zip(comparison.names, values, strict=True))
     return Panel(
         draw=partial(_draw_dots, comparison=comparison, index=index, objective=objective, name=name),
-        alt=f"{objective}, {comparison.metrics[name]['title']}: {said}.",
+        alt=f"{objective}, {comparison.metrics[name].title}: {said}.",
         size=(MIDDLE[0], 1.15 + 0.3 * len(values)),
     )
 
@@ -107,7 +107,7 @@ def margin_plates(comparison: RewardComparison) -> list[Plate]:
 
     def draw(axes: Axes, index: int, objective: str) -> None:
         drawn = comparison.drawn[objective]
-        _lines(axes, comparison, objective, lambda c: np.column_stack([drawn.grid, c.densities["margin"]]))
+        _lines(axes, comparison, objective, lambda c: np.column_stack([drawn.grid, c.densities["margin"].density]))
         axes.axvline(0.0, color=INK, linewidth=1.1, linestyle=DOTTED, zorder=1)
         axes.set_xlim(*shown_span(drawn, ("margin",)))
         axes.set_ylim(bottom=0)
@@ -132,7 +132,7 @@ def roc_plates(comparison: RewardComparison) -> list[Plate]:
 
     def draw(axes: Axes, index: int, objective: str) -> None:
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1.1, linestyle=DOTTED, zorder=1)
-        _lines(axes, comparison, objective, lambda c: c.roc)
+        _lines(axes, comparison, objective, lambda c: c.roc.points)
         axes.set_xlim(-0.02, 1.02)
         axes.set_ylim(-0.02, 1.02)
         axes.set_xlabel("share of worse answers above")
@@ -154,9 +154,9 @@ def calibration_plates(comparison: RewardComparison) -> list[Plate]:
 
     def draw(axes: Axes, index: int, objective: str) -> None:
         curves = comparison.drawn[objective].methods.values()
-        low = min(0.5, *(float(c.calibration.min()) for c in curves))
+        low = min(0.5, *(float(c.calibration.points.min()) for c in curves))
         axes.plot([0.5, 1], [0.5, 1], color=MUTED, linewidth=1.1, linestyle=DOTTED, zorder=1)
-        _lines(axes, comparison, objective, lambda c: c.calibration, every=1)
+        _lines(axes, comparison, objective, lambda c: c.calibration.points, every=1)
         axes.set_xlim(0.48, 1.02)
         axes.set_ylim(low - 0.02, 1.02)
         axes.set_xlabel("stated confidence")
@@ -183,7 +183,7 @@ def risk_plates(comparison: RewardComparison) -> list[Plate]:
         f"{RISK_CAPTION} {ENDS_AT_ERROR}",
         "aurc_margin",
     )
-    if not any("spread" in c.risk for drawn in comparison.drawn.values() for c in drawn.methods.values()):
+    if not any(c.risk.spread is not None for drawn in comparison.drawn.values() for c in drawn.methods.values()):
         return margin
     return margin + _plates(
         comparison,
@@ -197,7 +197,7 @@ def risk_plates(comparison: RewardComparison) -> list[Plate]:
 
 def _draw_risk(axes: Axes, index: int, objective: str, *, comparison: RewardComparison, kind: str) -> None:
     def shown(curves: Curves) -> Floats | None:
-        risk = curves.risk.get(kind)
+        risk = curves.risk.by(kind)
         return None if risk is None else risk[risk[:, 0] >= LEAST_COVERAGE]
 
     _lines(axes, comparison, objective, shown)
@@ -222,7 +222,7 @@ def _plates(
             continue
         values = [number(method.metrics[objective][metric].value) for method in comparison.methods]
         said = ", ".join(f"{n} {v}" for n, v in zip(comparison.names, values, strict=True))
-        alt = f"{title}, {objective}; {comparison.metrics[metric]['title']}: {said}."
+        alt = f"{title}, {objective}; {comparison.metrics[metric].title}: {said}."
         panels.append(Panel(draw=partial(_entitled, draw=draw, index=index, objective=objective), alt=alt, size=MIDDLE))
     if not panels:
         return []

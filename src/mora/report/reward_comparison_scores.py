@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from mora.report.located import Floats
-from mora.report.reward_comparison_tables import Drawn, RewardComparison
+from mora.records.read import Floats
+from mora.records.rewards import Drawn, RewardComparison
 from mora.report.style import MUTED, Key, Panel, Plate, number, objective_color, short
 
 SMALL = (2.75, 2.15)  # inches, of one of many panels
@@ -57,13 +57,13 @@ def density_plates(comparison: RewardComparison) -> list[Plate]:
 
 def _apart(comparison: RewardComparison, row: int, objective: str) -> str:
     entries = comparison.methods[row].metrics[objective]
-    said = ", ".join(f"{comparison.metrics[k]['title']} {number(entries[k].value, 2)}" for k in ("auc", "d_pooled"))
+    said = ", ".join(f"{comparison.metrics[k].title} {number(entries[k].value, 2)}" for k in ("auc", "d_pooled"))
     return f"{comparison.names[row]}, {objective}: scores of better and worse answers; {said}."
 
 
 def shown_span(drawn: Drawn, sides: Sequence[str]) -> tuple[float, float]:
     """The part of the score axis outside of which no density of any method reaches what can be seen."""
-    heights = np.array([curves.densities[side] for curves in drawn.methods.values() for side in sides])
+    heights = np.array([curves.densities[side].density for curves in drawn.methods.values() for side in sides])
     seen = np.flatnonzero((heights > SHOWN_DENSITY * heights.max()).any(0))
     return float(drawn.grid[seen[0]]), float(drawn.grid[seen[-1]])
 
@@ -71,9 +71,10 @@ def shown_span(drawn: Drawn, sides: Sequence[str]) -> tuple[float, float]:
 def _draw_sides(axes: Axes, *, drawn: Drawn, name: str, color: str) -> None:
     curves = drawn.methods[name]
     for side, shade in (("worse", MUTED), ("better", color)):
-        axes.stairs(curves.histograms[side], drawn.edges, fill=True, color=shade, alpha=0.22, linewidth=0, zorder=1)
-        axes.plot(drawn.grid, curves.densities[side], color=shade, linewidth=1.5, zorder=3)
-    highest = max(float(c.histograms[s].max()) for c in drawn.methods.values() for s in ("better", "worse"))
+        shape = curves.densities[side]
+        axes.stairs(shape.histogram, drawn.edges, fill=True, color=shade, alpha=0.22, linewidth=0, zorder=1)
+        axes.plot(drawn.grid, shape.density, color=shade, linewidth=1.5, zorder=3)
+    highest = max(float(c.densities[s].histogram.max()) for c in drawn.methods.values() for s in ("better", "worse"))
     axes.set_xlim(*shown_span(drawn, ("better", "worse")))
     axes.set_ylim(0, 1.04 * highest)
     axes.yaxis.set_major_locator(MaxNLocator(3))

@@ -10,10 +10,11 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from mora.functional.thinning import evenly
+from mora.records.front import Front
+from mora.records.quality import Accuracy, Calibration, RewardQuality
 from mora.report.bins import JOINED, intervals, pooled
 from mora.report.hard_cases import conflict_plate, hard_case_plate
 from mora.report.style import INK, MUTED, PAPER, Floats, Panel, Plate, legend_above, objective_color
-from mora.report.tables import Front
 
 LEAST_REACH = 0.6  # confidence up to which the axis goes at least
 MOST_POINTS = 600  # of one scatter; a longer list is thinned evenly
@@ -21,10 +22,10 @@ MOST_POINTS = 600  # of one scatter; a longer list is thinned evenly
 Bins = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
-def reward_plates(table: Mapping[str, Any] | None, front: Front | None, samples: list[dict[str, Any]]) -> list[Plate]:
+def reward_plates(table: RewardQuality | None, front: Front | None, samples: list[dict[str, Any]]) -> list[Plate]:
     """Held-out quality of the reward model, and reward against gold, on held-out answers and on the policy's own."""
     plates = []
-    objectives = tuple(front.objectives if front else (table or {}).get("objectives", ()))
+    objectives = front.objectives if front else table.objectives if table else ()
     if table:
         panels = _quality_panels(table, objectives)
         if panels:
@@ -38,7 +39,7 @@ def reward_plates(table: Mapping[str, Any] | None, front: Front | None, samples:
                 )
             )
         plates += [plate for plate in (hard_case_plate(table, objectives), conflict_plate(table)) if plate]
-        agreement = {o: np.array(p, dtype=float) for o, p in (table.get("agreement") or {}).items() if p}
+        agreement = {o: points for o, points in table.agreement.items() if len(points)}
         if agreement:
             plates.append(_scatter_plate("reward-gold", "Reward against gold, held-out answers", agreement, objectives))
     on_policy = sampled_agreement(samples, objectives)
@@ -58,54 +59,45 @@ def sampled_agreement(samples: list[dict[str, Any]], objectives: Sequence[str]) 
 # --- held-out quality ------------------------------------------------------------------------------------------------
 
 
-def _quality_panels(table: Mapping[str, Any], objectives: Sequence[str]) -> list[Panel]:
+def _quality_panels(table: RewardQuality, objectives: Sequence[str]) -> list[Panel]:
     panels = []
-    accuracy = {o: table.get("accuracy", {}).get(o) for o in objectives}
-    if any(accuracy.values()):
-        said = ", ".join(f"{o} {a['value']:.2f}" for o, a in accuracy.items() if a and a.get("value") is not None)
+    accuracy = {o: table.accuracy.get(o, Accuracy()) for o in objectives}
+    if any(o in table.accuracy for o in objectives):
+        said = ", ".join(f"{o} {a.value:.2f}" for o, a in accuracy.items() if np.isfinite(a.value))
         panels.append(Panel(draw=partial(_draw_accuracy, accuracy=accuracy), alt=f"Accuracy: {said}."))
-    calibration = _bins(table, "calibration", objectives, ("confidence", "accuracy"))
-    if calibration:
-        said = ", ".join(f"{o} {_ece(table, o)}" for o in calibration)
+    bins = {o: pooled([vars(b) for b in table.calibration[o].bins if np.isfinite((b.confidence, b.accuracy)).all()],
+                      ("confidence", "accuracy")) for o in objectives if o in table.calibration}  # fmt: skip
+    bins = {o: rows for o, rows in bins.items() if rows}
+    if bins:
+        said = ", ".join(f"{o} {_ece(table.calibration[o])}" for o in bins)
         panels.append(
             Panel(
-                draw=partial(_draw_calibration, bins=calibration, objectives=objectives),
+                draw=partial(_draw_calibration, bins=bins, objectives=objectives),
                 alt=f"Calibration; expected calibration error: {said}.",
             )
         )
     return panels
 
 
-def _ece(table: Mapping[str, Any], objective: str) -> str:
-    value, chance = (table["calibration"][objective].get(key) for key in ("ece", "ece_if_calibrated"))
-    by_chance = "" if chance is None else f" ({chance:.3f} by the noise of labels alone)"
-    return "unknown" if value is None else f"{value:.3f}{by_chance}"
+def _ece(stated: Calibration) -> str:
+    by_chance = f" ({stated.ece_if_calibrated:.3f} by the noise of labels alone)"
+    known = np.isfinite(stated.ece_if_calibrated)
+    return f"{stated.ece:.3f}{by_chance if known else ''}" if np.isfinite(stated.ece) else "unknown"
 
 
-def _bins(table: Mapping[str, Any], part: str, objectives: Sequence[str], needed: tuple[str, str]) -> dict[str, Any]:
-    """The bins of one part of the table per objective, without those that hold no pair, those of few pairs joined."""
-    found = {}
-    for objective in objectives:
-        bins = ((table.get(part) or {}).get(objective) or {}).get("bins") or []
-        full = [b for b in bins if all(b.get(key) is not None for key in needed)]
-        if full:
-            found[objective] = pooled(full, needed)
-    return found
-
-
-def _draw_accuracy(axes: Axes, *, accuracy: Mapping[str, Mapping[str, Any] | None]) -> None:
+def _draw_accuracy(axes: Axes, *, accuracy: Mapping[str, Accuracy]) -> None:
     names = list(accuracy)
     for place, name in enumerate(names):
-        entry = accuracy[name] or {}
-        if entry.get("value") is None:
+        entry = accuracy[name]
+        if not np.isfinite(entry.value):
             continue
-        axes.bar(place, entry["value"], color=objective_color(place), width=0.6)
-        if entry.get("interval"):
-            axes.vlines(place, *entry["interval"], color=INK, linewidth=1.2)
-        axes.annotate(f"{entry['value']:.2f}", (place, 0.02), ha="center", color=PAPER, fontweight="bold", fontsize=9)
-        if entry.get("bayes") is not None:
-            axes.plot([place - 0.4, place + 0.4], [entry["bayes"]] * 2, color=INK, linewidth=1.6)
-            axes.annotate("best possible", (place, entry["bayes"]), xytext=(0, 3), textcoords="offset points",
+        axes.bar(place, entry.value, color=objective_color(place), width=0.6)
+        if entry.interval is not None:
+            axes.vlines(place, *entry.interval, color=INK, linewidth=1.2)
+        axes.annotate(f"{entry.value:.2f}", (place, 0.02), ha="center", color=PAPER, fontweight="bold", fontsize=9)
+        if np.isfinite(entry.bayes):
+            axes.plot([place - 0.4, place + 0.4], [entry.bayes] * 2, color=INK, linewidth=1.6)
+            axes.annotate("best possible", (place, entry.bayes), xytext=(0, 3), textcoords="offset points",
                           ha="center", fontsize=7, color=MUTED)  # fmt: skip
     axes.axhline(0.5, color=MUTED, linewidth=1.0, linestyle=(0, (2, 2)))
     axes.set_xticks(range(len(names)), names)

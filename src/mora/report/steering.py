@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from mora.records.front import Front
 from mora.report.fronts import SCORER_NAMES
 from mora.report.style import (
     INK,
@@ -20,7 +21,6 @@ from mora.report.style import (
     preference_colors,
     preference_label,
 )
-from mora.report.tables import Front
 
 
 def steering_plates(front: Front) -> list[Plate]:
@@ -35,9 +35,10 @@ def steering_plates(front: Front) -> list[Plate]:
 
 def _lines_plate(front: Front) -> Plate:
     scorer, panels = front.judge, []
-    taus = front.indicators[scorer].get("kendall_tau", {}).get("value")
+    found = front.indicators.get(scorer, {}).get("kendall_tau")
+    taus = np.full(len(front.objectives), np.nan) if found is None else np.atleast_1d(found.value)
     for index, name in enumerate(front.objectives):
-        tau = taus[index] if isinstance(taus, list) and index < len(taus) else None
+        tau = float(taus[index]) if np.isfinite(taus[index]) else None
         said = f", Kendall's tau {tau:.2f}" if tau is not None else ""
         panels.append(
             Panel(
@@ -61,8 +62,8 @@ def _draw_line(axes: Axes, *, front: Front, index: int, tau: float | None) -> No
     scorer, color = front.judge, objective_color(index)
     weights, scores = front.preferences[:, index], front.scores[scorer][:, index]
     errors = Z95 * np.nan_to_num(front.errors[scorer][:, index])
-    if scorer == "gold" and len(front.world.get("best", ())) == len(weights):
-        axes.scatter(weights, front.world["best"][:, index], marker="D", s=26, c=PAPER, edgecolors=MUTED,
+    if scorer == "gold" and front.world is not None and len(front.world.best) == len(weights):
+        axes.scatter(weights, front.world.best[:, index], marker="D", s=26, c=PAPER, edgecolors=MUTED,
                      linewidths=1.0, zorder=1)  # fmt: skip
     levels = np.unique(weights[np.isfinite(scores)].round(9))
     means = [np.nanmean(scores[np.isclose(weights, level)]) for level in levels]

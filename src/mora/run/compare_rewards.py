@@ -10,10 +10,11 @@ from omegaconf import DictConfig
 
 from mora.dataset.corpus import Corpus, fingerprint
 from mora.errors import InputError
-from mora.evaluation.reward_comparison import CompareRewards, Judgement, RewardMethod
+from mora.evaluation.judgement import Judgement, RewardMethod
+from mora.evaluation.reward_comparison import CompareRewards
 from mora.evaluation.reward_comparison_tables import write_tables
 from mora.files import read_object
-from mora.report.reward_comparison import write_reward_comparison
+from mora.report.compare import write_reward_comparison
 from mora.reward.panel import Panel
 from mora.reward.stored import load_panel
 from mora.run.build import build, load_corpus

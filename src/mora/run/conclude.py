@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from mora.errors import InputError, visible
 from mora.evaluation.words import winner
 from mora.files import read_object
-from mora.report.tables import SPLIT_NAMES
+from mora.records.front import SPLIT_NAMES
 from mora.run.plan import Stage, describe
 from mora.runtime.console import is_main_process
 
