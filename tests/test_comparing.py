@@ -144,7 +144,12 @@ def test_a_learned_judge_that_trained_the_policies_is_warned_about(runs, compare
 
 def opened(folder: Path, trainer: str, *, seed: int = 0, data: str = "data") -> Opened:
     """A run in name only."""
-    config = {"model": {"name": "tiny", "smoke": False}, "reward": {"_target_": "learned"}, "dataset": {}, "seed": seed}
+    config = {
+        "model": {"name": "tiny", "smoke": False},
+        "reward": {"_target_": "learned", "origin": "trained"},
+        "dataset": {},
+        "seed": seed,
+    }
     identity = {"upstream": {"reward": trainer}, "dataset": data}
     return Opened(folder=SimpleNamespace(id=folder.name, path=folder, identity=identity), config=config)  # type: ignore[arg-type]
 

@@ -86,7 +86,7 @@ def test_no_value_has_a_library_run_a_program(place, name):
 
 def test_build_makes_what_is_meant(place):
     made = build(plain(mora.compose("algo=panacea"))["algo"], _partial_=True)(parts=None)
-    assert type(made).__name__ == "Panacea" and made.advantage.func.__name__ == "gae"
+    assert type(made).__name__ == "PPO" and made.advantage.func.__name__ == "gae"
     assert build({}) == {} and build(mora.compose().runtime).precision == "fp32"
 
 
