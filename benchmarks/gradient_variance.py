@@ -26,8 +26,8 @@ from mora.run.build import build
 from mora.run.execute import parts_of
 from mora.run.plan import plan
 from mora.runtime.actor import conditioned_policy, standardized_panel
-from mora.runtime.experience import Roller
 from mora.runtime.folder import RunFolder
+from mora.runtime.roller import Roller
 
 UNITS = ("row", "group", "batch")
 FIRST = 10_000  # number of the first rollout: other draws than those of training

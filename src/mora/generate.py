@@ -56,7 +56,7 @@ def _plain(preference: Any) -> list[Any]:
 
 
 def _show(opened: Speaker, prompts: list[str], preferences: list[list[float]], cfg: DictConfig) -> None:
-    from mora.runtime.rollout import answer
+    from mora.runtime.sampling import answer
 
     answered = answer(
         opened.policy,

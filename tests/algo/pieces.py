@@ -8,7 +8,8 @@ from mora.dataset.encode import Encoder
 from mora.model.policy import Policy
 from mora.reward.panel import Panel
 from mora.runtime.actor import conditioned_policy, standardized_panel
-from mora.runtime.experience import Roller, Rollout
+from mora.runtime.roller import Roller
+from mora.runtime.rollout import Rollout
 
 
 def panel_of(algo: Any, model: Any, encoder: Encoder) -> Panel:

@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 
 from mora.files import read_lines
 from mora.runtime.engine import Engine
-from mora.runtime.experience import Roller
 from mora.runtime.loop import Loop
+from mora.runtime.roller import Roller
 
 REFERENCE = ("algo.reference_prompts=8", "algo.reference_samples=2")
 FITTED = ("algo.epochs=null", "algo.batch_size=8")

@@ -24,7 +24,7 @@ from mora.model.stored import load_policy
 from mora.model.svd_lora import AdapterSettings, AdapterState, SVDLoRALinear, attach
 from mora.model.tokenizer import train_words
 from mora.runtime.engine import Engine
-from mora.runtime.experience import ON_POLICY
+from mora.runtime.roller import ON_POLICY
 from mora.types import Row
 
 SMALL = (

@@ -10,9 +10,9 @@ from mora.functional.risk import mean
 from mora.reward.panel import ModelPanel
 from mora.reward.reference import reference_prompts
 from mora.runtime.engine import Engine
-from mora.runtime.experience import Rollout
 from mora.runtime.ptx import Pretraining
-from mora.runtime.rollout import sample_reference
+from mora.runtime.rollout import Rollout
+from mora.runtime.sampling import sample_reference
 from mora.types import content_id
 
 REWARD = (

@@ -17,10 +17,11 @@ from mora.model.generate import Sampling
 from mora.model.policy import Policy
 from mora.model.stored import STANDARDIZATION, load_policy
 from mora.model.svd_lora import read_settings
-from mora.runtime.experience import Roller, Rollout
 from mora.runtime.ptx import Pretraining
-from mora.runtime.rollout import sample_rows
+from mora.runtime.roller import Roller
+from mora.runtime.rollout import Rollout
 from mora.runtime.rollout_metrics import explained_variance
+from mora.runtime.sampling import sample_rows
 from mora.types import content_id
 
 GOLD = "reward=gold"

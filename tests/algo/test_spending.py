@@ -9,7 +9,7 @@ import torch
 from tests.algo.pieces import panel_of
 
 import mora.model.policy
-import mora.runtime.rollout
+import mora.runtime.sampling
 from mora.files import read_lines
 from mora.model.generate import generate
 from mora.model.score_model import ScoreModel
@@ -51,7 +51,7 @@ def counted(make, monkeypatch):
         write_row(self, *given)
 
     monkeypatch.setattr(mora.model.policy, "generate", sampler)
-    monkeypatch.setattr(mora.runtime.rollout, "generate", sampler)
+    monkeypatch.setattr(mora.runtime.sampling, "generate", sampler)
     monkeypatch.setattr(Loop, "_write_row", cut)
     monkeypatch.setattr(ScoreModel, "check_padding", lambda self: None)  # a check of the file: trains nothing
 

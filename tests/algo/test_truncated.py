@@ -13,7 +13,7 @@ from mora.functional.scalarize import Linear, TchebycheffExpected
 from mora.reward.panel import GoldPanel, Panel
 from mora.reward.point import point_belief
 from mora.reward.standardization import Standardization
-from mora.runtime.experience import RolloutSettings
+from mora.runtime.rollout import RolloutSettings
 from mora.runtime.rollout_metrics import update_metrics
 
 PENALTY = ("algo.rollout.truncated=penalty", "algo.rollout.missing_eos_penalty=0.75")

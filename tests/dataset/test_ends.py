@@ -18,7 +18,7 @@ from mora.errors import InputError
 from mora.model.generate import response_mask
 from mora.model.load import load_tokenizer
 from mora.reward.texts import Texts
-from mora.runtime.rollout import decode
+from mora.runtime.sampling import decode
 from mora.types import Row, Sampled
 
 ENDS = {"chatml": "<|im_end|>", "llama3": "<|eot_id|>", "gemma": "<end_of_turn>"}  # others end with the end token

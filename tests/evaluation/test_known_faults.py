@@ -21,7 +21,7 @@ from mora.model.svd_lora import AdapterSettings, attach
 from mora.reward.panel import Panel
 from mora.reward.point import point_belief
 from mora.reward.standardization import Standardization
-from mora.runtime.rollout import decode
+from mora.runtime.sampling import decode
 from mora.types import Row
 
 WORDS = ["<eos>", "<pad>", "<unk>", "a", "b", "c", "d", "e"]

@@ -20,7 +20,7 @@ from mora.model.generate import Sampling
 from mora.reward.panel import GoldPanel
 from mora.reward.standardization import Standardization
 from mora.runtime.actor import conditioned_policy
-from mora.runtime.rollout import decode, sample_rows
+from mora.runtime.sampling import decode, sample_rows
 
 KL_COEF = 0.3
 COMMAND = (

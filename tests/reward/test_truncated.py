@@ -20,7 +20,7 @@ from mora.reward.scalar import Scalar
 from mora.reward.scoring import cut_texts, read_answers, score_answers
 from mora.reward.standardization import Standardization
 from mora.reward.texts import Texts
-from mora.runtime.rollout import decode
+from mora.runtime.sampling import decode
 from mora.types import Sampled
 
 MakePanel = Callable[..., ModelPanel]

@@ -20,7 +20,7 @@ from mora.reward.panel import GoldPanel, Panel
 from mora.reward.point import point_belief
 from mora.reward.standardization import Standardization
 from mora.runtime.enumeration import Enumeration, Responses
-from mora.runtime.rollout import decode
+from mora.runtime.sampling import decode
 from mora.types import Row
 
 CONF = Path(__file__).parents[2] / "conf"

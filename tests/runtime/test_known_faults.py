@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from mora.dataset.encode import Encoder
-from mora.runtime.rollout import decode, sample_rows
+from mora.runtime.sampling import decode, sample_rows
 from mora.types import Row
 
 CPU = torch.device("cpu")

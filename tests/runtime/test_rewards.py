@@ -13,8 +13,8 @@ from mora.errors import InputError
 from mora.functional import risk
 from mora.reward.panel import Panel
 from mora.reward.standardization import Standardization
-from mora.runtime.experience import RolloutSettings
 from mora.runtime.rewards import Rewards
+from mora.runtime.rollout import RolloutSettings
 from mora.runtime.spending import Spent
 from mora.types import RewardBelief, Sampled
 

@@ -23,9 +23,10 @@ from mora.functional.kl import sequence_kl
 from mora.functional.policy import clipped_surrogate_loss
 from mora.model.policy import Policy
 from mora.runtime.actor import conditioned_policy, save_policy, standardized_panel
-from mora.runtime.experience import Roller, Rollout, RolloutSettings
 from mora.runtime.learner import Learner, Optimizer
 from mora.runtime.parts import Parts
+from mora.runtime.roller import Roller
+from mora.runtime.rollout import Rollout, RolloutSettings
 from mora.runtime.rollout_metrics import update_metrics
 
 

@@ -21,10 +21,11 @@ from mora.functional.advantages import Normalization, normalized, token_rewards
 from mora.functional.policy import clipped_surrogate_loss, clipped_value_loss
 from mora.model.policy import Policy
 from mora.runtime.actor import conditioned_policy, save_policy, standardized_panel
-from mora.runtime.experience import Roller, Rollout, RolloutSettings
 from mora.runtime.learner import Learner, Optimizer
 from mora.runtime.parts import Parts
 from mora.runtime.ptx import Pretraining
+from mora.runtime.roller import Roller
+from mora.runtime.rollout import Rollout, RolloutSettings
 from mora.runtime.rollout_metrics import explained_variance, update_metrics
 
 

@@ -34,7 +34,7 @@ from mora.model.policy import Policy
 from mora.records import front as records
 from mora.records.read import record
 from mora.reward.panel import Panel
-from mora.runtime.rollout import decode, sample_rows
+from mora.runtime.sampling import decode, sample_rows
 from mora.types import Row, Sampled
 
 Floats = NDArray[np.float64]

@@ -24,7 +24,7 @@ from mora.functional.thinning import evenly
 from mora.functional.tilting import expected, linear_optimum
 from mora.model.generate import Sampling
 from mora.model.policy import Policy
-from mora.runtime.rollout import decode, sample_rows
+from mora.runtime.sampling import decode, sample_rows
 
 Floats = NDArray[np.float64]
 REFERENCE = -3  # the step that these draws are keyed by: never one of training or of another evaluation

@@ -29,9 +29,9 @@ from mora.run.record import record_data
 from mora.run.trial import try_models
 from mora.runtime.console import say
 from mora.runtime.devices import Runtime
-from mora.runtime.experience import RolloutSettings
 from mora.runtime.folder import RunFolder
 from mora.runtime.parts import Parts
+from mora.runtime.rollout import RolloutSettings
 
 
 def execute(stages: Sequence[Stage], cfg: DictConfig) -> None:

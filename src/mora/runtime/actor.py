@@ -17,7 +17,7 @@ from mora.model.svd_lora import AdapterSettings, attach, enable_gradient_checkpo
 from mora.reward.panel import Panel
 from mora.reward.reference import reference_prompts
 from mora.runtime.parts import Parts
-from mora.runtime.rollout import sample_reference
+from mora.runtime.sampling import sample_reference
 
 
 def conditioned_policy(

@@ -21,8 +21,8 @@ from torch import Tensor
 from mora import bounds
 from mora.bounds import Count, Positive, Seed
 from mora.errors import InputError, correctable
+from mora.runtime.deepspeed_plugin import deepspeed_plugin, launched_with_deepspeed
 from mora.runtime.watchdog import Watchdog, meeting_store
-from mora.runtime.zero import deepspeed_plugin, launched_with_deepspeed
 
 BACKSTOP = 60.0  # seconds after which torch ends a wait that the watchdog, which says more, has not ended
 T = TypeVar("T")

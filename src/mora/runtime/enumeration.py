@@ -19,7 +19,7 @@ from mora.dataset.encode import Encoder
 from mora.errors import InputError
 from mora.model.policy import Forward
 from mora.reward.panel import Panel
-from mora.runtime.rollout import decode
+from mora.runtime.sampling import decode
 from mora.types import RewardBelief, Row, Sampled
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from mora.runtime.devices import Runtime
+from mora.runtime.devices import Runtime
 
 BUCKET = 2**25  # elements that are summed over ranks in one message
 WEIGHTS, OPTIMIZER = "weights.safetensors", "optimizer.safetensors"

@@ -1,153 +1,157 @@
-"""Sampling answers for prompts, with the identities that random draws are keyed by."""
+"""A rollout: answers of the current policy, read and scored, each at its own preference; and how one is made."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
-from mora.dataset import collate
-from mora.dataset.encode import Encoder
+from mora import bounds
+from mora.bounds import Count, Decay, NonNegative, Positive
 from mora.errors import InputError
-from mora.functional.noise import Stream, hashed
-from mora.model.capacity import positions
-from mora.model.generate import Sampling, generate
-from mora.model.policy import Policy
-from mora.types import Prompts, Row, Sampled
-
-ANSWERING = -2  # the step that draws of single answers are keyed by: never one of training
-STANDARDIZING = -4  # the step that answers for the units of rewards are keyed by: of nothing else
+from mora.functional.centering import PAIRED
+from mora.runtime.rewards import Truncated
+from mora.types import BeliefKind
 
 
 @dataclass(kw_only=True)
-class Samples:
-    """Answers sampled for a list of prompts, several per prompt."""
+class RolloutSettings:
+    """How a rollout is made; the fields are the keys of ``algo.rollout``."""
 
-    prompts: list[str]  # B, each prompt repeated N times
-    texts: list[str]  # B
-    sampled: Sampled  # B: which ended, and their tokens
-    mask: Tensor  # (B, T)
+    prompts: Count
+    samples: Count
+    shift_rewards: bool
+    center_by_prompt: bool
+    tracking: Literal["none", "running", "ema"]
+    tracking_decay: Decay
+    score_noise: NonNegative
+    score_clip: Positive | None
+    normalize_rewards: bool
+    truncated: Truncated
+    missing_eos_penalty: Positive | None
+
+    def __post_init__(self) -> None:
+        bounds.check(self, "algo.rollout")
+        self._check_truncated()
+        if self.normalize_rewards and self.tracking != "none":
+            raise InputError(
+                f"algo.rollout.normalize_rewards=true and algo.rollout.tracking={self.tracking} are two units for one "
+                "reward, that of the batch and that of the rollouts so far; set one of them to false or none"
+            )
+        if (self.normalize_rewards or self.center_by_prompt) and not self.shift_rewards:
+            raise InputError(
+                "algo.rollout.shift_rewards=false keeps the zero of a reward, and algo.rollout.normalize_rewards and "
+                "algo.rollout.center_by_prompt subtract means; set both to false"
+            )
+        if self.center_by_prompt and self.samples < 2:
+            raise InputError(
+                "algo.rollout.center_by_prompt=true compares the answers to one prompt: set algo.rollout.samples to 2 "
+                "or more"
+            )
+
+    def _check_truncated(self) -> None:
+        how, penalty = self.truncated, self.missing_eos_penalty
+        if how not in get_args(Truncated):
+            raise InputError(f"algo.rollout.truncated={how}: must be one of {', '.join(get_args(Truncated))}")
+        if how == "penalty" and (penalty is None or not 0 < penalty < math.inf):
+            raise InputError(
+                f"algo.rollout.truncated=penalty with algo.rollout.missing_eos_penalty={penalty}: set the penalty to a "
+                "number above 0, in reward units"
+            )
+        if how != "penalty" and penalty is not None:
+            raise InputError(
+                f"algo.rollout.missing_eos_penalty={penalty} is of algo.rollout.truncated=penalty, and truncated={how} "
+                "subtracts nothing; set one to null, or the other to penalty"
+            )
+        if how == "mask" and self.center_by_prompt:
+            raise InputError(
+                "algo.rollout.truncated=mask leaves answers out, and algo.rollout.center_by_prompt=true compares the "
+                "answers to one prompt, of which one alone may be left; use truncated=score or penalty"
+            )
+
+    def check_shared(self, scalarize: Any) -> None:
+        """Raises InputError where ``scalarize`` takes means over rows of which some may be masked."""
+        if scalarize.shares and self.truncated == "mask":
+            raise InputError(
+                "algo.rollout.truncated=mask leaves rows out, and scalarize=tchebycheff_expected or tchebycheff_prompt "
+                "takes means over all rows that share a preference; use truncated=score or penalty"
+            )
+
+    def check(self, kind: BeliefKind, zero: Sequence[bool]) -> None:
+        """Raises InputError where rewards of beliefs of this ``kind``, with these zeros, cannot be made so."""
+        if any(zero) and (self.center_by_prompt or self.normalize_rewards):
+            setting = "center_by_prompt" if self.center_by_prompt else "normalize_rewards"
+            raise InputError(
+                f"algo.rollout.{setting}=true moves the zero of a reward whose zero means something; set it to false"
+            )
+        if self.center_by_prompt and kind not in PAIRED:
+            raise InputError(
+                f"algo.rollout.center_by_prompt=true needs atoms that are paired across answers, and those of a {kind} "
+                "belief are a fixed support; set it to false"
+            )
 
 
-def sample_rows(
-    rows: Sequence[Row], samples: int, encoder: Encoder, device: torch.device, keep: Sequence[int] | None = None
-) -> tuple[Prompts, Tensor]:
-    """Each row ``samples`` times, left-padded, with an identity per sample; and identities of the groups (B,).
+@dataclass(kw_only=True)
+class Rollout:
+    """One rank's rows of a rollout.  Sequences are left-padded prompts followed by right-padded responses.
 
-    The samples of a row are a group.  A prompt that stands among ``rows`` twice is another group with other samples the
-    second time.  ``keep`` selects some of the repeated rows (those of one process) by their place.
+    What an algorithm credits its tokens with, ``advantages`` and for a critic ``returns``, it adds itself.
     """
-    places = range(len(rows) * samples) if keep is None else keep
-    seen: Counter[int] = Counter()
-    turns = []  # how often each row's prompt stood before it
-    for row in rows:
-        turns.append(seen[row.prompt_id])
-        seen[row.prompt_id] += 1
-    repeated = [rows[i // samples] for i in places]
-    prompts = collate.prompts(repeated, encoder).to(device)
-    identity = torch.tensor([row.prompt_id for row in repeated], dtype=torch.int64, device=device)
-    turn = torch.tensor([turns[i // samples] for i in places], dtype=torch.int64, device=device)
-    number = torch.tensor([i % samples for i in places], dtype=torch.int64, device=device)
-    prompts.row_ids = hashed(0, Stream.ROW, identity, number + samples * turn)
-    return prompts, hashed(0, Stream.ROW, identity, turn)
 
+    ids: Tensor  # (B, L)
+    mask: Tensor  # (B, L)
+    response: Tensor  # (B, T) True on response tokens
+    trained: Tensor  # (B, T) True on response tokens of rows that train: all, or with truncated=mask those that ended
+    preference: Tensor  # (B, M): sampled once, before generation, and used by every later step
+    old_logps: Tensor  # (B, T)
+    ref_logps: Tensor  # (B, T)
+    values: Tensor | None  # (B, T, C); None without a critic
+    rewards: Tensor  # (B, M), in standard deviations of the reference policy, or what tracking puts in their place
+    streams: Tensor  # (B, C): what is maximized, as scalarize gives it
+    weights: Tensor  # (B, C): of each stream
+    entropy: Tensor  # (B, T)
+    offset: int  # place of the first row in the global batch
+    global_rows: int
+    global_tokens: float  # of rows that train
+    normalizer: float  # of an update: rows of a minibatch, masked ones too, times the longest response allowed
+    ended: Tensor  # (B,) False for an answer that was cut off
+    prompts: list[str]
+    texts: list[str]
+    group: Tensor | None = None  # (B,): rows with the same one are answers to one prompt
+    advantages: Tensor | None = None  # (B, T)
+    returns: Tensor | None = None  # (B, T, C)
 
-def decode(tokens: Tensor, mask: Tensor, encoder: Encoder) -> tuple[list[str], Sampled]:
-    """Texts of responses (B, T), end and special tokens dropped; which ended, and their tokens as they are."""
-    kept = [row[keep].tolist() for row, keep in zip(tokens.cpu(), mask.cpu(), strict=True)]
-    ended = tuple(bool(ids) and ids[-1] in encoder.ends for ids in kept)
-    sampled = Sampled(ended=ended, tokens=tuple(map(tuple, kept)), vocabulary=encoder.vocabulary)
-    said = [ids[:-1] if end else ids for ids, end in zip(kept, ended, strict=True)]  # an end may be no special token
-    return encoder.tokenizer.batch_decode(said, skip_special_tokens=True), sampled
+    @property
+    def gains(self) -> Tensor:
+        """Scalarized rewards (B,)."""
+        return (self.streams * self.weights).sum(-1)
 
+    def batches(self, epochs: int, count: int, *, seed: int, step: int) -> Iterator[list[int]]:
+        """This rank's rows of each of ``count`` minibatches, anew in every epoch."""
+        for epoch in range(epochs):
+            yield from self.minibatches(count, seed=seed, step=step, epoch=epoch)
 
-def sample_reference(
-    model: PreTrainedModel,
-    encoder: Encoder,
-    rows: Sequence[Row],
-    *,
-    samples: int,
-    seed: int,
-    batch_size: int,
-    device: torch.device,
-) -> Samples:
-    """``samples`` answers per prompt from a plain model at temperature 1: what rewards are standardized on."""
-    prompts: list[str] = []
-    texts: list[str] = []
-    sampled, masks = [], []
-    per_batch = max(batch_size // samples, 1)
-    for start in range(0, len(rows), per_batch):
-        batch, _ = sample_rows(rows[start : start + per_batch], samples, encoder, device)
-        drawn, mask = generate(
-            model,
-            batch,
-            sampling=Sampling(temperature=1.0, top_p=1.0, top_k=0),
-            seed=seed,
-            step=STANDARDIZING,
-            max_new_tokens=encoder.max_response,
-            ends=encoder.ends,
-            pad=encoder.pad,
-        )
-        prompts += batch.texts
-        written, known = decode(drawn, mask, encoder)
-        texts += written
-        sampled.append(known)
-        masks.append(mask)
-    return Samples(prompts=prompts, texts=texts, sampled=Sampled.joined(sampled), mask=torch.cat(masks))
+    def minibatches(self, count: int, *, seed: int, step: int, epoch: int) -> list[list[int]]:
+        """This rank's rows of each minibatch.
 
+        Among each ``count`` consecutive rows of the global batch every minibatch gets one, at random: minibatches are
+        the same sets of rows on any number of processes.
+        """
+        generator = np.random.Generator(np.random.Philox(key=[seed & (2**63 - 1), (step << 16) + epoch]))
+        blocks = np.tile(np.arange(count), (self.global_rows // count, 1))
+        place = generator.permuted(blocks, axis=1).reshape(-1)[self.offset : self.offset + len(self.ids)]
+        return [np.flatnonzero(place == number).tolist() for number in range(count)]
 
-def answer(
-    policy: Policy | PreTrainedModel,
-    encoder: Encoder,
-    prompts: Sequence[str],
-    preferences: Sequence[Sequence[float]],
-    *,
-    samples: int,
-    temperature: float,
-    max_new_tokens: int | None,
-    seed: int,
-) -> list[list[list[tuple[str, bool]]]]:
-    """Answers to every prompt under every preference, in one batch, and whether they ended:
-    ``[prompt][preference][sample]``.
-
-    The random numbers of a prompt's n-th answer are the same under every preference.  A plain model heeds no
-    preference.  Raises InputError where prompt and answer may exceed the positions of the model.
-    """
-    device = next(policy.parameters()).device
-    once, _ = sample_rows([Row(prompt=prompt) for prompt in prompts], samples, encoder, device)
-    place = torch.arange(len(once.texts), device=device).view(len(prompts), 1, samples)
-    place = place.expand(-1, len(preferences), -1).flatten()
-    batch = Prompts(
-        ids=once.ids[place],
-        mask=once.mask[place],
-        row_ids=once.row_ids[place],
-        texts=[once.texts[i] for i in place.tolist()],
-    )
-    longest = max_new_tokens or encoder.max_response
-    limit, read = positions(policy.model if isinstance(policy, Policy) else policy), once.ids.shape[1]
-    if limit is not None and read + longest > limit:
-        raise InputError(
-            f"max_new_tokens={longest}: after a prompt of {read} tokens the model has positions for {limit - read} more"
-        )
-    how: dict[str, Any] = {
-        "sampling": Sampling(temperature=temperature, top_p=1.0, top_k=0),
-        "seed": seed,
-        "step": ANSWERING,
-        "max_new_tokens": longest,
-        "ends": encoder.ends,
-        "pad": encoder.pad,
-    }
-    if isinstance(policy, Policy):
-        weights = torch.tensor(preferences, dtype=torch.float32, device=device)
-        rows = weights.repeat_interleave(samples, dim=0).repeat(len(prompts), 1)
-        tokens, mask = policy.generate(batch, rows, **how)
-    else:
-        tokens, mask = generate(policy, batch, **how)
-    texts, sampled = decode(tokens, mask, encoder)
-    answers = iter(zip(texts, sampled.ended, strict=True))
-    return [[[next(answers) for _ in range(samples)] for _ in preferences] for _ in prompts]
+    def take(self, index: list[int]) -> Rollout:
+        """Some rows."""
+        rows = torch.tensor(index, device=self.ids.device)
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        chosen = {k: v[rows] for k, v in values.items() if isinstance(v, Tensor)}
+        texts = {k: [v[i] for i in index] for k, v in values.items() if isinstance(v, list)}
+        return Rollout(**(values | chosen | texts))

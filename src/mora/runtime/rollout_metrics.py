@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,9 +10,7 @@ from torch import Tensor
 from mora.functional.kl import sequence_kl
 from mora.runtime.devices import Runtime
 from mora.runtime.parts import Parts
-
-if TYPE_CHECKING:
-    from mora.runtime.experience import Rollout
+from mora.runtime.rollout import Rollout
 
 
 def rollout_metrics(parts: Parts, rollout: Rollout, objectives: Sequence[str]) -> dict[str, float]:

@@ -58,7 +58,7 @@ PLACES: Mapping[str, tuple[str, ...]] = {
     "algo.baseline": ("mora.functional.advantages.rloo",),
     "algo.optimizer": ("mora.runtime.learner.Optimizer",),
     "algo.lora": ("mora.model.lora.LoRASettings",),
-    "algo.rollout": ("mora.runtime.experience.RolloutSettings",),
+    "algo.rollout": ("mora.runtime.rollout.RolloutSettings",),
     "dataset": (
         *_SOURCE,
         "mora.dataset.mixture.Mixture",

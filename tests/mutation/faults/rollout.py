@@ -9,7 +9,7 @@ ROLLED = "tests/algo/test_truncated.py"
 FAULTS = (
     Fault(
         name="samples_of_a_prompt_share_their_noise",
-        file="runtime/rollout.py",
+        file="runtime/sampling.py",
         old="number + samples * turn)",
         new="turn)",
         why="All samples of a prompt are one sample, and the baseline equals each of them.",
@@ -19,7 +19,7 @@ FAULTS = (
     ),
     Fault(
         name="a_prompt_that_stands_twice_says_the_same",
-        file="runtime/rollout.py",
+        file="runtime/sampling.py",
         old="number + samples * turn)",
         new="number)",
         why="Repeated prompts fill a rollout with copies.",
@@ -29,7 +29,7 @@ FAULTS = (
     ),
     Fault(
         name="processes_share_their_noise",
-        file="runtime/rollout.py",
+        file="runtime/sampling.py",
         old="number = torch.tensor([i % samples for i in places]",
         new="number = torch.tensor([i % samples for i in range(len(repeated))]",
         why="Where a process begins in the middle of a prompt's samples, it repeats those of the one before.",
@@ -39,7 +39,7 @@ FAULTS = (
     ),
     Fault(
         name="updates_at_another_preference_than_the_rollout",
-        file="runtime/experience.py",
+        file="runtime/roller.py",
         old="            preference=preference,\n            rewards=rewards,",
         new="            preference=preference.flip(0),\n            rewards=rewards,",
         why="The ratio compares two policies that never met: the one that answered and the one at a new preference.",
@@ -47,7 +47,7 @@ FAULTS = (
     ),
     Fault(
         name="reference_with_the_adapter_on",
-        file="runtime/experience.py",
+        file="runtime/roller.py",
         old="policy.reference(ids[rows], mask[rows], response=length)",
         new="policy(ids[rows], mask[rows], preference[rows], response=length, with_values=False).logps",
         why="The KL penalty is always 0, and the policy may go anywhere.",
@@ -55,7 +55,7 @@ FAULTS = (
     ),
     Fault(
         name="the_same_noise_at_every_step",
-        file="runtime/experience.py",
+        file="runtime/roller.py",
         old="                step=step,\n                max_new_tokens",
         new="                step=0,\n                max_new_tokens",
         why="A prompt that comes again is answered with the same luck.",
@@ -89,7 +89,7 @@ FAULTS = (
     ),
     Fault(
         name="normalized_by_all_minibatches",
-        file="runtime/experience.py",
+        file="runtime/roller.py",
         old="normalizer=global_rows / self.minibatches * encoder.max_response",
         new="normalizer=float(global_rows * encoder.max_response)",
         why="More minibatches mean smaller steps.",
@@ -97,7 +97,7 @@ FAULTS = (
     ),
     Fault(
         name="group_means_of_one_process",
-        file="runtime/experience.py",
+        file="runtime/roller.py",
         old="return everything[0][mine], everything[1][mine]",
         new="return scalarize.streams(rewards, preference, ids)",
         why="Which objective is worst off is decided by each process for itself.",
@@ -107,7 +107,7 @@ FAULTS = (
     ),
     Fault(
         name="one_split_into_minibatches_for_all_epochs",
-        file="runtime/experience.py",
+        file="runtime/rollout.py",
         old="(step << 16) + epoch]",
         new="step << 16]",
         why="Rows meet the same neighbors in every epoch.",
@@ -117,7 +117,7 @@ FAULTS = (
     ),
     Fault(
         name="masked_rows_train",
-        file="runtime/experience.py",
+        file="runtime/roller.py",
         old="trained = response & ended[:, None] if",
         new="trained = response if",
         why="A setting that leaves cut answers out leaves none out.",

@@ -14,7 +14,7 @@ from mora.model.generate import Sampling
 from mora.model.load import ModelSpec
 from mora.model.policy import Policy
 from mora.model.svd_lora import AdapterSettings, attach
-from mora.runtime.rollout import answer, sample_reference, sample_rows
+from mora.runtime.sampling import answer, sample_reference, sample_rows
 from mora.types import Row
 
 CONF = Path(__file__).parents[2] / "conf"

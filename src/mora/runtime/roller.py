@@ -1,23 +1,15 @@
-"""Rollouts: answers of the current policy, read and scored, each at its own preference."""
+"""Makes rollouts: chooses prompts and preferences, samples, reads and scores; credit is the algorithm's."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from mora import bounds
-from mora.bounds import Count, Decay, NonNegative, Positive
 from mora.dataset.encode import Encoder
 from mora.dataset.order import batch
 from mora.errors import InputError
-from mora.functional.centering import PAIRED
 from mora.functional.noise import Stream, normal
 from mora.functional.scalarize import check_sharing
 from mora.model.generate import Sampling
@@ -25,149 +17,13 @@ from mora.model.policy import Policy
 from mora.reward.panel import Panel
 from mora.reward.tracking import Tracking
 from mora.runtime.parts import Parts
-from mora.runtime.rewards import Rewards, Truncated
-from mora.runtime.rollout import decode, sample_rows
+from mora.runtime.rewards import Rewards
+from mora.runtime.rollout import Rollout, RolloutSettings
 from mora.runtime.rollout_metrics import rollout_metrics
-from mora.types import BeliefKind, Prompts, Row, content_id
+from mora.runtime.sampling import decode, sample_rows
+from mora.types import Prompts, Row, content_id
 
 ON_POLICY = Sampling(temperature=1.0, top_p=1.0, top_k=0)
-
-
-@dataclass(kw_only=True)
-class RolloutSettings:
-    """How a rollout is made; the fields are the keys of ``algo.rollout``."""
-
-    prompts: Count
-    samples: Count
-    shift_rewards: bool
-    center_by_prompt: bool
-    tracking: Literal["none", "running", "ema"]
-    tracking_decay: Decay
-    score_noise: NonNegative
-    score_clip: Positive | None
-    normalize_rewards: bool
-    truncated: Truncated
-    missing_eos_penalty: Positive | None
-
-    def __post_init__(self) -> None:
-        bounds.check(self, "algo.rollout")
-        self._check_truncated()
-        if self.normalize_rewards and self.tracking != "none":
-            raise InputError(
-                f"algo.rollout.normalize_rewards=true and algo.rollout.tracking={self.tracking} are two units for one "
-                "reward, that of the batch and that of the rollouts so far; set one of them to false or none"
-            )
-        if (self.normalize_rewards or self.center_by_prompt) and not self.shift_rewards:
-            raise InputError(
-                "algo.rollout.shift_rewards=false keeps the zero of a reward, and algo.rollout.normalize_rewards and "
-                "algo.rollout.center_by_prompt subtract means; set both to false"
-            )
-        if self.center_by_prompt and self.samples < 2:
-            raise InputError(
-                "algo.rollout.center_by_prompt=true compares the answers to one prompt: set algo.rollout.samples to 2 "
-                "or more"
-            )
-
-    def _check_truncated(self) -> None:
-        how, penalty = self.truncated, self.missing_eos_penalty
-        if how not in get_args(Truncated):
-            raise InputError(f"algo.rollout.truncated={how}: must be one of {', '.join(get_args(Truncated))}")
-        if how == "penalty" and (penalty is None or not 0 < penalty < math.inf):
-            raise InputError(
-                f"algo.rollout.truncated=penalty with algo.rollout.missing_eos_penalty={penalty}: set the penalty to a "
-                "number above 0, in reward units"
-            )
-        if how != "penalty" and penalty is not None:
-            raise InputError(
-                f"algo.rollout.missing_eos_penalty={penalty} is of algo.rollout.truncated=penalty, and truncated={how} "
-                "subtracts nothing; set one to null, or the other to penalty"
-            )
-        if how == "mask" and self.center_by_prompt:
-            raise InputError(
-                "algo.rollout.truncated=mask leaves answers out, and algo.rollout.center_by_prompt=true compares the "
-                "answers to one prompt, of which one alone may be left; use truncated=score or penalty"
-            )
-
-    def check_shared(self, scalarize: Any) -> None:
-        """Raises InputError where ``scalarize`` takes means over rows of which some may be masked."""
-        if scalarize.shares and self.truncated == "mask":
-            raise InputError(
-                "algo.rollout.truncated=mask leaves rows out, and scalarize=tchebycheff_expected or tchebycheff_prompt "
-                "takes means over all rows that share a preference; use truncated=score or penalty"
-            )
-
-    def check(self, kind: BeliefKind, zero: Sequence[bool]) -> None:
-        """Raises InputError where rewards of beliefs of this ``kind``, with these zeros, cannot be made so."""
-        if any(zero) and (self.center_by_prompt or self.normalize_rewards):
-            setting = "center_by_prompt" if self.center_by_prompt else "normalize_rewards"
-            raise InputError(
-                f"algo.rollout.{setting}=true moves the zero of a reward whose zero means something; set it to false"
-            )
-        if self.center_by_prompt and kind not in PAIRED:
-            raise InputError(
-                f"algo.rollout.center_by_prompt=true needs atoms that are paired across answers, and those of a {kind} "
-                "belief are a fixed support; set it to false"
-            )
-
-
-@dataclass(kw_only=True)
-class Rollout:
-    """One rank's rows of a rollout.  Sequences are left-padded prompts followed by right-padded responses.
-
-    What an algorithm credits its tokens with, ``advantages`` and for a critic ``returns``, it adds itself.
-    """
-
-    ids: Tensor  # (B, L)
-    mask: Tensor  # (B, L)
-    response: Tensor  # (B, T) True on response tokens
-    trained: Tensor  # (B, T) True on response tokens of rows that train: all, or with truncated=mask those that ended
-    preference: Tensor  # (B, M): sampled once, before generation, and used by every later step
-    old_logps: Tensor  # (B, T)
-    ref_logps: Tensor  # (B, T)
-    values: Tensor | None  # (B, T, C); None without a critic
-    rewards: Tensor  # (B, M), in standard deviations of the reference policy, or what tracking puts in their place
-    streams: Tensor  # (B, C): what is maximized, as scalarize gives it
-    weights: Tensor  # (B, C): of each stream
-    entropy: Tensor  # (B, T)
-    offset: int  # place of the first row in the global batch
-    global_rows: int
-    global_tokens: float  # of rows that train
-    normalizer: float  # of an update: rows of a minibatch, masked ones too, times the longest response allowed
-    ended: Tensor  # (B,) False for an answer that was cut off
-    prompts: list[str]
-    texts: list[str]
-    group: Tensor | None = None  # (B,): rows with the same one are answers to one prompt
-    advantages: Tensor | None = None  # (B, T)
-    returns: Tensor | None = None  # (B, T, C)
-
-    @property
-    def gains(self) -> Tensor:
-        """Scalarized rewards (B,)."""
-        return (self.streams * self.weights).sum(-1)
-
-    def batches(self, epochs: int, count: int, *, seed: int, step: int) -> Iterator[list[int]]:
-        """This rank's rows of each of ``count`` minibatches, anew in every epoch."""
-        for epoch in range(epochs):
-            yield from self.minibatches(count, seed=seed, step=step, epoch=epoch)
-
-    def minibatches(self, count: int, *, seed: int, step: int, epoch: int) -> list[list[int]]:
-        """This rank's rows of each minibatch.
-
-        Among each ``count`` consecutive rows of the global batch every minibatch gets one, at random: minibatches are
-        the same sets of rows on any number of processes.
-        """
-        generator = np.random.Generator(np.random.Philox(key=[seed & (2**63 - 1), (step << 16) + epoch]))
-        blocks = np.tile(np.arange(count), (self.global_rows // count, 1))
-        place = generator.permuted(blocks, axis=1).reshape(-1)[self.offset : self.offset + len(self.ids)]
-        return [np.flatnonzero(place == number).tolist() for number in range(count)]
-
-    def take(self, index: list[int]) -> Rollout:
-        """Some rows."""
-        rows = torch.tensor(index, device=self.ids.device)
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        chosen = {k: v[rows] for k, v in values.items() if isinstance(v, Tensor)}
-        texts = {k: [v[i] for i in index] for k, v in values.items() if isinstance(v, list)}
-        return Rollout(**(values | chosen | texts))
 
 
 class Roller:
