@@ -627,10 +627,22 @@ def test_margins_are_half_the_intervals_of_the_means(pair):
         (point["margins"][1], lambda f: f[1, 1]),
         (point["kl_margin"], lambda f: f[1, Columns(2).kl]),
         (point["utility_margin"], lambda f: f[1, :2] @ GRID[1]),
-        (point["win_rate_margin"], lambda f: f[1, Columns(2).win]),
     ):
         expected = interval(stacked["strong"], statistic, **asked)
         assert found == pytest.approx((expected.high - expected.low) / 2, abs=1e-12)
+
+
+def test_intervals_of_win_rates_are_wilsons_and_stay_in_0_to_1(pair):
+    """The ends are the shares whose own deviation puts the win rate at the margin: (p - w)^2 n = q^2 w (1 - w)."""
+    table, stacked, _ = pair
+    asked = {"level": 0.95, "samples": 100, "seed": 3, "new_seeds": False, "bias_corrected": False}
+    for number, point in enumerate(table["methods"][0]["points"]):
+        share, ends = point["win_rate"], (point["win_rate_low"], point["win_rate_high"])
+        assert 0 <= ends[0] <= share <= ends[1] <= 1 and ends[0] < ends[1]
+        found = interval(stacked["strong"], lambda f, number=number: f[number, Columns(2).win], **asked)
+        margin = (found.high - found.low) / 2
+        for end in ends if 0 < share < 1 and margin > 0 else ():
+            assert (share - end) ** 2 * share * (1 - share) == pytest.approx(margin**2 * end * (1 - end), abs=1e-12)
 
 
 def test_a_policy_that_is_not_steered_is_judged_once():

@@ -17,6 +17,7 @@ from mora.evaluation.statistics import Fixed
 from mora.evaluation.study import Study, entry
 from mora.functional.comparison import attainment_bands
 from mora.functional.pareto import non_dominated
+from mora.functional.stats import share_of_margin
 
 Floats = NDArray[np.float64]
 BAND = (0.025, 0.5, 0.975)  # shares of resampled fronts whose attainment surfaces bound a band
@@ -78,11 +79,15 @@ def _curve(number: int, study: Study, fixed: Fixed, budgets: Sequence[float]) ->
 
 
 def _points(number: int, method: Method, study: Study, fixed: Fixed, unit: Unit, plain: bool) -> list[dict[str, Any]]:
-    """A row per preference; a margin is half the width of the interval of a mean."""
+    """A row per preference; a margin is half the width of the interval of a mean.  That of a share stays in [0, 1]."""
     columns, mean = fixed.columns, study.means(number)
     scores = mean[:, columns.scores]
     margins = study.margins(number, lambda cells: cells[..., columns.measured])
     utility_margins = study.margins(number, lambda cells: (cells[..., columns.scores] * fixed.grid).sum(-1))
+    won = [
+        share_of_margin(float(share), float(margin), study.prompts, study.level)
+        for share, margin in zip(mean[:, columns.win], margins[:, columns.win], strict=True)
+    ]
     matched = statistics.matched(mean, fixed, fixed.budget)
     best = scores[non_dominated(scores)]
     tokens, ended = (
@@ -101,7 +106,7 @@ def _points(number: int, method: Method, study: Study, fixed: Fixed, unit: Unit,
             "utility": float(scores[p] @ preference),
             "utility_margin": float(utility_margins[p]),
             "win_rate": float(mean[p, columns.win]),
-            "win_rate_margin": float(margins[p, columns.win]),
+            **dict(zip(("win_rate_low", "win_rate_high"), won[p], strict=True)),
             "win_rates": mean[p, columns.wins].tolist(),
             "worst_objective": float(mean[p, columns.worst]),
             "valid": None if valid is None else float(valid[p]),

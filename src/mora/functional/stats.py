@@ -61,6 +61,17 @@ def clustered_share_interval(
     return share_interval(share, count, float(student.ppf((1 + level) / 2, degrees_of_freedom)))
 
 
+def share_of_margin(share: float, margin: float, clusters: int, level: float) -> tuple[float, float]:
+    """Wilson's interval of a share in [0, 1] whose symmetric interval would be share +- ``margin``.
+
+    With ``margin`` = q se and share (1 - share) / se^2 effective cases, q^2 over the cases is margin^2 / (share (1 -
+    share)).  Where nothing varied, that of ``clusters`` independent cases at Student's t.
+    """
+    if margin > 0 and 0 < share < 1:
+        return share_interval(share, share * (1 - share), margin)
+    return clustered_share_interval(share, 0.0, clusters, float(max(clusters - 1, 1)), level)
+
+
 def share_within(share: float, standard_error: float, clusters: int, level: float) -> list[float] | None:
     """The interval [low, high] of a share of cases in so many ``clusters`` (prompts); None for one: it cannot tell."""
     if clusters < 2:

@@ -18,8 +18,8 @@ from mora.records.front import NAN, Indicator, ReferencePoint, Split
 from mora.records.read import Floats
 from mora.records.verdicts import Pair, check_names
 
-COLUMNS = ("kl", "kl_margin", "utility", "utility_margin", "win_rate", "win_rate_margin", "worst_objective", "valid",
-           "tokens", "ended")  # fmt: skip
+COLUMNS = ("kl", "kl_margin", "utility", "utility_margin", "win_rate", "win_rate_low", "win_rate_high",
+           "worst_objective", "valid", "tokens", "ended")  # fmt: skip
 REFERENCE = "reference policy of "  # begins the method of the reference policy's answers
 Row = Annotated[Floats, "M"]
 
@@ -39,7 +39,8 @@ class Point:
     utility: float
     utility_margin: float
     win_rate: float
-    win_rate_margin: float
+    win_rate_low: float
+    win_rate_high: float
     worst_objective: float
     valid: float
     tokens: float

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 from matplotlib.axes import Axes
 
-from mora.records.compare import Comparison
+from mora.records.compare import Comparison, Method
 from mora.records.read import Floats
 from mora.records.verdicts import JUDGED
 from mora.report.compare_marks import DOTTED, bars, by_preference, marks, method_keys, weights_label
@@ -149,12 +149,20 @@ def _panel(comparison: Comparison, column: str, label: str, alt: str) -> Panel:
     )
 
 
+def _errors(method: Method, column: str) -> Floats:
+    """Lengths of intervals to both sides (P,), or down and up (2, P)."""
+    if f"{column}_margin" in method.columns:
+        return method.columns[f"{column}_margin"]
+    low, value, high = (method.columns[name] for name in (f"{column}_low", column, f"{column}_high"))
+    return np.maximum([value - low, high - value], 0.0)
+
+
 def _draw_lines(axes: Axes, *, comparison: Comparison, column: str, label: str) -> None:
     """Two objectives: values over the weight of the first."""
     rows = by_preference(comparison.preferences, np.arange(len(comparison.preferences)))
     weights = comparison.preferences[rows, 0]
     for index, method in enumerate(comparison.methods):
-        values, errors = method.columns[column][rows], method.columns[f"{column}_margin"][rows]
+        values, errors = method.columns[column][rows], _errors(method, column)[..., rows]
         axes.plot(weights, values, color=method_color(index), linewidth=1.3, zorder=3)
         bars(axes, index, weights, values, along=errors)
         marks(axes, index, weights, values, size=34)
@@ -174,7 +182,7 @@ def _draw_dots(axes: Axes, *, comparison: Comparison, column: str, label: str) -
     rows, count = np.arange(len(order), dtype=np.float64), len(comparison.methods)
     for index, method in enumerate(comparison.methods):
         places = rows + (0.62 * (index - (count - 1) / 2) / count if count > 1 else 0.0)
-        values, errors = method.columns[column][order], method.columns[f"{column}_margin"][order]
+        values, errors = method.columns[column][order], _errors(method, column)[..., order]
         bars(axes, index, values, places, across=errors)
         marks(axes, index, values, places, size=22)
     if column == "kl":
