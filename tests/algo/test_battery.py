@@ -140,3 +140,10 @@ def test_answers_to_a_prompt_share_a_group_and_no_preference(small, monkeypatch,
     assert counts.tolist() == [4, 4, 4, 4] and len(rollout.preference.unique(dim=0)) > 4
     for group in rollout.group.unique():
         assert len({rollout.prompts[i] for i in (rollout.group == group).nonzero().flatten().tolist()}) == 1
+
+
+def test_a_baseline_of_answers_at_other_preferences_is_told(small, capsys):
+    small("rloo", "algo.steps=1").fit()
+    assert "preference=row: the answers that are the baseline" in capsys.readouterr().err
+    small("rloo", "algo.steps=1", "preference=group").fit()
+    assert "baseline" not in capsys.readouterr().err

@@ -23,6 +23,7 @@ from mora.functional.kl import sequence_kl
 from mora.functional.policy import clipped_surrogate_loss
 from mora.model.policy import Policy
 from mora.runtime.actor import conditioned_policy, save_policy, standardized_panel
+from mora.runtime.console import say
 from mora.runtime.learner import Learner, Optimizer
 from mora.runtime.parts import Parts
 from mora.runtime.roller import Roller
@@ -69,6 +70,13 @@ class PolicyGradient:
         Raises InputError where the prompts of a step do not split evenly over the processes.
         """
         parts, settings = self.parts, self.rollout
+        assert parts.preference is not None
+        if parts.preference.unit in ("row", "sample"):
+            say(
+                f"{parts.folder.id}: preference={parts.preference.unit}: the answers that are the baseline of one were "
+                "drawn at other preferences, and explain little of its return; preference=group learns more from as "
+                "many answers (docs/known_answers.md)"
+            )
         parts.runtime.share(range(settings.prompts))  # all answers to a prompt are on one process
         model, tokenizer = parts.starting_model(frozen=True)
         encoder = parts.encoder(tokenizer)
