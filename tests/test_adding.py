@@ -161,6 +161,10 @@ REFUSED = {
     "neither train nor produces": ({"needs": "{policy: {}}"}, "algo.needs.policy: say by train"),
     "both": ({"needs": "{policy: {train: [algo=sft], produces: model}}"}, "algo.needs.policy.produces"),
     "no overrides": ({"needs": "{policy: {train: sft}}"}, "algo.needs.policy.train=sft"),
+    "a role of one run": (
+        {"needs": "{policy: {train: [algo=sft], each: {seed: [0, 1]}}}"},
+        "algo.needs.policy.each",
+    ),
     "no list of values": ({"needs": "{policy: {train: [algo=sft], each: {seed: 1}}}"}, "algo.needs.policy.each"),
     "where it writes": ({"needs": "{policy: {train: [algo=sft, paths.runs=x]}}"}, "paths.runs does not determine"),
     "packages": ({"needs": "{policy: {train: [algo=sft, 'plugins=[os]']}}"}, "plugins does not determine"),

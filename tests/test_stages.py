@@ -250,7 +250,8 @@ def test_a_trunk_that_is_converted_is_named_and_counts(tmp_path):
         r"start\.trunk=auto: .* name it": ("algo.trunk=reward", "start.trunk=auto"),
         r"start\.teacher=here is named, .* with reward\.source=teacher": ("start.teacher=here",),
         r"reward=hub trains nothing": ("algo.trunk=reward", "start.trunk=here", "reward=hub"),
-        r"start\.ensemble: algo\.steps=7 is no setting": ("reward=pseudo", "start.ensemble=[algo.steps=7]"),
+        r"start\.ensemble: algo\.steps is no setting of the reward": ("reward=pseudo", "start.ensemble=[algo.steps=7]"),
+        r"start\.sft: seed is no setting of the algo": ("start.sft=[seed=5]",),
     }.items():
         with pytest.raises(InputError, match=refused):
             planned(root, "algo=reward_model", *settings)

@@ -102,7 +102,7 @@ class PolicyGradient:
             for some in rollout.batches(self.epochs, self.minibatches, seed=parts.seed, step=step):
                 rows = [rollout.take(index) for index in parts.micro_batches(some)]
                 updated, sums = learner.update([partial(self.loss, learner.module, row) for row in rows])
-                metrics |= updated | update_metrics(sums, rollout.global_tokens / self.minibatches)
+                metrics |= updated | update_metrics(sums)
             learner.log(metrics)
         save_policy(parts, policy, tokenizer, panel)
         learner.close()
@@ -119,7 +119,7 @@ class PolicyGradient:
     def loss(self, module: nn.Module, rows: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
         """Clipped surrogate of some rows of a rollout, whose gradient at ratio 1 is REINFORCE's.
 
-        Beside it the loss, the clipped tokens and the summed log-ratio.
+        Beside it the loss, the clipped tokens, the summed log-ratio and the tokens.
         """
         assert rows.advantages is not None
         self.parts.spent.trained(rows.mask)
@@ -127,8 +127,14 @@ class PolicyGradient:
         surrogate, clipped = clipped_surrogate_loss(
             output.logps, rows.old_logps, rows.advantages, rows.trained, clip=self.clip, normalizer=rows.normalizer
         )
+        tokens = rows.trained.sum().float()
         drift = torch.where(rows.trained, rows.old_logps - output.logps.detach(), 0.0).sum()
-        return surrogate, {"policy": surrogate, "clipped": clipped.float(), "drift": drift}
+        return surrogate, {
+            "policy": surrogate,
+            "clipped": clipped.float(),
+            "drift": drift,
+            "tokens": tokens,
+        }
 
     def groups(self, policy: Policy) -> list[dict[str, Any]]:
         """Parameter groups: the adapter's factors decay, its singular values never."""

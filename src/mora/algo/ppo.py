@@ -89,7 +89,7 @@ class PPO:
                 for index in parts.micro_batches(some):
                     losses.append(partial(self.loss, learner.module, rollout.take(index)))
                 updated, sums = learner.update(losses)
-                metrics |= updated | update_metrics(sums, rollout.global_tokens / self.minibatches)
+                metrics |= updated | update_metrics(sums)
             learner.log(metrics)
         save_policy(parts, policy, tokenizer, panel)
         learner.close()
@@ -107,7 +107,7 @@ class PPO:
     def loss(self, module: nn.Module, rows: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
         """Clipped surrogate plus clipped value loss of some rows of a rollout, each row at its own preference.
 
-        Beside it the two losses, the clipped tokens and the summed log-ratio.
+        Beside it the two losses, the clipped tokens, the summed log-ratio and the tokens.
         """
         assert rows.advantages is not None
         self.parts.spent.trained(rows.mask)
@@ -119,8 +119,15 @@ class PPO:
         value_loss = clipped_value_loss(
             output.values, rows.values, rows.returns, rows.trained, clip=self.value_clip, normalizer=rows.normalizer
         )
+        tokens = rows.trained.sum().float()
         drift = torch.where(rows.trained, rows.old_logps - output.logps.detach(), 0.0).sum()
-        sums = {"policy": surrogate, "value": value_loss, "clipped": clipped.float(), "drift": drift}
+        sums = {
+            "policy": surrogate,
+            "value": value_loss,
+            "clipped": clipped.float(),
+            "drift": drift,
+            "tokens": tokens,
+        }
         return surrogate + self.value_coef * value_loss, sums
 
     def groups(self, policy: Policy) -> list[dict[str, Any]]:

@@ -109,7 +109,11 @@ class _Reader:
                 self.refuse(place, "is empty")
             self._length(axes[0], len(value), place)
             return self.read(value, kind, place)
-        return np.array(self._numbers(value, axes, place), dtype=np.float64).reshape(self._shape(value, axes))
+        numbers = np.array(self._numbers(value, axes, place), dtype=np.float64)
+        try:
+            return numbers.reshape(self._shape(value, axes))
+        except ValueError:
+            self.refuse(place, "is empty")
 
     def _numbers(self, value: Any, axes: Sequence[str], place: str) -> Any:
         if not axes:

@@ -62,7 +62,7 @@ def _said(path: Path, lines: Callable[[dict[str, Any]], list[str]]) -> list[str]
     table = read_object(path)
     try:
         return lines(table)
-    except (KeyError, TypeError, IndexError, AttributeError, StopIteration) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, StopIteration) as error:
         raise InputError(f"{path} is no such table: {error!r}; measure the run again with mora.evaluate") from error
 
 

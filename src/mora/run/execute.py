@@ -268,9 +268,10 @@ def _diverged(folder: RunFolder, algo: Mapping[str, Any], error: FloatingPointEr
     step = 1 + int(rows[-1]["step"]) if rows else 1
     folder.note("diverged", step=kept, total=folder.status["total"], at=step, why=str(error))
     rates = [f"algo.{key}={algo[key]}" for key in rates_of(algo)]
-    lower = ", ".join([*rates, f"algo.optimizer.max_grad_norm={algo['optimizer']['max_grad_norm']}"])
+    clip = algo["optimizer"].get("max_grad_norm") if isinstance(algo.get("optimizer"), Mapping) else None
+    lower = ", ".join(rates if clip is None else [*rates, f"algo.optimizer.max_grad_norm={clip}"])
     state = f"the state after step {kept} is kept in its checkpoints" if kept else "no state was kept"
-    return f"{folder.path}: diverged at step {step} ({error}); {state}. Lower one of {lower}"
+    return f"{folder.path}: diverged at step {step} ({error}); {state}. Lower one of {lower or 'its rates'}"
 
 
 _COMPOSED = ("reward", "risk", "scalarize", "preference")

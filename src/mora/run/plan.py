@@ -203,7 +203,8 @@ def _is_there(role: str, start: Any, config: Mapping[str, Any]) -> bool:
 
 def rates_of(algo: Mapping[str, Any]) -> list[str]:
     """The keys of an algorithm that are learning rates."""
-    return [key for key in algo if key == "lr" or key.endswith("_lr")]
+    named = [key for key in algo if key == "lr" or key.endswith("_lr")]
+    return [key for key in named if isinstance(algo[key], int | float)]
 
 
 def learning_rates(stage: Stage) -> str:

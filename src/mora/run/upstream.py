@@ -68,9 +68,10 @@ def _maker(run: Asked, role: str, train: Sequence[str], variant: list[str]) -> A
 def _own(start: Mapping[str, Any], choice: str, group: str) -> list[str]:
     """What the user changes of a run that ``group=choice`` makes."""
     other = [item for item in start[choice] if group_of(item) != group]
-    if other and group != "algo":
+    if other:
+        key = other[0].partition("=")[0]  # not its value, which may be a secret
         raise InputError(
-            f"start.{choice}: {other[0]} is no setting of the {group}; all else is as in the run that asks for it"
+            f"start.{choice}: {key} is no setting of the {group}; all else is as in the run that asks for it"
         )
     return list(start[choice])
 

@@ -55,8 +55,9 @@ def explained_variance(runtime: Runtime, values: Tensor, returns: Tensor, traine
     return 1 - residual / variance if variance > 0 else 0.0
 
 
-def update_metrics(sums: Mapping[str, Tensor], tokens: float) -> dict[str, float]:
+def update_metrics(sums: Mapping[str, Tensor]) -> dict[str, float]:
     """What an update is logged as: its losses, and means over its ``tokens`` of clipped ones and of the log-ratio."""
-    means = {name: float(sums[name]) / max(tokens, 1.0) for name in ("clipped", "drift")}
+    tokens = max(float(sums["tokens"]), 1.0)
+    means = {name: float(sums[name]) / tokens for name in ("clipped", "drift")}
     losses = {f"loss/{name}": float(sums[name]) for name in ("policy", "value") if name in sums}
     return losses | {"policy/clipped": means["clipped"], "policy/approx_kl": means["drift"]}

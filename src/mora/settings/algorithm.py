@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ PRODUCTS = ("model", "policy", "reward")  # what a run makes, and the folder bel
 ROWS = ("supervised", "pairs", "prompts")
 ALWAYS = ("model", "dataset", "objectives")  # sections that every run reads
 SECTIONS = (*ALWAYS, "reward", "risk", "scalarize", "preference")  # those that may determine a result
+ONE = ("policy", "reward", "trunk", "teacher")  # roles that one run fills
 _OVERRIDE = re.compile(r"(?P<key>[a-z_]+(?:[.@/][\w.@/]+)?)=.+", re.DOTALL)
 _NEED = ("train", "each", "when", "produces")
 
@@ -35,7 +37,7 @@ class Need:
 
     def variants(self) -> list[list[str]]:
         """Further overrides of each run: one list without any, or one for each combination."""
-        return [[f"{key}={value}" for key, value in one] for one in itertools.product(*self._choices())]
+        return [[f"{key}={_written(value)}" for key, value in one] for one in itertools.product(*self._choices())]
 
     def _choices(self) -> list[list[tuple[str, Any]]]:
         return [[(key, value) for value in values] for key, values in self.each.items()]
@@ -118,6 +120,8 @@ def _role(role: str, given: Any) -> Iterator[str]:
                 PRODUCTS
             )
         return
+    if role in ONE and each:
+        yield f"{key}.each: one run fills the role {role}, which means the same in every algorithm; call it otherwise"
     if "produces" in given:
         yield f"{key}.produces: is said by the algorithm that train names; leave it out"
     yield from _overrides(key, train, each)
@@ -141,6 +145,10 @@ def _overrides(key: str, train: Any, each: Any) -> Iterator[str]:
             yield f"{key}: {one} does not determine a result; there are seed, algo, {', '.join(SECTIONS)}"
         elif group not in chosen:
             yield f"{key}: {one} changes a section that is not chosen; choose it first, as in {group}=CHOICE"
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _shown(value: Any) -> str:
