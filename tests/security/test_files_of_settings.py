@@ -98,7 +98,7 @@ def test_a_command_line_is_refused(place, capsys, name):
 
 def test_an_earlier_stage_names_no_package(place):
     own = ["start.sft=['plugins=[payload]','algo._target_=payload.run']"]
-    with pytest.raises(InputError, match="plugins: payload is not named"):
+    with pytest.raises(InputError, match=r"start\.sft: plugins is no setting of the algo"):
         plan(mora.compose(*own), own)
 
 
