@@ -81,7 +81,8 @@ def test_masked_rows_train_neither_policy_nor_critic(make):
     assert torch.allclose(found, expected, atol=1e-7) and float(found.abs().max()) > 1e-4
     assert not torch.allclose(found, gradient(*rolled(make)[:2], rolled(make)[3]), atol=1e-6)
     assert experience.normalizer == 16 / 2 * 12
-    assert experience.global_tokens == float(experience.response[kept].sum())
+    tokens = algo.loss(policy, experience)[1]["tokens"]
+    assert float(tokens) == float(experience.response[kept].sum())
 
 
 def test_masked_rows_are_in_no_statistics(make):

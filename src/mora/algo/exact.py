@@ -58,10 +58,7 @@ class Exact:
         if runtime.main:  # every process computes the same: it counts once
             parts.spent.scored(panel, len(everything.prompts) * len(everything.texts))
             parts.spent.read(len(everything.ids))
-        groups = [
-            {"params": policy.adapter.factors(), "lr": self.lr},
-            {"params": policy.adapter.singular_values(), "lr": self.singular_lr, "weight_decay": 0.0},
-        ]
+        groups = policy.adapter.groups(lr=self.lr, singular_lr=self.singular_lr)
         learner = Learner(parts, policy, groups, self.optimizer, steps=self.steps)
         for step in learner.steps():
             numbers = runtime.share(torch.arange(self.preferences))

@@ -21,7 +21,6 @@ from mora.errors import InputError
 from mora.functional.advantages import Normalization, normalized
 from mora.functional.kl import sequence_kl
 from mora.functional.policy import clipped_surrogate_loss
-from mora.model.policy import Policy
 from mora.runtime.actor import conditioned_policy, save_policy, standardized_panel
 from mora.runtime.console import say
 from mora.runtime.learner import Learner, Optimizer
@@ -89,7 +88,7 @@ class PolicyGradient:
         learner = Learner(
             parts,
             policy,
-            self.groups(policy),
+            policy.adapter.groups(lr=self.lr, singular_lr=self.singular_lr),
             self.optimizer,
             steps=self.steps,
             updates=self.epochs * self.minibatches,
@@ -135,10 +134,3 @@ class PolicyGradient:
             "drift": drift,
             "tokens": tokens,
         }
-
-    def groups(self, policy: Policy) -> list[dict[str, Any]]:
-        """Parameter groups: the adapter's factors decay, its singular values never."""
-        return [
-            {"params": policy.adapter.factors(), "lr": self.lr},
-            {"params": policy.adapter.singular_values(), "lr": self.singular_lr, "weight_decay": 0.0},
-        ]

@@ -134,8 +134,7 @@ class PPO:
         """Parameter groups: the adapter's factors decay, its singular values and the critic never."""
         assert policy.critic is not None
         return [
-            {"params": policy.adapter.factors(), "lr": self.lr},
-            {"params": policy.adapter.singular_values(), "lr": self.singular_lr, "weight_decay": 0.0},
+            *policy.adapter.groups(lr=self.lr, singular_lr=self.singular_lr),
             {"params": list(policy.critic.parameters()), "lr": self.critic_lr, "weight_decay": 0.0},
         ]
 

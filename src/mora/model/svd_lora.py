@@ -160,6 +160,13 @@ class Adapter:
         """sigma and s of all layers: never weight-decayed, or the preference would fade."""
         return [p for layer in self.layers.values() for p in (layer.sigma, layer.s)]
 
+    def groups(self, *, lr: float, singular_lr: float) -> list[dict[str, Any]]:
+        """Parameter groups of an optimizer: the factors decay as it says, the singular values never."""
+        return [
+            {"params": self.factors(), "lr": lr},
+            {"params": self.singular_values(), "lr": singular_lr, "weight_decay": 0.0},
+        ]
+
     def state_dict(self) -> dict[str, Tensor]:
         """Trained tensors by module path and name."""
         names = ("U", "V", "sigma", "s")

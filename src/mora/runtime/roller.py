@@ -137,7 +137,6 @@ class Roller:
             weights=weights,
             offset=len(tokens) * runtime.rank,
             global_rows=global_rows,
-            global_tokens=float(runtime.sum(trained.sum().float())),
             normalizer=global_rows / self.minibatches * encoder.max_response,
             prompts=prompts.texts,
             texts=texts,

@@ -118,7 +118,6 @@ class Rollout:
     entropy: Tensor  # (B, T)
     offset: int  # place of the first row in the global batch
     global_rows: int
-    global_tokens: float  # of rows that train
     normalizer: float  # of an update: rows of a minibatch, masked ones too, times the longest response allowed
     ended: Tensor  # (B,) False for an answer that was cut off
     prompts: list[str]

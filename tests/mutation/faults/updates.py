@@ -55,9 +55,9 @@ FAULTS = (
     ),
     Fault(
         name="singular_values_decay",
-        file="algo/ppo.py",
-        old='"lr": self.singular_lr, "weight_decay": 0.0}',
-        new='"lr": self.singular_lr, "weight_decay": self.weight_decay}',
+        file="model/svd_lora.py",
+        old='"lr": singular_lr, "weight_decay": 0.0}',
+        new='"lr": singular_lr}',
         why="The influence of the preference fades during training.",
         caught_by=("tests/algo/test_panacea.py::test_singular_values_are_not_decayed",),
     ),
