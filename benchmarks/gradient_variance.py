@@ -25,7 +25,7 @@ from mora.model.policy import Policy
 from mora.run.build import build
 from mora.run.execute import parts_of
 from mora.run.plan import plan
-from mora.runtime.actor import conditioned_policy, standardized_panel
+from mora.runtime.actor import standardized_panel, trainable
 from mora.runtime.folder import RunFolder
 from mora.runtime.roller import Roller
 
@@ -47,7 +47,7 @@ def gradients(unit: str, seed: int, runs: str, count: int, trained: Path | None)
         encoder = parts.encoder(tokenizer)
         prompts, samples = algo.reference_prompts, algo.reference_samples
         panel = standardized_panel(parts, model, encoder, prompts=prompts, samples=samples)
-        policy = conditioned_policy(parts, model, algo.adapter, critic_width=algo.critic_width)
+        policy = trainable(parts, model, critic_width=algo.critic_width)
         if trained is not None:
             policy.adapter.load(trained / "policy")
         roller = Roller(parts, algo.rollout, panel, encoder, minibatches=1)

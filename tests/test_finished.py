@@ -107,6 +107,6 @@ def test_a_name_that_is_none_is_answered_with_the_nearest(again):
 def test_training_that_diverges_is_said_and_not_finished(again):
     command, run = again
     with pytest.raises(InputError, match="diverged"):
-        command("algo.lr=1e30", "algo.singular_lr=1e30", "algo.optimizer.warmup=0", "algo.steps=3")
+        command("adapter.lr=1e30", "adapter.singular_lr=1e30", "algo.optimizer.warmup=0", "algo.steps=3")
     states = {path.name: read_json(path / "status.json")["state"] for path in run.parent.glob("panacea-*")}
     assert states.pop(run.name) == "finished" and set(states.values()) == {"diverged"}

@@ -99,9 +99,10 @@ def test_learning_rates_are_those_of_the_model_in_every_stage(tmp_path):
     rates = stages["sft"].config["model"]["rates"]
     assert stages["sft"].config["algo"]["lr"] == rates["full"] < 1e-4
     assert stages["reward_model"].config["algo"]["lr"] == rates["trunk"] < 1e-4
-    assert stages["panacea"].config["algo"]["lr"] == rates["adapter"]
+    assert stages["panacea"].config["adapter"]["lr"] == rates["adapter"]
     assert learning_rates(stages["panacea"]) == (
-        "lr 0.001, singular_lr 0.001: as model=small has them (model.rates); critic_lr 0.003: set by this command"
+        "adapter.lr 0.001, adapter.singular_lr 0.001: as model=small has them (model.rates); "
+        "algo.critic_lr 0.003: set by this command"
     )
     assert stages["sft"].id.startswith("sft-small-")
 
@@ -575,7 +576,7 @@ def test_a_preference_for_another_number_of_objectives_is_refused(chain):
 def test_a_run_without_a_policy_cannot_be_steered(chain):
     from mora.run.opened import open_policy
 
-    with pytest.raises(InputError, match="holds no steerable policy"):
+    with pytest.raises(InputError, match="holds no policy"):
         open_policy(chain[1][0].id, str(last(chain).path.parent))
 
 

@@ -28,24 +28,32 @@ def _policy(cfg: DictConfig) -> None:
     from mora.model.stored import base_of
     from mora.run.opened import open_policy, output_folder
 
-    if cfg.preference is None:
-        raise InputError("preference is missing: one weight per objective, as in preference=[0.5,0.5]")
     opened = open_policy(cfg.run, cfg.paths.runs)
-    preferences = checked(list(cfg.preference), opened.objectives, "preference")
-    if len(preferences) != 1:
-        raise InputError("preference: an export holds one preference; run the command once for each")
-    label = "-".join(f"{w:g}" for w in preferences[0].tolist())
-    out = output_folder(cfg.out, opened.folder, file_name(f"{cfg.to}-{label}", room=80))
+    preference = None
+    if opened.policy.steered and cfg.preference is None:
+        raise InputError("preference is missing: one weight per objective, as in preference=[0.5,0.5]")
+    if not opened.policy.steered and cfg.preference is not None:
+        raise InputError(f"preference: no preference steers the policy of {opened.folder.path}; leave it out")
+    if opened.policy.steered:
+        preferences = checked(list(cfg.preference), opened.objectives, "preference")
+        if len(preferences) != 1:
+            raise InputError("preference: an export holds one preference; run the command once for each")
+        preference = preferences[0]
+    label = "" if preference is None else "".join(f"-{w:g}" for w in preference.tolist())
+    out = output_folder(cfg.out, opened.folder, file_name(f"{cfg.to}{label}", room=80))
     adapter, model = opened.policy.adapter, opened.policy.model
     with new_folder(out) as folder:
         if cfg.to == "lora":
             base = base_of(opened.folder.path / "policy")
             ends = opened.encoder.ends
-            write_lora(adapter, model, preferences[0], folder, base=base, pad_rank=cfg.pad_rank, ends=ends)
+            write_lora(adapter, model, preference, folder, base=base, pad_rank=cfg.pad_rank, ends=ends)
         else:
-            write_merged(model, adapter, preferences[0], folder, opened.encoder.tokenizer, opened.encoder.ends)
-    weights = ", ".join(f"{n} {w:g}" for n, w in zip(opened.objectives, preferences[0].tolist(), strict=True))
-    print(f"{cfg.to} at {weights}: {out}")
+            write_merged(model, adapter, preference, folder, opened.encoder.tokenizer, opened.encoder.ends)
+    if preference is None:
+        print(f"{cfg.to}: {out}")
+    else:
+        weights = ", ".join(f"{n} {w:g}" for n, w in zip(opened.objectives, preference.tolist(), strict=True))
+        print(f"{cfg.to} at {weights}: {out}")
 
 
 def _classifier(cfg: DictConfig) -> None:

@@ -46,6 +46,10 @@ def _opened(cfg: DictConfig) -> tuple[Speaker, list[list[float]]]:
     if cfg.run is None:
         return open_model(cfg.model, **cfg.plain), [[]]
     opened = open_policy(cfg.run, cfg.paths.runs)
+    if not opened.objectives:
+        if cfg.preference is not None:
+            raise InputError(f"preference: no preference steers the policy of {opened.folder.path}; leave it out")
+        return opened, [[]]
     count = len(opened.objectives)
     given = [[1 / count] * count] if cfg.preference is None else _plain(cfg.preference)
     return opened, checked(given, opened.objectives, "preference").tolist()
@@ -84,7 +88,11 @@ def _show(opened: Speaker, prompts: list[str], preferences: list[list[float]], c
 def _talk(opened: Speaker, preferences: list[list[float]], cfg: DictConfig) -> None:
     from mora.functional.preference import checked
 
-    said = f"objectives {', '.join(opened.objectives)}; {HELP}" if opened.objectives else f"a plain model; {PLAIN_HELP}"
+    said = (
+        f"objectives {', '.join(opened.objectives)}; {HELP}"
+        if opened.objectives
+        else f"steered by no preference; {PLAIN_HELP}"
+    )
     print(f"{opened.name}: {said}")
     while True:
         try:

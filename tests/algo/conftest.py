@@ -139,7 +139,7 @@ def make(tmp_path: Path) -> Callable[..., Any]:
             trunk_folder=None,
             teacher_folder=None,
             provenance={},
-            **{name: build(config[name]) for name in ("reward", "risk", "scalarize", "preference")},
+            **{name: build(config[name]) for name in ("reward", "risk", "scalarize", "preference", "adapter")},
         )
         return build(config["algo"], _partial_=True)(parts=parts)
 

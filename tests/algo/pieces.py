@@ -7,7 +7,7 @@ from typing import Any
 from mora.dataset.encode import Encoder
 from mora.model.policy import Policy
 from mora.reward.panel import Panel
-from mora.runtime.actor import conditioned_policy, standardized_panel
+from mora.runtime.actor import standardized_panel, trainable
 from mora.runtime.roller import Roller
 from mora.runtime.rollout import Rollout
 
@@ -18,7 +18,7 @@ def panel_of(algo: Any, model: Any, encoder: Encoder) -> Panel:
 
 
 def policy_of(algo: Any, model: Any) -> Policy:
-    return conditioned_policy(algo.parts, model, algo.adapter, critic_width=getattr(algo, "critic_width", None))
+    return trainable(algo.parts, model, critic_width=getattr(algo, "critic_width", None))
 
 
 def roller_of(algo: Any, panel: Panel, encoder: Encoder) -> Roller:

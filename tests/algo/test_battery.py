@@ -18,13 +18,17 @@ REFERENCE = ("algo.reference_prompts=8", "algo.reference_samples=2")
 FITTED = ("algo.epochs=null", "algo.batch_size=8")
 ROLLOUT = ("algo.epochs=2", "algo.minibatches=2", "algo.rollout.prompts=4", "algo.rollout.samples=4")
 PTX = ("algo.ptx_coef=0.1", "algo.ptx_batch_size=4")
-ROWS = {  # name: settings that make it small
+ROWS = {  # name of an algorithm, and what is chosen beside it: settings that make it small
     "sft": FITTED,
     "reward_model": (*FITTED, *REFERENCE, "algo.cosine_every=0", "algo.quality_every=0"),
     "panacea": (*ROLLOUT, *REFERENCE, *PTX, "reward=gold", "algo.critic_width=8"),
+    "ppo": (*ROLLOUT, *REFERENCE, *PTX, "reward=gold", "algo.critic_width=8"),
+    "ppo adapter=full": (*ROLLOUT, *REFERENCE, *PTX, "reward=gold", "algo.critic_width=8"),
     "rloo": (*ROLLOUT, *REFERENCE, "reward=gold"),
+    "rloo adapter=lora preference=fixed": (*ROLLOUT, *REFERENCE, "reward=gold"),
     "exact": (*REFERENCE, "reward=gold", "algo.preferences=4"),
 }
+ADAPTERS = {"ppo": "lora", "ppo adapter=full": "full", "rloo adapter=lora preference=fixed": "lora"}  # else svd_lora
 PRODUCT = {"sft": "model", "reward_model": "reward"}  # of the others: policy
 CONSTANT = ("algo.optimizer.schedule=constant", "algo.optimizer.eps=1e-5")
 
@@ -35,7 +39,8 @@ def small(make):
 
     def maker(name, *overrides, **more):
         longest = {"max_response": 2} if name == "exact" else {}
-        algo = make(name, "algo.steps=2", *ROWS[name], *overrides, **longest, **more)
+        algorithm, *chosen = name.split()
+        algo = make(algorithm, *chosen, "algo.steps=2", *ROWS[name], *overrides, **longest, **more)
         if name == "exact":
             algo.parts.corpus.prompts["train"] = algo.parts.corpus.prompts["train"][:2]
         return algo
@@ -57,7 +62,9 @@ def metrics(algo) -> list[dict[str, float]]:
 
 
 def test_the_table_has_a_row_for_every_algorithm():
-    assert set(ROWS) == {path.stem for path in (Path(__file__).parents[2] / "conf" / "algo").glob("*.yaml")}
+    assert {name.split()[0] for name in ROWS} == {
+        path.stem for path in (Path(__file__).parents[2] / "conf" / "algo").glob("*.yaml")
+    }
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -109,7 +116,7 @@ def test_the_losses_of_two_processes_add_up_to_that_of_one(small, monkeypatch, n
 
     monkeypatch.setattr(Engine, "step", stop)
     monkeypatch.setattr(torch.distributed, "broadcast", lambda *_, **__: None)
-    own = ("algo.normalize_advantages=none",) if name in ("panacea", "rloo") else ()
+    own = ("algo.normalize_advantages=none",) if "rollout" in str(ROWS[name]) else ()
     found = []
     for process in (None, 0, 1):
         with pytest.raises(Stopped) as first:
@@ -121,8 +128,10 @@ def test_the_losses_of_two_processes_add_up_to_that_of_one(small, monkeypatch, n
 @pytest.mark.parametrize("name", [name for name in ROWS if name not in PRODUCT])
 def test_training_moves_the_utility_up(small, name):
     """The mean gain, or the exact utility, of the last four steps against the first four."""
-    steps = ("algo.steps=16", "algo.kl_coef=0.01", "algo.singular_lr=0.03", "algo.lr=0.03")
-    algo = small(name, *steps, *(("algo.rollout.prompts=16", "algo.ptx_coef=0") if name == "panacea" else ()))
+    rates = {"full": ("adapter.lr=0.003",), "lora": ("adapter.lr=0.03",)}
+    steered = ("adapter.singular_lr=0.03", "adapter.lr=0.03")
+    steps = ("algo.steps=16", "algo.kl_coef=0.01", *rates.get(ADAPTERS.get(name, ""), steered))
+    algo = small(name, *steps, *(("algo.rollout.prompts=16", "algo.ptx_coef=0") if PTX[0] in ROWS[name] else ()))
     algo.fit()
     values = [row["gain" if "gain" in row else "utility"] for row in metrics(algo)]
     assert sum(values[-4:]) / 4 > sum(values[:4]) / 4 + 0.2, values

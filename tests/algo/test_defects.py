@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from tests.adapters import svd_lora
 from tests.algo.pieces import credited, panel_of, policy_of, roller_of
 from torch import nn
 
@@ -21,7 +22,7 @@ from mora.model.generate import Sampling, response_mask
 from mora.model.load import load_causal
 from mora.model.policy import Critic
 from mora.model.stored import load_policy
-from mora.model.svd_lora import AdapterSettings, AdapterState, SVDLoRALinear, attach
+from mora.model.svd_lora import AdapterState, SVDLoRALinear
 from mora.model.tokenizer import train_words
 from mora.runtime.engine import Engine
 from mora.runtime.roller import ON_POLICY
@@ -59,7 +60,7 @@ def layer(objectives: int = 2) -> SVDLoRALinear:
 
 def test_embeddings_norms_and_head_stay_trainable_beside_the_adapter(make, tmp_path):
     """Weights outside the adapter were trained but not stored, so the measured model was not the trained one."""
-    algo = make("panacea", *SMALL, "algo.adapter.head=false")
+    algo = make("panacea", *SMALL, "adapter.head=false")
     model, tokenizer = algo.parts.starting_model(frozen=True)
     for part in (model, tokenizer):
         part.save_pretrained(tmp_path / "base")
@@ -233,8 +234,8 @@ class Named(nn.Module):
 
 def test_a_target_name_matches_inside_other_names():
     """The last part of a module's path is compared whole: `gate` is not `gate_proj`."""
-    settings = AdapterSettings(rank=1, scale=1.0, init_std=None, targets=["gate"], head=False, objectives=["a"])
-    assert set(attach(Named(), settings, seed=0).layers) == {"gate"}
+    settings = svd_lora(rank=1, targets=["gate"])
+    assert set(settings.attach(Named(), ["a"], seed=0).layers) == {"gate"}
 
 
 @pytest.fixture
@@ -274,7 +275,9 @@ def test_answers_are_sampled_from_another_distribution_than_the_one_differentiat
 
 def test_the_clip_can_never_act(make, monkeypatch):
     """One update per rollout keeps every ratio at 1; the defaults make several, and later ones do get clipped."""
-    algo = make("panacea", *SMALL, "algo.lr=0.1", "algo.singular_lr=0.1", "algo.clip=0.02", "algo.optimizer.warmup=0")
+    algo = make(
+        "panacea", *SMALL, "adapter.lr=0.1", "adapter.singular_lr=0.1", "algo.clip=0.02", "algo.optimizer.warmup=0"
+    )
     assert algo.epochs * algo.minibatches > 1
     import mora.algo.ppo as module
 

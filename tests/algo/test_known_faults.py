@@ -118,7 +118,7 @@ def test_every_update_has_its_own_supervised_rows_and_its_place_in_the_schedule(
 
     def hear_rate(self, given):
         found = step(self, given)
-        rates.append(found["lr"] / algo.lr)
+        rates.append(found["lr"] / algo.parts.adapter.lr)
         return found
 
     monkeypatch.setattr(Pretraining, "losses", hear_batch)

@@ -13,10 +13,10 @@ import mora.runtime.learner as learner
 from mora.errors import InputError
 from mora.files import read_json, read_lines
 from mora.functional.advantages import gae
+from mora.model.adapter import read_settings
 from mora.model.generate import Sampling
 from mora.model.policy import Policy
-from mora.model.stored import STANDARDIZATION, load_policy
-from mora.model.svd_lora import read_settings
+from mora.model.stored import KINDS, STANDARDIZATION, load_policy
 from mora.runtime.ptx import Pretraining
 from mora.runtime.roller import Roller
 from mora.runtime.rollout import Rollout
@@ -43,7 +43,7 @@ ADVANTAGES_AS_THEY_ARE = "algo.normalize_advantages=none"
 def trained(algo, monkeypatch):
     """Run ``fit`` and keep the policy and the experience of every step."""
     kept = {"experience": [], "policy": None}
-    roll_out, build = Roller.roll_out, module.conditioned_policy
+    roll_out, build = Roller.roll_out, module.trainable
 
     def listen(roller, policy, rows, step):
         kept["experience"].append(roll_out(roller, policy, rows, step))
@@ -55,7 +55,7 @@ def trained(algo, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(Roller, "roll_out", listen)
-        patch.setattr(module, "conditioned_policy", keep)
+        patch.setattr(module, "trainable", keep)
         algo.fit()
     return kept["policy"], kept["experience"]
 
@@ -298,8 +298,8 @@ def _plain_ppo(algo):
     policy = policy_of(algo, model)
     optimizer = torch.optim.AdamW(
         [
-            {"params": policy.adapter.factors(), "lr": algo.lr},
-            {"params": policy.adapter.singular_values(), "lr": algo.singular_lr},
+            {"params": policy.adapter.factors(), "lr": algo.parts.adapter.lr},
+            {"params": policy.adapter.singular_values(), "lr": algo.parts.adapter.singular_lr},
             {"params": list(policy.critic.parameters()), "lr": algo.critic_lr},
         ],
         betas=algo.optimizer.betas,
@@ -543,7 +543,7 @@ def test_the_stored_policy_names_its_base_relative_to_itself(make, monkeypatch, 
     algo.parts.policy = "base"
     algo.fit()
     place = algo.parts.folder.path / "policy"
-    assert read_settings(place)[1] == "../../base"
+    assert read_settings(place, KINDS)[2] == "../../base"
     monkeypatch.chdir("/")
     load_policy(place, torch.device("cpu"))
 
@@ -557,7 +557,7 @@ def test_training_steers_both_objectives(make, monkeypatch):
         "algo.steps=14",
         "algo.rollout.prompts=16",
         "algo.kl_coef=0.02",
-        "algo.singular_lr=0.03",
+        "adapter.singular_lr=0.03",
     )
     policy, _ = trained(algo, monkeypatch)
     encoder = algo.parts.encoder(algo.parts.starting_model(frozen=True)[1])

@@ -62,10 +62,10 @@ def test_adapters_are_fp32_on_a_frozen_trunk_of_the_models_precision(make):
 @pytest.mark.parametrize("algorithm", ["panacea", "exact"])
 def test_a_steered_policy_trains_fp32_on_a_frozen_model_of_its_own_precision(make, algorithm):
     algo = make(algorithm, *BF16[:2])
-    from mora.runtime.actor import conditioned_policy
+    from mora.runtime.actor import trainable
 
     model, _ = algo.parts.starting_model(frozen=True)
-    policy = conditioned_policy(algo.parts, model, algo.adapter, critic_width=8 if algorithm == "panacea" else None)
+    policy = trainable(algo.parts, model, critic_width=8 if algorithm == "panacea" else None)
     kinds = {p.requires_grad: set() for p in policy.parameters()}
     for parameter in policy.parameters():
         kinds[parameter.requires_grad].add(parameter.dtype)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.adapters import svd_lora
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
@@ -17,7 +18,6 @@ from mora.evaluation.front import Front
 from mora.evaluation.optimum import Optimum, sampled_optimum
 from mora.functional.thinning import evenly
 from mora.model.policy import Policy
-from mora.model.svd_lora import AdapterSettings, attach
 from mora.reward.panel import Panel
 from mora.reward.point import point_belief
 from mora.reward.standardization import Standardization
@@ -85,10 +85,8 @@ def _policy(moved: float) -> Policy:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = AutoModelForCausalLM.from_config(config).eval()
-    settings = AdapterSettings(
-        rank=1, scale=1.0, init_std=1.0, targets=["all-linear"], head=True, objectives=["many a", "many b"]
-    )
-    adapter, generator = attach(model, settings, seed=0), torch.Generator().manual_seed(1)
+    settings = svd_lora(rank=1, init_std=1.0, head=True)
+    adapter, generator = settings.attach(model, ["many a", "many b"], seed=0), torch.Generator().manual_seed(1)
     for parameter in adapter.singular_values():
         parameter.data.add_(moved * torch.randn(parameter.shape, generator=generator))
     return Policy(model, adapter, None)

@@ -19,7 +19,7 @@ from mora.functional.tilting import exact_kl, expected
 from mora.model.generate import Sampling
 from mora.reward.panel import GoldPanel
 from mora.reward.standardization import Standardization
-from mora.runtime.actor import conditioned_policy
+from mora.runtime.actor import trainable
 from mora.runtime.sampling import decode, sample_rows
 
 KL_COEF = 0.3
@@ -33,7 +33,7 @@ COMMAND = (
     "dataset.pairs={train: 8, test: 8}",
     "model=micro",
     "reward=gold",
-    "algo.adapter.rank=3",
+    "adapter.rank=3",
 )
 SCALARIZERS = (
     Linear(),
@@ -49,7 +49,7 @@ def moved(tmp_path_factory):
     """Parts, a policy away from its reference, and its encoder."""
     algo = algorithm(COMMAND, tmp_path_factory.mktemp("run"), 0)
     model, tokenizer = algo.parts.starting_model(frozen=True)
-    policy = conditioned_policy(algo.parts, model, algo.adapter, critic_width=None)
+    policy = trainable(algo.parts, model, critic_width=None)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for weight in policy.adapter.singular_values():

@@ -47,7 +47,7 @@ SETTINGS = (
     "num_attention_heads: 2, max_position_embeddings: 16, tie_word_embeddings: false}",
     "reward=gold",
     f"algo.kl_coef={KL_COEF}",
-    "algo.adapter.rank=3",
+    "adapter.rank=3",
 )
 UNBIASED = {  # settings of an algorithm whose advantages are those of the definition
     "panacea": (

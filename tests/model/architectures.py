@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel
+from tests.adapters import svd_lora
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, logging
 
@@ -29,7 +30,7 @@ from mora.model.generate import Sampling
 from mora.model.load import ModelSpec, load_backbone, load_causal
 from mora.model.policy import Critic, Policy
 from mora.model.score_model import ScoreModel
-from mora.model.svd_lora import AdapterSettings, attach
+from mora.model.svd_lora import SVDLoRA
 from mora.model.tokenizer import train_words
 from mora.reward.scalar import Scalar
 from mora.types import Prompts, Supervised
@@ -158,8 +159,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
 STEPS = ("load", "SFT step", "reward head", "padding and cache", "train = eval", "Panacea step", "export")
 DOCS = Path(__file__).parents[2] / "docs" / "models.md"
 BEGIN, END = "<!-- written by python -m tests.model.architectures -->", "<!-- until here -->"
-TARGETS = re.compile(r"use .*algo\.adapter\.targets=\[([\w,.]+)\]")
-OBJECTIVES, KEY = ("one", "two"), "algo.adapter.targets"
+TARGETS = re.compile(r"use .*adapter\.targets=\[([\w,.]+)\]")
+OBJECTIVES, KEY = ("one", "two"), "adapter.targets"
 
 
 @dataclass
@@ -269,32 +270,32 @@ def reward(base: Path) -> None:
     assert any(p.grad is not None and bool(p.grad.any()) for p in model.towers.parameters())
 
 
-def settings(targets: str, head: bool) -> AdapterSettings:
+def settings(targets: str, head: bool) -> SVDLoRA:
     """A small adapter."""
     names = targets.split(",")
-    return AdapterSettings(rank=2, scale=1.0, init_std=None, targets=names, head=head, objectives=list(OBJECTIVES))
+    return svd_lora(targets=names, head=head)
 
 
 def adaptable(load: Callable[[], PreTrainedModel]) -> tuple[str, bool]:
     """Targets that an adapter works on, and whether the head is one: all, or those that the refusal advises."""
     targets, head = "all-linear", True
     try:
-        check_adapter(load(), settings(targets, head), key=KEY)
+        check_adapter(load(), settings(targets, head), OBJECTIVES, key=KEY)
         return targets, head
     except InputError as error:
-        advised, head = TARGETS.search(str(error)), "use " in str(error) and "algo.adapter.head=false" not in str(error)
+        advised, head = TARGETS.search(str(error)), "use " in str(error) and "adapter.head=false" not in str(error)
         if advised is None and head:
             raise
     targets = advised[1] if advised is not None else targets
-    check_adapter(load(), settings(targets, head), key=KEY)
+    check_adapter(load(), settings(targets, head), OBJECTIVES, key=KEY)
     return targets, head
 
 
-def steered(model: PreTrainedModel, shape: AdapterSettings) -> Policy:
+def steered(model: PreTrainedModel, shape: SVDLoRA) -> Policy:
     """The model with an adapter that is away from its start, and a critic."""
     critic = Critic(width_of_causal(model), len(OBJECTIVES), len(OBJECTIVES), 8)
     critic.reset(torch.Generator().manual_seed(0))
-    adapter = attach(model, shape, seed=0)
+    adapter = shape.attach(model, list(OBJECTIVES), seed=0)
     with torch.no_grad():
         for values in adapter.singular_values():
             values.add_(0.3 * torch.randn(values.shape, generator=torch.Generator().manual_seed(len(values))))
@@ -368,7 +369,7 @@ def line(name: str, trial: Trial) -> str | None:
     default = trial.targets == "all-linear"
     chosen = [] if trial.attention == "sdpa" else [f"`model.attention={trial.attention}`"]
     chosen += [] if default else [f"`{KEY}=[{trial.targets}]`".replace(",", ", ")]
-    chosen += [] if trial.head else ["`algo.adapter.head=false`"]
+    chosen += [] if trial.head else ["`adapter.head=false`"]
     refused = [f"{step}: {_reason(message)}" for step, message in sorted(trial.results.items()) if message]
     return f"| `{name}` | {', '.join(chosen)} | {'; '.join(refused)} |" if chosen or refused else None
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from tests.adapters import svd_lora
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from mora.model.dropout import without_rates
 from mora.model.policy import Critic, Policy
-from mora.model.svd_lora import AdapterSettings, attach, enable_gradient_checkpointing
+from mora.model.svd_lora import SVDLoRA
 from mora.types import Prompts
 
 VOCABULARY, EOS, PAD = 61, 1, 2
@@ -44,9 +45,8 @@ def tiny_model(kind: str = "llama", *, tied: bool = False, seed: int = 0) -> Pre
     return model
 
 
-def settings(objectives: int = 2, *, targets: tuple[str, ...] = ("all-linear",), head: bool = True) -> AdapterSettings:
-    names = [f"objective {i}" for i in range(objectives)]
-    return AdapterSettings(rank=3, scale=1.0, init_std=None, targets=list(targets), head=head, objectives=names)
+def settings(*, targets: tuple[str, ...] = ("all-linear",), head: bool = True) -> SVDLoRA:
+    return svd_lora(rank=3, targets=list(targets), head=head)
 
 
 @torch.no_grad()
@@ -73,9 +73,9 @@ def make_policy() -> Callable[..., Policy]:
         model = tiny_model(kind, tied=tied)
         if base is not None:
             model.save_pretrained(base)
-        attached = attach(model, settings(objectives, **adapter), seed=3)
+        attached = settings(**adapter).attach(model, [f"objective {i}" for i in range(objectives)], seed=3)
         if checkpointing:
-            enable_gradient_checkpointing(model, attached)
+            attached.recompute(model)
         critic = Critic(SIZES["hidden_size"], objectives, objectives, 16)
         critic.reset(torch.Generator().manual_seed(0))
         policy = Policy(model, attached, critic)

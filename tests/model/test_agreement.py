@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 from tests.chain import chain_options
-from tests.model.architectures import KEY, made, settings
+from tests.model.architectures import KEY, OBJECTIVES, made, settings
 from tests.model.conftest import tiny_model
 from torch.nn.functional import linear
 
 import mora
 from mora.errors import InputError
+from mora.model.adapter import linear_targets
 from mora.model.agreement import check_adapter, check_modes, check_policy, check_targets, check_trunk
 from mora.model.features import width_of_causal, width_of_trunk
 from mora.model.load import load_backbone, load_causal
-from mora.model.svd_lora import linear_targets
 from mora.train import train
 
 
@@ -56,7 +56,7 @@ def test_a_sound_model_passes_everything_and_is_left_as_it_was():
     check_targets(model, linear_targets(model, ["all-linear"], head=True, key=KEY), key=KEY, by_row=True)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
-    check_adapter(model, settings("all-linear", head=True), key=KEY)
+    check_adapter(model, settings("all-linear", head=True), OBJECTIVES, key=KEY)
 
 
 @pytest.mark.parametrize(
@@ -121,14 +121,14 @@ def permutes(model):
 @pytest.mark.parametrize(
     ("broken", "advice"),
     [
-        (reads, r"reads the weights of gate_proj itself.*use algo.adapter.targets=\[down_proj,k_proj,o_proj,q_proj"),
+        (reads, r"reads the weights of gate_proj itself.*use adapter.targets=\[down_proj,k_proj,o_proj,q_proj"),
         (routes, r"weights of down_proj, gate_proj, up_proj itself, or calls them with some tokens only"),
         (permutes, "another preference in the batch changes its log-probabilities"),
     ],
 )
 def test_a_layer_that_an_adapter_does_not_fit_is_named_with_those_that_it_does(broken, advice):
     with pytest.raises(InputError, match=advice):
-        check_adapter(broken(tiny_model()), settings("all-linear", head=True), key=KEY)
+        check_adapter(broken(tiny_model()), settings("all-linear", head=True), OBJECTIVES, key=KEY)
 
 
 def test_a_head_whose_weight_is_read_is_left_out():
@@ -140,8 +140,8 @@ def test_a_head_whose_weight_is_read_is_left_out():
         return forward(**given)
 
     model.forward = cast
-    with pytest.raises(InputError, match=r"weights of lm_head itself.*use algo\.adapter\.head=false"):
-        check_adapter(model, settings("all-linear", head=True), key=KEY)
+    with pytest.raises(InputError, match=r"weights of lm_head itself.*use adapter\.head=false"):
+        check_adapter(model, settings("all-linear", head=True), OBJECTIVES, key=KEY)
 
 
 def test_the_width_of_features_is_asked_of_the_model(tmp_path):

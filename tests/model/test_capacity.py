@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceC
 from mora.errors import InputError
 from mora.model.agreement import check_modes, check_policy, check_span
 from mora.model.capacity import check_lengths, check_tokens, positions
-from mora.model.stored import load_unconditioned
+from mora.model.stored import load_plain
 from mora.model.tokenizer import train_bpe
 
 SIZES = {"vocab_size": 40, "num_hidden_layers": 1, "num_attention_heads": 2, "hidden_size": 16}
@@ -65,4 +65,4 @@ def test_a_token_without_an_embedding_is_named(tmp_path: Path):
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     with pytest.raises(InputError, match="<padding>"):
-        load_unconditioned(tmp_path, torch.device("cpu"))
+        load_plain(tmp_path, torch.device("cpu"))

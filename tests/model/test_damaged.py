@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.adapters import svd_lora
 from tests.model.architectures import spec
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -15,9 +16,8 @@ from mora import manifest
 from mora.errors import InputError
 from mora.files import new_folder
 from mora.model.load import load_backbone, load_causal, load_classifier, load_tokenizer
-from mora.model.lora import LoRASettings, attach_bank
-from mora.model.stored import load_policy, load_unconditioned
-from mora.model.svd_lora import AdapterSettings, attach
+from mora.model.lora import LoRASettings, attach_several
+from mora.model.stored import load_plain, load_policy
 from mora.model.tokenizer import train_words
 
 
@@ -35,9 +35,9 @@ def model(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def policy(model: Path) -> Path:
-    settings = AdapterSettings(rank=1, scale=1.0, init_std=0.1, targets=["q_proj"], head=False, objectives=["x", "y"])
+    settings = svd_lora(rank=1, init_std=0.1, targets=["q_proj"])
     with new_folder(model.with_name("policy"), sealed=True) as made:
-        attach(load_causal(model), settings, seed=0).save(made, base="../model")
+        settings.attach(load_causal(model), ["x", "y"], seed=0).save(made, base="../model")
         train_words(["a b c"], closed=True).save_pretrained(made)
     return model.with_name("policy")
 
@@ -56,7 +56,7 @@ def flip(path: Path) -> None:
         load_backbone,
         lambda folder: load_classifier(folder, dtype="float32"),
         load_tokenizer,
-        lambda folder: load_unconditioned(folder, torch.device("cpu")),
+        lambda folder: load_plain(folder, torch.device("cpu")),
     ],
 )
 def test_a_model(model, load):
@@ -122,7 +122,7 @@ def test_adapters_and_heads(policy, model, damage, message):
     for folder in (policy, model):
         (folder / "manifest.json").unlink()
     settings = LoRASettings(rank=1, scale=1.0, targets=["q_proj"])
-    bank = attach_bank(load_backbone(model), settings, count=1, seed=0)
+    bank = attach_several(load_backbone(model), settings, count=1, seed=0)
     bank.save(model)
     for path, load in (
         (policy / "adapter.safetensors", lambda: load_policy(policy, torch.device("cpu"))),

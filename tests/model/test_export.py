@@ -12,7 +12,7 @@ from tests.model.architectures import made, settings, steered
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from mora.errors import InputError
-from mora.model.export import lora_factors, merge, write_lora, write_merged
+from mora.model.export import merge, padded, write_lora, write_merged
 from mora.model.load import load_causal
 from mora.model.tokenizer import train_words
 
@@ -84,8 +84,8 @@ def test_only_some_modules_of_a_name_adapted_means_whole_paths(make_policy, simp
 
 def test_the_factors_are_the_update_and_padding_is_zero(make_policy, simplex):
     policy, preference = make_policy(), simplex(3)[2]
-    for layer in policy.adapter.layers.values():
-        a, b = lora_factors(layer, preference, 9)
+    for path, layer in policy.adapter.layers.items():
+        a, b = padded(policy.adapter.low_rank(path, preference), 9)
         assert a.dtype == b.dtype == torch.float32
         assert torch.allclose(b @ a, layer.delta(preference), atol=1e-6)
         assert not a[5:].any() and not b[:, 5:].any()

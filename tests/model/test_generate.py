@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -96,7 +97,8 @@ def _pick(prompts: Prompts, index: torch.Tensor) -> Prompts:
 
 def _sample(policy, prompts, weights, eos: int = EOS, **changed):
     how = {"sampling": PLAIN, "seed": 3, "step": 5, "max_new_tokens": 10, "ends": [eos], "pad": PAD} | changed
-    return policy.eval().generate(prompts, weights, **how)
+    with policy.off() if weights is None else nullcontext():
+        return policy.eval().generate(prompts, weights, **how)
 
 
 @pytest.fixture

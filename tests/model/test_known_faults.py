@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.adapters import svd_lora
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from mora.model.policy import Critic, Policy
-from mora.model.svd_lora import AdapterSettings, attach
 
 LONGEST, RESPONSE = 7, 4
 
@@ -32,8 +32,8 @@ def with_a_table_of_positions() -> Policy:
     for parameter in model.parameters():
         parameter.data.mul_(5.0)
     names = ["first", "second"]
-    settings = AdapterSettings(rank=2, scale=1.0, init_std=None, targets=["all-linear"], head=False, objectives=names)
-    adapter, critic = attach(model, settings, seed=0), Critic(16, 2, 2, 8)
+    settings = svd_lora()
+    adapter, critic = settings.attach(model, names, seed=0), Critic(16, 2, 2, 8)
     critic.reset(torch.Generator().manual_seed(0))
     generator = torch.Generator().manual_seed(1)
     for parameter in [*adapter.singular_values(), critic.body[-1].weight]:

@@ -2,17 +2,20 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.adapters import svd_lora
 
 from mora.errors import InputError
 from mora.files import write_json
+from mora.model.adapter import SETTINGS
 from mora.model.load import ModelSpec, load_backbone, load_causal, load_tokenizer
 from mora.model.stored import base_of, base_reference, load_policy
-from mora.model.svd_lora import SETTINGS, AdapterSettings, attach
+from mora.model.svd_lora import AdapterState, SVDLoRAAdapter
 from mora.model.tokenizer import train_words
 
 LLAMA = {
@@ -145,15 +148,13 @@ def test_a_weight_that_the_file_lacks_is_not_drawn_at_random(folder):
 
 
 def _settings() -> dict[str, object]:
-    return dict(rank=1, scale=1.0, init_std=None, targets=["q"], head=False, objectives=["a"])
+    return {"kind": "svd_lora", **asdict(svd_lora(rank=1, targets=["q"])), "objectives": ["a"]}
 
 
 def _stored(folder: Path, base: str) -> Path:
     model = load_causal(folder)
-    settings = AdapterSettings(
-        rank=2, scale=1.0, init_std=None, targets=["all-linear"], head=True, objectives=["a", "b"]
-    )
-    adapter = attach(model, settings, seed=1)
+    settings = svd_lora(head=True)
+    adapter = settings.attach(model, ["a", "b"], seed=1)
     with torch.no_grad():
         for value in adapter.singular_values():
             value.add_(0.5)
@@ -217,8 +218,6 @@ def test_a_base_that_is_gone_is_named(folder):
 
 def test_a_hub_id_stays_as_it_is(tmp_path):
     assert base_reference("owner/model", tmp_path) == "owner/model"
-    settings = AdapterSettings(rank=1, scale=1.0, init_std=None, targets=["q"], head=False, objectives=["a"])
-    from mora.model.svd_lora import Adapter, AdapterState
-
-    Adapter({}, AdapterState(), settings).save(tmp_path, base="owner/model")
+    settings = svd_lora(rank=1, targets=["q"])
+    SVDLoRAAdapter({}, AdapterState(), settings, ["a"]).save(tmp_path, base="owner/model")
     assert base_of(tmp_path) == "owner/model"

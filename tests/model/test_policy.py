@@ -153,12 +153,13 @@ def test_entropy_by_hand():
 
 
 def test_the_adapter_off_generates_like_the_base_model(make_policy, make_prompts):
-    """``preference=None`` samples the reference, also after the adapter was trained."""
+    """So it does after the adapter was trained."""
     policy, untouched = make_policy(), make_policy(moved=False)
     how = {"sampling": Sampling(temperature=1.0, top_p=1.0, top_k=0), "seed": 0, "step": 0}
     how |= {"max_new_tokens": 8, "ends": (EOS,), "pad": PAD}
-    tokens, _ = policy.generate(make_prompts(6), None, **how)
-    again, _ = untouched.generate(make_prompts(6), None, **how)
+    with policy.off(), untouched.off():
+        tokens, _ = policy.generate(make_prompts(6), None, **how)
+        again, _ = untouched.generate(make_prompts(6), None, **how)
     assert torch.equal(tokens, again)
     moved, _ = policy.generate(make_prompts(6), torch.tensor([[1.0, 0.0]]).expand(6, -1), **how)
     assert not torch.equal(moved, tokens)

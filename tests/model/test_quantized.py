@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.adapters import svd_lora
 from tests.model.test_load import TEXTS, spec
 
 from mora.model.load import load_causal
-from mora.model.svd_lora import AdapterSettings, attach
 
 pytest.importorskip("bitsandbytes")
 
@@ -19,10 +19,8 @@ def gradients(path: Path, *, first: bool) -> list[torch.Tensor]:
     """Gradients of an adapter on a 4-bit model, ``first`` after a pass in evaluation mode, as of a rollout."""
     given = replace(spec(), path=str(path), config=None, quantization="4bit", dtype="bfloat16")
     model = load_causal(path, given)
-    settings = AdapterSettings(
-        rank=2, scale=1.0, init_std=0.1, targets=["all-linear"], head=False, objectives=["a", "b"]
-    )
-    adapter = attach(model, settings, seed=0)
+    settings = svd_lora(init_std=0.1)
+    adapter = settings.attach(model, ["a", "b"], seed=0)
     weights, ids = torch.tensor([[0.5, 0.5]]), torch.arange(3, 11)[None]
     if first:
         with torch.no_grad(), adapter.using(weights):

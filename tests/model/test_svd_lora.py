@@ -4,19 +4,14 @@ import json
 
 import pytest
 import torch
+from tests.adapters import svd_lora
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from mora.errors import InputError
-from mora.model.svd_lora import (
-    Adapter,
-    AdapterSettings,
-    AdapterState,
-    SVDLoRALinear,
-    attach,
-    enable_gradient_checkpointing,
-    read_settings,
-)
+from mora.model.adapter import read_settings
+from mora.model.stored import KINDS
+from mora.model.svd_lora import AdapterState, SVDLoRA, SVDLoRAAdapter, SVDLoRALinear
 
 
 def _layer(objectives: int = 3, rank: int = 4, scale: float = 0.5) -> SVDLoRALinear:
@@ -172,29 +167,30 @@ class Named(nn.Module):
         return self
 
 
-def _named(targets: list[str]) -> AdapterSettings:
-    return AdapterSettings(rank=1, scale=1.0, init_std=None, targets=targets, head=False, objectives=["a", "b"])
+def _named(targets: list[str]) -> SVDLoRA:
+    return svd_lora(rank=1, targets=targets)
 
 
 def test_targets_are_matched_on_the_whole_last_part_of_the_path():
-    assert set(attach(Named(), _named(["q_proj"]), seed=0).layers) == {"q_proj"}
-    assert set(attach(Named(), _named(["inner", "seq_proj"]), seed=0).layers) == {"q_proj_block.inner", "seq_proj"}
+    assert set(_named(["q_proj"]).attach(Named(), ["a", "b"], seed=0).layers) == {"q_proj"}
+    assert set(_named(["inner", "seq_proj"]).attach(Named(), ["a", "b"], seed=0).layers) == {
+        "q_proj_block.inner",
+        "seq_proj",
+    }
 
 
 def test_a_target_that_is_not_there_is_refused():
-    with pytest.raises(InputError, match=r"algo.adapter.targets: no Linear named \['proj'\]"):
-        attach(Named(), _named(["q_proj", "proj"]), seed=0)
+    with pytest.raises(InputError, match=r"adapter.targets: no Linear named \['proj'\]"):
+        _named(["q_proj", "proj"]).attach(Named(), ["a", "b"], seed=0)
 
 
 def test_a_model_without_linear_blocks_is_refused():
     """GPT-2's blocks are made of Conv1D: adapting only its LM head in silence would be a trap."""
     config = AutoConfig.for_model("gpt2", vocab_size=20, n_embd=16, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=1)
     model = AutoModelForCausalLM.from_config(config)
-    settings = AdapterSettings(
-        rank=1, scale=1.0, init_std=None, targets=["all-linear"], head=True, objectives=["a", "b"]
-    )
+    settings = svd_lora(rank=1, head=True)
     with pytest.raises(InputError, match="hold no Linear to adapt but Conv1D"):
-        attach(model, settings, seed=0)
+        settings.attach(model, ["a", "b"], seed=0)
 
 
 def test_the_same_seed_draws_the_same_start(make_policy):
@@ -205,8 +201,8 @@ def test_the_same_seed_draws_the_same_start(make_policy):
 def test_saving_and_loading_gives_the_adapter_back(make_policy, tmp_path):
     policy, other = make_policy(), make_policy(moved=False)
     policy.adapter.save(tmp_path, base="somewhere/base")
-    settings, base = read_settings(tmp_path)
-    assert (settings, base) == (policy.adapter.settings, "somewhere/base")
+    found = read_settings(tmp_path, KINDS)
+    assert found == (policy.adapter.settings, list(policy.adapter.objectives), "somewhere/base")
     other.adapter.load(tmp_path)
     for name, tensor in policy.adapter.state_dict().items():
         assert torch.equal(other.adapter.state_dict()[name], tensor)
@@ -222,13 +218,13 @@ def test_an_adapter_of_another_model_is_refused(make_policy, tmp_path):
 
 def test_settings_that_cannot_be_read_are_refused(make_policy, tmp_path):
     with pytest.raises(InputError, match="adapter.json"):
-        read_settings(tmp_path)
+        read_settings(tmp_path, KINDS)
     make_policy().adapter.save(tmp_path, base="base")
     stored = json.loads((tmp_path / "adapter.json").read_text())
     for broken in ({k: v for k, v in stored.items() if k != "base"}, stored | {"rnk": 3}):
         (tmp_path / "adapter.json").write_text(json.dumps(broken))
         with pytest.raises(InputError, match="holds no adapter that can be read"):
-            read_settings(tmp_path)
+            read_settings(tmp_path, KINDS)
 
 
 def _gradients(policy, ids, mask, weights, *, reference_between: bool) -> dict[str, torch.Tensor]:
@@ -271,6 +267,6 @@ def test_a_model_without_an_adapter_state_fails_loudly(make_policy, make_prompts
 
 def test_checkpointing_is_switched_on_through_the_model(make_policy):
     policy = make_policy()
-    assert isinstance(policy.adapter, Adapter)
-    enable_gradient_checkpointing(policy.model, policy.adapter)
+    assert isinstance(policy.adapter, SVDLoRAAdapter)
+    policy.adapter.recompute(policy.model)
     assert policy.model.is_gradient_checkpointing

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModel
 from mora.errors import InputError
 from mora.files import read_json, write_json
 from mora.model.heads import RewardHead
-from mora.model.lora import LoRASettings, attach_bank
+from mora.model.lora import LoRASettings, attach_several
 from mora.model.score_model import ScoreModel
 from mora.model.tokenizer import train_words
 from mora.model.towers import SHARED, Layout, TrunkSource
@@ -255,7 +255,7 @@ def test_a_missing_trunk_or_adapter_is_refused(tmp_path: Path) -> None:
     card = read_json(tmp_path / "b" / "reward.json")
     card["layout"]["lora"]["rank"] = 4
     write_json(tmp_path / "b" / "reward.json", card)
-    with pytest.raises(InputError, match="do not fit this trunk"):
+    with pytest.raises(InputError, match="an adapter of the reward model does not fit"):
         ScoreModel.load(tmp_path / "b")
     (tmp_path / "b" / "lora.safetensors").unlink()
     with pytest.raises(InputError, match="without its adapters"):
@@ -270,6 +270,6 @@ def test_settings_without_meaning_are_refused() -> None:
     with pytest.raises(InputError, match=r"algo\.lora\.rank=0"):
         LoRASettings(rank=0, scale=1.0, targets=["all-linear"])
     with pytest.raises(InputError, match=r"algo\.lora\.targets: no Linear named \['nope'\]"):
-        attach_bank(trunk(), LoRASettings(rank=1, scale=1.0, targets=["nope"]), count=1, seed=0)
+        attach_several(trunk(), LoRASettings(rank=1, scale=1.0, targets=["nope"]), count=1, seed=0)
     for layout in (SHARED, Layout(objectives="lora", members="trunk", lora=LORA)):
         assert Layout.read(layout.facts()) == layout

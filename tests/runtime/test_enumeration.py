@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from tests.adapters import svd_lora
 
 from mora.dataset import collate
 from mora.dataset.worlds.oracle import Oracle
@@ -15,7 +16,6 @@ from mora.errors import InputError
 from mora.functional import risk
 from mora.model.load import ModelSpec
 from mora.model.policy import Policy
-from mora.model.svd_lora import AdapterSettings, attach
 from mora.reward.panel import GoldPanel, Panel
 from mora.reward.point import point_belief
 from mora.reward.standardization import Standardization
@@ -147,10 +147,8 @@ def setting():
     for parameter in model.parameters():
         if parameter.dim() > 1:
             parameter.data.mul_(6.0)
-    settings = AdapterSettings(
-        rank=3, scale=1.0, init_std=None, targets=["all-linear"], head=True, objectives=["r1", "r2"]
-    )
-    policy = Policy(model, attach(model, settings, seed=0), None).double().eval()
+    settings = svd_lora(rank=3, head=True)
+    policy = Policy(model, settings.attach(model, ["r1", "r2"], seed=0), None).double().eval()
     generator = torch.Generator().manual_seed(2)
     for parameter in policy.adapter.singular_values():
         parameter.data.add_(torch.randn(parameter.shape, dtype=torch.float64, generator=generator))

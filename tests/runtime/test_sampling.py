@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from tests.adapters import svd_lora
 
 from mora.dataset.encode import Encoder
 from mora.functional.preference import Sampler
 from mora.model.generate import Sampling
 from mora.model.load import ModelSpec
 from mora.model.policy import Policy
-from mora.model.svd_lora import AdapterSettings, attach
 from mora.runtime.sampling import answer, sample_reference, sample_rows
 from mora.types import Row
 
@@ -35,11 +35,9 @@ def make():
 
     def build(moved: bool = False) -> tuple[Encoder, Policy]:
         tokenizer = spec.tokenizer([WORDS], tokens="closed")
-        settings = AdapterSettings(
-            rank=3, scale=1.0, init_std=None, targets=["all-linear"], head=True, objectives=["r1", "r2"]
-        )
+        settings = svd_lora(rank=3, head=True)
         model = spec.build(tokenizer, seed=0)
-        policy = Policy(model, attach(model, settings, seed=0), None).eval()
+        policy = Policy(model, settings.attach(model, ["r1", "r2"], seed=0), None).eval()
         if moved:
             for value in policy.adapter.singular_values():
                 value.data.add_(3.0)

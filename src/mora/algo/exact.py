@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from mora import bounds
 from mora.bounds import Count, NonNegative
 from mora.functional.expectation import exact_kl, exact_utility, expected_rewards
-from mora.runtime.actor import conditioned_policy, save_policy, standardized_panel
+from mora.runtime.actor import save_policy, standardized_panel, trainable
 from mora.runtime.enumeration import Enumeration
 from mora.runtime.learner import Learner, Optimizer
 from mora.runtime.parts import Parts
@@ -27,15 +26,12 @@ class Exact:
     """``algo=exact``; the fields are the keys of ``conf/algo/exact.yaml``."""
 
     parts: Parts
-    adapter: dict[str, Any]
     kl_coef: NonNegative
     reference_prompts: Count
     reference_samples: Count
     steps: Count
     preferences: Count
     max_responses: Count
-    lr: NonNegative
-    singular_lr: NonNegative
     optimizer: Optimizer
 
     def __post_init__(self) -> None:
@@ -45,21 +41,21 @@ class Exact:
         """Train, write ``policy/`` and return the summary."""
         parts, runtime = self.parts, self.parts.runtime
         assert parts.preference is not None and parts.risk is not None
-        model, tokenizer = parts.starting_model(frozen=True)
+        model, tokenizer = parts.starting_policy()
         encoder = parts.encoder(tokenizer)
         panel = standardized_panel(
             parts, model, encoder, prompts=self.reference_prompts, samples=self.reference_samples
         )
-        policy = conditioned_policy(parts, model, self.adapter, critic_width=None)
+        policy = trainable(parts, model, critic_width=None)
         everything = Enumeration(parts.corpus.prompts["train"], encoder, runtime.device, limit=self.max_responses)
         rewards = everything.rewards(panel, parts.risk).to(runtime.device)
         with torch.no_grad():
-            ref_logps = everything.logps(policy, None)
+            with policy.off():
+                ref_logps = everything.logps(policy, None)
         if runtime.main:  # every process computes the same: it counts once
             parts.spent.scored(panel, len(everything.prompts) * len(everything.texts))
             parts.spent.read(len(everything.ids))
-        groups = policy.adapter.groups(lr=self.lr, singular_lr=self.singular_lr)
-        learner = Learner(parts, policy, groups, self.optimizer, steps=self.steps)
+        learner = Learner(parts, policy, policy.adapter.groups(), self.optimizer, steps=self.steps)
         for step in learner.steps():
             numbers = runtime.share(torch.arange(self.preferences))
             drawn = parts.preference(numbers, numbers, numbers, len(panel.objectives), seed=parts.seed, step=step)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +20,7 @@ from mora.errors import InputError
 from mora.functional.advantages import Normalization, normalized
 from mora.functional.kl import sequence_kl
 from mora.functional.policy import clipped_surrogate_loss
-from mora.runtime.actor import conditioned_policy, save_policy, standardized_panel
+from mora.runtime.actor import save_policy, standardized_panel, trainable
 from mora.runtime.console import say
 from mora.runtime.learner import Learner, Optimizer
 from mora.runtime.parts import Parts
@@ -35,7 +34,6 @@ class PolicyGradient:
     """The fields are keys of ``conf/algo/rloo.yaml``."""
 
     parts: Parts
-    adapter: dict[str, Any]
     rollout: RolloutSettings
     kl_coef: NonNegative
     reference_prompts: Count
@@ -46,8 +44,6 @@ class PolicyGradient:
     epochs: Count
     minibatches: Count
     clip: Positive
-    lr: NonNegative
-    singular_lr: NonNegative
     optimizer: Optimizer
 
     def __post_init__(self) -> None:
@@ -77,18 +73,18 @@ class PolicyGradient:
                 "many answers (docs/known_answers.md)"
             )
         parts.runtime.share(range(settings.prompts))  # all answers to a prompt are on one process
-        model, tokenizer = parts.starting_model(frozen=True)
+        model, tokenizer = parts.starting_policy()
         encoder = parts.encoder(tokenizer)
         prompts, samples = self.reference_prompts, self.reference_samples
         panel = standardized_panel(
             parts, model, encoder, prompts=prompts, samples=samples, shift=settings.shift_rewards
         )
-        policy = conditioned_policy(parts, model, self.adapter, critic_width=None)
+        policy = trainable(parts, model, critic_width=None)
         roller = Roller(parts, settings, panel, encoder, minibatches=self.minibatches)
         learner = Learner(
             parts,
             policy,
-            policy.adapter.groups(lr=self.lr, singular_lr=self.singular_lr),
+            policy.adapter.groups(),
             self.optimizer,
             steps=self.steps,
             updates=self.epochs * self.minibatches,

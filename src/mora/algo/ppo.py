@@ -20,7 +20,7 @@ from mora.bounds import Count, NonNegative, Positive
 from mora.functional.advantages import Normalization, normalized, token_rewards
 from mora.functional.policy import clipped_surrogate_loss, clipped_value_loss
 from mora.model.policy import Policy
-from mora.runtime.actor import conditioned_policy, save_policy, standardized_panel
+from mora.runtime.actor import save_policy, standardized_panel, trainable
 from mora.runtime.learner import Learner, Optimizer
 from mora.runtime.parts import Parts
 from mora.runtime.ptx import Pretraining
@@ -34,7 +34,6 @@ class PPO:
     """The fields are keys of ``conf/algo/panacea.yaml``."""
 
     parts: Parts
-    adapter: dict[str, Any]
     rollout: RolloutSettings
     kl_coef: NonNegative
     reference_prompts: Count
@@ -51,8 +50,6 @@ class PPO:
     ptx_batch_size: Count
     critic_width: Count
     critic_lr: NonNegative
-    lr: NonNegative
-    singular_lr: NonNegative
     optimizer: Optimizer
 
     def __post_init__(self) -> None:
@@ -61,13 +58,13 @@ class PPO:
     def fit(self) -> dict[str, float]:
         """Train, write ``policy/`` and return the summary."""
         parts, settings = self.parts, self.rollout
-        model, tokenizer = parts.starting_model(frozen=True)
+        model, tokenizer = parts.starting_policy()
         encoder = parts.encoder(tokenizer)
         prompts, samples = self.reference_prompts, self.reference_samples
         panel = standardized_panel(
             parts, model, encoder, prompts=prompts, samples=samples, shift=settings.shift_rewards
         )
-        policy = conditioned_policy(parts, model, self.adapter, critic_width=self.critic_width)
+        policy = trainable(parts, model, critic_width=self.critic_width)
         roller = Roller(parts, settings, panel, encoder, minibatches=self.minibatches)
         ptx = Pretraining(parts, encoder, coef=self.ptx_coef, batch_size=self.ptx_batch_size)
         per_step = self.epochs * self.minibatches
@@ -134,7 +131,7 @@ class PPO:
         """Parameter groups: the adapter's factors decay, its singular values and the critic never."""
         assert policy.critic is not None
         return [
-            *policy.adapter.groups(lr=self.lr, singular_lr=self.singular_lr),
+            *policy.adapter.groups(),
             {"params": list(policy.critic.parameters()), "lr": self.critic_lr, "weight_decay": 0.0},
         ]
 

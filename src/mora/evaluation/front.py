@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,12 +90,11 @@ class Front:
         scorers: Mapping[str, Panel],
         *,
         seed: int,
-        steered: bool = True,
     ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """The tables ``front.json`` and ``samples.jsonl``, without their head.
 
-        A policy that is not ``steered`` is its own reference policy and answers alike at every preference: it is asked
-        once, and ``samples.jsonl`` holds its answers once, without a preference.
+        A policy that is not steered answers alike at every preference: it is asked once, and ``samples.jsonl`` holds
+        its answers once, at the first preference; those of a plain model, which is its own reference policy, without.
         """
         rows = self.rows(corpus)
         grid = preference_grid(self.preferences, corpus.objectives)
@@ -102,19 +102,20 @@ class Front:
         samples: list[dict[str, Any]] = []
         asked: list[Batch] = []
         scores: dict[str, list[Floats]] = {name: [] for name in scorers}
-        for preference in (None, *grid):
-            if steered or preference is None:
+        different = 1 + (len(grid) if policy.steered else int(policy.trained))
+        for number, preference in enumerate((None, *grid)):
+            if number < different:
                 answers = self._answers(policy, encoder, corpus, scorers, rows, preference, seed)
                 asked = answers["asked"] if preference is None else asked
                 samples += _samples(preference, answers)
-            if steered and preference is not None:
+            if number < different and preference is not None:
                 _add_ratios(samples, _log_ratios(policy, asked, preference))
             points.append(_point(preference, answers))
             for name in scorers:
                 scores[name].append(answers[name])
         table = {
             "objectives": list(corpus.objectives),
-            "steered": steered,
+            "steered": policy.steered,
             "protocol": self.protocol(corpus, seed=seed),
             "split": corpus.asked,
             "prompts": len(rows),
@@ -162,16 +163,17 @@ class Front:
         for start in range(0, len(rows), per_batch):
             prompts, _ = sample_rows(rows[start : start + per_batch], self.samples, encoder, device)
             weights = _rows_of(preference, len(prompts.texts), device)
-            tokens, response = policy.generate(
-                prompts,
-                weights,
-                sampling=sampling,
-                seed=seed,
-                step=EVALUATION,
-                max_new_tokens=encoder.max_response,
-                ends=encoder.ends,
-                pad=encoder.pad,
-            )
+            with nullcontext() if preference is not None else policy.off():
+                tokens, response = policy.generate(
+                    prompts,
+                    weights,
+                    sampling=sampling,
+                    seed=seed,
+                    step=EVALUATION,
+                    max_new_tokens=encoder.max_response,
+                    ends=encoder.ends,
+                    pad=encoder.pad,
+                )
             ids, mask = torch.cat([prompts.ids, tokens], 1), torch.cat([prompts.mask, response], 1)
             reference = policy.reference(ids, mask, response=tokens.shape[1])
             if weights is None:

@@ -26,7 +26,7 @@ class Answers:
     """What one run answered: X prompts, N times each, first by its reference policy, then at each of P preferences."""
 
     run: str
-    steered: bool  # False: the same answers at every preference, which are those of the reference policy
+    steered: bool  # False: the same answers at every preference
     prompts: tuple[str, ...]  # X
     texts: NDArray[np.object_]  # (1 + P, X, N)
     kl: Floats  # (1 + P, X, N) nats: log-ratios of policy to reference policy
@@ -138,7 +138,7 @@ def judge_answers(answers: Answers, judge: Judge) -> Judged:
     All runs are judged by texts alike, since tokens of several policies may be of several tokenizers.
     Raises InputError for a score that is not finite.
     """
-    asked = answers.texts if answers.steered else answers.texts[:1]
+    asked = answers.texts if answers.steered else answers.texts[:2]
     shape = asked.shape
     prompts = np.broadcast_to(np.array(answers.prompts, dtype=object)[None, :, None], shape)
     ended = Sampled(ended=tuple((answers.ended[: len(asked)] > 0).ravel().tolist()))
@@ -151,7 +151,9 @@ def judge_answers(answers: Answers, judge: Judge) -> Judged:
             f"{answers.run}: the judge gives {scores[where].tolist()} for the answer {str(asked[where])[:60]!r} to the "
             f"prompt {prompts[where][:60]!r}; scores must be finite numbers"
         )
-    return Judged(answers=answers, scores=np.broadcast_to(scores, (*answers.texts.shape, scores.shape[-1])))
+    if not answers.steered:
+        scores = np.concatenate([scores[:1], np.broadcast_to(scores[1:], (*answers.texts[1:].shape, scores.shape[-1]))])
+    return Judged(answers=answers, scores=scores)
 
 
 def cells(judged: Judged, unit: Unit, grid: Floats) -> Floats:
@@ -198,7 +200,8 @@ def read_answers(tables: Path, grid: Floats) -> Answers:
     number = {prompt: x for x, prompt in enumerate(prompts)}
     found: dict[str, Any] = {name: np.full(shape, np.nan) for name in ("kl", "tokens", "ended", "valid")}
     texts = np.full(shape, None, dtype=object)
-    ratios = np.full(shape, np.nan)[1:] if table["steered"] else np.zeros(shape)[1:]
+    plain = not table["steered"] and all(row.get("preference") is None for row in rows)  # its own reference policy
+    ratios = np.zeros(shape)[1:] if plain else np.full(shape, np.nan)[1:]
     with reading(path, "a list of the answers that front.json counts", "measure the run again"):
         for row in rows:
             preference = row["preference"]
@@ -207,12 +210,13 @@ def read_answers(tables: Path, grid: Floats) -> Answers:
             texts[where] = row["response"]
             for name in found:
                 found[name][where] = row.get(name, np.nan)
-            if preference is None and table["steered"]:
+            if preference is None and not plain:
                 ratios[:, number[row["prompt"]], row["sample"]] = row["log_ratios"]
     if not table["steered"]:
-        texts[1:] = texts[0]
-        for name in found:
-            found[name][1:] = found[name][0]
+        only = 0 if plain else 1
+        texts[1:] = texts[only]
+        for numbers in found.values():
+            numbers[1:] = numbers[only]
     if any(text is None for text in texts.ravel()):
         raise InputError(f"{path} lacks answers that front.json beside it counts; measure the run again")
     kept = {name: found[name] for name in ("kl", "tokens", "ended")} | {"log_ratios": ratios}

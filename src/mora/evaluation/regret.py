@@ -7,6 +7,7 @@ policies; what the parameters of one policy can reach of it is another question,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -87,7 +88,6 @@ class Regret:
         corpus: Corpus,
         scorers: Mapping[str, Panel],
         *,
-        steered: bool,
         risk: Callable[[RewardBelief], Tensor],
         scalarize: Any,
         kl_coef: float,
@@ -95,7 +95,7 @@ class Regret:
         """The table ``regret.json``, without its head: an entry for the prompts of training and one for held-out ones.
 
         ``scorers`` are the rewards to judge by; one that is not in standard units is standardized exactly, by the
-        reference policy's own probabilities.  A policy that is not ``steered`` is its reference at every preference.
+        reference policy's own probabilities.
         Raises InputError for a dataset without gold scores, and for more than ``max_responses`` responses of a prompt.
         """
         world = corpus.world
@@ -113,7 +113,8 @@ class Regret:
             rows = corpus.prompts[split]
             everything = Enumeration(rows, encoder, device, limit=self.max_responses)
             reference = self._logps(everything, policy, None)
-            policies = [self._logps(everything, policy, w) if steered else reference for w in grid]
+            policies = [self._logps(everything, policy, w) for w in (grid if policy.steered else grid[:1])]
+            policies *= 1 if policy.steered else len(grid)
             texts, ended = everything.texts, everything.sampled.ended
             gold = np.stack([world.gold([row.prompt] * len(texts), texts, ended) for row in rows])
             judged = {}
@@ -137,7 +138,8 @@ class Regret:
     def _logps(self, everything: Enumeration, policy: Policy, preference: Floats | None) -> Floats:
         """Log-probabilities (X, Y) at a preference (M,), None: of the reference policy."""
         weights = None if preference is None else torch.as_tensor(preference, dtype=torch.float32)
-        found = everything.logps(policy, weights, batch_size=self.batch_size).double()
+        with nullcontext() if preference is not None else policy.off():
+            found = everything.logps(policy, weights, batch_size=self.batch_size).double()
         return np.asarray(found.log_softmax(-1).cpu().numpy())  # rounding of fp32 neither makes nor loses mass
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from jaxtyping import Float, Int
@@ -53,6 +53,60 @@ def dirichlet(
     return (gamma / gamma.sum(-1, keepdim=True)).float()
 
 
+Unit = Literal["row", "group", "sample", "batch"]
+
+
+class Drawing(Protocol):
+    """How the rows of a rollout get their preferences."""
+
+    unit: Any  # what shares one preference, a ``Unit``
+    fixed: bool  # whether it is one and the same at every step
+
+    def __call__(
+        self,
+        rows: Int[Tensor, " B"],
+        groups: Int[Tensor, " B"],
+        numbers: Int[Tensor, " B"],
+        objectives: int,
+        *,
+        seed: int,
+        step: int,
+    ) -> Float[Tensor, "B M"]:
+        """Preferences for rows with identities ``rows``, the ``numbers``-th samples of the prompts ``groups``."""
+
+
+@dataclass(kw_only=True)
+class Fixed:
+    """One preference for all rows of a run: ``preference=fixed``.  ``weights`` None: equal ones."""
+
+    unit: ClassVar[Unit] = "batch"
+    fixed: ClassVar[bool] = True
+    weights: list[Share] | None
+
+    def __post_init__(self) -> None:
+        bounds.check(self, "preference")
+
+    def of(self, objectives: int) -> Float[Tensor, " M"]:
+        """The preference (M,).  Raises InputError for another number of weights, or weights that do not sum to 1."""
+        if self.weights is None:
+            return torch.full((objectives,), 1 / objectives)
+        names = [f"objective {number}" for number in range(1, objectives + 1)]
+        return checked(self.weights, names, "preference.weights")[0]
+
+    def __call__(
+        self,
+        rows: Int[Tensor, " B"],
+        groups: Int[Tensor, " B"],
+        numbers: Int[Tensor, " B"],
+        objectives: int,
+        *,
+        seed: int,
+        step: int,
+    ) -> Float[Tensor, "B M"]:
+        """The same preference for every row."""
+        return self.of(objectives).expand(len(rows), -1).clone()
+
+
 @dataclass(kw_only=True)
 class Sampler:
     """Draws training preferences: a vertex with probability ``vertex_probability``, else Dirichlet(concentration).
@@ -62,7 +116,8 @@ class Sampler:
     often than a density would is that paper's remark; the probability is our choice.
     """
 
-    unit: Literal["row", "group", "sample", "batch"]
+    fixed: ClassVar[bool] = False
+    unit: Unit
     vertex_probability: Share
     concentration: Positive
 

@@ -18,10 +18,10 @@ from transformers import PreTrainedModel
 
 from mora.errors import InputError
 from mora.functional.masking import pool_last, position_ids
+from mora.model.adapter import Adapter, linear_targets, place
 from mora.model.capacity import positions
 from mora.model.features import last_hidden
 from mora.model.generate import Sampling, generate
-from mora.model.svd_lora import AdapterSettings, attach, linear_targets, place
 from mora.types import Prompts
 
 TOLERANCE, COARSE = 1e-3, 0.1  # of differences, relative to the spread of what is compared; in fp32, and below
@@ -144,19 +144,22 @@ def _unfit(model: PreTrainedModel, targets: Mapping[str, nn.Linear], fits: Mappi
     )
 
 
-def check_adapter(model: PreTrainedModel, settings: AdapterSettings, *, key: str) -> None:
+def check_adapter(model: PreTrainedModel, settings: Any, objectives: Sequence[str], *, key: str) -> None:
     """Put an adapter on ``model``, in place: rows of one batch must be what each is alone, and every layer must learn.
 
-    ``key`` is the setting of the targets.
+    ``settings`` are an :class:`mora.model.adapter.AdapterKind` with targets, whose key is ``key``.
     """
-    check_targets(model, linear_targets(model, settings.targets, head=settings.head, key=key), key=key, by_row=True)
-    adapter = attach(model, settings, seed=0)
+    targets = linear_targets(model, settings.targets, head=settings.head, key=key)
+    check_targets(model, targets, key=key, by_row=settings.steered)
+    adapter: Adapter = settings.attach(model, objectives, seed=0)
+    trained = [parameter for group in adapter.groups() for parameter in group["params"]]
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for values in adapter.singular_values():
-            values.add_(torch.randn(values.shape, generator=generator).to(values))
+        for values in trained:
+            if not values.any():
+                values.add_(torch.randn(values.shape, generator=generator).to(values))
     ids, mask = _batch(model, LENGTHS, left=True)
-    rows = torch.rand(len(ids), len(settings.objectives), generator=generator).to(model.device)
+    rows = torch.rand(len(ids), len(objectives), generator=generator).to(model.device)
     model.eval()
     with _asked(model, "adapted"):
         with adapter.using(rows):
@@ -168,7 +171,7 @@ def check_adapter(model: PreTrainedModel, settings: AdapterSettings, *, key: str
                 with adapter.using(row[None]):
                     alone += _alone(model, one[None], kept[None])
     _compare(model, together, torch.cat(alone), "another preference in the batch changes its log-probabilities")
-    idle = sorted(path for path, layer in adapter.layers.items() if layer.sigma.grad is None)
+    idle = sorted(path for path, layer in adapter.layers.items() if all(p.grad is None for p in layer.parameters()))
     if idle:
         raise InputError(f"{key}: an adapter on {idle[0]} of {type(model).__name__} changes nothing; {OTHERS}")
 

@@ -1,4 +1,4 @@
-"""A policy at one preference, for other programs: a stock LoRA adapter, or merged weights.
+"""A policy for other programs: a stock LoRA adapter, or merged weights; a steered one at one preference.
 
 At a fixed preference the preference-conditioned layer is a LoRA of rank k+M: ``A = V^T`` and ``B = scale U diag``, with
 ``lora_alpha = r`` so that the outer factor is 1.
@@ -20,17 +20,16 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from mora.errors import InputError
+from mora.model.adapter import Adapter, place
 from mora.model.generate import state_ends
-from mora.model.svd_lora import Adapter, SVDLoRALinear, place
 
 PREFIX = "base_model.model."
 
 
 @torch.no_grad()
-def lora_factors(layer: SVDLoRALinear, preference: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """``A`` (rank, d_in) and ``B`` (d_out, rank), fp32, zero-padded to ``rank``; B A is the layer's update."""
-    diagonal = layer.diagonal(preference[None])[0].float()
-    a, b = layer.V.float().T, layer.scale * layer.U.float() * diagonal
+def padded(factors: tuple[Tensor, Tensor], rank: int) -> tuple[Tensor, Tensor]:
+    """``A`` (rank, d_in) and ``B`` (d_out, rank) of an update B A, zero-padded to ``rank``."""
+    a, b = factors
     missing = rank - a.shape[0]
     a = torch.cat([a, a.new_zeros(missing, a.shape[1])])
     b = torch.cat([b, b.new_zeros(b.shape[0], missing)], dim=1)
@@ -40,7 +39,7 @@ def lora_factors(layer: SVDLoRALinear, preference: Tensor, rank: int) -> tuple[T
 def write_lora(
     adapter: Adapter,
     model: PreTrainedModel,
-    preference: Tensor,
+    preference: Tensor | None,
     folder: Path,
     *,
     base: str,
@@ -49,24 +48,28 @@ def write_lora(
 ) -> None:
     """Write a folder that ``peft.PeftModel.from_pretrained`` and multi-LoRA servers load on the stock base model.
 
-    Its ``generation_config.json`` names the tokens that end an answer (``ends``).  ``preference`` is (M,).  Raises
-    InputError when ``pad_rank`` is smaller than the adapter's rank.
+    Its ``generation_config.json`` names the tokens that end an answer (``ends``).  ``preference`` is (M,), None for a
+    policy that is not steered.  Raises InputError when ``pad_rank`` is smaller than the adapter's rank, and where all
+    weights were trained.
     """
-    own = adapter.settings.rank + len(adapter.settings.objectives)
+    if not adapter.layers:
+        raise InputError("to=lora: all weights of this policy were trained (adapter=full); use to=merged")
+    own = adapter.low_rank(next(iter(adapter.layers)), preference)[0].shape[0]
     rank = own if pad_rank is None else pad_rank
     if rank < own:
         raise InputError(
-            f"pad_rank={pad_rank} is smaller than the adapter's rank {own} (rank {adapter.settings.rank} + objectives)"
+            f"pad_rank={pad_rank} is smaller than the adapter's rank {own}"
+            + (f" (rank {adapter.settings.rank} + objectives)" if adapter.settings.steered else "")
         )
     tensors: dict[str, Tensor] = {}
     whole = _shared_head(adapter, model)
     for path, layer in adapter.layers.items():
         if path == whole:
-            exact = merged_weight(layer, preference, torch.float32)  # bf16 would round most of the update away
+            exact = merged_weight(adapter, path, preference, torch.float32)  # bf16 would round most of the update away
             head = layer.base.state_dict() | {"weight": exact}
             tensors |= {f"{PREFIX}{path}.{name}": tensor.cpu().contiguous() for name, tensor in head.items()}
             continue
-        a, b = lora_factors(layer, preference, rank)
+        a, b = padded(adapter.low_rank(path, preference), rank)
         tensors[f"{PREFIX}{path}.lora_A.weight"] = a
         tensors[f"{PREFIX}{path}.lora_B.weight"] = b
     config = LoraConfig(
@@ -91,14 +94,12 @@ def write_lora(
     (folder / "README.md").write_text(_card(adapter, preference, base, whole), encoding="utf-8")
 
 
-def _card(adapter: Adapter, preference: Tensor, base: str, whole: str | None) -> str:
+def _card(adapter: Adapter, preference: Tensor | None, base: str, whole: str | None) -> str:
     """What a user of the adapter needs to know, as a model card."""
-    names = zip(adapter.settings.objectives, preference.tolist(), strict=True)
-    weights = "\n".join(f"- {name}: {weight:g}" for name, weight in names)
     lines = [
         f"---\nbase_model: {json.dumps(base)}\nlibrary_name: peft\n---",
-        "# A policy at one preference, as a LoRA adapter",
-        f"Weights of the objectives:\n\n{weights}",
+        f"# A policy{'' if preference is None else ' at one preference'}, as a LoRA adapter",
+        _objectives(adapter, preference),
         f"Base model: `{base}`. Load it with `peft.PeftModel.from_pretrained`; `merge_and_unload` may merge it.",
     ]
     if whole is not None:
@@ -110,6 +111,13 @@ def _card(adapter: Adapter, preference: Tensor, base: str, whole: str | None) ->
             "`to=merged`."
         )
     return "\n\n".join(lines) + "\n"
+
+
+def _objectives(adapter: Adapter, preference: Tensor | None) -> str:
+    if preference is None:
+        return f"Objectives that it was trained on: {', '.join(adapter.objectives)}."
+    names = zip(adapter.objectives, preference.tolist(), strict=True)
+    return "Weights of the objectives:\n\n" + "\n".join(f"- {name}: {weight:g}" for name, weight in names)
 
 
 def _shared_head(adapter: Adapter, model: nn.Module) -> str | None:
@@ -151,29 +159,30 @@ def _check_places(config: LoraConfig, model: PreTrainedModel, layers: set[str]) 
 
 
 @torch.no_grad()
-def merged_weight(layer: SVDLoRALinear, preference: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """The weight (d_out, d_in) with the update at ``preference`` (M,): added in fp32, then cast to ``dtype``.
+def merged_weight(adapter: Adapter, path: str, preference: Tensor | None, dtype: torch.dtype | None = None) -> Tensor:
+    """The weight (d_out, d_in) of the layer at ``path`` with its update at ``preference`` (M,).
 
-    Without a ``dtype`` it is cast to that of the base's weight.
+    Added in fp32, then cast to ``dtype``; without one, to that of the base's weight.
 
     Raises InputError for quantized weights, into which nothing can be merged without loss.
     """
-    base = layer.base
+    base = adapter.layers[path].base
     if not isinstance(base, nn.Linear) or not base.weight.is_floating_point():
         raise InputError("a quantized model cannot be merged; use to=lora, or load the base unquantized")
-    merged = base.weight.float() + layer.delta(preference.to(base.weight.device))
+    a, b = adapter.low_rank(path, preference)
+    merged = base.weight.float() + b @ a
     return merged.to(dtype or base.weight.dtype)
 
 
 @torch.no_grad()
-def merge(model: PreTrainedModel, adapter: Adapter, preference: Tensor) -> PreTrainedModel:
-    """Put the update at ``preference`` (M,) into the weights, in place: a plain model without adapter.
+def merge(model: PreTrainedModel, adapter: Adapter, preference: Tensor | None) -> PreTrainedModel:
+    """Put the update, of a steered policy at ``preference`` (M,), into the weights, in place: a plain model.
 
     Tied embeddings are untied when the LM head is adapted.  Raises InputError as :func:`merged_weight` does.
     """
     untied = _shared_head(adapter, model) is not None
-    for layer in adapter.layers.values():
-        layer.base.weight = nn.Parameter(merged_weight(layer, preference), requires_grad=False)
+    for path, layer in adapter.layers.items():
+        layer.base.weight = nn.Parameter(merged_weight(adapter, path, preference), requires_grad=False)
     place(model, {path: layer.base for path, layer in adapter.layers.items()})
     if untied:
         for config in (model.config, model.config.get_text_config()):
@@ -184,7 +193,7 @@ def merge(model: PreTrainedModel, adapter: Adapter, preference: Tensor) -> PreTr
 def write_merged(
     model: PreTrainedModel,
     adapter: Adapter,
-    preference: Tensor,
+    preference: Tensor | None,
     folder: Path,
     tokenizer: PreTrainedTokenizerBase,
     ends: Sequence[int],

@@ -58,9 +58,10 @@ class Rates:
 
     full: NonNegative  # all weights, in fine-tuning
     trunk: NonNegative  # all weights of a reward model's trunk
-    lora: NonNegative
+    lora: NonNegative  # LoRA adapters of a policy or of a reward model
     head: NonNegative
-    adapter: NonNegative  # U and V of a policy's adapter
+    policy: NonNegative  # all weights of a policy that rewards train
+    adapter: NonNegative  # U and V of a steered policy's adapter
     singular: NonNegative
     critic: NonNegative
 

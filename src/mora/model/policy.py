@@ -1,9 +1,9 @@
-"""The policy: a frozen causal model, its preference-conditioned adapter and a critic that knows the preference."""
+"""The policy: a causal model, what is trained of it, and a critic that knows the preference."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import cast
 
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from mora.model.adapter import Adapter
 from mora.model.generate import Sampling, generate
-from mora.model.svd_lora import Adapter
 from mora.types import Prompts
 
 
@@ -91,6 +91,7 @@ class Policy(nn.Module):
         super().__init__()
         self.model, self.critic = model, critic
         self.adapter = adapter
+        self._off = False
 
     def forward(
         self,
@@ -105,9 +106,9 @@ class Policy(nn.Module):
     ) -> Forward:
         """Log-probabilities (and values) of the last ``response`` tokens at one preference per row.
 
-        Without a preference, those of the base model: the same weights with the adapter off.
+        A policy that is not steered heeds no preference, and its critic alone may need one.
         """
-        with self._at(preference):
+        with self._using(preference):
             return self._pass(
                 ids,
                 mask,
@@ -117,8 +118,29 @@ class Policy(nn.Module):
                 with_distribution=with_distribution,
             )
 
-    def _at(self, preference: Tensor | None) -> AbstractContextManager[None]:
-        return self.adapter.off() if preference is None else self.adapter.using(preference)
+    @property
+    def steered(self) -> bool:
+        """Whether a preference changes what the policy does."""
+        return bool(self.adapter.settings.steered)
+
+    @property
+    def trained(self) -> bool:
+        """Whether the policy may differ from its reference: False for a plain model, which is its own."""
+        return self.adapter.frozen is not self.model
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        """The reference policy for what is called inside the block: what is trained is out of force."""
+        before, self._off = self._off, True
+        try:
+            with self.adapter.off():
+                yield
+        finally:
+            self._off = before
+
+    @property
+    def _acting(self) -> PreTrainedModel:
+        return self.adapter.frozen or self.model if self._off else self.model
 
     def rows_at_once(self, response: int) -> int:
         """Rows of a pass that is not differentiated, so that it makes at most ``LOGITS_AT_ONCE`` logits; at least 1."""
@@ -131,14 +153,17 @@ class Policy(nn.Module):
         rows, found = self.rows_at_once(response), []
         for start in range(0, len(ids), rows):
             some = slice(start, start + rows)
-            weights = None if preference is None else preference[some]
-            with self._at(weights):
+            with self._using(None if preference is None else preference[some]):
                 found.append(self._pass(ids[some], mask[some], response, None).logps)
         return torch.cat(found)
 
+    def _using(self, preference: Tensor | None) -> AbstractContextManager[None]:
+        return nullcontext() if self._off else self.adapter.using(preference)
+
     def reference(self, ids: Tensor, mask: Tensor, *, response: int) -> Tensor:
-        """Log-probabilities (B, T) of the base model: the same weights with the adapter off."""
-        return self.logps(ids, mask, None, response=response)
+        """Log-probabilities (B, T) of the reference policy, as ``logps`` gives those of the policy."""
+        with self.off():
+            return self.logps(ids, mask, None, response=response)
 
     def _pass(
         self,
@@ -151,7 +176,7 @@ class Policy(nn.Module):
         with_distribution: bool = False,
     ) -> Forward:
         wants_values = preference is not None and self.critic is not None
-        output = self.model(
+        output = self._acting(
             input_ids=ids,
             attention_mask=mask.long(),
             position_ids=(mask.cumsum(-1) - 1).clamp_min(0),
@@ -184,23 +209,17 @@ class Policy(nn.Module):
         pad: int,
         at_once: int | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Sample one response per row at its preference (None: the base model): tokens (B, T) and mask (B, T).
+        """Sample one response per row at its preference: tokens (B, T) and mask (B, T).
 
         ``at_once`` bounds the rows that are sampled together, with their cache; None: all are.
         """
-        state = self.adapter.state
-
-        def shrink(kept: Tensor) -> None:
-            if state.rows is not None:
-                state.rows = state.rows[kept]
-
         made = []
         for start in range(0, len(prompts.ids), at_once or len(prompts.ids)):
             rows = slice(start, start + (at_once or len(prompts.ids)))
-            with self._at(None if preference is None else preference[rows]):
+            with self._using(None if preference is None else preference[rows]):
                 made.append(
                     generate(
-                        self.model,
+                        self._acting,
                         prompts.take(rows),
                         sampling=sampling,
                         seed=seed,
@@ -208,7 +227,7 @@ class Policy(nn.Module):
                         max_new_tokens=max_new_tokens,
                         ends=ends,
                         pad=pad,
-                        on_shrink=shrink,
+                        on_shrink=self.adapter.shrink,
                     )
                 )
         tokens, masks = zip(*made, strict=True)

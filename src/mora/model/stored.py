@@ -1,4 +1,4 @@
-"""A trained policy on disk: an adapter, the name of its base, and the tokenizer."""
+"""A trained policy on disk: what was trained of it, the name of its base, and the tokenizer."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from mora.errors import InputError
+from mora.model.adapter import SETTINGS, AdapterKind, read_settings
 from mora.model.capacity import check_tokens
+from mora.model.full import Full, FullAdapter
 from mora.model.load import ModelSpec, load_causal, load_tokenizer
+from mora.model.lora import LoRA
 from mora.model.policy import Policy
-from mora.model.svd_lora import SETTINGS, Adapter, AdapterSettings, AdapterState, attach, read_settings
+from mora.model.svd_lora import SVDLoRA
 
+KINDS: tuple[type[AdapterKind], ...] = (SVDLoRA, LoRA, Full)  # that a stored policy may be of
 STANDARDIZATION = "standardization.json"  # units of the reward that a policy was trained on
 
 
@@ -36,7 +40,7 @@ def relative(target: Path | str, folder: Path) -> str:
 
 def base_of(folder: Path) -> str:
     """The base model of a stored policy, as a path or hub id."""
-    _, base = read_settings(folder)
+    *_, base = read_settings(folder, KINDS)
     return located(base, folder, SETTINGS)
 
 
@@ -54,23 +58,28 @@ def located(base: str, folder: Path, named_in: str) -> str:
     return os.path.normpath(local) if local.is_dir() else base
 
 
-def load_unconditioned(folder: Path, device: torch.device) -> tuple[Policy, PreTrainedTokenizerBase]:
-    """A plain causal model as a policy; with nothing to steer, only its pass without a preference has a meaning."""
+def load_plain(folder: Path, device: torch.device) -> tuple[Policy, PreTrainedTokenizerBase]:
+    """A plain causal model as a policy that is its own reference; no preference steers it."""
     model, tokenizer = load_causal(folder).requires_grad_(False), load_tokenizer(folder, stored=True)
     check_tokens(model, tokenizer, folder)
-    idle = AdapterSettings(rank=1, scale=1.0, init_std=None, targets=[], head=False, objectives=["none"])
-    return Policy(model, Adapter({}, AdapterState(), idle), None).to(device).eval(), tokenizer
+    model.to(device)  # type: ignore[arg-type]
+    return Policy(model, FullAdapter(model, model, Full(lr=0.0), []), None).to(device).eval(), tokenizer
 
 
 def load_policy(
     folder: Path, device: torch.device, spec: ModelSpec | None = None
 ) -> tuple[Policy, PreTrainedTokenizerBase]:
     """Policy and tokenizer from the ``policy/`` folder of a run, in evaluation mode, without a critic."""
-    settings, _ = read_settings(folder)
+    settings, objectives, _ = read_settings(folder, KINDS)
     base = base_of(folder)
     revision = spec.revision if spec is not None and base == spec.path else None
     model, tokenizer = load_causal(base, spec, revision=revision), load_tokenizer(folder, stored=True)
     check_tokens(model, tokenizer, folder)
-    adapter = attach(model, settings, seed=0)
+    model.to(device)  # type: ignore[arg-type]
+    if isinstance(settings, Full):
+        own = load_causal(folder).requires_grad_(False)
+        own.to(device)  # type: ignore[arg-type]
+        return Policy(own, FullAdapter(own, model, settings, objectives), None).to(device).eval(), tokenizer
+    adapter = settings.attach(model, objectives, seed=0)
     adapter.load(folder)
     return Policy(model, adapter, None).to(device).eval(), tokenizer

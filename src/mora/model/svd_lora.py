@@ -11,26 +11,22 @@ the gradient of sigma and s is not zero.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
+from transformers import PreTrainedModel
 
 from mora import bounds
 from mora.bounds import Count, NonNegative, Positive
-from mora.errors import InputError
-from mora.files import read_json, write_json
 from mora.manifest import check_content
-from mora.tensors import load_tensors
+from mora.model.adapter import WEIGHTS, layer_tensors, linear_targets, load_layers, place, save_layers, write_settings
 
-WEIGHTS, SETTINGS = "adapter.safetensors", "adapter.json"
+NAMES = ("U", "V", "sigma", "s")
 
 
 class AdapterState:
@@ -115,42 +111,77 @@ class SVDLoRALinear(nn.Module):
         return y + (self.scale * update).to(y.dtype)
 
     @torch.no_grad()
+    def low_rank(self, preference: Tensor) -> tuple[Tensor, Tensor]:
+        """``A = V^T`` (k+M, d_in) and ``B = scale U diag`` (d_out, k+M) at one preference (M,), in fp32."""
+        diagonal = self.diagonal(preference[None].to(self.U.device))[0].float()
+        return self.V.float().T, self.scale * self.U.float() * diagonal
+
     def delta(self, preference: Tensor) -> Tensor:
-        """The dense update (d_out, d_in) at one preference (M,), fp32; for merging and tests, never in training."""
-        diagonal = self.diagonal(preference[None])[0].float()
-        return self.scale * (self.U.float() * diagonal) @ self.V.float().T
+        """The dense update B A (d_out, d_in) at one preference (M,), fp32; for merging and tests, never in training."""
+        a, b = self.low_rank(preference)
+        return b @ a
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdapterSettings:
-    """Shape of an adapter: what :func:`attach` needs to build it again."""
+class SVDLoRA:
+    """``adapter=svd_lora``; the fields are the keys of ``conf/adapter/svd_lora.yaml``."""
+
+    kind: ClassVar[str] = "svd_lora"
+    steered: ClassVar[bool] = True
+    whole: ClassVar[bool] = False
 
     rank: Count
     scale: Positive
     init_std: NonNegative | None  # of U and V; None: 1/sqrt(d)
-    targets: list[
-        str
-    ]  # names of Linear modules, matched against the last part of the module path; "all-linear": blocks
+    targets: list[str]  # names of Linears, matched against the last part of the module path; "all-linear": blocks
     head: bool  # adapt the LM head too
-    objectives: list[str]
+    lr: NonNegative
+    singular_lr: NonNegative
 
     def __post_init__(self) -> None:
-        bounds.check(self, "algo.adapter")
+        bounds.check(self, "adapter")
+
+    def attach(self, model: PreTrainedModel, objectives: Sequence[str], *, seed: int) -> SVDLoRAAdapter:
+        """Freeze every weight of ``model`` and put a preference-conditioned update on the targets, in place."""
+        model.requires_grad_(False)
+        state, layers = AdapterState(), {}
+        generator = torch.Generator().manual_seed(seed)
+        for path, linear in linear_targets(model, self.targets, head=self.head, key="adapter.targets").items():
+            layer = SVDLoRALinear(linear, state, rank=self.rank, objectives=len(objectives), scale=self.scale)
+            layer.reset(generator, self.init_std)
+            layers[path] = layer
+        place(model, layers)
+        return SVDLoRAAdapter(layers, state, self, objectives)
 
 
-class Adapter:
-    """The adapted layers of a model and their shared state."""
+class SVDLoRAAdapter:
+    """The adapted layers of a model and their shared state; a :class:`mora.model.adapter.Adapter`."""
 
-    def __init__(self, layers: dict[str, SVDLoRALinear], state: AdapterState, settings: AdapterSettings) -> None:
-        self.layers, self.state, self.settings = layers, state, settings
+    frozen: None = None
 
-    def using(self, rows: Tensor) -> AbstractContextManager[None]:
+    def __init__(
+        self, layers: dict[str, SVDLoRALinear], state: AdapterState, settings: SVDLoRA, objectives: Sequence[str]
+    ) -> None:
+        self.layers, self.state, self.settings, self.objectives = layers, state, settings, tuple(objectives)
+
+    def using(self, preference: Tensor | None) -> AbstractContextManager[None]:
         """Preference rows (B, M) for the forwards inside the block."""
-        return self.state.using(rows)
+        return self.state.using(preference)
 
     def off(self) -> AbstractContextManager[None]:
         """The base model for the forwards inside the block."""
         return self.state.off()
+
+    def shrink(self, kept: Tensor) -> None:
+        """Keep the rows ``kept`` of the preferences in force."""
+        if self.state.rows is not None:
+            self.state.rows = self.state.rows[kept]
+
+    def recompute(self, model: PreTrainedModel) -> None:
+        """Recompute activations in the backward pass, each block under the adapter state of its own forward."""
+        model.gradient_checkpointing_enable(
+            gradient_checkpointing_kwargs={"use_reentrant": False, "context_fn": self.state.checkpoint_contexts}
+        )
 
     def factors(self) -> list[nn.Parameter]:
         """U and V of all layers."""
@@ -160,113 +191,31 @@ class Adapter:
         """sigma and s of all layers: never weight-decayed, or the preference would fade."""
         return [p for layer in self.layers.values() for p in (layer.sigma, layer.s)]
 
-    def groups(self, *, lr: float, singular_lr: float) -> list[dict[str, Any]]:
+    def groups(self) -> list[dict[str, Any]]:
         """Parameter groups of an optimizer: the factors decay as it says, the singular values never."""
         return [
-            {"params": self.factors(), "lr": lr},
-            {"params": self.singular_values(), "lr": singular_lr, "weight_decay": 0.0},
+            {"params": self.factors(), "lr": self.settings.lr},
+            {"params": self.singular_values(), "lr": self.settings.singular_lr, "weight_decay": 0.0},
         ]
+
+    def low_rank(self, path: str, preference: Tensor | None) -> tuple[Tensor, Tensor]:
+        """``A`` and ``B`` of a layer at a preference (M,)."""
+        assert preference is not None
+        return self.layers[path].low_rank(preference)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Trained tensors by module path and name."""
-        names = ("U", "V", "sigma", "s")
-        return {
-            f"{path}.{n}": getattr(layer, n).detach().cpu().contiguous()
-            for path, layer in self.layers.items()
-            for n in names
-        }
+        return layer_tensors(self.layers, NAMES)
 
     def save(self, folder: Path, base: str) -> None:
         """Write weights (safetensors) and settings; ``base`` says which model the adapter belongs to."""
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(self.state_dict(), folder / WEIGHTS, metadata={"format": "pt"})
-        write_json(folder / SETTINGS, asdict(self.settings) | {"base": base})
+        save_layers(self.layers, NAMES, folder / WEIGHTS)
+        write_settings(self, folder, base)
 
-    @torch.no_grad()
     def load(self, folder: Path) -> None:
         """Read weights written by :meth:`save`.  Raises InputError when they are missing, damaged, or do not fit."""
         check_content(folder)
-        stored = load_tensors(folder / WEIGHTS, "without its adapter the policy is gone; train it again")
-        own = self.state_dict()
-        if stored.keys() != own.keys() or any(stored[k].shape != own[k].shape for k in own):
-            raise InputError(
-                f"{folder / WEIGHTS}: the adapter does not fit this model; was it trained on another base?"
-            )
-        for path, layer in self.layers.items():
-            for name in ("U", "V", "sigma", "s"):
-                getattr(layer, name).copy_(stored[f"{path}.{name}"])
-
-
-def read_settings(folder: Path) -> tuple[AdapterSettings, str]:
-    """Settings and base of a stored adapter."""
-    try:
-        stored: dict[str, Any] = read_json(folder / SETTINGS)
-        base = stored.pop("base")
-        return AdapterSettings(**stored), base
-    except (OSError, json.JSONDecodeError, TypeError, KeyError) as error:
-        raise InputError(f"{folder}: holds no adapter that can be read ({error})") from error
-
-
-def linear_targets(model: nn.Module, targets: Sequence[str], *, head: bool, key: str) -> dict[str, nn.Linear]:
-    """Linear modules to adapt, by path; the LM head only where ``head`` says so, and no encoder of images or sound.
-
-    Matching is on the whole last part of the path, never on a substring.  Raises InputError, which names ``key``, where
-    a target is none.
-    """
-    output = model.get_output_embeddings()  # type: ignore[operator]
-    wanted, skipped = set(targets), _encoders(model)
-    found: dict[str, nn.Linear] = {}
-    for path, module in model.named_modules():
-        if path.startswith(skipped):
-            continue
-        linear = isinstance(module, nn.Linear)  # bitsandbytes' quantized layers are subclasses
-        if output is not None and module is output:
-            if head:
-                found[path] = module
-        elif linear and ("all-linear" in wanted or path.rsplit(".", 1)[-1] in wanted):
-            found[path] = module
-    missing = wanted - {"all-linear"} - {path.rsplit(".", 1)[-1] for path in found}
-    if "all-linear" in wanted and all(module is output for module in found.values()):
-        kinds = sorted({type(module).__name__ for module in model.modules() if isinstance(module, Conv1D)})
-        instead = f" but {kinds[0]}" if kinds else ""
-        raise InputError(f"model: its blocks hold no Linear to adapt{instead}; use another one")
-    if missing or not found:
-        raise InputError(f"{key}: no Linear named {sorted(missing) or sorted(wanted)} in this model")
-    return found
-
-
-def _encoders(model: nn.Module) -> tuple[str, ...]:
-    """Beginnings of the paths of what reads images or sound, which no text passes through."""
-    media = [model.get_encoder(modality=modality) for modality in ("image", "audio")]  # type: ignore[operator]
-    inside = [module for module in model.modules() if module is not model and any(module is one for one in media)]
-    return tuple(f"{path}." for path, module in model.named_modules() if any(module is one for one in inside))
-
-
-def attach(model: nn.Module, settings: AdapterSettings, *, seed: int) -> Adapter:
-    """Freeze every weight of ``model`` and put a preference-conditioned update on the targets, in place."""
-    model.requires_grad_(False)
-    state, layers = AdapterState(), {}
-    generator = torch.Generator().manual_seed(seed)
-    targets = linear_targets(model, settings.targets, head=settings.head, key="algo.adapter.targets")
-    for path, linear in targets.items():
-        layer = SVDLoRALinear(
-            linear, state, rank=settings.rank, objectives=len(settings.objectives), scale=settings.scale
+        load_layers(
+            self.layers, NAMES, folder / WEIGHTS, remedy="without its adapter the policy is gone; train it again"
         )
-        layer.reset(generator, settings.init_std)
-        layers[path] = layer
-    place(model, layers)
-    return Adapter(layers, state, settings)
-
-
-def place(model: nn.Module, modules: Mapping[str, nn.Module]) -> None:
-    """Put modules into ``model`` at their paths, in the place of those that stand there."""
-    for path, module in modules.items():
-        parent, _, name = path.rpartition(".")
-        setattr(model.get_submodule(parent), name, module)
-
-
-def enable_gradient_checkpointing(model: nn.Module, adapter: Adapter) -> None:
-    """Recompute activations in the backward pass, each block under the adapter state of its own forward."""
-    model.gradient_checkpointing_enable(  # type: ignore[operator]
-        gradient_checkpointing_kwargs={"use_reentrant": False, "context_fn": adapter.state.checkpoint_contexts}
-    )

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from mora.errors import InputError
 from mora.model.features import last_hidden, width_of_trunk
 from mora.model.load import DTYPES, PLAIN_ATTENTION, load_backbone
-from mora.model.lora import LoRABank, LoRASettings, attach_bank, checkpointed
+from mora.model.lora import LoRASettings, MultiLoRA, attach_several, checkpointed
 
 Sharing = Literal["trunk", "lora", "separate"]
 SHARING = ("trunk", "lora", "separate")
@@ -124,7 +124,7 @@ def attention_of(trunk: PreTrainedModel) -> str:
 class Towers(nn.Module):
     """Trunks with their adapters; G towers, numbered trunk by trunk."""
 
-    def __init__(self, trunks: Sequence[PreTrainedModel], banks: Sequence[LoRABank]) -> None:
+    def __init__(self, trunks: Sequence[PreTrainedModel], banks: Sequence[MultiLoRA]) -> None:
         super().__init__()
         widths = sorted({width_of_trunk(trunk) for trunk in trunks})
         if len(widths) > 1:
@@ -148,7 +148,7 @@ class Towers(nn.Module):
         if not layout.adapted:
             return cls(made, ())
         assert layout.lora is not None
-        return cls(made, [attach_bank(m, layout.lora, count=adapters, seed=seed + i) for i, m in enumerate(made)])
+        return cls(made, [attach_several(m, layout.lora, count=adapters, seed=seed + i) for i, m in enumerate(made)])
 
     @property
     def dtype(self) -> torch.dtype:
@@ -164,7 +164,7 @@ class Towers(nn.Module):
                 continue
             bank = self.banks[number]
             for adapter in range(bank.count):
-                with bank.choice.using(adapter):
+                with bank.active.using(adapter):
                     features.append(pool(last_hidden(trunk, ids, mask)))
         return features
 
@@ -189,7 +189,7 @@ class Towers(nn.Module):
     def checkpoint_activations(self) -> None:
         """Recompute activations in the backward pass."""
         for number, trunk in enumerate(self.trunks):
-            checkpointed(trunk, [self.banks[number].choice] if self.banks else [])
+            checkpointed(trunk, [self.banks[number].active] if self.banks else [])
 
     def save(self, folder: Path, *, trunks: bool = True) -> None:
         """Write the trunks as Hugging Face folders, and their adapters; without ``trunks`` the adapters alone.
@@ -221,7 +221,7 @@ class Towers(nn.Module):
         if not layout.adapted:
             return cls(trunks, ())
         assert layout.lora is not None
-        banks = [attach_bank(trunk, layout.lora, count=adapters, seed=0) for trunk in trunks]
+        banks = [attach_several(trunk, layout.lora, count=adapters, seed=0) for trunk in trunks]
         for bank, place in zip(banks, places, strict=True):
             bank.load(place)
         return cls(trunks, banks)

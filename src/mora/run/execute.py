@@ -121,11 +121,16 @@ def _refuse_without_meaning(stage: Stage) -> None:
         for warning in scalarizers.check(scalarize, objectives=count, atoms=reward.atoms):
             say(warning)
         rollout = build(stage.config["algo"].get("rollout", {}))
+        preference, adapter = build(stage.config["preference"]), build(stage.config["adapter"])
+        if not adapter.steered and not preference.fixed:
+            raise InputError(
+                f"adapter={adapter.kind} is steered by no preference, and preference={preference.unit} draws many: set "
+                "preference=fixed, or adapter=svd_lora"
+            )
         if isinstance(rollout, RolloutSettings):
             rollout.check(reward.belief_kind, reward.has_zero(stage.config["objectives"]["names"]))
             rollout.check_shared(scalarize)
-            unit = build(stage.config["preference"]).unit
-            scalarizers.check_sharing(scalarize, unit, prompts=rollout.prompts, samples=rollout.samples)
+            scalarizers.check_sharing(scalarize, preference.unit, prompts=rollout.prompts, samples=rollout.samples)
     build(stage.config["evaluation"])
     if stage.config["evaluation"]["takes"] == "runs":
         raise InputError(
@@ -248,7 +253,7 @@ def _run(stage: Stage, folder: RunFolder, runtime: Runtime) -> dict[str, Any]:
     try:
         summary = build(config["algo"], _partial_=True)(parts=parts).fit()
     except FloatingPointError as error:
-        raise InputError(_diverged(folder, config["algo"], error)) from error
+        raise InputError(_diverged(folder, config, error)) from error
     runtime.at(f"the evaluation of {stage.id}", long=True)
     for note in parts.notes():
         say(f"{stage.id}: {note}")
@@ -262,19 +267,19 @@ def _run(stage: Stage, folder: RunFolder, runtime: Runtime) -> dict[str, Any]:
     return dict(summary)
 
 
-def _diverged(folder: RunFolder, algo: Mapping[str, Any], error: FloatingPointError) -> str:
+def _diverged(folder: RunFolder, config: Mapping[str, Any], error: FloatingPointError) -> str:
     """What to tell of a run whose loss or gradient is no number; its status says so, its last state stays."""
     rows, kept = read_lines(folder.metrics), int(folder.status["step"])
     step = 1 + int(rows[-1]["step"]) if rows else 1
     folder.note("diverged", step=kept, total=folder.status["total"], at=step, why=str(error))
-    rates = [f"algo.{key}={algo[key]}" for key in rates_of(algo)]
+    algo, rates = config["algo"], [f"{key}={rate}" for key, rate in rates_of(config).items()]
     clip = algo["optimizer"].get("max_grad_norm") if isinstance(algo.get("optimizer"), Mapping) else None
     lower = ", ".join(rates if clip is None else [*rates, f"algo.optimizer.max_grad_norm={clip}"])
     state = f"the state after step {kept} is kept in its checkpoints" if kept else "no state was kept"
     return f"{folder.path}: diverged at step {step} ({error}); {state}. Lower one of {lower or 'its rates'}"
 
 
-_COMPOSED = ("reward", "risk", "scalarize", "preference")
+_COMPOSED = ("reward", "risk", "scalarize", "preference", "adapter")
 
 
 def report(folder: RunFolder) -> None:

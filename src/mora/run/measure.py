@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from mora.evaluation.regret import Regret, with_limit
 from mora.evaluation.reward_model import write
 from mora.files import read_object, record_json
 from mora.model.policy import Policy
-from mora.model.stored import STANDARDIZATION, load_policy, load_unconditioned
+from mora.model.stored import STANDARDIZATION, load_plain, load_policy
 from mora.reward.panel import GoldPanel, Panel
 from mora.reward.standardization import Standardization
 from mora.reward.stored import load_panel
@@ -86,12 +87,20 @@ def _measure_reward(folder: RunFolder, config: Mapping[str, Any], evaluation: Ma
     return "reward"
 
 
-def _policy(folder: RunFolder, config: Mapping[str, Any]) -> tuple[Policy, PreTrainedTokenizerBase, bool]:
-    """The policy of a run, its tokenizer, and whether a preference steers it."""
-    steered = (folder.path / "policy").is_dir()
-    if steered:
-        return *load_policy(folder.path / "policy", compute_device(), build(config["model"])), True
-    return *load_unconditioned(folder.path / "model", compute_device()), False
+def _policy(folder: RunFolder, config: Mapping[str, Any]) -> tuple[Policy, PreTrainedTokenizerBase]:
+    """The policy of a run, or its plain model, and the tokenizer."""
+    if (folder.path / "policy").is_dir():
+        return load_policy(folder.path / "policy", compute_device(), build(config["model"]))
+    return load_plain(folder.path / "model", compute_device())
+
+
+def _own_preferences(
+    given: list[list[float]] | None, policy: Policy, config: Mapping[str, Any]
+) -> list[list[float]] | None:
+    """The preferences to ask for: those ``given``, or of a policy that none steers the one that it was trained at."""
+    if given is not None or policy.steered or not policy.trained:
+        return given
+    return [build(config["preference"]).of(len(config["objectives"]["names"])).tolist()]
 
 
 def front_of(
@@ -109,10 +118,11 @@ def front_of(
         scorers["reward"] = load_panel(reward, compute_device()).select(corpus.objectives)
         run = folder.identity["upstream"]["reward"]
         provenance["reward"] = {"kind": "reward model", "run": run, "trained the policy": True}
-    policy, tokenizer, steered = _policy(folder, config)
-    if not steered and "gold" in provenance:
+    policy, tokenizer = _policy(folder, config)
+    if not policy.trained and "gold" in provenance:
         provenance["gold"]["trained the policy"] = False
-    table, samples = evaluator.measure(policy, corpus.encoder(tokenizer), corpus, scorers, seed=seed, steered=steered)
+    evaluator = replace(evaluator, preferences=_own_preferences(evaluator.preferences, policy, config))
+    table, samples = evaluator.measure(policy, corpus.encoder(tokenizer), corpus, scorers, seed=seed)
     head = {
         "run": folder.id,
         "model": config["model"]["name"],
@@ -161,7 +171,7 @@ def _measure_optimum(folder: RunFolder, config: Mapping[str, Any], evaluator: Op
         raise InputError(f"{folder.path}: was trained without a KL term, so no optimum belongs to it")
     _check_units(folder, config)
     corpus = load_corpus(config)
-    policy, tokenizer, _ = _policy(folder, config)
+    policy, tokenizer = _policy(folder, config)
     encoder = corpus.encoder(tokenizer)
     table = evaluator.measure(
         policy,
@@ -180,14 +190,14 @@ def _measure_regret(folder: RunFolder, config: Mapping[str, Any], evaluator: Reg
         raise InputError(f"{folder.path}: was trained without a KL term; say evaluation.kl_coef=...")
     _check_units(folder, config)
     corpus = load_corpus(config)
-    policy, tokenizer, steered = _policy(folder, config)
+    policy, tokenizer = _policy(folder, config)
     encoder = corpus.encoder(tokenizer)
-    table = evaluator.measure(
+    asked = replace(evaluator, preferences=_own_preferences(evaluator.preferences, policy, config))
+    table = asked.measure(
         policy,
         encoder,
         corpus,
         _judges(folder, config, corpus),
-        steered=steered,
         risk=build(config["risk"]),
         scalarize=build(config["scalarize"]),
         kl_coef=kl_coef,

@@ -77,7 +77,9 @@ def open_policy(run: str, root: str) -> PolicyRun:
     stored = folder.path / "policy"
     if not stored.is_dir():
         name = config["algo"]["name"]
-        raise InputError(f"{folder.path} holds no steerable policy (it is a run of {name}); name a run of algo=panacea")
+        raise InputError(
+            f"{folder.path} holds no policy (it is a run of {name}); name one such as algo=panacea or algo=ppo"
+        )
     device = compute_device()
     spec = ModelSpec(**{k: v for k, v in config["model"].items() if k != "_target_"})
     policy, tokenizer = load_policy(stored, device, spec)
@@ -88,7 +90,7 @@ def open_policy(run: str, root: str) -> PolicyRun:
         config=config,
         policy=policy,
         encoder=Encoder(tokenizer, limits["max_prompt"], limits["max_response"], "cut_answer"),
-        objectives=list(policy.adapter.settings.objectives),
+        objectives=list(policy.adapter.objectives) if policy.steered else [],
         device=device,
     )
 

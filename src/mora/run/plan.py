@@ -30,7 +30,7 @@ from mora.settings.identity import canonical_json, plain, run_name, to_yaml
 from mora.settings.mixture import expanded
 from mora.settings.secrets import masked
 
-SCHEMA = 8  # of what an identity covers; raised when code changes what the same settings give
+SCHEMA = 9  # of what an identity covers; raised when code changes what the same settings give
 USUAL = {"policy": "front", "reward": "reward_model"}  # evaluation by what is measured; a model to start from is not
 MEASURED = "measured.json"  # beside the tables: what each was measured with
 
@@ -144,7 +144,7 @@ def _identity(
     identity |= {name: handed(config[name], name) for name in ("algo", *algo.reads)}
     identity["algo"]["name"] = algo.name
     identity["dataset"] = by_content(config["dataset"], config["objectives"]["names"])
-    # of its learning rates, those that are used stand in algo
+    # of its learning rates, those that are used stand in algo and adapter
     identity["model"] = {key: value for key, value in config["model"].items() if key != "rates"}
     if config["model"]["path"] is not None:
         identity["model"]["path"] = content_of(config["model"]["path"], "model.path")
@@ -201,22 +201,24 @@ def _is_there(role: str, start: Any, config: Mapping[str, Any]) -> bool:
     return True
 
 
-def rates_of(algo: Mapping[str, Any]) -> list[str]:
-    """The keys of an algorithm that are learning rates."""
-    named = [key for key in algo if key == "lr" or key.endswith("_lr")]
-    return [key for key in named if isinstance(algo[key], int | float)]
+def rates_of(config: Mapping[str, Any]) -> dict[str, float]:
+    """The learning rates of a run by dotted key: those of its adapter, where it reads one, and of its algorithm."""
+    sections = [name for name in ("adapter", "algo") if name == "algo" or name in config["algo"]["reads"]]
+    named = [(name, key) for name in sections for key in config[name] if key == "lr" or key.endswith("_lr")]
+    rates = {f"{name}.{key}": config[name][key] for name, key in named}
+    return {key: rate for key, rate in rates.items() if isinstance(rate, int | float)}
 
 
 def learning_rates(stage: Stage) -> str:
     """The learning rates of a run, and where each is from."""
-    config, algo = stage.config, stage.config["algo"]
-    alone = [f"algo={stage.choices['algo']}", *rates_of_model(config)]  # need not fit the other defaults
-    usual = plain(compose("train", alone, complete=False))["algo"]
-    keys = rates_of(algo)
-    theirs = [f"{key} {algo[key]:g}" for key in keys if algo[key] == usual[key]]
-    own = [f"{key} {algo[key]:g}" for key in keys if algo[key] != usual[key]]
+    config, rates = stage.config, rates_of(stage.config)
+    chosen = [f"{group}={stage.choices[group]}" for group in ("algo", "adapter")]
+    alone = [*chosen, *rates_of_model(config)]  # need not fit the other defaults
+    usual = rates_of(plain(compose("train", alone, complete=False)))
+    theirs = [f"{key} {rate:g}" for key, rate in rates.items() if rate == usual.get(key)]
+    own = [f"{key} {rate:g}" for key, rate in rates.items() if rate != usual.get(key)]
     origin = [(theirs, f"as model={config['model']['name']} has them (model.rates)"), (own, "set by this command")]
-    return "; ".join(f"{', '.join(rates)}: {where}" for rates, where in origin if rates)
+    return "; ".join(f"{', '.join(said)}: {where}" for said, where in origin if said)
 
 
 def short_name(section: Mapping[str, Any]) -> str:

@@ -5,16 +5,16 @@ A policy that cannot be adapted is told now, and not after its reward model was 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel
 
+from mora.model.adapter import AdapterKind, linear_targets
 from mora.model.agreement import check_adapter, check_modes, check_policy, check_span, check_targets, check_trunk
 from mora.model.capacity import check_lengths
 from mora.model.load import ModelSpec, load_causal
-from mora.model.svd_lora import AdapterSettings, linear_targets
 from mora.run.build import build
 from mora.run.plan import Stage
 from mora.runtime.devices import Runtime
@@ -65,7 +65,7 @@ def _try(model: PreTrainedModel, stage: Stage) -> None:
     check_lengths(model, data["max_prompt"], data["max_response"], name)
     check_span(model, name)
     check_modes(model)
-    if "adapter" in algo:
+    if "adapter" in stage.identity:
         check_policy(model)
     if stage.produces == "reward" and stage.rows == "pairs":
         trunk: Any = model.base_model
@@ -76,8 +76,8 @@ def _try(model: PreTrainedModel, stage: Stage) -> None:
 
 
 def _try_adapter(model: PreTrainedModel, stage: Stage) -> None:
-    adapter: Mapping[str, Any] | None = stage.config["algo"].get("adapter")
-    if adapter is None:
+    if "adapter" not in stage.identity:
         return
-    settings = AdapterSettings(**adapter, objectives=list(stage.config["objectives"]["names"]))
-    check_adapter(model, settings, key="algo.adapter.targets")
+    settings: AdapterKind = build(stage.config["adapter"])
+    if not settings.whole:
+        check_adapter(model, settings, stage.config["objectives"]["names"], key="adapter.targets")

@@ -1,9 +1,6 @@
-"""What algorithms that steer a policy share: the policy with its adapter, the reward in standard units, the result."""
+"""What algorithms that train a policy share: the policy itself, the reward in standard units, the result."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -13,25 +10,24 @@ from mora.files import new_folder, write_json
 from mora.model.features import width_of_causal
 from mora.model.policy import Critic, Policy
 from mora.model.stored import STANDARDIZATION, base_reference
-from mora.model.svd_lora import AdapterSettings, attach, enable_gradient_checkpointing
 from mora.reward.panel import Panel
 from mora.reward.reference import reference_prompts
 from mora.runtime.parts import Parts
 from mora.runtime.sampling import sample_reference
 
 
-def conditioned_policy(
-    parts: Parts, model: PreTrainedModel, adapter: Mapping[str, Any], *, critic_width: int | None
-) -> Policy:
-    """``model`` with a fresh adapter for the run's objectives, on the run's device.
+def trainable(parts: Parts, model: PreTrainedModel, *, critic_width: int | None) -> Policy:
+    """``model`` with what the run's adapter trains of it, ready to be trained, on the run's device.
 
-    A critic, where ``critic_width`` asks for one, has an output for each stream of the scalarizer.
+    At first it is its own reference, bit for bit.  A critic, where ``critic_width`` asks for one, has an output for
+    each stream of the scalarizer.
     """
+    assert parts.adapter is not None
     objectives = list(parts.corpus.objectives)
     hidden = width_of_causal(model) if critic_width is not None else None
-    attached = attach(model, AdapterSettings(**adapter, objectives=objectives), seed=parts.seed)
+    attached = parts.adapter.attach(model, objectives, seed=parts.seed)
     if parts.model.gradient_checkpointing:
-        enable_gradient_checkpointing(model, attached)
+        attached.recompute(model)
     critic = None
     if hidden is not None and critic_width is not None:
         assert parts.scalarize is not None
@@ -81,7 +77,10 @@ def standardized_panel(
 
 
 def save_policy(parts: Parts, policy: Policy, tokenizer: PreTrainedTokenizerBase, panel: Panel) -> None:
-    """Write ``policy/``: the adapter, the tokenizer, and the units of the reward that it was trained on."""
+    """Write ``policy/``: what was trained, the tokenizer, and the units of the reward that it was trained on."""
+    assert parts.adapter is not None
+    if parts.adapter.whole:
+        parts.model.finish(policy.model)
     if parts.runtime.main:
         assert panel.standardization is not None
         with new_folder(parts.folder.path / "policy", sealed=True) as folder:

@@ -19,7 +19,8 @@ from mora.dataset.order import batch, grouped_batch
 from mora.dataset.store import StoredRows
 from mora.dataset.tokens import tokenized
 from mora.errors import InputError
-from mora.functional.preference import Sampler
+from mora.functional.preference import Drawing
+from mora.model.adapter import AdapterKind
 from mora.model.capacity import check_lengths, check_tokens
 from mora.model.load import ModelSpec, load_causal, load_tokenizer
 from mora.reward import RewardKind
@@ -52,7 +53,8 @@ class Parts:
     reward: RewardKind | None
     risk: Callable[[RewardBelief], Tensor] | None
     scalarize: Any | None
-    preference: Sampler | None
+    preference: Drawing | None
+    adapter: AdapterKind | None
     provenance: Mapping[str, str]  # ids of the runs that this one stands on
     upstream: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # role -> folders (or hub ids) that fill it
     spent: Spent = field(default_factory=Spent, init=False)
@@ -70,6 +72,11 @@ class Parts:
         """
         tokenizer = self.starting_tokenizer()
         return self.starting_weights(tokenizer, frozen=frozen), tokenizer
+
+    def starting_policy(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        """The same for an algorithm whose adapter says which weights are trained."""
+        assert self.adapter is not None
+        return self.starting_model(frozen=not self.adapter.whole)
 
     def starting_tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer of the policy to start from."""

@@ -115,8 +115,8 @@ def answer(
     """Answers to every prompt under every preference, in one batch, and whether they ended:
     ``[prompt][preference][sample]``.
 
-    The random numbers of a prompt's n-th answer are the same under every preference.  A plain model heeds no
-    preference.  Raises InputError where prompt and answer may exceed the positions of the model.
+    The random numbers of a prompt's n-th answer are the same under every preference.  A plain model, and a policy that
+    is not steered, heed no preference.  Raises InputError where prompt and answer may exceed the model's positions.
     """
     device = next(policy.parameters()).device
     once, _ = sample_rows([Row(prompt=prompt) for prompt in prompts], samples, encoder, device)

@@ -16,7 +16,7 @@ NAME = re.compile(r"[a-z0-9_]{1,40}")  # of an algorithm and of a role: stands i
 PRODUCTS = ("model", "policy", "reward")  # what a run makes, and the folder below the run that holds it
 ROWS = ("supervised", "pairs", "prompts")
 ALWAYS = ("model", "dataset", "objectives")  # sections that every run reads
-SECTIONS = (*ALWAYS, "reward", "risk", "scalarize", "preference")  # those that may determine a result
+SECTIONS = (*ALWAYS, "reward", "risk", "scalarize", "preference", "adapter")  # those that may determine a result
 ONE = ("policy", "reward", "trunk", "teacher")  # roles that one run fills
 _OVERRIDE = re.compile(r"(?P<key>[a-z_]+(?:[.@/][\w.@/]+)?)=.+", re.DOTALL)
 _NEED = ("train", "each", "when", "produces")

@@ -95,11 +95,6 @@ VALUES: Mapping[str, str] = {
     "reward*.origin": "Literal['trained', 'imported', 'rules']",
     "evaluation*.measures": "Literal['policy', 'reward']",
     "evaluation*.takes": "Literal['run', 'finished_run', 'runs']",
-    "algo.adapter.rank": "Count",
-    "algo.adapter.scale": "Positive",
-    "algo.adapter.init_std": "NonNegative | None",
-    "algo.adapter.targets": "list[str]",
-    "algo.adapter.head": "bool",
 }
 """What keys (patterns) take that fill no field of a class that a YAML names, in the names of :mod:`mora.bounds`."""
 

@@ -47,6 +47,7 @@ _PAIRING = ("mora.dataset.pairing.Pairing",)
 _SOURCE = ("mora.dataset.source.Source",)
 
 PLACES: Mapping[str, tuple[str, ...]] = {
+    "adapter": ("mora.model.full.Full", "mora.model.lora.LoRA", "mora.model.svd_lora.SVDLoRA"),
     "algo": (
         "mora.algo.exact.Exact",
         "mora.algo.ppo.PPO",
@@ -83,7 +84,7 @@ PLACES: Mapping[str, tuple[str, ...]] = {
     "evaluation.quality": ("mora.evaluation.reward_model.Quality",),
     "model": ("mora.model.load.ModelSpec",),
     "model.rates": ("mora.model.load.Rates",),
-    "preference": ("mora.functional.preference.Sampler",),
+    "preference": ("mora.functional.preference.Fixed", "mora.functional.preference.Sampler"),
     "reward": _KINDS,
     "reward.base": _KINDS,
     "reward.base.member": _KINDS,

@@ -95,6 +95,12 @@ def judging_preference(flat: Flat) -> Iterator[str]:
     yield from _weights("evaluation.preference", [flat["evaluation.preference"]], None)
 
 
+@rule("preference.weights", "objectives.names")
+def fixed_preference(flat: Flat) -> Iterator[str]:
+    """One point of the simplex."""
+    yield from _weights("preference.weights", [flat["preference.weights"]], flat["objectives.names"])
+
+
 @rule("preference")
 def preference(flat: Flat) -> Iterator[str]:
     """One point of the simplex, or several."""
