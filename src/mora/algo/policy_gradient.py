@@ -101,13 +101,14 @@ class PolicyGradient:
             learner.log(metrics)
         save_policy(parts, policy, tokenizer, panel)
         learner.close()
-        return {}
+        return roller.multipliers
 
     def credit(self, rollout: Rollout) -> None:
         """Give every token of an answer the answer's advantage (B, T), normalized."""
-        assert rollout.group is not None
+        assert rollout.group is not None and self.parts.scalarize is not None
+        kl_coef = self.kl_coef * self.parts.scalarize.kl_weight
         kl = sequence_kl(rollout.old_logps, rollout.ref_logps, rollout.response)
-        returns = rollout.streams - self.kl_coef * kl[:, None]
+        returns = rollout.streams - kl_coef * kl[:, None]
         advantages = self.baseline(returns, rollout.weights, rollout.group)[:, None].expand_as(rollout.old_logps)
         rollout.advantages = normalized(advantages, rollout.trained, self.normalize_advantages, self.parts.runtime.sum)
 

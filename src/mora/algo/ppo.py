@@ -90,12 +90,14 @@ class PPO:
             learner.log(metrics)
         save_policy(parts, policy, tokenizer, panel)
         learner.close()
-        return {}
+        return roller.multipliers
 
     def credit(self, rollout: Rollout) -> None:
         """Give a rollout its advantages (B, T), scalarized and normalized, and the critic's returns (B, T, C)."""
+        assert self.parts.scalarize is not None
+        kl_coef = self.kl_coef * self.parts.scalarize.kl_weight
         rewards = token_rewards(
-            rollout.streams, rollout.old_logps, rollout.ref_logps, rollout.response, kl_coef=self.kl_coef
+            rollout.streams, rollout.old_logps, rollout.ref_logps, rollout.response, kl_coef=kl_coef
         )
         advantages, rollout.returns = self.advantage(rewards, rollout.values, rollout.response)
         scalarized = (advantages * rollout.weights[:, None, :]).sum(-1)

@@ -23,6 +23,7 @@ from mora.errors import InputError
 from mora.evaluation.grid import preference_grid
 from mora.functional import tilting
 from mora.functional.hull import hull_front
+from mora.functional.lagrangian import Lagrangian
 from mora.functional.scalarize import Sharing
 from mora.model.policy import Policy
 from mora.reward.panel import Panel
@@ -47,17 +48,35 @@ class Truth:
 
     def optimum(self, preference: Floats) -> tilting.Solution:
         """The best policy at a preference (M,)."""
+        if isinstance(self.scalarize, Lagrangian):
+            gains, floors = self._free_gains(preference), self.scalarize.bound.floors.numpy()
+            return tilting.constrained_optimum(self.ref_logps, self.rewards, gains, floors=floors, kl_coef=self.kl_coef)
         if self.scalarize.shares:
             solve, _ = OF_EXPECTATIONS[self.scalarize.shares]
             return solve(self.ref_logps, self.rewards, preference, kl_coef=self.kl_coef, **self._tchebycheff())
         return tilting.response_optimum(self.ref_logps, self._gains(preference), self.rewards, kl_coef=self.kl_coef)
 
-    def utility(self, logps: Floats, preference: Floats) -> float:
-        """The exact utility of a policy (X, Y) at a preference (M,), in reward units."""
+    def utility(self, logps: Floats, preference: Floats, best: tilting.Solution) -> float:
+        """The exact utility of a policy (X, Y) at a preference (M,), in reward units; ``best`` is the optimum there.
+
+        Under constraints it is the Lagrangian at the optimum's multipliers mu, ``E <w, r> + sum_j mu_j (E r_j - d_j) -
+        beta KL``, which no policy makes larger than the optimum does, whether it keeps the floors or not.
+        """
+        if isinstance(self.scalarize, Lagrangian):
+            assert best.multipliers is not None
+            bound = self.scalarize.bound.floored.numpy()
+            slack = tilting.expected(logps, self.rewards)[bound] - self.scalarize.bound.floors.numpy()[bound]
+            free = tilting.response_utility(logps, self.ref_logps, self._free_gains(preference), kl_coef=self.kl_coef)
+            return free + float(best.multipliers[bound] @ slack)
         if self.scalarize.shares:
             _, value = OF_EXPECTATIONS[self.scalarize.shares]
             return value(logps, self.ref_logps, self.rewards, preference, kl_coef=self.kl_coef, **self._tchebycheff())
         return tilting.response_utility(logps, self.ref_logps, self._gains(preference), kl_coef=self.kl_coef)
+
+    def _free_gains(self, preference: Floats) -> Floats:
+        """The weighted reward (X, Y) of the objectives that no floor is under."""
+        weights = self.scalarize.free(torch.from_numpy(preference)[None])[0]
+        return np.asarray(self.rewards @ weights.numpy())
 
     def _gains(self, preference: Floats) -> Floats:
         """The gain of every response (X, Y), by the function that training uses."""
@@ -121,10 +140,12 @@ class Regret:
             for name, panel in scorers.items():
                 if not panel.standardized:  # the first split are the prompts of training: their units are those of all
                     everything.standardize(panel, torch.from_numpy(reference))
+                assert panel.standardization is not None
+                if isinstance(scalarize, Lagrangian):
+                    scalarize.bind(corpus.objectives, panel.standardization.in_units)
                 rewards = everything.rewards(panel, risk).double().cpu().numpy()
                 truth = Truth(ref_logps=reference, rewards=rewards, scalarize=scalarize, kl_coef=kl_coef)
                 points = [_point(truth, gold, w, found) for w, found in zip(grid, policies, strict=True)]
-                assert panel.standardization is not None
                 judged[name] = {"units": panel.standardization.facts(), "points": points, "summary": summary(points)}
             table["splits"][split] = {
                 "prompts": [row.prompt for row in rows],
@@ -159,7 +180,8 @@ def _point(truth: Truth, gold: Floats, preference: Floats, logps: Floats) -> dic
     """Policy, reference and optimum at one preference."""
     best = truth.optimum(preference)
     who = {"reference": truth.ref_logps, "policy": logps, "optimum": best.logps}
-    utility = {name: truth.utility(one, preference) for name, one in who.items()}
+    utility = {name: truth.utility(one, preference, best) for name, one in who.items()}
+    constraints = _constraints(truth, best, who)
     return {
         "preference": preference.tolist(),
         "utility": utility,
@@ -167,18 +189,35 @@ def _point(truth: Truth, gold: Floats, preference: Floats, logps: Floats) -> dic
         "kl": {name: tilting.exact_kl(one, truth.ref_logps) for name, one in who.items()},
         "reward": {name: tilting.expected(one, truth.rewards).tolist() for name, one in who.items()},
         "gold": {name: tilting.expected(one, gold).tolist() for name, one in who.items()},
-        "by_prompt": _by_prompt(truth, best.logps, preference, logps),
+        "by_prompt": _by_prompt(truth, best, preference, logps),
+        **({"constraints": constraints} if constraints else {}),
     }
 
 
-def _by_prompt(truth: Truth, best: Floats, preference: Floats, logps: Floats) -> list[float] | None:
+def _constraints(truth: Truth, best: tilting.Solution, who: Mapping[str, Floats]) -> dict[str, dict[str, float]]:
+    """Each floor, what the policies expect above it (below 0: it is missed) and the optimum's multiplier.
+
+    In the units of training, as the utility; empty where there are no constraints.
+    """
+    if not isinstance(truth.scalarize, Lagrangian):
+        return {}
+    bound, found = truth.scalarize.bound, {}
+    assert best.multipliers is not None
+    for index in bound.floored.nonzero().flatten().tolist():
+        floor = float(bound.floors[index])
+        slack = {name: float(tilting.expected(one, truth.rewards)[index]) - floor for name, one in who.items()}
+        found[bound.objectives[index]] = {"floor": floor, "multiplier": float(best.multipliers[index]), **slack}
+    return found
+
+
+def _by_prompt(truth: Truth, best: tilting.Solution, preference: Floats, logps: Floats) -> list[float] | None:
     """The relative regret of each prompt; None where a utility is no mean over prompts."""
-    if truth.scalarize.shares == "preference":
+    if truth.scalarize.shares == "preference" or isinstance(truth.scalarize, Lagrangian):
         return None
     regrets = []
     for x in range(len(logps)):
         alone = replace(truth, ref_logps=truth.ref_logps[[x]], rewards=truth.rewards[[x]])
-        top, mine, start = (alone.utility(one[[x]], preference) for one in (best, logps, truth.ref_logps))
+        top, mine, start = (alone.utility(one[[x]], preference, best) for one in (best.logps, logps, truth.ref_logps))
         regrets.append((top - mine) / (top - start))
     return regrets
 

@@ -21,10 +21,20 @@ from mora.errors import InputError
 Sharing = Literal["preference", "prompt"]
 
 
-class _OneStream:
-    """A gain that is no weighted sum of the rewards."""
+class Scalarizer:
+    """What algorithms ask of every scalarizer, where it is nothing special."""
 
     shares: ClassVar[Sharing | None] = None
+    observes: ClassVar[bool] = False  # whether it learns from the mean rewards of each rollout
+
+    @property
+    def kl_weight(self) -> float:
+        """What the price of a nat is multiplied by beside a gain."""
+        return 1.0
+
+
+class _OneStream(Scalarizer):
+    """A gain that is no weighted sum of the rewards."""
 
     def count(self, objectives: int) -> int:
         """Streams of so many objectives."""
@@ -37,10 +47,8 @@ class _OneStream:
 
 
 @dataclass(kw_only=True)
-class Linear:
+class Linear(Scalarizer):
     """``gain = sum_i w_i r_i`` (linear scalarization; Panacea eq. 6)."""
-
-    shares: ClassVar[Sharing | None] = None
 
     def __call__(self, rewards: Float[Tensor, "B M"], preference: Float[Tensor, "B M"]) -> Float[Tensor, " B"]:
         """Gain per row, in reward units."""

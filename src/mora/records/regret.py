@@ -34,6 +34,20 @@ class EachScores:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Constraint:
+    """A floor under the expected reward of an objective, and what the three expect above it (below 0: missed).
+
+    In standard deviations of the reference policy; ``multiplier`` is the optimum's, in gain per unit of reward.
+    """
+
+    floor: float
+    multiplier: float
+    reference: float
+    policy: float
+    optimum: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class RegretPoint:
     """The three at one preference.  ``relative_regret``: 0 is the optimum, 1 the reference policy."""
 
@@ -42,6 +56,7 @@ class RegretPoint:
     kl: Each  # nats
     gold: EachScores
     relative_regret: float
+    constraints: Mapping[str, Constraint] = field(default_factory=dict)  # by objective
 
 
 @dataclass(frozen=True, kw_only=True)

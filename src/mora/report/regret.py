@@ -12,6 +12,7 @@ from mora.report.style import Plate, number
 
 UTILITIES = {
     "Linear": "E ⟨w, r⟩",
+    "Lagrangian": "E ⟨w, r⟩ + Σⱼ μⱼ (E rⱼ − dⱼ), μ the multipliers of the optimum under the floors E rⱼ ≥ dⱼ,",
     "Tchebycheff": "E minᵢ wᵢ (rᵢ − zᵢ)",
     "TchebycheffExpected": "minᵢ wᵢ (E rᵢ − zᵢ)",
     "TchebycheffPrompt": "E minᵢ wᵢ (E[rᵢ | x] − zᵢ)",

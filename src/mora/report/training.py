@@ -14,8 +14,8 @@ from mora.report.tables import Series, Stage
 
 # What people look at first; a metric whose name holds none of these words is drawn last.
 FIRST = (
-    "gold", "reward", "gain", "utility", "kl", "steering", "loss", "accuracy", "entropy", "explained", "length",
-    "tokens", "clip",
+    "gold", "reward", "gain", "multiplier", "violation", "utility", "kl", "steering", "loss", "accuracy", "entropy",
+    "explained", "length", "tokens", "clip",
 )  # fmt: skip
 HIDDEN = ("time", "second", "memory", "epoch", "rate/", "per_second", "elapsed", "spent/")  # what a run costs
 SUM = "sum"  # of a metric that is logged for each objective, too

@@ -90,6 +90,11 @@ class Standardization:
         shift, std = self.shift.to(belief.atoms), self.std.to(belief.atoms)
         return replace(belief, atoms=(belief.atoms - shift[:, None]) / std[:, None])
 
+    def in_units(self, scores: Tensor) -> Tensor:
+        """Scores (M,) in standard units; of an ensemble, what all members score, after the mean over them."""
+        shift, std = self.of_members(1 if self.members is None else self.members.shape[-1])
+        return ((scores[:, None] - shift) / std).mean(-1)
+
     def select(self, columns: Sequence[int]) -> Standardization:
         """The statistics of some objectives, in the order given."""
         shifted = tuple(self.shifts[column] for column in columns)

@@ -133,6 +133,12 @@ def _regret_points(points: Sequence[dict[str, Any]], wide: int) -> list[str]:
             + "".join(f" {utility[who]:z9.3f}" for who in ("reference", "policy", "optimum"))
             + f" {point['relative_regret']:z7.1%} {kl['policy']:z8.2f} {kl['optimum']:z8.2f}"
         )
+        lines += [
+            f"  floor {name} {one['floor']:z.3f}: the policy expects {one['floor'] + one['policy']:z.3f}"
+            f" ({'kept' if one['policy'] >= 0 else 'missed'} by {abs(one['policy']):.3f}), the reference "
+            f"{one['floor'] + one['reference']:z.3f}; multiplier of the optimum {one['multiplier']:.3f}"
+            for name, one in point.get("constraints", {}).items()
+        ]
     return lines
 
 

@@ -12,10 +12,12 @@ from mora.errors import InputError
 from mora.files import read_lines
 from mora.functional import risk as risks
 from mora.functional import scalarize as scalarizers
+from mora.functional.lagrangian import Lagrangian
 from mora.model.place import find
 from mora.model.score_model import CARD, read_card
 from mora.model.tokenizer import check_date
 from mora.report.chain import redraw
+from mora.reward import RewardKind
 from mora.reward.card import kind_of
 from mora.reward.cost import Cost
 from mora.reward.ensemble import Ensemble
@@ -117,20 +119,7 @@ def _refuse_without_meaning(stage: Stage) -> None:
         reward, risk = build(stage.config["reward"]), build(stage.config["risk"])
         for warning in risks.check(risk, reward.belief_kind, reward.atoms, reward.levels, reward.members):
             say(warning)
-        count, scalarize = len(stage.config["objectives"]["names"]), build(stage.config["scalarize"])
-        for warning in scalarizers.check(scalarize, objectives=count, atoms=reward.atoms):
-            say(warning)
-        rollout = build(stage.config["algo"].get("rollout", {}))
-        preference, adapter = build(stage.config["preference"]), build(stage.config["adapter"])
-        if not adapter.steered and not preference.fixed:
-            raise InputError(
-                f"adapter={adapter.kind} is steered by no preference, and preference={preference.unit} draws many: set "
-                "preference=fixed, or adapter=svd_lora"
-            )
-        if isinstance(rollout, RolloutSettings):
-            rollout.check(reward.belief_kind, reward.has_zero(stage.config["objectives"]["names"]))
-            rollout.check_shared(scalarize)
-            scalarizers.check_sharing(scalarize, preference.unit, prompts=rollout.prompts, samples=rollout.samples)
+        _refuse_gain_without_meaning(stage, reward)
     build(stage.config["evaluation"])
     if stage.config["evaluation"]["takes"] == "runs":
         raise InputError(
@@ -142,6 +131,31 @@ def _refuse_without_meaning(stage: Stage) -> None:
             "evaluation=sections takes a finished reward run: python -m mora.evaluate run=REWARD_RUN "
             "evaluation=sections evaluation.path=..."
         )
+
+
+def _refuse_gain_without_meaning(stage: Stage, reward: RewardKind) -> None:
+    """Refuse what scalarizer, preference, adapter and rollout do not mean together.  Raises InputError."""
+    objectives = stage.config["objectives"]["names"]
+    scalarize, preference, adapter = (build(stage.config[name]) for name in ("scalarize", "preference", "adapter"))
+    rollout = build(stage.config["algo"].get("rollout", {}))
+    for warning in scalarizers.check(scalarize, objectives=len(objectives), atoms=reward.atoms):
+        say(warning)
+    if not adapter.steered and not preference.fixed:
+        raise InputError(
+            f"adapter={adapter.kind} is steered by no preference, and preference={preference.unit} draws many: set "
+            "preference=fixed, or adapter=svd_lora"
+        )
+    if isinstance(scalarize, Lagrangian):
+        scalarize.check(objectives)
+        if not preference.fixed or not isinstance(rollout, RolloutSettings):
+            raise InputError(
+                "scalarize=lagrangian learns the multipliers of one preference from rollouts: use preference=fixed and "
+                "an algorithm that makes them, such as algo=ppo_lag"
+            )
+    if isinstance(rollout, RolloutSettings):
+        rollout.check(reward.belief_kind, reward.has_zero(objectives))
+        rollout.check_scalarize(scalarize)
+        scalarizers.check_sharing(scalarize, preference.unit, prompts=rollout.prompts, samples=rollout.samples)
 
 
 def _refuse_stage_without_meaning(stage: Stage) -> None:

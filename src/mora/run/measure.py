@@ -18,6 +18,7 @@ from mora.evaluation.optimum import Optimum
 from mora.evaluation.regret import Regret, with_limit
 from mora.evaluation.reward_model import write
 from mora.files import read_object, record_json
+from mora.functional.lagrangian import Lagrangian
 from mora.model.policy import Policy
 from mora.model.stored import STANDARDIZATION, load_plain, load_policy
 from mora.reward.panel import GoldPanel, Panel
@@ -192,14 +193,15 @@ def _measure_regret(folder: RunFolder, config: Mapping[str, Any], evaluator: Reg
     corpus = load_corpus(config)
     policy, tokenizer = _policy(folder, config)
     encoder = corpus.encoder(tokenizer)
+    scalarize = build(config["scalarize"])
     asked = replace(evaluator, preferences=_own_preferences(evaluator.preferences, policy, config))
     table = asked.measure(
         policy,
         encoder,
         corpus,
-        _judges(folder, config, corpus),
+        _judges(folder, config, corpus, scalarize),
         risk=build(config["risk"]),
-        scalarize=build(config["scalarize"]),
+        scalarize=scalarize,
         kl_coef=kl_coef,
     )
     if evaluator.limit is not None:
@@ -215,13 +217,16 @@ def _measure_regret(folder: RunFolder, config: Mapping[str, Any], evaluator: Reg
     record_json(folder.tables / "regret.json", {"run": folder.id} | table)
 
 
-def _judges(folder: RunFolder, config: Mapping[str, Any], corpus: Corpus) -> dict[str, Panel]:
+def _judges(folder: RunFolder, config: Mapping[str, Any], corpus: Corpus, scalarize: Any) -> dict[str, Panel]:
     """The rewards that a policy is held against: gold, and the model that trained it; what trained has its units."""
     assert corpus.world is not None
     judges: dict[str, Panel] = {"gold": GoldPanel(corpus.world).select(corpus.objectives)}
     reward = reward_folder(folder, config)
     if reward is not None:
-        judges["reward"] = load_panel(reward, compute_device()).select(corpus.objectives)
+        own = load_panel(reward, compute_device()).select(corpus.objectives)
+        judges = (
+            {"reward": own} if isinstance(scalarize, Lagrangian) else judges | {"reward": own}
+        )  # floors are its own
     units = folder.path / "policy" / STANDARDIZATION
     if units.is_file():
         judges["gold" if reward is None else "reward"].standardization = Standardization.read(

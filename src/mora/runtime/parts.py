@@ -52,7 +52,7 @@ class Parts:
     teacher_folder: Path | None  # model folder of a reward run whose scores are learned
     reward: RewardKind | None
     risk: Callable[[RewardBelief], Tensor] | None
-    scalarize: Any | None
+    scalarize: Any | None  # a Scalarizer
     preference: Drawing | None
     adapter: AdapterKind | None
     provenance: Mapping[str, str]  # ids of the runs that this one stands on

@@ -10,6 +10,7 @@ from torch import Tensor
 from mora.dataset.encode import Encoder
 from mora.dataset.order import batch
 from mora.errors import InputError
+from mora.functional.lagrangian import Lagrangian
 from mora.functional.noise import Stream, normal
 from mora.functional.scalarize import check_sharing
 from mora.model.generate import Sampling
@@ -42,7 +43,10 @@ class Roller:
         self.minibatches = minibatches
         assert parts.scalarize is not None and parts.preference is not None
         check_sharing(parts.scalarize, parts.preference.unit, prompts=settings.prompts, samples=settings.samples)
-        settings.check_shared(parts.scalarize)
+        settings.check_scalarize(parts.scalarize)
+        if isinstance(parts.scalarize, Lagrangian):
+            assert panel.standardization is not None
+            parts.scalarize.bind(panel.objectives, panel.standardization.in_units)
         share = settings.prompts * settings.samples / parts.runtime.world
         if share % minibatches:
             raise InputError(
@@ -62,9 +66,10 @@ class Roller:
         )
 
     @property
-    def stateful(self) -> dict[str, Tracking]:
+    def stateful(self) -> dict[str, Tracking | Lagrangian]:
         """What belongs into a checkpoint, by name."""
-        return {} if self.rewards.tracking is None else {"tracking": self.rewards.tracking}
+        kept = {"tracking": self.rewards.tracking, "multipliers": self.parts.scalarize}
+        return {name: one for name, one in kept.items() if isinstance(one, Tracking | Lagrangian)}
 
     def rows(self, step: int) -> list[Row]:
         """The prompts of a step, over all processes."""
@@ -172,6 +177,8 @@ class Roller:
         """Streams and weights (B, C) of this process' rows; means are those of the global batch."""
         runtime, scalarize = self.parts.runtime, self.parts.scalarize
         assert scalarize is not None
+        if isinstance(scalarize, Lagrangian):
+            scalarize.observe(runtime.sum(rewards.sum(0)) / (len(rewards) * runtime.world))
         if not scalarize.shares:
             own: tuple[Tensor, Tensor] = scalarize.streams(rewards, preference)
             return own
@@ -183,5 +190,11 @@ class Roller:
     def metrics(self, rollout: Rollout) -> dict[str, float]:
         """Means over the global batch of what was sampled."""
         names, tracking = self.panel.objectives, self.rewards.tracking
-        metrics = rollout_metrics(self.parts, rollout, names)
+        metrics = rollout_metrics(self.parts, rollout, names) | self.multipliers
         return metrics if tracking is None else metrics | tracking.metrics(names)
+
+    @property
+    def multipliers(self) -> dict[str, float]:
+        """Where there are constraints, their multipliers and what the last rollout missed their floors by."""
+        scalarize = self.parts.scalarize
+        return scalarize.metrics() if isinstance(scalarize, Lagrangian) else {}

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from mora import bounds
 from mora.bounds import Count, Decay, NonNegative, Positive
 from mora.errors import InputError
 from mora.functional.centering import PAIRED
+from mora.functional.scalarize import Scalarizer
 from mora.runtime.rewards import Truncated
 from mora.types import BeliefKind
 
@@ -75,8 +76,15 @@ class RolloutSettings:
                 "answers to one prompt, of which one alone may be left; use truncated=score or penalty"
             )
 
-    def check_shared(self, scalarize: Any) -> None:
-        """Raises InputError where ``scalarize`` takes means over rows of which some may be masked."""
+    def check_scalarize(self, scalarize: Scalarizer) -> None:
+        """Raises InputError where ``scalarize`` takes means over rows of which some may be masked, or rewards move."""
+        usual = {"tracking": "none", "normalize_rewards": False, "center_by_prompt": False, "truncated": "score"}
+        odd = {key: value for key, value in usual.items() if getattr(self, key) != value}
+        if scalarize.observes and odd:
+            raise InputError(
+                f"scalarize=lagrangian puts floors under the reward, and algo.rollout.{', '.join(odd)} moves it; "
+                f"set {', '.join(f'algo.rollout.{key}={str(value).lower()}' for key, value in odd.items())}"
+            )
         if scalarize.shares and self.truncated == "mask":
             raise InputError(
                 "algo.rollout.truncated=mask leaves rows out, and scalarize=tchebycheff_expected or tchebycheff_prompt "

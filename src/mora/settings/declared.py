@@ -18,6 +18,7 @@ OPEN: Mapping[str, str] = {
     "dataset.test_where": "values of a source's own fields",
     "evaluation.sections": "sections of a benchmark under names that the user chooses",
     "evaluation.weights": "weights of a benchmark's subsets, by name",
+    "scalarize.floors": "floors under the names of objectives, which the user chooses",
     "task.shares": "shares of parts under names that the user chooses",
 }
 """Sections below which keys are not checked, each with the reason."""
@@ -114,6 +115,7 @@ REQUIRED: Mapping[str, tuple[str, str]] = {
     "preference": ("one weight per objective", "preference=[0.5,0.5]"),
     "model.path": ("the folder or the hub id of the model", "model=hf model.path=FOLDER"),
     "dataset.path": ("the file with the training rows", "dataset=jsonl dataset.path=pairs.jsonl"),
+    "scalarize.floors": ("the least expected reward of some objectives", "scalarize.floors={safe:0.9}"),
     "evaluation.path": ("the file with the benchmark's rows", "evaluation=sections evaluation.path=rows.jsonl"),
 }
 """Keys that have no default: what they are, and an example."""

@@ -102,6 +102,7 @@ PLACES: Mapping[str, tuple[str, ...]] = {
     ),
     "runtime": ("mora.runtime.devices.Runtime",),
     "scalarize": (
+        "mora.functional.lagrangian.Lagrangian",
         "mora.functional.scalarize.Linear",
         "mora.functional.scalarize.Minimum",
         "mora.functional.scalarize.Tchebycheff",
