@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import mora
@@ -70,9 +72,16 @@ class Kitchen:
         return launch("train", planned, argv), found
 
 
+def imported_from(path: Path, patch: pytest.MonkeyPatch) -> None:
+    """The package is found below ``path``, and not where another test had it."""
+    patch.syspath_prepend(str(path))
+    for name in [name for name in sys.modules if name.partition(".")[0] == "kitchen"]:
+        patch.delitem(sys.modules, name)
+
+
 @pytest.fixture
 def kitchen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kitchen:
-    monkeypatch.syspath_prepend(str(tmp_path))
+    imported_from(tmp_path, monkeypatch)
     return Kitchen(tmp_path)
 
 
@@ -209,15 +218,34 @@ def written(number: int, *more: str) -> int:
     return launch(command, TASKS[command], [*argv, *more])
 
 
+LENGTHS = """
+from dataclasses import dataclass
+
+from mora.evaluation.front import Front
+from mora.files import record_json
+
+
+@dataclass(kw_only=True)
+class Lengths(Front):
+    def measure_run(self, run):
+        table, samples = run.front(self)
+        tokens = [sum(row["tokens"] for row in samples if row["preference"] == point["preference"])
+                  / (table["prompts"] * self.samples) for point in table["points"]]
+        record_json(run.folder.tables / "lengths.json", {"longest": max(tokens), "objectives": table["objectives"]})
+        return "lengths"
+"""
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kitchen]:
     """The page's files, and the runs that its command for a reward kind makes, in two steps each."""
     path = tmp_path_factory.mktemp("kitchen")
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(path))
+        imported_from(path, patch)
         patch.chdir(path)
         without_pictures(patch)
         kitchen = Kitchen(path)
+        (path / "kitchen" / "lengths.py").write_text(LENGTHS)
         assert written(1, *chain_options(path / "runs")) == 0
         yield kitchen
 
@@ -284,7 +312,7 @@ def test_an_evaluation_measures_a_reward_model(trained: Kitchen, capsys: pytest.
 
 def test_a_command_that_trains_measures_by_it_and_once(trained: Kitchen, capsys: pytest.CaptureFixture[str]) -> None:
     run = only(trained.path, "runs/reward_model-*")
-    made = stored_overrides(run)
+    made = list(OmegaConf.load(run / "overrides.yaml").overrides)
     table, measured = run / "tables" / "phrase.json", []
     for answers in (3, 3, 4):
         argv = ["--config-dir", "mine", *made, "evaluation=phrase", f"evaluation.answers={answers}"]
@@ -294,32 +322,7 @@ def test_a_command_that_trains_measures_by_it_and_once(trained: Kitchen, capsys:
     assert measured == [True, False, True]
 
 
-def stored_overrides(run: Path) -> list[str]:
-    from omegaconf import OmegaConf
-
-    return list(OmegaConf.load(run / "overrides.yaml").overrides)
-
-
-LENGTHS = """
-from dataclasses import dataclass
-
-from mora.evaluation.front import Front
-from mora.files import record_json
-
-
-@dataclass(kw_only=True)
-class Lengths(Front):
-    def measure_run(self, run):
-        table, samples = run.front(self)
-        tokens = [sum(row["tokens"] for row in samples if row["preference"] == point["preference"])
-                  / (table["prompts"] * self.samples) for point in table["points"]]
-        record_json(run.folder.tables / "lengths.json", {"longest": max(tokens), "objectives": table["objectives"]})
-        return "lengths"
-"""
-
-
 def test_an_evaluation_of_a_policy_builds_on_the_front(trained: Kitchen, capsys: pytest.CaptureFixture[str]) -> None:
-    (trained.path / "kitchen" / "lengths.py").write_text(LENGTHS)
     trained.write("lengths", "defaults: [front, _self_]\n_target_: kitchen.lengths.Lengths\n", "evaluation")
     run = only(trained.path, "runs/panacea-*")
     front = (run / "tables" / "front.json").read_bytes()
