@@ -10,6 +10,7 @@ import yaml
 from tests.chain import chain_options, without_pictures
 
 import mora
+from mora.errors import InputError
 from mora.evaluate import evaluate
 from mora.files import read_json
 from mora.run.build import build
@@ -75,3 +76,16 @@ def test_measured_twice_the_tables_are_the_same_and_say_how_they_were_made(runs,
     assert f"{table}.json" in found[0] and made[table]["seed"] == cfg.seed
     assert capsys.readouterr().out.count("\nreport: ") == 2
     assert (tables.parent / "report" / "index.html").is_file()
+
+
+def test_a_class_limit_is_found_beside_the_run_and_one_that_was_not_measured_is_refused(runs):
+    (run,) = runs.glob("panacea-*")
+    named = f"run={run.name}", f"paths.runs={runs}"
+    evaluate(settings("regret", *named), [])
+    alone = read_json(run / "tables" / "regret.json")["splits"]["test"]["scorers"]["gold"]
+    evaluate(settings("regret", *named, f"evaluation.limit={run.name}"), [])
+    beside = read_json(run / "tables" / "regret.json")["splits"]["test"]["scorers"]["gold"]
+    assert beside["limit"] == {"run": run.name, "points": alone["points"], "summary": alone["summary"]}
+    (unmeasured,) = runs.glob("sft-*")
+    with pytest.raises(InputError, match=r"no run with tables/regret\.json; measure it first"):
+        evaluate(settings("regret", *named, f"evaluation.limit={unmeasured.name}"), [])
