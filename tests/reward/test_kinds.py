@@ -21,6 +21,7 @@ from mora.functional.thurstone import scale_bias
 from mora.reward import RewardKind
 from mora.reward.card import kind_of, section_of
 from mora.reward.categorical import Categorical
+from mora.reward.cost import Cost
 from mora.reward.gaussian import Gaussian
 from mora.reward.gold import Gold
 from mora.reward.quantile import Quantile
@@ -62,6 +63,13 @@ def test_yaml_keys_are_the_fields(path: Path) -> None:
     kind = build(section)
     assert {f.name for f in dataclasses.fields(kind)} == set(section) - {"_target_", "origin"}
     assert all(f.default is dataclasses.MISSING for f in dataclasses.fields(kind))
+
+
+def test_the_table_has_a_row_for_every_kind_that_one_model_is_trained_for() -> None:
+    names = [path.stem for path in (conf_dir() / "reward").glob("*.yaml")]
+    kinds = [build(composed("algo=reward_model", f"reward={name}")["reward"]) for name in names]
+    alone = {type(kind) for kind in kinds if kind.trained and not kind.solved and kind.members == 1}
+    assert alone - {Cost} == {type(kind) for kind in KINDS.values()}  # a cost is another kind with a zero
 
 
 @every_kind

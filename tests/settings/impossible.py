@@ -82,7 +82,7 @@ IMPOSSIBLE: list[tuple[str, str, str]] = [
     ("train", "evaluation.samples=0", "evaluation.samples"),
     ("train", "evaluation.top_p=0", "evaluation.top_p"),
     ("train", "evaluation=regret", "evaluation=regret"),
-    ("train", "evaluation=reward_model", "evaluation=reward_model"),
+    ("train", "evaluation=reward_model", "evaluation.measures"),
     ("train", "algo=exact", "algo=exact"),
     ("train", "experiment=oracle dataset.max_response=9", "evaluation.max_responses"),
     ("train", "experiment=oracle algo.kl_coef=0", "algo.kl_coef"),

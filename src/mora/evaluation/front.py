@@ -22,6 +22,8 @@ from mora import bounds
 from mora.bounds import Count, Inside, Natural, NonNegative, PositiveShare, Share
 from mora.dataset.corpus import Corpus
 from mora.dataset.encode import Encoder
+from mora.errors import InputError
+from mora.evaluation import Run
 from mora.evaluation.grid import preference_grid
 from mora.evaluation.indicators import indicators, reference_points
 from mora.evaluation.intervals import check_resamples, per_prompt, with_intervals
@@ -81,6 +83,17 @@ class Front:
     def sampling(self) -> dict[str, float]:
         """How answers are drawn, as the tables say it."""
         return {"temperature": self.temperature, "top_p": self.top_p, "top_k": self.top_k}
+
+    def measure_run(self, run: Run) -> str:
+        """Write ``front.json`` and ``samples.jsonl`` of a policy.  Raises InputError where nothing scores answers."""
+        table, samples = run.front(self)
+        if table["judge"] is None:
+            raise InputError(
+                f"{run.folder.path}: nothing scores its answers; compare it with runs that have a reward model: "
+                "evaluation=compare evaluation.judge=REWARD_RUN"
+            )
+        write_front(run.folder.tables, table, samples)
+        return "front"
 
     def measure(
         self,

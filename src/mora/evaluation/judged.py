@@ -138,7 +138,8 @@ def judge_answers(answers: Answers, judge: Judge) -> Judged:
     All runs are judged by texts alike, since tokens of several policies may be of several tokenizers.
     Raises InputError for a score that is not finite.
     """
-    asked = answers.texts if answers.steered else answers.texts[:2]
+    moved = answers.steered or bool((answers.texts[1] != answers.texts[0]).any())  # else it is its own reference policy
+    asked = answers.texts if answers.steered else answers.texts[: 1 + moved]
     shape = asked.shape
     prompts = np.broadcast_to(np.array(answers.prompts, dtype=object)[None, :, None], shape)
     ended = Sampled(ended=tuple((answers.ended[: len(asked)] > 0).ravel().tolist()))
@@ -152,7 +153,9 @@ def judge_answers(answers: Answers, judge: Judge) -> Judged:
             f"prompt {prompts[where][:60]!r}; scores must be finite numbers"
         )
     if not answers.steered:
-        scores = np.concatenate([scores[:1], np.broadcast_to(scores[1:], (*answers.texts[1:].shape, scores.shape[-1]))])
+        scores = np.concatenate(
+            [scores[:1], np.broadcast_to(scores[-1:], (*answers.texts[1:].shape, scores.shape[-1]))]
+        )
     return Judged(answers=answers, scores=scores)
 
 

@@ -19,6 +19,8 @@ from mora.bounds import Count
 from mora.dataset.corpus import Corpus
 from mora.dataset.encode import Encoder
 from mora.errors import InputError
+from mora.evaluation import Run
+from mora.files import record_json
 from mora.functional.pareto import hypervolume
 from mora.functional.thinning import evenly
 from mora.functional.tilting import expected, linear_optimum
@@ -55,6 +57,22 @@ class Optimum:
     prompts: Count
     samples: Count
     batch_size: Count
+
+    def measure_run(self, run: Run) -> str:
+        """Write ``optimum.json`` of a policy, at the preferences of its front, which is measured first if need be.
+
+        Raises InputError for one that was trained without a KL term, or with a reward that changed meanwhile.
+        """
+        kl_coef = run.config["algo"].get("kl_coef")
+        if kl_coef is None:
+            raise InputError(f"{run.folder.path}: was trained without a KL term, so no optimum belongs to it")
+        run.check_units()
+        front = run.table("front", ["points", "indicators", "reference_point"])
+        policy, tokenizer = run.policy()
+        encoder = run.corpus.encoder(tokenizer)
+        table = self.measure(policy, encoder, run.corpus, front, kl_coef=kl_coef, seed=run.seed)
+        record_json(run.folder.tables / "optimum.json", {"run": run.folder.id} | table)
+        return "optimum"
 
     def measure(
         self, policy: Policy, encoder: Encoder, corpus: Corpus, front: Mapping[str, Any], *, kl_coef: float, seed: int

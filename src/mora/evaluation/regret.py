@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,9 @@ from mora.bounds import Count, Positive, Share
 from mora.dataset.corpus import SPLITS, Corpus
 from mora.dataset.encode import Encoder
 from mora.errors import InputError
+from mora.evaluation import Run
 from mora.evaluation.grid import preference_grid
+from mora.files import read_object, record_json
 from mora.functional import tilting
 from mora.functional.hull import hull_front
 from mora.functional.lagrangian import Lagrangian
@@ -98,6 +101,32 @@ class Regret:
     limit: str | None
     max_responses: Count
     batch_size: Count
+
+    def measure_run(self, run: Run) -> str:
+        """Write ``regret.json`` of a policy.
+
+        Raises InputError for one that was trained without a KL term where no ``kl_coef`` is given, or with a reward
+        that changed meanwhile, and for a ``limit`` that was not measured.
+        """
+        kl_coef = self.kl_coef if self.kl_coef is not None else run.config["algo"].get("kl_coef")
+        if kl_coef is None:
+            raise InputError(f"{run.folder.path}: was trained without a KL term; say evaluation.kl_coef=...")
+        run.check_units()
+        policy, tokenizer = run.policy()
+        asked = replace(self, preferences=run.preferences(self.preferences, policy))
+        table = asked.measure(
+            policy,
+            run.corpus.encoder(tokenizer),
+            run.corpus,
+            run.judges(),
+            risk=run.build("risk"),
+            scalarize=run.build("scalarize"),
+            kl_coef=kl_coef,
+        )
+        if self.limit is not None:
+            table = with_limit(table, *_limit(self.limit, run.folder.path.parent))
+        record_json(run.folder.tables / "regret.json", {"run": run.folder.id} | table)
+        return "regret"
 
     @torch.no_grad()
     def measure(
@@ -236,6 +265,15 @@ def summary(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "kl_mean": float(np.mean([point["kl"]["policy"] for point in points])),
         "optimum_kl_mean": float(np.mean([point["kl"]["optimum"] for point in points])),
     }
+
+
+def _limit(limit: str, runs: Path) -> tuple[dict[str, Any], str]:
+    """The regret of the run ``limit``, a folder or a name below ``runs``, and its name.  Raises InputError."""
+    beside = next((path for path in (Path(limit), runs / limit) if path.is_dir()), None)
+    other = None if beside is None else beside / "tables" / "regret.json"
+    if other is None or not other.is_file():
+        raise InputError(f"evaluation.limit={limit}: no run with tables/regret.json; measure it first")
+    return read_object(other, ["objectives", "kl_coef", "scalarize", "splits"]), other.parents[1].name
 
 
 def with_limit(table: dict[str, Any], limit: Mapping[str, Any], run: str) -> dict[str, Any]:

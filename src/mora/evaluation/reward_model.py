@@ -20,7 +20,7 @@ from mora import bounds
 from mora.bounds import Count, Inside, Natural
 from mora.dataset.store import conversation_ids
 from mora.dataset.worlds import World
-from mora.evaluation import pairwise
+from mora.evaluation import Run, pairwise
 from mora.evaluation.labelled import Pairs, labelled_pairs
 from mora.evaluation.pair_rows import extreme_answers, pair_rows, readable_examples
 from mora.files import record_json, record_lines, write_csv, write_text
@@ -53,6 +53,14 @@ class Quality:
 
     def __post_init__(self) -> None:
         bounds.check(self, "evaluation")
+
+    def measure_run(self, run: Run) -> str:
+        """Write ``reward.json`` of a reward model, ``pairs.csv`` and ``examples.{jsonl,txt}``."""
+        panel, corpus, model = run.reward(), run.corpus, run.config["model"]
+        table, lines, examples = self.measure(panel, corpus.pairs["test"], corpus.world, kind=panel.kind.name)
+        head = {"model": model["name"], "smoke": model["smoke"], "split": "test"}
+        write(run.folder.tables, head | table, lines, examples)
+        return "reward"
 
     def measure(
         self, panel: Panel, rows: Sequence[Row], world: World | None, *, kind: str

@@ -16,6 +16,7 @@ from mora import bounds
 from mora.bounds import Inside, Positive, Share
 from mora.dataset.encode import beyond
 from mora.errors import InputError
+from mora.evaluation import Run
 from mora.evaluation.contests import Contest, read_contests
 from mora.files import record_json, write_csv
 from mora.functional import risk
@@ -57,6 +58,14 @@ class Sections:
             if isinstance(weight, bool) or not isinstance(weight, (int, float)):
                 raise InputError(f"evaluation.weights.{name}={weight}: must be a number")
         bounds.check(self, "evaluation")
+
+    def measure_run(self, run: Run) -> str:
+        """Write ``sections.json``, ``sections.csv`` and ``section_rows.csv`` of a reward model."""
+        table, subsets, rows = self.measure(run.reward())
+        near, said = run.near_training([contest.prompt for contest in read_contests(self.path)])
+        table |= {"near_training": near, "notes": [*table["notes"], *said]}
+        write(run.folder.tables, {"run": run.folder.id} | table, subsets, rows)
+        return "sections"
 
     def measure(self, panel: Panel) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
         """The table ``sections.json``, the rows of ``sections.csv`` (subsets) and of ``section_rows.csv``.

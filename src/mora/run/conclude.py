@@ -12,8 +12,9 @@ from mora.errors import InputError, visible
 from mora.evaluation.words import winner
 from mora.files import read_object
 from mora.records.front import SPLIT_NAMES
-from mora.run.plan import Stage, describe
+from mora.run.plan import MEASURED, Stage, describe
 from mora.runtime.console import is_main_process
+from mora.settings.identity import flatten
 
 NO_TRACKER = "mora.runtime.track.NoTracker"
 
@@ -49,7 +50,9 @@ def conclude(folder: Path, only: str | None = None) -> None:
         "compare": compare_lines,
         "reward_comparison": reward_comparison_lines,
     }
-    for name, lines in shown.items():
+    measured = folder / "tables" / MEASURED
+    others = [name for name in (read_object(measured) if measured.is_file() else {}) if name not in shown]
+    for name, lines in [*shown.items(), *((name, plain_lines) for name in others)]:
         table = folder / "tables" / f"{name}.json"
         if table.is_file() and only in (None, name):
             print(visible("\n" + "\n".join(_said(table, lines))))
@@ -64,6 +67,13 @@ def _said(path: Path, lines: Callable[[dict[str, Any]], list[str]]) -> list[str]
         return lines(table)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, StopIteration) as error:
         raise InputError(f"{path} is no such table: {error!r}; measure the run again with mora.evaluate") from error
+
+
+def plain_lines(table: dict[str, Any]) -> list[str]:
+    """Any table as text: a line for each value that is no list, under its key, or its keys with dots between."""
+    values = {key: value for key, value in flatten(table).items() if not isinstance(value, list)}
+    wide = max(map(len, values), default=0)
+    return [f"{key:<{wide}}  {f'{value:.4g}' if isinstance(value, float) else value}" for key, value in values.items()]
 
 
 def front_lines(table: dict[str, Any]) -> list[str]:

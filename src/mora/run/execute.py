@@ -120,16 +120,23 @@ def _refuse_without_meaning(stage: Stage) -> None:
         for warning in risks.check(risk, reward.belief_kind, reward.atoms, reward.levels, reward.members):
             say(warning)
         _refuse_gain_without_meaning(stage, reward)
-    build(stage.config["evaluation"])
-    if stage.config["evaluation"]["takes"] == "runs":
+    evaluation = stage.config["evaluation"]
+    evaluator = build(evaluation)
+    if evaluation["takes"] == "runs":
         raise InputError(
             "a comparison takes finished runs: python -m mora.evaluate evaluation=compare runs=[...], or "
             "evaluation=compare_rewards for reward models"
         )
-    if stage.config["evaluation"]["takes"] == "finished_run":
+    if evaluation["takes"] == "finished_run":
+        name, product = stage.choices["evaluation"], evaluation["measures"]
         raise InputError(
-            "evaluation=sections takes a finished reward run: python -m mora.evaluate run=REWARD_RUN "
-            "evaluation=sections evaluation.path=..."
+            f"evaluation={name} takes a finished {product} run: python -m mora.evaluate run={product.upper()}_RUN "
+            f"evaluation={name} ..."
+        )
+    if not hasattr(evaluator, "measure_run"):
+        raise InputError(
+            f"evaluation._target_={evaluation['_target_']}: has no method measure_run(run), by which it would measure; "
+            "docs/adding.md has an example"
         )
 
 

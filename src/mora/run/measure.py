@@ -1,9 +1,9 @@
-"""Tables of finished runs: what an evaluation needs of a run, and where its tables go."""
+"""Measuring finished runs: what an evaluation is handed of a run, and what its tables were measured with."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,14 @@ from transformers import PreTrainedTokenizerBase
 
 from mora.dataset.corpus import Corpus
 from mora.errors import InputError
-from mora.evaluation import sections
-from mora.evaluation.contests import read_contests
-from mora.evaluation.front import Front, write_front
-from mora.evaluation.optimum import Optimum
-from mora.evaluation.regret import Regret, with_limit
-from mora.evaluation.reward_model import write
+from mora.evaluation import Evaluation
+from mora.evaluation.front import Front
 from mora.files import read_object, record_json
 from mora.functional.lagrangian import Lagrangian
 from mora.model.policy import Policy
 from mora.model.stored import STANDARDIZATION, load_plain, load_policy
-from mora.reward.panel import GoldPanel, Panel
+from mora.reward.hub_panel import HubPanel
+from mora.reward.panel import GoldPanel, ModelPanel, Panel
 from mora.reward.standardization import Standardization
 from mora.reward.stored import load_panel
 from mora.run.build import build, load_corpus
@@ -41,7 +38,7 @@ def measure(folder: RunFolder, config: Mapping[str, Any], evaluation: Mapping[st
     """
     if config["algo"]["produces"] == "reward":
         evaluation = fitting("reward", evaluation)
-    table = _measure(folder, config, evaluation, seed=seed)
+    table = _measure(FinishedRun(folder=folder, config=config, seed=seed), evaluation)
     note_measured(folder, table, evaluation, seed=seed)
     return table
 
@@ -53,39 +50,69 @@ def note_measured(folder: RunFolder, table: str, evaluation: Mapping[str, Any], 
     record_json(path, made | {table: measured_with(evaluation, seed)})
 
 
-def _measure(folder: RunFolder, config: Mapping[str, Any], evaluation: Mapping[str, Any], *, seed: int) -> str:
-    if (folder.path / "policy").is_dir() or (folder.path / "model").is_dir():
-        evaluator = build(evaluation)
+def _measure(run: FinishedRun, evaluation: Mapping[str, Any]) -> str:
+    path = run.folder.path
+    if (path / "policy").is_dir() or (path / "model").is_dir():
         if evaluation["measures"] == "reward":
-            raise InputError(f"{folder.path} is no reward model; use evaluation=front")
-        if isinstance(evaluator, Regret):
-            _measure_regret(folder, config, evaluator)
-            return "regret"
-        if isinstance(evaluator, Optimum):
-            _measure_optimum(folder, config, evaluator, seed=seed)
-            return "optimum"
-        _measure_front(folder, config, evaluator, seed=seed)
-        return "front"
-    if (folder.path / "reward").is_dir():
-        return _measure_reward(folder, config, evaluation)
-    raise InputError(f"{folder.path} holds no model; name a run of mora.train")
+            raise InputError(f"{path} is no reward model; use evaluation=front")
+    elif not (path / "reward").is_dir():
+        raise InputError(f"{path} holds no model; name a run of mora.train")
+    evaluator: Evaluation = build(evaluation)
+    return evaluator.measure_run(run)
 
 
-def _measure_reward(folder: RunFolder, config: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:
-    """A reward model on a benchmark where ``evaluation`` says so, else on the held-out pairs of its own data."""
-    evaluator = build(evaluation)
-    panel = load_panel(folder.path / "reward", compute_device())
-    if isinstance(evaluator, sections.Sections):
-        table, subsets, rows = evaluator.measure(panel)
-        near, said = with_training(config, [contest.prompt for contest in read_contests(evaluator.path)])
-        table |= {"near_training": near, "notes": [*table["notes"], *said]}
-        sections.write(folder.tables, {"run": folder.id} | table, subsets, rows)
-        return "sections"
-    corpus = load_corpus(config)
-    table, lines, examples = evaluator.measure(panel, corpus.pairs["test"], corpus.world, kind=panel.kind.name)
-    head = {"model": config["model"]["name"], "smoke": config["model"]["smoke"], "split": "test"}
-    write(folder.tables, head | table, lines, examples)
-    return "reward"
+@dataclass(frozen=True, kw_only=True)
+class FinishedRun:
+    """What an evaluation is handed: :class:`mora.evaluation.Run`, which says what each part is."""
+
+    folder: RunFolder
+    config: Mapping[str, Any]
+    seed: int
+
+    @property
+    def corpus(self) -> Corpus:
+        """Its data; loaded once in a process."""
+        return load_corpus(self.config)
+
+    def build(self, section: str) -> Any:
+        """The object of a section."""
+        return build(self.config[section])
+
+    def policy(self) -> tuple[Policy, PreTrainedTokenizerBase]:
+        """Policy and tokenizer."""
+        return _policy(self.folder, self.config)
+
+    def preferences(self, given: list[list[float]] | None, policy: Policy) -> list[list[float]] | None:
+        """The preferences to measure a policy at."""
+        return _own_preferences(given, policy, self.config)
+
+    def reward(self) -> ModelPanel | HubPanel:
+        """The reward model."""
+        return load_panel(self.folder.path / "reward", compute_device())
+
+    def front(self, front: Front) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Answers at every preference, and their scores."""
+        return front_of(self.folder, self.config, front, self.corpus, seed=self.seed)
+
+    def judges(self) -> dict[str, Panel]:
+        """Gold, and the reward model that trained it."""
+        return _judges(self.folder, self.config, self.corpus)
+
+    def table(self, name: str, keys: Sequence[str]) -> dict[str, Any]:
+        """A table, which is measured first where it is not there."""
+        path = self.folder.tables / f"{name}.json"
+        if not path.is_file():
+            usual = plain(compose("evaluate", [f"evaluation={name}"]))["evaluation"]
+            measure(self.folder, self.config, usual, seed=self.seed)
+        return read_object(path, keys)
+
+    def check_units(self) -> None:
+        """Raises InputError where the reward changed while it trained the policy."""
+        _check_units(self.folder, self.config)
+
+    def near_training(self, prompts: list[str]) -> tuple[dict[str, Any] | None, list[str]]:
+        """Prompts that are near one of training."""
+        return with_training(self.config, prompts)
 
 
 def _policy(folder: RunFolder, config: Mapping[str, Any]) -> tuple[Policy, PreTrainedTokenizerBase]:
@@ -135,16 +162,6 @@ def front_of(
     return head | table, samples
 
 
-def _measure_front(folder: RunFolder, config: Mapping[str, Any], evaluator: Front, *, seed: int) -> None:
-    table, samples = front_of(folder, config, evaluator, load_corpus(config), seed=seed)
-    if table["judge"] is None:
-        raise InputError(
-            f"{folder.path}: nothing scores its answers; compare it with runs that have a reward model: "
-            "evaluation=compare evaluation.judge=REWARD_RUN"
-        )
-    write_front(folder.tables, table, samples)
-
-
 def _check_units(folder: RunFolder, config: Mapping[str, Any]) -> None:
     """Raises InputError where the reward that trained the policy changed while it was trained: no optimum is of it."""
     rollout = config["algo"].get("rollout", {})
@@ -163,70 +180,15 @@ def _check_units(folder: RunFolder, config: Mapping[str, Any]) -> None:
         )
 
 
-def _measure_optimum(folder: RunFolder, config: Mapping[str, Any], evaluator: Optimum, *, seed: int) -> None:
-    front = folder.tables / "front.json"
-    if not front.is_file():
-        measure(folder, config, plain(compose("evaluate", ["evaluation=front"]))["evaluation"], seed=seed)
-    kl_coef = config["algo"].get("kl_coef")
-    if kl_coef is None:
-        raise InputError(f"{folder.path}: was trained without a KL term, so no optimum belongs to it")
-    _check_units(folder, config)
-    corpus = load_corpus(config)
-    policy, tokenizer = _policy(folder, config)
-    encoder = corpus.encoder(tokenizer)
-    table = evaluator.measure(
-        policy,
-        encoder,
-        corpus,
-        read_object(front, ["points", "indicators", "reference_point"]),
-        kl_coef=kl_coef,
-        seed=seed,
-    )
-    record_json(folder.tables / "optimum.json", {"run": folder.id} | table)
-
-
-def _measure_regret(folder: RunFolder, config: Mapping[str, Any], evaluator: Regret) -> None:
-    kl_coef = evaluator.kl_coef if evaluator.kl_coef is not None else config["algo"].get("kl_coef")
-    if kl_coef is None:
-        raise InputError(f"{folder.path}: was trained without a KL term; say evaluation.kl_coef=...")
-    _check_units(folder, config)
-    corpus = load_corpus(config)
-    policy, tokenizer = _policy(folder, config)
-    encoder = corpus.encoder(tokenizer)
-    scalarize = build(config["scalarize"])
-    asked = replace(evaluator, preferences=_own_preferences(evaluator.preferences, policy, config))
-    table = asked.measure(
-        policy,
-        encoder,
-        corpus,
-        _judges(folder, config, corpus, scalarize),
-        risk=build(config["risk"]),
-        scalarize=scalarize,
-        kl_coef=kl_coef,
-    )
-    if evaluator.limit is not None:
-        beside = next((p for p in (Path(evaluator.limit), folder.path.parent / evaluator.limit) if p.is_dir()), None)
-        other = None if beside is None else beside / "tables" / "regret.json"
-        if other is None or not other.is_file():
-            raise InputError(f"evaluation.limit={evaluator.limit}: no run with tables/regret.json; measure it first")
-        table = with_limit(
-            table,
-            read_object(other, ["objectives", "kl_coef", "scalarize", "splits"]),
-            other.parents[1].name,
-        )
-    record_json(folder.tables / "regret.json", {"run": folder.id} | table)
-
-
-def _judges(folder: RunFolder, config: Mapping[str, Any], corpus: Corpus, scalarize: Any) -> dict[str, Panel]:
+def _judges(folder: RunFolder, config: Mapping[str, Any], corpus: Corpus) -> dict[str, Panel]:
     """The rewards that a policy is held against: gold, and the model that trained it; what trained has its units."""
     assert corpus.world is not None
     judges: dict[str, Panel] = {"gold": GoldPanel(corpus.world).select(corpus.objectives)}
     reward = reward_folder(folder, config)
     if reward is not None:
         own = load_panel(reward, compute_device()).select(corpus.objectives)
-        judges = (
-            {"reward": own} if isinstance(scalarize, Lagrangian) else judges | {"reward": own}
-        )  # floors are its own
+        floors_are_its_own = isinstance(build(config["scalarize"]), Lagrangian)
+        judges = {"reward": own} if floors_are_its_own else judges | {"reward": own}
     units = folder.path / "policy" / STANDARDIZATION
     if units.is_file():
         judges["gold" if reward is None else "reward"].standardization = Standardization.read(

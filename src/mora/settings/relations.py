@@ -151,7 +151,10 @@ def measured_model(flat: Flat) -> Iterator[str]:
     if takes not in ("run", "finished_run", "runs"):
         yield f"evaluation.takes={_shown(takes)}: must be one of run, finished_run, runs"
     if flat.get("algo.produces") == "policy" and measures == "reward" and takes == "run":
-        yield "evaluation=reward_model measures a reward model, and this run trains a policy; use evaluation=front"
+        yield (
+            "evaluation.measures=reward: this evaluation is one of reward models, and the run trains a policy; use "
+            "evaluation=front, or algo=reward_model"
+        )
 
 
 @rule("dataset._target_", "dataset.words", "dataset.max_response")
