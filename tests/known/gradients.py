@@ -19,7 +19,9 @@ import torch
 from torch import Tensor
 
 from mora.dataset import collate
-from mora.functional.scalarize import Linear, Minimum, TchebycheffExpected
+from mora.functional.lagrangian import Lagrangian
+from mora.functional.scalarize import Linear, Minimum, Scalarizer, TchebycheffExpected
+from mora.model.lora import LoRALinear
 from mora.model.policy import Policy
 from mora.reward.panel import Panel
 from mora.reward.standardization import Standardization
@@ -34,6 +36,7 @@ from tests.composed import composed
 PROMPTS = ("a", "b c")  # of different length: one is padded
 WORDS, LENGTH = 5, 3  # with the end token 1 + 5 + 25 + 125 = 156 responses
 KL_COEF = 0.3
+PARTS = ("tracker", "model", "reward", "risk", "scalarize", "preference", "adapter")
 SETTINGS = (
     "dataset=oracle",
     f"dataset.words={WORDS}",
@@ -47,17 +50,19 @@ SETTINGS = (
     "num_attention_heads: 2, max_position_embeddings: 16, tie_word_embeddings: false}",
     "reward=gold",
     f"algo.kl_coef={KL_COEF}",
-    "adapter.rank=3",
+)
+PLAIN = (
+    "algo.normalize_advantages=none",
+    "algo.advantage.lam=1.0",
+    "algo.advantage.gamma=1.0",
+    "algo.critic_width=8",
 )
 UNBIASED = {  # settings of an algorithm whose advantages are those of the definition
-    "panacea": (
-        "algo.normalize_advantages=none",
-        "algo.advantage.lam=1.0",
-        "algo.advantage.gamma=1.0",
-        "algo.critic_width=8",
-    ),
+    "ppo": PLAIN,
+    "ppo_lag": PLAIN,
+    "panacea": (*PLAIN, "adapter.rank=3"),
     "rloo": ("algo.normalize_advantages=none",),
-    "exact": (),
+    "exact": ("adapter.rank=3",),
 }
 
 
@@ -82,6 +87,9 @@ class Case:
 EXPECTED = ("scalarize=tchebycheff_expected", "scalarize.augment=0.1")
 PROMPT = ("scalarize=tchebycheff_prompt", "scalarize.augment=0.1")
 NEAR = ("scalarize.ideal=3.0",)
+MULTIPLIER = 0.7  # of a floor under the second objective, which stays as it is
+FLOOR = ("scalarize.floors={r2: 0.1}", f"scalarize.initial={MULTIPLIER}", "scalarize.lr=0.0")
+ONE = ("adapter=lora", "preference=fixed")  # of an algorithm whose policy is steered else
 CASES = (
     Case("panacea, linear", "panacea"),
     Case("panacea, linear, 3 objectives", "panacea", objectives=3),
@@ -115,7 +123,17 @@ CASES = (
         (*PROMPT, *NEAR, "preference=group"),
         unequal=True,
     ),
+    Case("ppo, LoRA", "ppo"),
+    Case("ppo, all weights", "ppo", ("adapter=full",)),
+    Case("ppo, LoRA, recomputed activations", "ppo", ("model.gradient_checkpointing=true",)),
+    Case("ppo_lag, LoRA, a floor", "ppo_lag", FLOOR),
+    Case(
+        "ppo_lag, all weights, a floor, constant weight of the KL",
+        "ppo_lag",
+        (*FLOOR, "adapter=full", "scalarize.constant_kl=true"),
+    ),
     Case("rloo, linear", "rloo"),
+    Case("rloo, LoRA, a floor", "rloo", (*ONE, "scalarize=lagrangian", *FLOOR), 3),
     Case("rloo, one objective", "rloo", objectives=1),
     Case("rloo, Tchebycheff of responses", "rloo", ("scalarize=tchebycheff",), 3),
     Case(
@@ -157,11 +175,12 @@ class Table(Panel):
         return self.table[prompt, response]
 
 
-class Weighed:
+class Weighed(Scalarizer):
     """A scalarizer of means whose rows count by their probability."""
 
     def __init__(self, scalarize: Any, weights: Tensor) -> None:
-        self.scalarize, self.weights, self.shares = scalarize, weights, scalarize.shares
+        self.scalarize, self.weights = scalarize, weights
+        self.shares = scalarize.shares  # type: ignore[misc]
 
     def streams(self, rewards: Tensor, preference: Tensor, prompts: Tensor) -> tuple[Tensor, Tensor]:
         given: tuple[Tensor, Tensor] = self.scalarize.streams(rewards, preference, prompts, self.weights)
@@ -181,7 +200,7 @@ class Setting:
         self.generator = torch.Generator().manual_seed(self.seed)
         self.algo = algorithm(self.case.command, self.folder, self.seed)
         parts, self.scalarize = self.algo.parts, self.algo.parts.scalarize
-        self.model, tokenizer = parts.starting_model(frozen=True)
+        self.model, tokenizer = parts.starting_policy()
         self.encoder = parts.encoder(tokenizer)
         self.panel = Table(parts.corpus.objectives, self.generator, unequal=self.case.unequal)
         self.policy = self._policy()
@@ -193,6 +212,8 @@ class Setting:
     def _policy(self) -> Policy:
         """The policy that training builds, in double precision, moved away from its reference at random."""
         policy = policy_of(self.algo, self.model).double()
+        if policy.adapter.frozen is not None:
+            policy.adapter.frozen.double()
         self.move(policy, 0.4)
         return policy
 
@@ -219,18 +240,21 @@ class Setting:
     # --- the reference ---------------------------------------------------------------------------------------------
 
     def trained(self) -> list[torch.nn.Parameter]:
-        """The parameters of the adapter."""
-        return [*self.policy.adapter.factors(), *self.policy.adapter.singular_values()]
+        """The parameters of the adapter, or all."""
+        return [parameter for group in self.policy.adapter.groups() for parameter in group["params"]]
 
     def token_logps(self, preference: Tensor | None) -> list[list[Tensor]]:
         """Log-probabilities of the tokens of each response to each prompt, from dense weights, without padding."""
         merged = {}
         for path, layer in self.policy.adapter.layers.items():
             weight = layer.base.weight
-            if preference is not None:
+            if preference is not None and isinstance(layer, LoRALinear):
+                weight = weight + layer.scale * layer.B[0] @ layer.A[0]
+            elif preference is not None:
                 diagonal = torch.cat([layer.sigma, layer.s * preference])
                 weight = weight + layer.scale * layer.U @ torch.diag(diagonal) @ layer.V.T
             merged[f"{path}.base.weight"] = weight
+        model = self.policy.adapter.frozen if preference is None else None
         found = []
         for prompt in PROMPTS:
             start = self.encoder.prompt(prompt)
@@ -239,7 +263,7 @@ class Setting:
                 places = [i for i, response in enumerate(self.responses) if len(response) == length]
                 ids = torch.tensor([[*start, *self.responses[i]] for i in places])
                 with self.policy.adapter.off():
-                    output = torch.func.functional_call(self.model, merged, (ids,), {"use_cache": False})
+                    output = torch.func.functional_call(model or self.model, merged, (ids,), {"use_cache": False})
                 logs = output.logits[:, len(start) - 1 : -1].log_softmax(-1)
                 chosen = logs.gather(-1, ids[:, len(start) :, None]).squeeze(-1)
                 for place, row in zip(places, chosen, strict=True):
@@ -256,6 +280,9 @@ class Setting:
         logps, ref_logps = self.logps(preference), self.logps(None).detach()
         share = logps.exp() / len(PROMPTS)
         kl = (share * (logps - ref_logps)).sum()
+        if isinstance(self.scalarize, Lagrangian):
+            price = KL_COEF if self.scalarize.constant_kl else KL_COEF / (1 + MULTIPLIER)
+            return (share * self.gains(preference)).sum() - price * kl
         if not self.scalarize.shares:
             return (share * self.gains(preference)).sum() - KL_COEF * kl
         terms = preference * ((logps.exp()[..., None] * self.rewards).sum(1) - self.scalarize.ideal)  # (X, M)
@@ -269,6 +296,10 @@ class Setting:
         """The gain of every response (X, Y), from the definitions."""
         if isinstance(self.scalarize, Linear):
             return (preference * self.rewards).sum(-1)
+        if isinstance(self.scalarize, Lagrangian):  # the second objective counts by its multiplier alone
+            others = [i for i in range(self.case.objectives) if i != 1]
+            weighted = (preference * self.rewards)[..., others].sum(-1) / preference[others].sum()
+            return (weighted + MULTIPLIER * self.rewards[..., 1]) / (1 + MULTIPLIER)
         if isinstance(self.scalarize, Minimum):  # every weight is above 0 here
             return self.rewards.min(-1).values + self.scalarize.augment * (preference * self.rewards).sum(-1)
         gaps = preference * (self.rewards - self.scalarize.ideal)
@@ -332,7 +363,7 @@ class Setting:
         device = torch.device("cpu")
         everything = Enumeration([Row(prompt=p) for p in PROMPTS], self.encoder, device, limit=200)
         rewards = everything.rewards(self.panel, self.algo.parts.risk)
-        with torch.no_grad():
+        with torch.no_grad(), self.policy.off():
             ref_logps = everything.logps(self.policy, None)
         for preference in self.preferences:
             self.algo.loss(self.policy, everything, ref_logps, rewards, preference)[0].backward()
@@ -357,7 +388,7 @@ def algorithm(command: Sequence[str], folder: Path, seed: int) -> Any:
     """The algorithm of a command with its parts, as training makes them, in a run folder of its own."""
     config = composed(*command)
     runtime = build(config["runtime"])
-    made = {name: build(config[name]) for name in ("tracker", "model", "reward", "risk", "scalarize", "preference")}
+    made = {name: build(config[name]) for name in PARTS}
     parts = Parts(
         seed=seed,
         folder=RunFolder.open(folder, "run", {}, config="", overrides="", diff="", runtime=runtime),

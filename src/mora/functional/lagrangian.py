@@ -63,11 +63,12 @@ class Lagrangian(Scalarizer):
         self.check(objectives)
         asked = torch.tensor([self.floors.get(name, math.nan) for name in objectives])
         floored = torch.tensor([name in self.floors for name in objectives])
+        start = torch.full((len(objectives),), math.log(self.initial), dtype=torch.float64)
         self._bound = _Floors(
             objectives=tuple(objectives),
             floored=floored,
             floors=torch.where(floored, units(asked.nan_to_num()), -math.inf),
-            logs=torch.where(floored, math.log(self.initial), -math.inf).double(),
+            logs=start.masked_fill(~floored, -math.inf),
         )
 
     @property
