@@ -108,7 +108,7 @@ def test_every_form_of_the_tasks_passes_its_check_and_has_a_prompt(form, row):
 
 
 @pytest.mark.parametrize(("form", "row"), [(form, row) for form, row in FORMS if form in ("explicit", "implicit")])
-def test_chat_takes_every_form_of_a_preference(form, row):
+def test_chat_takes_every_form_of_a_pair(form, row):
     tally = Tally()
     chat = Chat(to="explicit", objective="kind", dialogues=False)
     ((_, made),) = chat.rows(iter([Record(where="row 1", fields=row, raw=row)]), tally)
