@@ -103,7 +103,7 @@ class Pairing:
         return Row(prompt=prompt, responses=responses, labels=labels, ratings=ratings, where=first.where)
 
 
-def by_themselves(scored: Iterable[Row], objectives: Sequence[str]) -> Iterator[Row]:
+def single_answers(scored: Iterable[Row], objectives: Sequence[str]) -> Iterator[Row]:
     """Each scored answer beside itself: a pair without a label, rated on one side, so that its ratings count once."""
     answers: dict[tuple[str, str], Row] = {}
     for row in scored:

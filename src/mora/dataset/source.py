@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from mora.bounds import AtLeastTwo, Count, Share
 from mora.dataset import supervised
-from mora.dataset.assemble import Sorting, finished
+from mora.dataset.assemble import SplitWriter, build_corpus
+from mora.dataset.cache import DatasetCache, load_or_make
 from mora.dataset.corpus import Corpus
 from mora.dataset.encode import Overlong
 from mora.dataset.hub import hub_note
@@ -18,8 +19,8 @@ from mora.dataset.pairing import Pairing
 from mora.dataset.pinned import Copy, hub_copy
 from mora.dataset.place import Place
 from mora.dataset.read import Record
+from mora.dataset.row_store import RowStore
 from mora.dataset.schema import BadRow, Fields, Form
-from mora.dataset.shelf import Cache, Shelf, make
 from mora.dataset.sieve import FAILURES, OnBadRow, Sieve, require_labels
 from mora.errors import InputError
 from mora.types import Row
@@ -57,7 +58,9 @@ class Source:
     max_response: AtLeastTwo
     overlong: Overlong
 
-    def load(self, objectives: tuple[str, ...], seed: int, cache: Cache | None = None, *, whole: bool = True) -> Corpus:
+    def load(
+        self, objectives: tuple[str, ...], seed: int, cache: DatasetCache | None = None, *, whole: bool = True
+    ) -> Corpus:
         """The corpus, whatever ``seed``, in files of the ``cache``, or without one in memory.
 
         Raises InputError about missing files and bad rows and, where it is the ``whole`` data of a run and no part of a
@@ -65,29 +68,29 @@ class Source:
         """
         objectives = tuple(objectives)
         names = self._names(objectives, whole=whole)
-        return make(cache, objectives, lambda shelf: self._corpus(shelf, objectives, names, whole=whole), whole)
+        return load_or_make(cache, objectives, lambda store: self._corpus(store, objectives, names, whole=whole), whole)
 
-    def _corpus(self, shelf: Shelf, objectives: tuple[str, ...], names: Mapping[str, str], *, whole: bool) -> Corpus:
+    def _corpus(self, store: RowStore, objectives: tuple[str, ...], names: Mapping[str, str], *, whole: bool) -> Corpus:
         copy, notes = self._copy()
         sieve = Sieve(self.on_bad_row, self.max_bad_share)
         place = self._place(copy, names)
         notes += place.notes()
-        with Sorting(shelf, objectives, self.test_share, own_test=place.brings_test()) as sorting:
-            if sorting.own_test:
+        with SplitWriter(store, objectives, self.test_share, own_test=place.brings_test()) as splits:
+            if splits.own_test:
                 for row in self._rows(sieve, place.records("test"), names):
-                    sorting.test(row)
+                    splits.test(row)
             for row in self._rows(sieve, place.records("train"), names):
-                sorting.train(row)
+                splits.train(row)
             if self.supervised_path is not None:
                 for row in supervised.rows(self.supervised_path, sieve):
-                    sorting.supervised(row)
+                    splits.supervised(row)
         notes += sieve.close() + sieve.notes()
         sieve.require_row(self._said, objectives)
-        sorting.check()
-        if whole and (sorting.unlabelled or any(sorting.counts["train"][kind] for kind in ("pairs", "scored"))):
-            self._require_labels(sorting.labelled, names, sieve.columns)
-        return finished(
-            sorting,
+        splits.check()
+        if whole and (splits.unlabelled or any(splits.counts["train"][kind] for kind in ("pairs", "scored"))):
+            self._require_labels(splits.labelled, names, sieve.columns)
+        return build_corpus(
+            splits,
             name=self.name,
             merge=self.subsets is not None,
             pairing=self.pairing,
