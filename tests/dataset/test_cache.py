@@ -13,7 +13,7 @@ import pytest
 import mora
 from mora.dataset.cache import DatasetCache
 from mora.dataset.corpus import KINDS, SPLITS
-from mora.dataset.place import Place
+from mora.dataset.source_records import SourceRecords
 from mora.dataset.store import StoredRows
 from mora.errors import InputError
 from mora.files import TEMPORARY
@@ -76,7 +76,7 @@ def test_rows_in_files_are_the_rows_in_memory(file, tmp_path):
 def test_a_corpus_is_read_once(file, tmp_path, monkeypatch):
     section = _section(file)
     first = _load(section, tmp_path / "cache")
-    monkeypatch.setattr(Place, "records", lambda self, side: pytest.fail("read again"))
+    monkeypatch.setattr(SourceRecords, "records", lambda self, side: pytest.fail("read again"))
     _same(first, _load(section, tmp_path / "cache"))
     longer = _load(section | {"max_prompt": 7}, tmp_path / "cache")  # limits of tokens change no row
     assert longer.max_prompt == 7 and longer.fingerprint == first.fingerprint

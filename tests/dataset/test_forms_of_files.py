@@ -315,7 +315,7 @@ def test_a_path_means_the_same_files_to_all(tmp_path, monkeypatch, path, home):
         monkeypatch.setenv("HOME", str(tmp_path))
     given = f"~/{path}" if home else f"{tmp_path}/{path}"
     expected = [tmp_path / name for name in MEANT[path]]
-    assert list(paths.meant(given).files) == sorted(expected)
+    assert list(paths.match_files(given).files) == sorted(expected)
     before = by_content({"path": given}, ())["path"]
     assert (before == given) == (not expected)  # nothing there: told when it is read
     for file in expected:
@@ -455,11 +455,11 @@ def test_folders_whose_rows_have_another_form_are_named_instead_of_a_higher_shar
 
 @pytest.mark.parametrize("root", ["/", "/data", "/mnt/data", "/data/datasets--a--b/snapshots/c"])
 def test_files_may_lie_right_below_the_root_of_the_disk(root):
-    paths._refuse_links_out(paths.Meant(root=Path(root), files=()), "dataset.path")
+    paths._refuse_links_out(paths.MatchedFiles(root=Path(root), files=()), "dataset.path")
 
 
 def test_a_user_without_a_home_is_no_traceback(tmp_path):
-    assert paths.meant("~no-such-user/a.jsonl").files == ()
+    assert paths.match_files("~no-such-user/a.jsonl").files == ()
 
 
 def test_lists_of_messages_in_cells_are_lists(tmp_path):

@@ -31,7 +31,7 @@ KNOWN = f"known: {', '.join(FORMS)}, also with {', '.join(PACKED)}"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Meant:
+class MatchedFiles:
     """The files that a path means, sorted, and the folder from which their names tell them apart.
 
     ``single``: the path is a file; ``folder``: a folder.  ``unread``: files below a folder that hold rows in a form
@@ -49,11 +49,11 @@ class Meant:
         return file.relative_to(self.root).as_posix()
 
 
-def meant(path: str) -> Meant:
+def match_files(path: str) -> MatchedFiles:
     """The files that ``path`` means; none where there is none."""
     place = Path(os.path.expanduser(path))
     if place.is_file():
-        return Meant(root=place.parent, files=(place,), single=True)
+        return MatchedFiles(root=place.parent, files=(place,), single=True)
     root, places = (place, [place]) if place.is_dir() else _matched(place)
     found = {one for one in places if one.is_file() and (one.name not in NOTES or one.name == place.name)}
     unread = {one for one in places if _dangling(one)}
@@ -63,7 +63,7 @@ def meant(path: str) -> Meant:
                 found.add(file)
             elif not file.is_file() or _holds_rows(file):
                 unread.add(file)
-    return Meant(root=root, files=tuple(sorted(found)), folder=place.is_dir(), unread=tuple(sorted(unread)))
+    return MatchedFiles(root=root, files=tuple(sorted(found)), folder=place.is_dir(), unread=tuple(sorted(unread)))
 
 
 def of_subset(path: str, subset: str | None, subsets: Sequence[str] | None) -> str:
@@ -91,9 +91,9 @@ def files(path: str, key: str) -> list[Path]:
     return list(readable(path, key).files)
 
 
-def readable(path: str, key: str) -> Meant:
-    """``meant``, with the errors of ``files``."""
-    found = meant(path)
+def readable(path: str, key: str) -> MatchedFiles:
+    """``match_files``, with the errors of ``files``."""
+    found = match_files(path)
     for file in found.unread:
         raise InputError(f"{key}={path}: {_why(file)}")
     if not found.files:
@@ -184,7 +184,7 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _refuse_links_out(found: Meant, key: str) -> None:
+def _refuse_links_out(found: MatchedFiles, key: str) -> None:
     """Raises InputError for a file of a folder that is a link to a file elsewhere: a folder may be a stranger's.
 
     In a snapshot of the hub's cache links lead to files of the same dataset.

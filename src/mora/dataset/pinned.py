@@ -14,7 +14,7 @@ from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import HTTPError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.file_download import repo_folder_name
 
-from mora.dataset.paths import meant, of_subset
+from mora.dataset.paths import match_files, of_subset
 from mora.errors import InputError
 from mora.manifest import sha256
 
@@ -62,7 +62,7 @@ def _content_of_data(path: str, subsets: Sequence[str] | None) -> str:
     """
     digest, there = hashlib.sha256(), False
     for subset in (None,) if subsets is None else subsets:
-        found = meant(of_subset(path, subset, subsets))
+        found = match_files(of_subset(path, subset, subsets))
         for file in found.files:
             stat, there = file.stat(), True
             name = "" if found.single else json.dumps(found.name(file))

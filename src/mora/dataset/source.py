@@ -17,11 +17,11 @@ from mora.dataset.encode import Overlong
 from mora.dataset.hub import hub_note
 from mora.dataset.pairing import Pairing
 from mora.dataset.pinned import Copy, hub_copy
-from mora.dataset.place import Place
 from mora.dataset.read import Record
 from mora.dataset.row_store import RowStore
 from mora.dataset.schema import BadRow, Fields, Form
 from mora.dataset.sieve import FAILURES, OnBadRow, Sieve, require_labels
+from mora.dataset.source_records import SourceRecords
 from mora.errors import InputError
 from mora.types import Row
 
@@ -73,13 +73,13 @@ class Source:
     def _corpus(self, store: RowStore, objectives: tuple[str, ...], names: Mapping[str, str], *, whole: bool) -> Corpus:
         copy, notes = self._copy()
         sieve = Sieve(self.on_bad_row, self.max_bad_share)
-        place = self._place(copy, names)
-        notes += place.notes()
-        with SplitWriter(store, objectives, self.test_share, own_test=place.brings_test()) as splits:
+        source = self._source_records(copy, names)
+        notes += source.notes()
+        with SplitWriter(store, objectives, self.test_share, own_test=source.has_test_set()) as splits:
             if splits.own_test:
-                for row in self._rows(sieve, place.records("test"), names):
+                for row in self._rows(sieve, source.records("test"), names):
                     splits.test(row)
-            for row in self._rows(sieve, place.records("train"), names):
+            for row in self._rows(sieve, source.records("train"), names):
                 splits.train(row)
             if self.supervised_path is not None:
                 for row in supervised.rows(self.supervised_path, sieve):
@@ -122,8 +122,8 @@ class Source:
 
     def first(self, objectives: Sequence[str], count: int) -> list[Fields]:
         """The first records to train on that can be read, of local files."""
-        place = self._place(None, self._names(tuple(objectives), whole=False))
-        found = (record.fields for record in place.records("train") if record.fields is not None)
+        source = self._source_records(None, self._names(tuple(objectives), whole=False))
+        found = (record.fields for record in source.records("train") if record.fields is not None)
         return list(islice(found, count))
 
     def _require_labels(self, labelled: set[str], names: Mapping[str, str], seen: Iterable[str]) -> None:
@@ -159,9 +159,9 @@ class Source:
         copy = hub_copy(self.hub, self.revision)
         return copy, [hub_note(self.hub, copy)]
 
-    def _place(self, copy: Copy | None, names: Mapping[str, str]) -> Place:
+    def _source_records(self, copy: Copy | None, names: Mapping[str, str]) -> SourceRecords:
         subsets = tuple(names.values()) if self.subsets == "objectives" else self.subsets
-        return Place(
+        return SourceRecords(
             hub=self.hub,
             config=self.config,
             copy=copy,
