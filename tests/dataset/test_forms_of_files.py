@@ -366,7 +366,7 @@ TOLD = {
     "a.parquet": [(b"version https://git-lfs", "a pointer of Git LFS"), (_parquet()[:-9], "damaged")],
     "a.arrow": [(b"", "a table of Arrow.*save_to_disk")],
     "a.jsonl.zip": [(b"", r"a\.jsonl\.zip is packed in a way that is not read")],
-    "a.txt": [(b"", "unknown form")],
+    "a.txt": [(b"", "unknown format")],
 }  # fmt: skip
 
 

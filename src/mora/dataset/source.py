@@ -19,7 +19,7 @@ from mora.dataset.pairing import Pairing
 from mora.dataset.pinned import Copy, hub_copy
 from mora.dataset.read import Record
 from mora.dataset.row_store import RowStore
-from mora.dataset.schema import BadRow, Fields, Form
+from mora.dataset.schema import BadRow, Fields, RecordSchema
 from mora.dataset.sieve import FAILURES, OnBadRow, Sieve, require_labels
 from mora.dataset.source_records import SourceRecords
 from mora.errors import InputError
@@ -32,8 +32,8 @@ class Source:
 
     ``read(fields, names)`` yields the rows of a record: without a response a prompt, with one a supervised answer or,
     with ratings, a scored one, with two a pair.  ``names`` are the objectives, each with what the source calls it
-    (``columns``).  A ``Form`` also declares its columns; any other function may be named as well, and whatever error
-    it raises on a record makes that a bad row.
+    (``columns``).  A ``RecordSchema`` also declares its columns; any other function may be named as well, and whatever
+    error it raises on a record makes that a bad row.
     """
 
     name: str
@@ -106,8 +106,8 @@ class Source:
     @property
     def known(self) -> tuple[str, ...] | None:
         """The objectives that the source labels; None: whatever the user names."""
-        form = _form(self.read)
-        return None if form is None or form.known is None else tuple(self.columns or form.known)
+        schema = _schema(self.read)
+        return None if schema is None or schema.known is None else tuple(self.columns or schema.known)
 
     @property
     def _said(self) -> str:
@@ -127,8 +127,8 @@ class Source:
         return list(islice(found, count))
 
     def _require_labels(self, labelled: set[str], names: Mapping[str, str], seen: Iterable[str]) -> None:
-        form = _form(self.read)
-        columns = {o: form.label.format(name) for o, name in names.items()} if form is not None else {}
+        schema = _schema(self.read)
+        columns = {o: schema.label.format(name) for o, name in names.items()} if schema is not None else {}
         require_labels(labelled, names, columns, seen, self._said)
 
     def _names(self, objectives: tuple[str, ...], *, whole: bool) -> dict[str, str]:
@@ -140,8 +140,8 @@ class Source:
                 f"dataset.strict=true and dataset.revision=null: name the commit of {self.hub} to read, or a local "
                 "copy (dataset.path=...)"
             )
-        form = _form(self.read)
-        known = form.known if form is not None else None
+        schema = _schema(self.read)
+        known = schema.known if schema is not None else None
         strange = [name for name in (self.columns or {}).values() if known is not None and name not in known]
         if strange:
             raise InputError(f"dataset.columns: {', '.join(strange)}: the source has {', '.join(known or ())}")
@@ -174,18 +174,18 @@ class Source:
         )
 
     def _rows(self, sieve: Sieve, found: Iterable[Record], names: Mapping[str, str]) -> Iterator[Row]:
-        read, form = _plain(self.read), _form(self.read)
-        prompts = () if form is None else form.prompts
-        return sieve.rows(found, lambda fields: read(fields, names), foreign=form is None, prompts=prompts)
+        read, schema = _plain(self.read), _schema(self.read)
+        prompts = () if schema is None else schema.prompts
+        return sieve.rows(found, lambda fields: read(fields, names), foreign=schema is None, prompts=prompts)
 
 
 def _plain(read: Callable[..., Any]) -> Callable[..., Any]:
-    """``read`` without the check that Hydra's partial makes at every call, for a form of mora."""
-    form = _form(read)
-    return partial(form, **read.keywords) if form is not None and isinstance(read, partial) else read
+    """``read`` without the check that Hydra's partial makes at every call, for a schema of mora."""
+    schema = _schema(read)
+    return partial(schema, **read.keywords) if schema is not None and isinstance(read, partial) else read
 
 
-def _form(read: Callable[..., Any]) -> Form | None:
-    """The form behind ``read``; None for a function outside mora."""
+def _schema(read: Callable[..., Any]) -> RecordSchema | None:
+    """The schema behind ``read``; None for a function outside mora."""
     inner = read.func if isinstance(read, partial) else read
-    return inner if isinstance(inner, Form) else None
+    return inner if isinstance(inner, RecordSchema) else None

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from mora.dataset import schema
 from mora.dataset.cells import Cell, typed
+from mora.dataset.pairs import hash_ordered
 from mora.dataset.read import Record
 from mora.dataset.schema import ID, LABEL, STRENGTH, BadRow, hard, probability, ratings, strength, text
 from mora.task.tally import Tally
@@ -210,4 +211,4 @@ def answer(fields: Fields, names: Sequence[str]) -> Answer:
 
 def placed(pair: Pair) -> Pair:
     """The pair in an order that a hash of its texts decides: place says nothing of which answer is better."""
-    return pair if pair.responses == schema.placed(pair.prompt, *pair.responses) else pair.swapped()
+    return pair if pair.responses == hash_ordered(pair.prompt, *pair.responses) else pair.swapped()
