@@ -446,7 +446,7 @@ def test_bad_rows_of_one_reason_are_one_line(tmp_path):
 
 def test_folders_whose_rows_have_another_form_are_named_instead_of_a_higher_share(tmp_path):
     _put(tmp_path, {"preference/a.jsonl": _lines([{"strength": 2}] * 3), "pairs/a.jsonl": _lines()})
-    with pytest.raises(InputError, match=r"no row of \S+/preference has the form .* \S+/pairs have it") as caught:
+    with pytest.raises(InputError, match=r"no row of \S+/preference has the format .* \S+/pairs have it") as caught:
         source("jsonl", path=str(tmp_path), max_bad_share=0.1, on_bad_row="quarantine").load(("x",), 0)
     assert "raise it" not in str(caught.value)
     allowed = source("jsonl", path=str(tmp_path), max_bad_share=0.6, on_bad_row="quarantine").load(("x",), 0)

@@ -12,8 +12,8 @@ from typing import Any
 
 from mora.dataset.corpus import KINDS, SPLITS, Corpus, Splits
 from mora.dataset.pinned import by_content
+from mora.dataset.record_parser import Rejected
 from mora.dataset.row_store import FolderStore, MemoryStore, RowStore, split_name
-from mora.dataset.sieve import Rejected
 from mora.dataset.store import StoredRows
 from mora.files import alone, new_folder, read_json, write_json
 from mora.manifest import check_content

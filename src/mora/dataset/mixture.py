@@ -20,8 +20,8 @@ from mora.dataset import overlap
 from mora.dataset.cache import DatasetCache, load_or_make
 from mora.dataset.corpus import KINDS, Corpus, Splits, fingerprint
 from mora.dataset.encode import Overlong
+from mora.dataset.row_parser import require_labels
 from mora.dataset.row_store import RowStore, split_name, write_rows
-from mora.dataset.sieve import require_labels
 from mora.dataset.source import Source
 from mora.dataset.store import conversation_ids, prompt_ids, take
 from mora.errors import InputError

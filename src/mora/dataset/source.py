@@ -18,9 +18,10 @@ from mora.dataset.hub import hub_note
 from mora.dataset.pairing import Pairing
 from mora.dataset.pinned import Copy, hub_copy
 from mora.dataset.read import Record
+from mora.dataset.record_parser import OnBadRow
+from mora.dataset.row_parser import FAILURES, RowParser, require_labels
 from mora.dataset.row_store import RowStore
 from mora.dataset.schema import BadRow, Fields, RecordSchema
-from mora.dataset.sieve import FAILURES, OnBadRow, Sieve, require_labels
 from mora.dataset.source_records import SourceRecords
 from mora.errors import InputError
 from mora.types import Row
@@ -72,23 +73,23 @@ class Source:
 
     def _corpus(self, store: RowStore, objectives: tuple[str, ...], names: Mapping[str, str], *, whole: bool) -> Corpus:
         copy, notes = self._copy()
-        sieve = Sieve(self.on_bad_row, self.max_bad_share)
+        parser = RowParser(self.on_bad_row, self.max_bad_share)
         source = self._source_records(copy, names)
         notes += source.notes()
         with SplitWriter(store, objectives, self.test_share, own_test=source.has_test_set()) as splits:
             if splits.own_test:
-                for row in self._rows(sieve, source.records("test"), names):
+                for row in self._rows(parser, source.records("test"), names):
                     splits.test(row)
-            for row in self._rows(sieve, source.records("train"), names):
+            for row in self._rows(parser, source.records("train"), names):
                 splits.train(row)
             if self.supervised_path is not None:
-                for row in supervised.rows(self.supervised_path, sieve):
+                for row in supervised.rows(self.supervised_path, parser):
                     splits.supervised(row)
-        notes += sieve.close() + sieve.notes()
-        sieve.require_row(self._said, objectives)
+        notes += parser.close() + parser.notes()
+        parser.require_row(self._said, objectives)
         splits.check()
         if whole and (splits.unlabelled or any(splits.counts["train"][kind] for kind in ("pairs", "scored"))):
-            self._require_labels(splits.labelled, names, sieve.columns)
+            self._require_labels(splits.labelled, names, parser.columns)
         return build_corpus(
             splits,
             name=self.name,
@@ -98,8 +99,8 @@ class Source:
             max_prompt=self.max_prompt,
             max_response=self.max_response,
             overlong=self.overlong,
-            quarantine=sieve.rejected,
-            records=sieve.summary() | {"columns": sorted(sieve.columns)},
+            quarantine=parser.rejected,
+            records=parser.summary() | {"columns": sorted(parser.columns)},
             commits={} if copy is None else {str(self.hub): copy.commit},
         )
 
@@ -173,10 +174,10 @@ class Source:
             test_path=self.test_path,
         )
 
-    def _rows(self, sieve: Sieve, found: Iterable[Record], names: Mapping[str, str]) -> Iterator[Row]:
+    def _rows(self, parser: RowParser, found: Iterable[Record], names: Mapping[str, str]) -> Iterator[Row]:
         read, schema = _plain(self.read), _schema(self.read)
         prompts = () if schema is None else schema.prompts
-        return sieve.rows(found, lambda fields: read(fields, names), foreign=schema is None, prompts=prompts)
+        return parser.rows(found, lambda fields: read(fields, names), custom=schema is None, prompts=prompts)
 
 
 def _plain(read: Callable[..., Any]) -> Callable[..., Any]:

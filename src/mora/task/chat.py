@@ -12,7 +12,7 @@ from mora.errors import InputError
 from mora.task import conversations, forms
 from mora.task.base import Part, Task
 from mora.task.conversations import ChosenRejected
-from mora.task.tally import Tally
+from mora.task.row_counts import RowCounts
 from mora.turns import Turn
 
 Target = Literal["explicit", "implicit", "pairs", "messages", "supervised"]
@@ -35,20 +35,20 @@ class Chat(Task):
         if self.to not in (*PAIRS, *CONVERSATIONS):
             raise InputError(f"task.to={self.to}: must be one of {', '.join((*PAIRS, *CONVERSATIONS))}")
 
-    def rows(self, records: Iterator[Record], tally: Tally) -> Iterator[Part]:
+    def rows(self, records: Iterator[Record], counts: RowCounts) -> Iterator[Part]:
         """Every row in the form asked for; pairs of which neither answer is better on the objective are left out."""
         lost: dict[str, None] = {}
         convert = self._pair if self.to in PAIRS else self._conversation
-        for row, dropped in tally.parsed(records, convert, rewrites=True):
+        for row, dropped in counts.parsed(records, convert, rewrites=True):
             if row is None:
-                tally.left_out[f"neither answer is better on {self.objective}"] += 1
+                counts.left_out[f"neither answer is better on {self.objective}"] += 1
                 continue
             lost |= dict.fromkeys(dropped)
             yield "", row
-        if self.to in PAIRS and tally.left_out.total() == tally.rows_in - len(tally.bad) > 0:
-            tally.notes.append(f"task.objective={self.objective}; columns that exist: {', '.join(tally.columns)}")
+        if self.to in PAIRS and counts.left_out.total() == counts.total - len(counts.rejected) > 0:
+            counts.notes.append(f"task.objective={self.objective}; columns that exist: {', '.join(counts.columns)}")
         if lost:
-            tally.notes.append(f"columns not kept, since they speak of response_0 and response_1: {', '.join(lost)}")
+            counts.notes.append(f"columns not kept, since they speak of response_0 and response_1: {', '.join(lost)}")
 
     # --- pairs --------------------------------------------------------------------------------------------------------
 

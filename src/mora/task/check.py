@@ -11,7 +11,7 @@ from mora.dataset.schema import BadRow, text
 from mora.errors import InputError
 from mora.task import conversations, forms
 from mora.task.base import Part, Task
-from mora.task.tally import Tally
+from mora.task.row_counts import RowCounts
 from mora.types import content_id
 
 Form = Literal["pairs", "scored", "supervised", "prompts", "messages", "explicit", "implicit"]
@@ -35,7 +35,7 @@ class Check(Task):
         if self.form not in known:
             raise InputError(f"task.form={self.form}: must be one of {', '.join(known)}")
 
-    def rows(self, records: Iterator[Record], tally: Tally) -> Iterator[Part]:
+    def rows(self, records: Iterator[Record], counts: RowCounts) -> Iterator[Part]:
         """The good rows; repeats and contradictions are good, and noted."""
         read = readers()[self.form]
         seen: set[int] = set()
@@ -45,14 +45,14 @@ class Check(Task):
             return content_id(repr(read(fields, names))), dict(fields)
 
         objectives = self.objectives if self.form in JUDGED else []
-        for content, fields in forms.judged(records, tally, parse, objectives):
+        for content, fields in forms.judged(records, counts, parse, objectives):
             repeats += content in seen
             seen.add(content)
             yield "", fields
         if repeats:
-            tally.notes.append(f"{repeats} good rows repeat an earlier one word for word")
+            counts.notes.append(f"{repeats} good rows repeat an earlier one word for word")
         if self.form in JUDGED:
-            tally.require(self.objectives, forms.pair_columns if self.form == "pairs" else lambda name: (name,))
+            counts.require(self.objectives, forms.pair_columns if self.form == "pairs" else lambda name: (name,))
 
 
 def readers() -> dict[str, Callable[[Fields, Sequence[str]], Any]]:

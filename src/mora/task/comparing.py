@@ -11,7 +11,7 @@ from mora import bounds
 from mora.bounds import Count, NonNegative
 from mora.dataset.pairing import Label, Ties, check_ties, difference, verdict
 from mora.task.forms import Answer, Numbers, Pair, placed
-from mora.task.tally import Tally
+from mora.task.row_counts import RowCounts
 from mora.types import content_id
 
 Group = dict[str, dict[str, Numbers]]  # of one prompt: answer -> objective -> ratings
@@ -43,7 +43,7 @@ def by_annotator(first: Sequence[float], second: Sequence[float]) -> float:
     return fmean((b > a) + 0.5 * (b == a) for a, b in zip(first, second, strict=True))
 
 
-def grouped(answers: Iterable[Answer], tally: Tally) -> dict[str, Group]:
+def grouped(answers: Iterable[Answer], counts: RowCounts) -> dict[str, Group]:
     """The answers of each prompt, wherever in the file they stand; the ratings of a repeated answer are put together.
 
     An answer without any rating, and the only answer to its prompt, are left out.
@@ -53,7 +53,7 @@ def grouped(answers: Iterable[Answer], tally: Tally) -> dict[str, Group]:
     repeats = 0
     for answer in answers:
         if not any(answer.ratings.values()):
-            tally.left_out["not rated on any objective"] += 1
+            counts.left_out["not rated on any objective"] += 1
             continue
         group = groups.setdefault(answer.prompt, {})
         rows[answer.prompt] = rows.get(answer.prompt, 0) + 1
@@ -62,15 +62,15 @@ def grouped(answers: Iterable[Answer], tally: Tally) -> dict[str, Group]:
         for name, values in answer.ratings.items():
             known[name] = known.get(name, ()) + values
     alone = [prompt for prompt, group in groups.items() if len(group) < 2]
-    tally.left_out.update({"the only answer to its prompt": sum(rows[prompt] for prompt in alone)} if alone else {})
+    counts.left_out.update({"the only answer to its prompt": sum(rows[prompt] for prompt in alone)} if alone else {})
     if repeats:
-        tally.notes.append(
+        counts.notes.append(
             f"{repeats} rows repeat an answer to their prompt: ratings of equal answers were put together"
         )
     return {prompt: group for prompt, group in groups.items() if len(group) >= 2}
 
 
-def compared(prompt: str, group: Group, choice: Choice, label: Label, tally: Tally) -> Iterator[Pair]:
+def compared(prompt: str, group: Group, choice: Choice, label: Label, counts: RowCounts) -> Iterator[Pair]:
     """The pairs of a prompt's answers that at least one objective has something to say of, at most ``most``.
 
     Which ones are kept, their order and the places of the answers follow from a hash of the texts.
@@ -79,13 +79,13 @@ def compared(prompt: str, group: Group, choice: Choice, label: Label, tally: Tal
     for first, second in itertools.combinations(sorted(group), 2):
         pair = _compared(prompt, group, (first, second), choice, label)
         if pair is None:
-            tally.not_made["pairs that no objective tells apart"] += 1
+            counts.not_made["pairs that no objective tells apart"] += 1
         else:
             made.append(placed(pair))
     made.sort(key=lambda pair: content_id("pairing", prompt, *pair.responses))
     kept = made[: choice.most]
     if len(made) > len(kept):
-        tally.not_made[f"pairs beyond task.most={choice.most} of a prompt"] += len(made) - len(kept)
+        counts.not_made[f"pairs beyond task.most={choice.most} of a prompt"] += len(made) - len(kept)
     yield from kept
 
 

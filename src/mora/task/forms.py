@@ -11,7 +11,7 @@ from mora.dataset.cells import Cell, typed
 from mora.dataset.pairs import hash_ordered
 from mora.dataset.read import Record
 from mora.dataset.schema import ID, LABEL, STRENGTH, BadRow, hard, probability, ratings, strength, text
-from mora.task.tally import Tally
+from mora.task.row_counts import RowCounts
 
 T = TypeVar("T")
 Fields = Mapping[str, Any]
@@ -127,7 +127,7 @@ def _texts_of_cells(values: Sequence[Any]) -> bool:
 
 def judged(
     records: Iterable[Record],
-    tally: Tally,
+    counts: RowCounts,
     parse: Callable[[Fields, Sequence[str]], T],
     objectives: Sequence[str] | None,
 ) -> Iterator[T]:
@@ -137,7 +137,7 @@ def judged(
     alike in every row, as training reads it: a text among its numbers makes a bad row.  All records are held then.
     """
     if objectives is not None:
-        return tally.parsed(records, lambda fields: parse(fields, objectives))
+        return counts.parsed(records, lambda fields: parse(fields, objectives))
     held = list(records)
     rows = [one.fields for one in held if one.fields is not None]
     found = dict.fromkeys(name for fields in rows for name in _objectives(fields))
@@ -153,7 +153,7 @@ def judged(
             advice = "other rows have numbers there (task.objectives=[...] names the columns that are read)"
             raise BadRow(error.kind, f"{error}; {advice}") from None
 
-    return tally.parsed(held, read)
+    return counts.parsed(held, read)
 
 
 def is_pair(fields: Fields) -> bool:

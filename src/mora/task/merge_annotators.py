@@ -11,7 +11,7 @@ from mora.dataset.read import Record
 from mora.task import forms
 from mora.task.base import Part, Task
 from mora.task.forms import Answer, Pair
-from mora.task.tally import Tally
+from mora.task.row_counts import RowCounts
 
 Judged = Answer | Pair
 
@@ -26,20 +26,20 @@ class MergeAnnotators(Task):
     objectives: list[str] | None
     annotator: str | None
 
-    def rows(self, records: Iterator[Record], tally: Tally) -> Iterator[Part]:
+    def rows(self, records: Iterator[Record], counts: RowCounts) -> Iterator[Part]:
         """One row per answer or pair, in the order of first appearance."""
         groups: dict[tuple[str, ...], _Group] = {}
-        for judged, who in forms.judged(records, tally, self._parse, self.objectives):
+        for judged, who in forms.judged(records, counts, self._parse, self.objectives):
             group = groups.setdefault(_key(judged), _Group())
             if who is not None and who in group.annotators:
-                tally.left_out["the annotator has judged the same before"] += 1
+                counts.left_out["the annotator has judged the same before"] += 1
                 continue
             group.annotators.add(who)
             group.rows.append(judged)
         columns = (
             forms.pair_columns if any(_is_pairs(group.rows) for group in groups.values()) else lambda name: (name,)
         )
-        tally.require(self.objectives, columns)
+        counts.require(self.objectives, columns)
         lost: dict[str, None] = {}
         for group in groups.values():
             other, differing = _common([row.other for row in group.rows])
@@ -48,9 +48,9 @@ class MergeAnnotators(Task):
             yield "", _merged(group.rows) | other
         sizes = [len(group.rows) for group in groups.values()]
         if sizes:
-            tally.notes.append(f"rows put together: {min(sizes)} to {max(sizes)}, on average {fmean(sizes):.2f}")
+            counts.notes.append(f"rows put together: {min(sizes)} to {max(sizes)}, on average {fmean(sizes):.2f}")
         if lost:
-            tally.notes.append(f"columns not kept where they differ between annotators: {', '.join(lost)}")
+            counts.notes.append(f"columns not kept where they differ between annotators: {', '.join(lost)}")
 
     def _parse(self, fields: Mapping[str, Any], names: Sequence[str]) -> tuple[Judged, str | None]:
         who = None if self.annotator is None else fields.get(self.annotator)
