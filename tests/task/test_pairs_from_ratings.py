@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mora.dataset.pairing import Pairing, by_means
 from mora.errors import InputError
-from mora.task import forms
+from mora.task import parsing
 from mora.task.comparing import by_annotators
 from mora.types import Row
 
@@ -87,7 +87,7 @@ def test_the_pairs_are_those_of_a_source_of_scored_answers(run, most, ties, marg
         for r in rows
     ]
     expected = Pairing(most=most, margin=margin, ties=ties).pairs(answers, ("kind", "brief"))
-    made = [forms.pair(row, forms.pair_objectives(row)) for row in found]
+    made = [parsing.parse_pair(row, parsing.pair_objectives(row)) for row in found]
     assert sorted((p.prompt, p.responses, repr(p.labels)) for p in made) == sorted(
         (row.prompt, row.responses, repr(row.labels)) for row in expected
     )

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from mora.errors import InputError
-from mora.task import augmentation, forms
+from mora.task import augmentation, parsing
 from mora.task.rrm import win_rate
 
 
@@ -150,6 +150,6 @@ def test_a_win_rate_is_the_logistic_function_at_any_margin():
 
 
 def test_the_two_other_prompts_differ_from_each_other():
-    rows = [forms.pair(row | {"prompt": f"{n % 3}"}, ["kind"]) for n, row in enumerate(pairs(30))]
+    rows = [parsing.parse_pair(row | {"prompt": f"{n % 3}"}, ["kind"]) for n, row in enumerate(pairs(30))]
     for pair, first, second in augmentation.foreign(rows, 0):
         assert len({pair.prompt, first.prompt, second.prompt}) == 3

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mora.dataset.read import Record
-from mora.dataset.schema import BadRow, given, text
+from mora.dataset.schema import ID, LABEL, STRENGTH, BadRow, given, hard, text
 from mora.errors import InputError
-from mora.task import conversations, forms
+from mora.task import conversations, parsing
 from mora.task.base import Part, Task
 from mora.task.conversations import ChosenRejected
 from mora.task.row_counts import RowCounts
@@ -17,7 +17,7 @@ from mora.turns import Turn
 
 Target = Literal["explicit", "implicit", "pairs", "messages", "supervised"]
 PAIRS, CONVERSATIONS = ("explicit", "implicit", "pairs"), ("messages", "supervised")
-SIDED = ("_rating_0", "_rating_1", forms.ID, forms.LABEL)  # columns that speak of the answers by their numbers
+SIDED = ("_rating_0", "_rating_1", ID, LABEL)  # columns that speak of the answers by their numbers
 
 
 @dataclass(kw_only=True)
@@ -62,21 +62,21 @@ class Chat(Task):
         chosen, rejected = _said(found.chosen), _said(found.rejected)
         if self.to == "explicit":
             row = {"messages": list(found.turns), "chosen": [chosen], "rejected": [rejected]}
-            return forms.beside(row, other), lost
+            return parsing.add_columns(row, other), lost
         if self.to == "implicit":
             turns = found.turns
-            return forms.beside({"chosen": [*turns, chosen], "rejected": [*turns, rejected]}, other), lost
-        pair = forms.Pair(
+            return parsing.add_columns({"chosen": [*turns, chosen], "rejected": [*turns, rejected]}, other), lost
+        pair = parsing.Pair(
             prompt=self._prompt(found.turns),
             responses=(found.rejected, found.chosen),
             labels={self.objective: 1.0},
             other=other,
         )
-        return forms.placed(pair).fields(soft=False), lost
+        return parsing.in_hash_order(pair).fields(soft=False), lost
 
     def _read_pair(self, fields: Mapping[str, Any]) -> tuple[ChosenRejected, dict[str, Any], list[str]] | None:
         """The pair, the other columns, and the names of those that have no meaning in the new form."""
-        if forms.is_pair(fields):
+        if parsing.is_pair(fields):
             return self._of_pair(fields)
         if not given(fields, "chosen") or not given(fields, "rejected"):
             raise BadRow(
@@ -104,8 +104,8 @@ class Chat(Task):
         )
 
     def _of_pair(self, fields: Mapping[str, Any]) -> tuple[ChosenRejected, dict[str, Any], list[str]] | None:
-        pair = forms.pair(fields, [self.objective])
-        better = forms.hard(pair.labels[self.objective])
+        pair = parsing.parse_pair(fields, [self.objective])
+        better = hard(pair.labels[self.objective])
         if better is None:
             return None
         found = ChosenRejected(
@@ -117,11 +117,11 @@ class Chat(Task):
         other = {name: value for name, value in pair.other.items() if name not in lost}
         kept = pair.strengths.get(self.objective)
         if kept is not None:
-            other[f"{self.objective}{forms.STRENGTH}"] = kept
+            other[f"{self.objective}{STRENGTH}"] = kept
         if any(pair.ratings.values()):
             lost += [f"{self.objective}_rating_0", f"{self.objective}_rating_1"]
         soft = pair.labels[self.objective] not in (0.0, 1.0)
-        return found, other, lost + ([f"{self.objective}{forms.LABEL}"] if soft else [])
+        return found, other, lost + ([f"{self.objective}{LABEL}"] if soft else [])
 
     def _turns(self, prompt: str) -> list[Turn]:
         turns = conversations.dialogue(prompt) if self.dialogues else [Turn(role="user", content=prompt)]
@@ -151,8 +151,8 @@ class Chat(Task):
             turns, taken = self._turns(text(fields, "prompt")), ("prompt", "response")
         other = {name: value for name, value in fields.items() if name not in taken}
         if self.to == "messages":
-            return forms.beside({"messages": [*turns, _said(answer)]}, other), []
-        return forms.beside({"prompt": self._prompt(turns), "response": answer}, other), []
+            return parsing.add_columns({"messages": [*turns, _said(answer)]}, other), []
+        return parsing.add_columns({"prompt": self._prompt(turns), "response": answer}, other), []
 
 
 def _said(content: str) -> Turn:

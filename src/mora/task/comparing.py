@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from mora import bounds
 from mora.bounds import Count, NonNegative
 from mora.dataset.pairing import Label, Ties, check_ties, difference, verdict
-from mora.task.forms import Answer, Numbers, Pair, placed
+from mora.task.parsing import Answer, Numbers, Pair, in_hash_order
 from mora.task.row_counts import RowCounts
 from mora.types import content_id
 
@@ -61,8 +61,8 @@ def grouped(answers: Iterable[Answer], counts: RowCounts) -> dict[str, Group]:
         known = group.setdefault(answer.response, {})
         for name, values in answer.ratings.items():
             known[name] = known.get(name, ()) + values
-    alone = [prompt for prompt, group in groups.items() if len(group) < 2]
-    counts.left_out.update({"the only answer to its prompt": sum(rows[prompt] for prompt in alone)} if alone else {})
+    single = [prompt for prompt, group in groups.items() if len(group) < 2]
+    counts.left_out.update({"the only answer to its prompt": sum(rows[prompt] for prompt in single)} if single else {})
     if repeats:
         counts.notes.append(
             f"{repeats} rows repeat an answer to their prompt: ratings of equal answers were put together"
@@ -81,7 +81,7 @@ def compared(prompt: str, group: Group, choice: Choice, label: Label, counts: Ro
         if pair is None:
             counts.not_made["pairs that no objective tells apart"] += 1
         else:
-            made.append(placed(pair))
+            made.append(in_hash_order(pair))
     made.sort(key=lambda pair: content_id("pairing", prompt, *pair.responses))
     kept = made[: choice.most]
     if len(made) > len(kept):
@@ -91,21 +91,23 @@ def compared(prompt: str, group: Group, choice: Choice, label: Label, counts: Ro
 
 def _compared(prompt: str, group: Group, texts: tuple[str, str], choice: Choice, label: Label) -> Pair | None:
     first, second = (group[text] for text in texts)
-    pair = Pair(prompt=prompt, responses=texts, labels={})
+    labels: dict[str, float | None] = {}
+    ratings, strengths = {}, {}
     for name in dict.fromkeys([*first, *second]):
         both = (first.get(name, ()), second.get(name, ()))
-        pair.labels[name] = None
+        labels[name] = None
         if any(both):
-            pair.ratings[name] = both
+            ratings[name] = both
         if all(both):
-            pair.labels[name] = verdict(*both, margin=choice.margin, ties=choice.ties, label=label)
-            if pair.labels[name] is not None:
-                pair.strengths[name] = abs(difference(*both))
-    return pair if any(value is not None for value in pair.labels.values()) else None
+            labels[name] = verdict(*both, margin=choice.margin, ties=choice.ties, label=label)
+            if labels[name] is not None:
+                strengths[name] = abs(difference(*both))
+    if all(value is None for value in labels.values()):
+        return None
+    return Pair(prompt=prompt, responses=texts, labels=labels, ratings=ratings, strengths=strengths)
 
 
 def ordered(pairs: Iterable[Pair], objectives: Sequence[str]) -> Iterator[Pair]:
     """The pairs with all ``objectives``, always in the same order; one that was not rated has no label."""
     for pair in pairs:
-        pair.labels = {name: pair.labels.get(name) for name in objectives}
-        yield pair
+        yield replace(pair, labels={name: pair.labels.get(name) for name in objectives})

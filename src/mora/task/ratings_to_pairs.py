@@ -11,7 +11,7 @@ from mora.bounds import Count, NonNegative
 from mora.dataset.pairing import Label, Ties, by_means
 from mora.dataset.read import Record
 from mora.errors import InputError
-from mora.task import comparing, forms
+from mora.task import comparing, parsing
 from mora.task.base import Part, Task
 from mora.task.comparing import Choice
 from mora.task.row_counts import RowCounts
@@ -81,13 +81,13 @@ def _pairs(
     names: dict[str, None] = dict.fromkeys(objectives or ())
     other: dict[str, None] = {}
 
-    def parse(fields: Mapping[str, Any], of: Sequence[str]) -> forms.Answer:
-        answer = forms.answer(fields, of)
+    def parse(fields: Mapping[str, Any], of: Sequence[str]) -> parsing.Answer:
+        answer = parsing.parse_answer(fields, of)
         names.update(dict.fromkeys(answer.ratings))
         other.update(dict.fromkeys(answer.other))
         return answer
 
-    groups = comparing.grouped(forms.judged(records, counts, parse, objectives), counts)
+    groups = comparing.grouped(parsing.parse_with_objectives(records, counts, parse, objectives), counts)
     counts.require(objectives, lambda name: (name,))
     compare = partial(comparing.compared, choice=choice, label=label, counts=counts)
     pairs = (pair for prompt, group in groups.items() for pair in compare(prompt, group))

@@ -20,11 +20,12 @@ from mora.dataset.read import Record, records
 from mora.dataset.record_parser import RecordParser
 from mora.dataset.schema import BadRow, text
 from mora.errors import InputError
-from mora.task import augmentation, forms
+from mora.task import augmentation, parsing
 from mora.task.augmentation import Candidate
 from mora.task.base import Part, Task
-from mora.task.forms import Pair
+from mora.task.parsing import Pair
 from mora.task.row_counts import RowCounts
+from mora.types import Row
 
 Margins = dict[int, tuple[str, dict[str, float]]]  # by the pair: its text that scored second, and by how much more
 
@@ -56,8 +57,8 @@ class Rrm(Task):
 
     def rows(self, records: Iterator[Record], counts: RowCounts) -> Iterator[Part]:
         """The candidates; or the originals and then the augmented pairs that are kept."""
-        pairs = list(forms.judged(records, counts, forms.pair, self.objectives))
-        counts.require(self.objectives, forms.pair_columns)
+        pairs = list(parsing.parse_with_objectives(records, counts, parsing.parse_pair, self.objectives))
+        counts.require(self.objectives, parsing.pair_columns)
         names = list(dict.fromkeys(name for pair in pairs for name in pair.labels))
         self._check_names(names)
         found = self._found(pairs, counts)
@@ -115,7 +116,7 @@ class Rrm(Task):
         """A candidate as a row, with a label on the objectives that are ``said`` and not free of context."""
         label = 0.5 if one.better is None else float(one.better)
         labels = {name: label if value and name not in self.context_free else None for name, value in said.items()}
-        pair = forms.placed(Pair(prompt=one.prompt, responses=one.responses, labels=dict(labels)))
+        pair = parsing.in_hash_order(Pair(prompt=one.prompt, responses=one.responses, labels=labels))
         return pair.fields(soft=True) | {"augmentation": one.kind}
 
     # --- scores -------------------------------------------------------------------------------------------------------
@@ -168,11 +169,9 @@ def win_rate(margin: float) -> float:
     return 0.5 * (1.0 + math.tanh(0.5 * margin))
 
 
-def _scored(fields: Mapping[str, Any]) -> tuple[Pair, dict[str, float]]:
+def _scored(fields: Mapping[str, Any]) -> tuple[Row, dict[str, float]]:
     """A pair with ``scores_0`` and ``scores_1`` as ``python -m mora.score`` writes them; the margin per objective."""
-    pair = Pair(
-        prompt=text(fields, "prompt"), responses=(text(fields, "response_0"), text(fields, "response_1")), labels={}
-    )
+    pair = Row(prompt=text(fields, "prompt"), responses=(text(fields, "response_0"), text(fields, "response_1")))
     sides = [typed(fields.get(f"scores_{side}")) for side in (0, 1)]
     if not all(isinstance(side, Mapping) for side in sides):
         raise BadRow("missing_field", "it needs scores_0 and scores_1")
