@@ -13,7 +13,8 @@ import torch
 
 from mora.dataset import collate, tokenizing, tokens
 from mora.dataset.encode import Encoder
-from mora.dataset.store import RowWriter, StoredRows
+from mora.dataset.row_writer import RowWriter
+from mora.dataset.store import StoredRows
 from mora.dataset.tokens import TokenizedRows, tokenized
 from mora.errors import InputError
 from mora.manifest import MANIFEST

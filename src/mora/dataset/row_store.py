@@ -8,7 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
-from mora.dataset.store import RowWriter, StoredRows
+from mora.dataset.row_writer import RowWriter
+from mora.dataset.store import StoredRows
 from mora.types import Row
 
 
