@@ -15,11 +15,12 @@ import pyarrow.parquet
 import pytest
 
 from mora import limits
+from mora.csv_files import inert, write_csv
 from mora.dataset import opened, read
 from mora.dataset.read import records
 from mora.errors import InputError
 from mora.evaluation.contests import read_contests
-from mora.files import inert, read_json, read_lines, write_csv
+from mora.files import read_json, read_lines
 from mora.json_text import NotJSON, loads
 from mora.reward.scoring import read_answers
 from mora.task.check import Check
@@ -247,7 +248,7 @@ def test_there_is_one_writer_of_tables():
     root = Path(mora.__file__).parent
     named = ("csv.writer", "csv.DictWriter", "to_csv(", "savetxt(")
     found = {path.name for path in root.rglob("*.py") if any(name in path.read_text() for name in named)}
-    assert found == {"files.py"}
+    assert found == {"csv_files.py"}
 
 
 # --- names ------------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from mora.dataset.pinned import by_content
 from mora.dataset.record_parser import Rejected
 from mora.dataset.row_store import FolderStore, MemoryStore, RowStore, split_name
 from mora.dataset.store import StoredRows
-from mora.files import alone, new_folder, read_json, write_json
+from mora.files import exclusive, new_folder, read_json, write_json
 from mora.manifest import check_content
 
 CARD, QUARANTINE = "corpus.json", "quarantine.json"
@@ -51,7 +51,7 @@ class DatasetCache:
         name = hashlib.sha256(json.dumps(covered, sort_keys=True).encode()).hexdigest()[:32]
         folder = self.root / f"rows-{name}"
         if not (folder / CARD).is_file():
-            with alone(folder):
+            with exclusive(folder):
                 if not (folder / CARD).is_file():
                     with new_folder(folder, sealed=True) as made:
                         _save(make(FolderStore(made, objectives)), made)
