@@ -14,7 +14,7 @@ def _source(**keys):
     given = {
         "hub": None,
         "config": None,
-        "copy": None,
+        "snapshot": None,
         "subsets": None,
         "train_split": "train",
         "test_split": None,

@@ -116,7 +116,7 @@ class Encoder:
 
     @cached_property
     def vocabulary(self) -> str:
-        """That of its tokenizer; see ``vocabulary``."""
+        """SHA-256 of the tokenizer's vocabulary: encoders that share it read each other's token ids."""
         return vocabulary(self.tokenizer)
 
     def scored(self, text: str, *, ended: bool = True) -> list[int]:

@@ -19,7 +19,7 @@ class Repeats:
         self._better: dict[str, tuple[array[int], array[int]]] = {}  # of each objective, pairs by their better answer
 
     def add(self, pair: Row) -> None:
-        """One more pair."""
+        """Count a row of two answers, whichever way round they stand."""
         low, high = sorted(pair.responses)
         number = content_id(pair.prompt, low, high)
         self._pairs.append(number)

@@ -114,7 +114,7 @@ class RowParser(RecordParser):
         }
 
     def close(self) -> list[str]:
-        """``check`` with the options of the source."""
+        """What to tell the user about rejected records; raises as ``check`` does, with the options of the source."""
         return self.check(self.on_bad_row, self.max_bad_share)
 
     def _advice(self) -> str:

@@ -17,14 +17,14 @@ class Writer(AbstractContextManager["Writer"], Protocol):
     """Takes rows one by one."""
 
     def add(self, row: Row) -> None:
-        """One more row."""
+        """Append a row; raises ValueError where the sequence cannot hold its objectives."""
 
 
 class RowStore(Protocol):
     """Sequences of rows under names, each written once and then read."""
 
     def writer(self, name: str) -> Writer:
-        """A new sequence."""
+        """A writer of a new sequence, in place of one that was written under ``name`` before."""
 
     def rows(self, name: str) -> Sequence[Row]:
         """The sequence that was written under ``name``."""
@@ -42,7 +42,7 @@ class _List(list[Row]):
         return None
 
     def add(self, row: Row) -> None:
-        """One more row."""
+        """Append a row, as it is."""
         self.append(row)
 
 
@@ -53,12 +53,12 @@ class MemoryStore:
         self._lists: dict[str, _List] = {}
 
     def writer(self, name: str) -> Writer:
-        """A new list."""
+        """An empty list under ``name``, whatever it held before."""
         self._lists[name] = _List()
         return self._lists[name]
 
     def rows(self, name: str) -> Sequence[Row]:
-        """The list."""
+        """The list itself, no copy; KeyError where nothing was written under ``name``."""
         return self._lists[name]
 
 
@@ -69,11 +69,11 @@ class FolderStore:
         self._folder, self._objectives = folder, tuple(objectives)
 
     def writer(self, name: str) -> Writer:
-        """A new folder of rows."""
+        """Writes the folder ``name``, which appears when the writer is closed without an error."""
         return RowWriter(self._folder / name, self._objectives)
 
     def rows(self, name: str) -> Sequence[Row]:
-        """The rows in the folder, memory-mapped."""
+        """The rows in the folder, memory-mapped.  Raises InputError as ``StoredRows.open`` does."""
         return StoredRows.open(self._folder / name)
 
 

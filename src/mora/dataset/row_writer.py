@@ -54,7 +54,7 @@ class RowWriter:
         return self._stack.__exit__(kind, error, trace)
 
     def add(self, row: Row) -> None:
-        """Write one more row."""
+        """Append a row; raises ValueError for one that says something of another objective."""
         unknown = {*row.labels, *row.ratings, *row.strengths} - {*self._objectives}
         if unknown:
             raise ValueError(f"{row.where or repr(row.prompt[:60])}: objectives that the rows do not have: {unknown}")

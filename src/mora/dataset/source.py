@@ -16,7 +16,7 @@ from mora.dataset.corpus import Corpus
 from mora.dataset.encode import Overlong
 from mora.dataset.hub import hub_note
 from mora.dataset.pairing import Pairing
-from mora.dataset.pinned import Copy, hub_copy
+from mora.dataset.pinned import HubSnapshot, hub_snapshot
 from mora.dataset.read import Record
 from mora.dataset.record_parser import OnBadRow
 from mora.dataset.row_parser import FAILURES, RowParser, require_labels
@@ -72,9 +72,9 @@ class Source:
         return load_or_make(cache, objectives, lambda store: self._corpus(store, objectives, names, whole=whole), whole)
 
     def _corpus(self, store: RowStore, objectives: tuple[str, ...], names: Mapping[str, str], *, whole: bool) -> Corpus:
-        copy, notes = self._copy()
+        snapshot, notes = self._snapshot()
         parser = RowParser(self.on_bad_row, self.max_bad_share)
-        source = self._source_records(copy, names)
+        source = self._source_records(snapshot, names)
         notes += source.notes()
         with SplitWriter(store, objectives, self.test_share, own_test=source.has_test_set()) as splits:
             if splits.own_test:
@@ -101,7 +101,7 @@ class Source:
             overlong=self.overlong,
             quarantine=parser.rejected,
             records=parser.summary() | {"columns": sorted(parser.columns)},
-            commits={} if copy is None else {str(self.hub): copy.commit},
+            commits={} if snapshot is None else {str(self.hub): snapshot.commit},
         )
 
     @property
@@ -154,18 +154,18 @@ class Source:
             raise InputError(f"objectives.names: {', '.join(unknown)}: {self.name} has {', '.join(names)}")
         return {objective: names[objective] for objective in objectives if objective in names}
 
-    def _copy(self) -> tuple[Copy | None, list[str]]:
+    def _snapshot(self) -> tuple[HubSnapshot | None, list[str]]:
         if self.path is not None or self.hub is None:
             return None, []
-        copy = hub_copy(self.hub, self.revision)
-        return copy, [hub_note(self.hub, copy)]
+        snapshot = hub_snapshot(self.hub, self.revision)
+        return snapshot, [hub_note(self.hub, snapshot)]
 
-    def _source_records(self, copy: Copy | None, names: Mapping[str, str]) -> SourceRecords:
+    def _source_records(self, snapshot: HubSnapshot | None, names: Mapping[str, str]) -> SourceRecords:
         subsets = tuple(names.values()) if self.subsets == "objectives" else self.subsets
         return SourceRecords(
             hub=self.hub,
             config=self.config,
-            copy=copy,
+            snapshot=snapshot,
             subsets=None if subsets is None else tuple(subsets),
             train_split=self.train_split,
             test_split=self.test_split,

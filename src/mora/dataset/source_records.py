@@ -12,7 +12,7 @@ from typing import Any, Literal
 from mora.dataset.cells import typed
 from mora.dataset.hub import hub_records
 from mora.dataset.paths import PLACEHOLDER, MatchedFiles, match_files, of_subset, readable, shown, stem
-from mora.dataset.pinned import Copy
+from mora.dataset.pinned import HubSnapshot
 from mora.dataset.read import Record, records, records_of
 from mora.errors import InputError
 
@@ -51,7 +51,7 @@ class SourceRecords:
 
     hub: str | None
     config: str | None
-    copy: Copy | None  # of the hub; None: local files
+    snapshot: HubSnapshot | None  # of the hub; None: local files
     subsets: tuple[str, ...] | None
     train_split: str
     test_split: str | None
@@ -154,8 +154,8 @@ class SourceRecords:
     def _all(self, split: Split, subset: str | None) -> Iterator[Record]:
         if self.path is None:
             name = self.train_split if split == "train" else self.test_split
-            assert self.hub is not None and self.copy is not None and name is not None
-            return hub_records(self.hub, self.copy, split=name, config=self.config, data_dir=subset)
+            assert self.hub is not None and self.snapshot is not None and name is not None
+            return hub_records(self.hub, self.snapshot, split=name, config=self.config, data_dir=subset)
         if split == "test" and self.test_path is not None:
             return records(self._filled(self.test_path, subset, "dataset.test_path"), "dataset.test_path")
         of = self._of_files(subset)

@@ -18,7 +18,7 @@ Group = dict[str, dict[str, Numbers]]  # of one prompt: answer -> objective -> r
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class PairOptions:
     """Which comparisons become labels, and how many pairs of a prompt are kept."""
 
     most: Count | None  # pairs of a prompt; None: all
@@ -70,26 +70,26 @@ def grouped(answers: Iterable[Answer], counts: RowCounts) -> dict[str, Group]:
     return {prompt: group for prompt, group in groups.items() if len(group) >= 2}
 
 
-def compared(prompt: str, group: Group, choice: Choice, label: Label, counts: RowCounts) -> Iterator[Pair]:
+def compared(prompt: str, group: Group, options: PairOptions, label: Label, counts: RowCounts) -> Iterator[Pair]:
     """The pairs of a prompt's answers that at least one objective has something to say of, at most ``most``.
 
     Which ones are kept, their order and the places of the answers follow from a hash of the texts.
     """
     made = []
     for first, second in itertools.combinations(sorted(group), 2):
-        pair = _compared(prompt, group, (first, second), choice, label)
+        pair = _compared(prompt, group, (first, second), options, label)
         if pair is None:
             counts.not_made["pairs that no objective tells apart"] += 1
         else:
             made.append(in_hash_order(pair))
     made.sort(key=lambda pair: content_id("pairing", prompt, *pair.responses))
-    kept = made[: choice.most]
+    kept = made[: options.most]
     if len(made) > len(kept):
-        counts.not_made[f"pairs beyond task.most={choice.most} of a prompt"] += len(made) - len(kept)
+        counts.not_made[f"pairs beyond task.most={options.most} of a prompt"] += len(made) - len(kept)
     yield from kept
 
 
-def _compared(prompt: str, group: Group, texts: tuple[str, str], choice: Choice, label: Label) -> Pair | None:
+def _compared(prompt: str, group: Group, texts: tuple[str, str], options: PairOptions, label: Label) -> Pair | None:
     first, second = (group[text] for text in texts)
     labels: dict[str, float | None] = {}
     ratings, strengths = {}, {}
@@ -99,7 +99,7 @@ def _compared(prompt: str, group: Group, texts: tuple[str, str], choice: Choice,
         if any(both):
             ratings[name] = both
         if all(both):
-            labels[name] = verdict(*both, margin=choice.margin, ties=choice.ties, label=label)
+            labels[name] = verdict(*both, margin=options.margin, ties=options.ties, label=label)
             if labels[name] is not None:
                 strengths[name] = abs(difference(*both))
     if all(value is None for value in labels.values()):
