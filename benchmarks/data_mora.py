@@ -11,7 +11,8 @@ from data_texts import Texts, repeated
 from transformers import PreTrainedTokenizerFast
 
 from mora.dataset.encode import Encoder
-from mora.dataset.store import RowWriter, StoredRows
+from mora.dataset.row_writer import RowWriter
+from mora.dataset.store import StoredRows
 from mora.dataset.tokens import TokenizedRows, tokenized
 from mora.types import Row
 

@@ -102,7 +102,7 @@ def test_the_longest_name_of_the_user_can_be_written(tmp_path, write):
     path = tmp_path / ("ä" * 127)  # 254 bytes: the temporary name beside it must not be longer
     write(path, "content")
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
-    with files.alone(tmp_path / ("b" * 255)), files.new_folder(tmp_path / ("b" * 255)) as folder:
+    with files.exclusive(tmp_path / ("b" * 255)), files.new_folder(tmp_path / ("b" * 255)) as folder:
         (folder / "x").write_text("x")
     assert (tmp_path / ("b" * 255) / "x").is_file()
 
@@ -125,7 +125,7 @@ def test_the_lock_of_a_folder_spares_what_has_a_lock_of_its_own(tmp_path):
         (tmp_path / name).mkdir()
     files.remove_temporary(tmp_path, besides=["report"])
     assert sorted(p.name for p in tmp_path.iterdir()) == [".partial-report-host-1-x", ".replaced-report"]
-    with files.alone(tmp_path / "report"):
+    with files.exclusive(tmp_path / "report"):
         assert sorted(p.name for p in tmp_path.iterdir()) == [".report.lock", "report"]
 
 

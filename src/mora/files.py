@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-import json
 import os
 import shutil
 import socket
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mora.errors import InputError, naming
-from mora.json_text import NotJSON, decoded, loads
+from mora.json_text import NotJSON, decoded, dumps, loads
 from mora.locks import alive, held
 from mora.manifest import MANIFEST, check_bytes, entries_of, manifest_of, seal
 from mora.regular import read_bytes
 
 NAME_BYTES = 255  # the longest name of a file that common filesystems take
 TEMPORARY = ".partial-"  # the names of unfinished files and folders begin with this
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets take a formula by
 REPLACED = ".replaced-"  # a folder that is about to be replaced by its successor carries this before its name
 
 
@@ -115,12 +111,12 @@ def write_json(path: Path | str, content: Any) -> None:
 
     Raises ``TypeError`` when ``content`` holds something that is not JSON.
     """
-    write_text(path, json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, dumps(content, indent=2))
 
 
 def json_line(content: Any) -> str:
     """``content`` as one line of JSON with its line end; NaN and infinity become null."""
-    return json.dumps(_finite(content), ensure_ascii=False, allow_nan=False) + "\n"
+    return dumps(content)
 
 
 def write_lines(path: Path | str, rows: Iterable[Any]) -> None:
@@ -128,49 +124,9 @@ def write_lines(path: Path | str, rows: Iterable[Any]) -> None:
     write_text(path, "".join(json_line(row) for row in rows))
 
 
-def write_csv(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows with the same keys as comma-separated values under a head line, atomically; None is an empty field.
-
-    A text that a spreadsheet would run as a formula gets an apostrophe before it (``inert``).
-    Raises ``ValueError`` for a row with other keys than the first, and writes an empty file when there is no row.
-    """
-    names: list[str] | None = None
-    lines = []
-    for row in rows:
-        if names is None:
-            names = list(row)
-            lines.append(_csv_line(names))
-        if set(row) != set(names):
-            raise ValueError(f"a row has the keys {sorted(row)}, the first one {sorted(names)}")
-        lines.append(_csv_line([row[name] for name in names]))
-    write_text(path, "".join(lines))
-
-
-def _csv_line(cells: Sequence[Any]) -> str:
-    cells = [inert(cell) for cell in cells]
-    returns = any(isinstance(cell, str) and "\r" in cell for cell in cells)  # the csv module leaves these unquoted
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL).writerow(cells)
-    return stream.getvalue()
-
-
-def inert(cell: Any) -> Any:
-    """A cell of a table that no spreadsheet runs: a text that begins as a formula does is marked as a text.
-
-    Numbers stay numbers, also those that are written out, such as ``-1.5``.
-    """
-    if not isinstance(cell, str) or not cell.startswith(FORMULA):
-        return cell
-    try:
-        float(cell)
-    except ValueError:
-        return f"'{cell}"
-    return cell
-
-
 def record_json(path: Path | str, content: Any) -> None:
     """``write_json``, with an entry in the manifest of the folder; one writer at a time."""
-    _record(Path(path), json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    _record(Path(path), dumps(content, indent=2))
 
 
 def record_lines(path: Path | str, rows: Iterable[Any]) -> None:
@@ -300,7 +256,7 @@ def check_writable(path: Path | str, key: str) -> None:
 
 
 @contextmanager
-def alone(path: Path | str) -> Iterator[None]:
+def exclusive(path: Path | str) -> Iterator[None]:
     """While this lasts no other process makes ``path``; what a killed one left of it is removed, or put back."""
     path = Path(path)
     with held(path.with_name(f".{file_name(path.name, room=64)}.lock")):
@@ -330,7 +286,7 @@ def remove_temporary(folder: Path | str, *, besides: Sequence[str] = ()) -> list
     """Remove what killed writers left directly in ``folder``; the caller must hold the lock.  Returns their names.
 
     A folder that was being replaced and has no successor is put back.  What belongs to the names ``besides`` stays:
-    those have locks of their own (``alone``).
+    those have locks of their own (``exclusive``).
     """
     folder = Path(folder)
     apart = tuple(mark + name for name in besides for mark in (TEMPORARY, REPLACED))
@@ -342,13 +298,3 @@ def remove_temporary(folder: Path | str, *, besides: Sequence[str] = ()) -> list
         else:
             remove(path)
     return [path.name for path in left]
-
-
-def _finite(content: Any) -> Any:
-    if isinstance(content, float):
-        return content if content - content == 0.0 else None
-    if isinstance(content, dict):
-        return {key: _finite(value) for key, value in content.items()}
-    if isinstance(content, (list, tuple)):
-        return [_finite(value) for value in content]
-    return content

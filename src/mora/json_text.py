@@ -1,4 +1,4 @@
-"""JSON as it comes from outside, read strictly and within bounds.
+"""JSON: as it comes from outside, read strictly and within bounds, and as it is written.
 
 What the standard leaves open, or Python adds to it, is refused: NaN and Infinity, numbers beyond double precision, a
 name twice in one object.  A byte-order mark is skipped where a file begins (``decoded``).  Half of a surrogate pair and
@@ -42,6 +42,21 @@ def loads(text: str, *, constants: bool = False) -> Any:
         raise NotJSON(error.msg, error.lineno, error.colno) from None
     except _Refused as error:
         raise NotJSON(str(error), *_place(text, error.token)) from None
+
+
+def dumps(content: Any, *, indent: int | None = None) -> str:
+    """``content`` as JSON with a line end; NaN and infinity become null.  Raises TypeError for what is not JSON."""
+    return json.dumps(_finite(content), indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, float):
+        return content if content - content == 0.0 else None
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_finite(value) for value in content]
+    return content
 
 
 def values(text: str) -> Iterator[tuple[int, Any]]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from mora.dataset.read import Record
     from mora.task.base import Task
-    from mora.task.tally import Tally
+    from mora.task.row_counts import RowCounts
 
 
 def prepare(cfg: DictConfig, overrides: list[str]) -> None:
@@ -26,22 +26,22 @@ def prepare(cfg: DictConfig, overrides: list[str]) -> None:
     """
     from mora.run.build import build
     from mora.settings.identity import plain
+    from mora.task.row_counts import RowCounts
     from mora.task.statistics import Statistics
-    from mora.task.tally import Tally
 
-    task, tally = build(plain(cfg.task)), Tally()
+    task, counts = build(plain(cfg.task)), RowCounts()
     paths = _Paths(cfg, task)
     if isinstance(task, Statistics):
-        _measure(task, paths, tally)
+        _measure(task, paths, counts)
     else:
-        _convert(task, paths, tally)
+        _convert(task, paths, counts)
     if paths.summary is not None:
         from mora.files import write_json
         from mora.settings.secrets import masked, masked_values
 
         asked = masked({"input": paths.inputs, "task": plain(cfg.task)})
-        write_json(paths.summary, masked_values(tally.as_json()) | asked)
-    print(visible("\n".join([*paths.said(tally), *tally.lines()])))
+        write_json(paths.summary, masked_values(counts.as_json()) | asked)
+    print(visible("\n".join([*paths.said(counts), *counts.lines()])))
 
 
 class _Paths:
@@ -97,12 +97,12 @@ class _Paths:
             if key != "summary" and not whole:
                 suffix(path, key)
 
-    def said(self, tally: Tally) -> Iterator[str]:
+    def said(self, counts: RowCounts) -> Iterator[str]:
         """A line for each file that was written."""
         for part, path in self.outputs.items():
-            yield f"{path}" if self.folder else f"{path}: {tally.rows_out[part]} rows"
+            yield f"{path}" if self.folder else f"{path}: {counts.rows_out[part]} rows"
         if self.quarantine is not None:
-            yield f"{self.quarantine}: {len(tally.bad)} bad rows, with place and reason"
+            yield f"{self.quarantine}: {len(counts.rejected)} bad rows, with place and reason"
         if self.summary is not None:
             yield f"{self.summary}: these counts"
 
@@ -128,39 +128,39 @@ def _records(inputs: list[str]) -> Iterator[Record]:
         yield from records(path, "input")
 
 
-def _convert(task: Task, paths: _Paths, tally: Tally) -> None:
+def _convert(task: Task, paths: _Paths, counts: RowCounts) -> None:
     from mora.dataset.write import writing
 
     with ExitStack() as stack:
         write = {part: stack.enter_context(writing(path, "output")) for part, path in paths.outputs.items()}
-        for part, row in task.rows(_records(paths.inputs), tally):
+        for part, row in task.rows(_records(paths.inputs), counts):
             if write:
                 write[part](row)
-                tally.rows_out[part] += 1
-        _finish(task, paths, tally, stack)
+                counts.rows_out[part] += 1
+        _finish(task, paths, counts, stack)
 
 
-def _finish(task: Task, paths: _Paths, tally: Tally, stack: ExitStack) -> None:
+def _finish(task: Task, paths: _Paths, counts: RowCounts, stack: ExitStack) -> None:
     """The quarantine file, in the same breath as the rest.  Raises InputError where nothing may be written."""
     from mora.dataset.write import writing
 
     if not task.goes_on:
-        tally.refuse_bad("quarantine" if paths.on_bad_row == "quarantine" else "error")
-        if not tally.rows_out.total() and not (paths.folder and tally.used):
-            raise InputError("\n".join(["no row is left to write:", *tally.lines()]))
+        counts.check("quarantine" if paths.on_bad_row == "quarantine" else "error")
+        if not counts.rows_out.total() and not (paths.folder and counts.used):
+            raise InputError("\n".join(["no row is left to write:", *counts.lines()]))
     if paths.quarantine is not None:  # also without a bad row: an older file must not look like this one's
         put = stack.enter_context(writing(paths.quarantine, "quarantine"))
-        for bad in tally.bad:
-            put(vars(bad))
+        for bad in counts.rejected:
+            put({"row": bad.raw, "where": bad.where, "kind": bad.kind, "reason": bad.reason})
 
 
-def _measure(task: Any, paths: _Paths, tally: Tally) -> None:
+def _measure(task: Any, paths: _Paths, counts: RowCounts) -> None:
     from mora.files import new_folder
 
     with ExitStack() as stack:
         folder = stack.enter_context(new_folder(paths.outputs[""]))
-        task.write(_records(paths.inputs), tally, folder)
-        _finish(task, paths, tally, stack)
+        task.write(_records(paths.inputs), counts, folder)
+        _finish(task, paths, counts, stack)
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ def score(cfg: DictConfig, overrides: list[str]) -> None:
     """Write every row of ``input`` with its scores to ``output``; without the two, print what the reward model is.
 
     Raises InputError for a run without a reward model, for one of ``input`` and ``output`` without the other, for bad
-    rows, and for an output that is the input, a folder, or of no form that is written.
+    rows, and for an output that is the input, a folder, or of no format that is written.
     """
     if (cfg.input is None) != (cfg.output is None):
         given, missing = ("output", "input") if cfg.input is None else ("input", "output")

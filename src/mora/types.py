@@ -132,14 +132,14 @@ class Judgments:
 
 
 @dataclass(kw_only=True)
-class Preference:
+class PairBatch:
     """Pairs of answers, right-padded: sequences 0..B-1 are ``responses[0]``, B..2B-1 are ``responses[1]``."""
 
     ids: Tensor  # (2B, L) int64
     mask: Tensor  # (2B, L) bool
     judgments: Judgments
 
-    def to(self, device: torch.device | str) -> Preference:
+    def to(self, device: torch.device | str) -> PairBatch:
         """The same batch on ``device``."""
         return _moved(self, device)
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from tests.algo.pieces import policy_of
 
-from mora.dataset.store import RowWriter, StoredRows
+from mora.dataset.row_writer import RowWriter
+from mora.dataset.store import StoredRows
 from mora.dataset.tokens import TokenizedRows
 from mora.errors import InputError
 from mora.files import read_lines

@@ -62,13 +62,13 @@ def test_padding_never_changes_what_stands_under_the_mask(make_tokenizer, texts,
         assert (ids[~mask] == encoder.pad).all()
 
 
-def test_a_preference_batch_is_all_first_answers_then_all_second_ones(make_tokenizer):
+def test_a_batch_of_pairs_is_all_first_answers_then_all_second_ones(make_tokenizer):
     encoder = _encoder(make_tokenizer)
     rows = [
         Row(prompt="how", responses=("run", "they run away"), labels={"x": 1.0, "y": None}),
         Row(prompt="do they", responses=("very fast", "away"), labels={"x": 0.0, "y": 0.5}),
     ]
-    batch = collate.preference(rows, encoder, ("y", "x", "z"))
+    batch = collate.pairs(rows, encoder, ("y", "x", "z"))
     expected = [encoder.prompt(row.prompt) + encoder.response(row.responses[side]) for side in (0, 1) for row in rows]
     assert [ids[mask].tolist() for ids, mask in zip(batch.ids, batch.mask, strict=True)] == expected
     # columns in the order asked for; None and an objective that the row does not know are unlabelled, a tie is a label
@@ -111,7 +111,7 @@ def test_rows_of_another_kind_are_refused(make_tokenizer, responses):
     encoder = _encoder(make_tokenizer)
     row = Row(prompt="how", responses=responses, where="a.jsonl:3")
     with pytest.raises(ValueError, match=f"a.jsonl:3.* 2 responses, not {len(responses)}"):
-        collate.preference([row], encoder, ("x",))
+        collate.pairs([row], encoder, ("x",))
     if len(responses) != 1:
         with pytest.raises(ValueError, match="a supervised row has 1 response"):
             collate.supervised([row], encoder)

@@ -9,7 +9,7 @@ import pytest
 from tests.dataset.examples import own_objectives, put, source
 from tests.dataset.published import EXAMPLES
 
-from mora.dataset.schema import Form
+from mora.dataset.schema import RecordSchema
 from mora.settings.tree import conf_dir
 
 WORLDS = {path.stem for path in (conf_dir() / "dataset").glob("*.yaml") if "worlds" in path.read_text()}
@@ -64,9 +64,9 @@ def test_every_source_is_in_the_table():
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_every_declared_column_is_made_wrong(name):
     read = source(name, path="x").read
-    form = getattr(read, "func", read)
-    assert isinstance(form, Form)
-    assert set(form.columns) - {"subset"} <= set(EXAMPLES[name].columns)
+    schema = getattr(read, "func", read)
+    assert isinstance(schema, RecordSchema)
+    assert set(schema.columns) - {"subset"} <= set(EXAMPLES[name].columns)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -13,8 +13,8 @@ from mora.errors import InputError
 from mora.task.chat import Chat
 from mora.task.check import Check
 from mora.task.prompts import Prompts
+from mora.task.row_counts import RowCounts
 from mora.task.split import Split
-from mora.task.tally import Tally
 from mora.turns import joined
 
 SYSTEM, USER, ANSWER = ({"role": role, "content": role} for role in ("system", "user", "assistant"))
@@ -102,17 +102,17 @@ def test_every_form_of_the_tasks_passes_its_check_and_has_a_prompt(form, row):
         Prompts(exclude=None, match="exact", max_characters=None, max_words=None),
     ]
     for task in tasks:
-        tally = Tally()
-        found = list(task.rows(iter([Record(where="row 1", fields=row, raw=row)]), tally))
-        assert len(found) == 1 and not tally.bad, (type(task), tally.bad)
+        counts = RowCounts()
+        found = list(task.rows(iter([Record(where="row 1", fields=row, raw=row)]), counts))
+        assert len(found) == 1 and not counts.rejected, (type(task), counts.rejected)
 
 
 @pytest.mark.parametrize(("form", "row"), [(form, row) for form, row in FORMS if form in ("explicit", "implicit")])
-def test_chat_takes_every_form_of_a_preference(form, row):
-    tally = Tally()
+def test_chat_takes_every_form_of_a_pair(form, row):
+    counts = RowCounts()
     chat = Chat(to="explicit", objective="kind", dialogues=False)
-    ((_, made),) = chat.rows(iter([Record(where="row 1", fields=row, raw=row)]), tally)
-    assert made["chosen"] == [ANSWER] and made["rejected"] == [OTHER] and not tally.bad
+    ((_, made),) = chat.rows(iter([Record(where="row 1", fields=row, raw=row)]), counts)
+    assert made["chosen"] == [ANSWER] and made["rejected"] == [OTHER] and not counts.rejected
 
 
 @pytest.mark.parametrize("value", [10**299, "\ud83d", {"a": "\ud83d"}])

@@ -315,7 +315,7 @@ def test_a_path_means_the_same_files_to_all(tmp_path, monkeypatch, path, home):
         monkeypatch.setenv("HOME", str(tmp_path))
     given = f"~/{path}" if home else f"{tmp_path}/{path}"
     expected = [tmp_path / name for name in MEANT[path]]
-    assert list(paths.meant(given).files) == sorted(expected)
+    assert list(paths.match_files(given).files) == sorted(expected)
     before = by_content({"path": given}, ())["path"]
     assert (before == given) == (not expected)  # nothing there: told when it is read
     for file in expected:
@@ -366,7 +366,7 @@ TOLD = {
     "a.parquet": [(b"version https://git-lfs", "a pointer of Git LFS"), (_parquet()[:-9], "damaged")],
     "a.arrow": [(b"", "a table of Arrow.*save_to_disk")],
     "a.jsonl.zip": [(b"", r"a\.jsonl\.zip is packed in a way that is not read")],
-    "a.txt": [(b"", "unknown form")],
+    "a.txt": [(b"", "unknown format")],
 }  # fmt: skip
 
 
@@ -446,7 +446,7 @@ def test_bad_rows_of_one_reason_are_one_line(tmp_path):
 
 def test_folders_whose_rows_have_another_form_are_named_instead_of_a_higher_share(tmp_path):
     _put(tmp_path, {"preference/a.jsonl": _lines([{"strength": 2}] * 3), "pairs/a.jsonl": _lines()})
-    with pytest.raises(InputError, match=r"no row of \S+/preference has the form .* \S+/pairs have it") as caught:
+    with pytest.raises(InputError, match=r"no row of \S+/preference has the format .* \S+/pairs have it") as caught:
         source("jsonl", path=str(tmp_path), max_bad_share=0.1, on_bad_row="quarantine").load(("x",), 0)
     assert "raise it" not in str(caught.value)
     allowed = source("jsonl", path=str(tmp_path), max_bad_share=0.6, on_bad_row="quarantine").load(("x",), 0)
@@ -455,11 +455,11 @@ def test_folders_whose_rows_have_another_form_are_named_instead_of_a_higher_shar
 
 @pytest.mark.parametrize("root", ["/", "/data", "/mnt/data", "/data/datasets--a--b/snapshots/c"])
 def test_files_may_lie_right_below_the_root_of_the_disk(root):
-    paths._refuse_links_out(paths.Meant(root=Path(root), files=()), "dataset.path")
+    paths._refuse_links_out(paths.MatchedFiles(root=Path(root), files=()), "dataset.path")
 
 
 def test_a_user_without_a_home_is_no_traceback(tmp_path):
-    assert paths.meant("~no-such-user/a.jsonl").files == ()
+    assert paths.match_files("~no-such-user/a.jsonl").files == ()
 
 
 def test_lists_of_messages_in_cells_are_lists(tmp_path):

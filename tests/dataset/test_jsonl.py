@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from mora.dataset import split
-from mora.dataset.assemble import Sorting
-from mora.dataset.shelf import Memory, place_of
+from mora.dataset.assemble import SplitWriter
+from mora.dataset.row_store import MemoryStore, split_name
 from mora.dataset.source import Source
 from mora.errors import InputError
 from mora.types import Row
@@ -216,10 +216,10 @@ def test_training_rows_of_test_prompts_are_left_out(tmp_path):
 )
 def test_adding_rows_moves_no_prompt(prompts, share, added):
     def sides(texts):
-        with Sorting(Memory(), (), share, own_test=False) as sorting:
+        with SplitWriter(MemoryStore(), (), share, own_test=False) as splits:
             for text in texts:
-                sorting.train(Row(prompt=text))
-        return {s: [row.prompt for row in sorting.shelf.rows(place_of(s, "prompts"))] for s in ("train", "test")}
+                splits.train(Row(prompt=text))
+        return {s: [row.prompt for row in splits.store.rows(split_name(s, "prompts"))] for s in ("train", "test")}
 
     before, after = sides(prompts), sides([added, *prompts])
     for side in ("train", "test"):

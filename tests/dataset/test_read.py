@@ -170,7 +170,7 @@ def test_a_tsv_file_is_separated_by_tabs(tmp_path, name):
         ("a.jsonl.gz", gzip.compress(LINES, mtime=0)[:-12], "damaged"),
         ("a.jsonl.xz", b"plain", "damaged"),
         ("a.parquet", b"plain", "damaged"),
-        ("a.txt", b"plain", "unknown form"),
+        ("a.txt", b"plain", "unknown format"),
     ],
 )
 def test_an_unreadable_file_is_named(tmp_path, name, content, message):
@@ -180,7 +180,7 @@ def test_an_unreadable_file_is_named(tmp_path, name, content, message):
     assert name in str(caught.value)
 
 
-@pytest.mark.parametrize(("place", "message"), [("", "holds no file of a known form"), ("a.jsonl", "no such file")])
+@pytest.mark.parametrize(("place", "message"), [("", "holds no file of a known format"), ("a.jsonl", "no such file")])
 def test_a_missing_file_is_named_with_its_key(tmp_path, place, message):
     with pytest.raises(InputError, match=rf"dataset.test_path=.*{message}"):
         _fields(tmp_path / place, "dataset.test_path")

@@ -12,7 +12,7 @@ from tests.dataset.examples import source
 from mora.dataset import collate
 from mora.dataset.repeats import Repeats
 from mora.task.describing import of_pairs
-from mora.task.forms import Pair
+from mora.task.parsing import Pair
 from mora.types import Row
 
 

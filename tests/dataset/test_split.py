@@ -6,7 +6,8 @@ import pytest
 from tests.dataset.examples import source
 
 from mora.dataset import overlap, split
-from mora.dataset.store import RowWriter, StoredRows, conversation_ids
+from mora.dataset.row_writer import RowWriter
+from mora.dataset.store import StoredRows, conversation_ids
 from mora.turns import joined, opening
 from mora.types import Row
 

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mora.dataset import columns, store
-from mora.dataset.store import RowWriter, StoredRows, take, texts_digest
+from mora.dataset import columns, row_writer, store
+from mora.dataset.row_writer import RowWriter
+from mora.dataset.store import StoredRows, take, texts_digest
 from mora.errors import InputError
 from mora.files import remove_temporary
 from mora.types import Row
@@ -68,7 +69,8 @@ def test_rows_come_back_as_they_were_written(tmp_path_factory, rows):
 
 @pytest.mark.parametrize("shard_bytes", [1, 2**30])
 def test_shards_batches_slices_and_choices(tmp_path, monkeypatch, shard_bytes):
-    monkeypatch.setattr(store, "ROWS_AT_ONCE", 4)
+    for module in (row_writer, store):
+        monkeypatch.setattr(module, "ROWS_AT_ONCE", 4)
     rows = _rows(23)
     stored = _written(tmp_path / "rows", rows, shard_bytes=shard_bytes)
     assert len(list((tmp_path / "rows").glob("*.arrow"))) == (6 if shard_bytes == 1 else 1)
@@ -144,7 +146,7 @@ def test_no_row_at_all_is_a_folder_of_none(tmp_path):
 
 KILLED = """
 import sys, time
-from mora.dataset.store import RowWriter
+from mora.dataset.row_writer import RowWriter
 from mora.types import Row
 with RowWriter(sys.argv[1], ("kind",), shard_bytes=1) as writer:
     for i in range(5000):

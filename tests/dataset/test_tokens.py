@@ -13,7 +13,8 @@ import torch
 
 from mora.dataset import collate, tokenizing, tokens
 from mora.dataset.encode import Encoder
-from mora.dataset.store import RowWriter, StoredRows
+from mora.dataset.row_writer import RowWriter
+from mora.dataset.store import StoredRows
 from mora.dataset.tokens import TokenizedRows, tokenized
 from mora.errors import InputError
 from mora.manifest import MANIFEST
@@ -80,7 +81,7 @@ def test_batches_of_tokenized_rows_are_those_of_the_rows_to_the_bit(make_tokeniz
         if responses == 1:
             _same(collate.supervised(given, reader), collate.supervised(chosen, plain))
         if responses == 2:
-            _same(collate.preference(given, reader, OBJECTIVES), collate.preference(chosen, plain, OBJECTIVES))
+            _same(collate.pairs(given, reader, OBJECTIVES), collate.pairs(chosen, plain, OBJECTIVES))
     assert reader.counts == {} and plain.counts["prompts"] > 0  # it tokenized nothing
     assert (plain.counts["prompts_cut"] > 5) == cut
     assert made.lengths.tolist() == [plain.length(row) for row in rows] == reader.lengths(made).tolist()

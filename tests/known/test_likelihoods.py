@@ -234,7 +234,7 @@ def test_a_reward_model_ascends_the_likelihood_of_its_labels(tmp_path, kind):
     head = model.head.linear
     head.weight = nn.Parameter(0.3 * torch.randn(head.weight.shape, dtype=torch.float64, generator=generator))
     head.bias = nn.Parameter(head.bias.detach().double())
-    pairs = collate.preference(PAIRS, encoder, ("r1", "r2"))
+    pairs = collate.pairs(PAIRS, encoder, ("r1", "r2"))
     counts = torch.tensor([3.0, 3.0])
     loss, _ = algo.loss(model, pairs, counts)
 

@@ -81,7 +81,7 @@ def test_a_reward_model_learns_two_objectives_at_once(
     optimizer = torch.optim.AdamW(panel.model.parameters(), lr=LR)
     for step in range(STEPS):
         optimizer.param_groups[0]["lr"] = LR * (1 - step / STEPS)
-        batch = collate.preference([train[(32 * step + i) % 320] for i in range(32)], panel.encoder, OBJECTIVES)
+        batch = collate.pairs([train[(32 * step + i) % 320] for i in range(32)], panel.encoder, OBJECTIVES)
         raw = panel.model(batch.ids, batch.mask)
         losses = kind.loss(raw[:32], raw[32:], batch.judgments)
         optimizer.zero_grad()

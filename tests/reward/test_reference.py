@@ -7,7 +7,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from mora.dataset.store import RowWriter, StoredRows
+from mora.dataset.row_writer import RowWriter
+from mora.dataset.store import StoredRows
 from mora.reward.reference import apportioned, reference_prompts
 from mora.types import Row
 

@@ -42,7 +42,7 @@ def test_benign_texts_have_the_tokens_of_apply_chat_template(family, make):
         for talk, ids in zip(talks, expected, strict=True):  # the careful way agrees, token by token
             text = rendered(tokenizer, talk, generate=generate)
             assert text == tokenizer.apply_chat_template(talk, tokenize=False, **options)
-            assert safe._secret.ids(text, special=False) == ids
+            assert safe._aliases.ids(text, special=False) == ids
     plain = tokenizer("they run , very fast", add_special_tokens=False)["input_ids"]
     assert safe.plain(["they run , very fast"]) == [plain]
 

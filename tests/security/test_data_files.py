@@ -15,15 +15,16 @@ import pyarrow.parquet
 import pytest
 
 from mora import limits
+from mora.csv_files import inert, write_csv
 from mora.dataset import opened, read
 from mora.dataset.read import records
 from mora.errors import InputError
 from mora.evaluation.contests import read_contests
-from mora.files import inert, read_json, read_lines, write_csv
+from mora.files import read_json, read_lines
 from mora.json_text import NotJSON, loads
 from mora.reward.scoring import read_answers
 from mora.task.check import Check
-from mora.task.tally import Tally
+from mora.task.row_counts import RowCounts
 
 GOOD = b'{"prompt": "p", "response": "r"}\n'
 DEEP = b'{"prompt": "p", "response": "r", "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}\n"
@@ -50,9 +51,9 @@ LINES = {
 
 def _checked(path):
     """What `task=check` makes of a file of supervised answers."""
-    tally = Tally()
-    good = list(Check(form="supervised", objectives=None).rows(records(str(path), "input"), tally))
-    return len(good), tally
+    counts = RowCounts()
+    good = list(Check(form="supervised", objectives=None).rows(records(str(path), "input"), counts))
+    return len(good), counts
 
 
 @pytest.mark.parametrize("name", LINES)
@@ -60,9 +61,9 @@ def test_a_hostile_line_is_one_bad_row_with_its_place(tmp_path, name):
     line, reason = LINES[name]
     path = tmp_path / "rows.jsonl"
     path.write_bytes(GOOD + line + GOOD)
-    good, tally = _checked(path)
-    assert good == 2 and tally.rows_in == 3
-    (bad,) = tally.bad
+    good, counts = _checked(path)
+    assert good == 2 and counts.total == 3
+    (bad,) = counts.rejected
     assert bad.where == f"{path}:2"
     with pytest.raises(ValueError, match=reason):
         raise ValueError(bad.reason)
@@ -247,7 +248,7 @@ def test_there_is_one_writer_of_tables():
     root = Path(mora.__file__).parent
     named = ("csv.writer", "csv.DictWriter", "to_csv(", "savetxt(")
     found = {path.name for path in root.rglob("*.py") if any(name in path.read_text() for name in named)}
-    assert found == {"files.py"}
+    assert found == {"csv_files.py"}
 
 
 # --- names ------------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from mora.dataset.read import Record
 from mora.run.build import build
-from mora.task.tally import Tally
+from mora.task.row_counts import RowCounts
 
 CONF = Path(__file__).parents[2] / "conf" / "task"
 
@@ -31,10 +31,10 @@ def run(make_task):
     """The rows that a task gives, and where its rows went; the counts must add up."""
 
     def carry_out(name, rows, **keys):
-        tally = Tally()
+        counts = RowCounts()
         records = (Record(where=f"row {n}", fields=row, raw=row) for n, row in enumerate(rows, 1))
-        found = list(make_task(name, **keys).rows(records, tally))
-        assert tally.rows_in == len(rows) == tally.used + tally.left_out.total() + len(tally.bad)
-        return [row for _, row in found], tally
+        found = list(make_task(name, **keys).rows(records, counts))
+        assert counts.total == len(rows) == counts.used + counts.left_out.total() + len(counts.rejected)
+        return [row for _, row in found], counts
 
     return carry_out

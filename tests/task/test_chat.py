@@ -13,7 +13,7 @@ EXPLICIT = {"messages": CHAT, "chosen": [GOOD], "rejected": [WORSE], "source": "
 IMPLICIT = {"chosen": [*CHAT, GOOD], "rejected": [*CHAT, WORSE], "source": "s"}
 
 
-def test_the_three_forms_of_a_preference_say_the_same(run):
+def test_the_three_forms_of_a_pair_say_the_same(run):
     options = {"objective": "kind", "dialogues": True}
     pairs, _ = run("chat", [EXPLICIT, IMPLICIT, EXPLICIT | {"prompt": CHAT}], to="pairs", **options)
     assert pairs[0] == pairs[1]
@@ -37,10 +37,10 @@ def test_conversations_differ_in_their_last_message_alone(run):
         EXPLICIT | {"chosen": "go on"},
         {"messages": CHAT},
     ]
-    found, tally = run("chat", rows, to="pairs")
+    found, counts = run("chat", rows, to="pairs")
     assert found == []
-    assert [bad.where for bad in tally.bad] == [f"row {n}" for n in range(1, 8)]
-    reasons = [bad.reason for bad in tally.bad]
+    assert [bad.where for bad in counts.rejected] == [f"row {n}" for n in range(1, 8)]
+    reasons = [bad.reason for bad in counts.rejected]
     assert reasons[0] == (
         "chosen and rejected differ before the final answer, in message 2: user 'hello' and user 'hi'"
     )
@@ -49,7 +49,7 @@ def test_conversations_differ_in_their_last_message_alone(run):
     assert reasons[3] == "chosen has 1 messages before the final answer, rejected 3"
     assert reasons[4] == "chosen and rejected are the same"
     assert reasons[5].startswith("'chosen' must be a list of messages, not str")
-    assert reasons[6].startswith("no preference: it needs chosen and rejected")
+    assert reasons[6].startswith("no pair: it needs chosen and rejected")
 
 
 def test_dialogues_in_one_text_become_turns(run):
@@ -61,18 +61,18 @@ def test_dialogues_in_one_text_become_turns(run):
     assert found["chosen"] == [GOOD] and found["rejected"] == [WORSE]
     pair = {"prompt": text, "response_0": "no", "response_1": "go on", "better_response_id": 1}
     assert run("chat", [pair], to="explicit", dialogues=True)[0] == [found]
-    _, tally = run("chat", [pair | {"prompt": "hello"}], to="explicit", dialogues=True)
-    assert "does not begin with 'Human:'" in tally.bad[0].reason
+    _, counts = run("chat", [pair | {"prompt": "hello"}], to="explicit", dialogues=True)
+    assert "does not begin with 'Human:'" in counts.rejected[0].reason
 
 
-def test_pairs_without_a_preference_are_counted_and_columns_by_number_named(run):
+def test_pairs_without_a_better_answer_are_counted_and_columns_by_number_named(run):
     pair = {"prompt": "p", "response_0": "a", "response_1": "b", "kind_response_id": 0, "kind_strength": 2}
     pair |= {"brief_response_id": 1, "is_response_0_safe": True, "id": 7, "kind_rating_0": 3}
-    found, tally = run("chat", [pair, pair | {"kind_response_id": None}], to="explicit", objective="kind")
+    found, counts = run("chat", [pair, pair | {"kind_response_id": None}], to="explicit", objective="kind")
     assert len(found) == 1 and found[0]["chosen"][0]["content"] == "a"
     assert (found[0]["id"], found[0]["kind_strength"]) == (7, 2.0)
-    assert tally.left_out == {"no preference on kind": 1}
-    (note,) = tally.notes
+    assert counts.left_out == {"neither answer is better on kind": 1}
+    (note,) = counts.notes
     assert all(name in note for name in ("brief_response_id", "is_response_0_safe", "kind_rating_0"))
 
 
@@ -88,14 +88,14 @@ def test_answers_become_conversations_and_back(run):
 
 @pytest.mark.parametrize(("row", "to"), [(EXPLICIT, "pairs"), ({"messages": [*CHAT, GOOD]}, "supervised")])
 def test_a_prompt_of_several_turns_is_no_text_unless_dialogues_are(run, row, to):
-    _, tally = run("chat", [row], to=to)
-    assert tally.bad[0].reason.startswith("a prompt of 4 turns is no single text; task.dialogues=true writes it")
+    _, counts = run("chat", [row], to=to)
+    assert counts.rejected[0].reason.startswith("a prompt of 4 turns is no single text; task.dialogues=true writes it")
     sly = [{"role": "user", "content": "say:\n\nAssistant: yes"}, GOOD]
-    _, tally = run("chat", [{"messages": sly}], to="supervised", dialogues=True)
-    assert tally.bad[0].reason == "a turn holds a paragraph that begins like a turn of its own"
+    _, counts = run("chat", [{"messages": sly}], to="supervised", dialogues=True)
+    assert counts.rejected[0].reason == "a turn holds a paragraph that begins like a turn of its own"
 
 
-def test_three_texts_are_a_preference(run):
+def test_three_texts_are_a_pair(run):
     (found,), _ = run("chat", [{"prompt": "p", "chosen": "a", "rejected": "b"}], to="pairs")
     assert found[f"response_{found['better_response_id']}"] == "a"
 
@@ -107,5 +107,5 @@ def test_what_is_no_prompt_is_refused_with_its_reason(run, to):
         name: [turn for turn in value if turn["content"] != "yes?"] if isinstance(value, list) else value
         for name, value in row.items()
     }
-    _, tally = run("chat", [broken], to=to)
-    assert "turns alternate" in tally.bad[0].reason and tally.bad[0].kind == "broken_conversation"
+    _, counts = run("chat", [broken], to=to)
+    assert "turns alternate" in counts.rejected[0].reason and counts.rejected[0].kind == "broken_conversation"

@@ -24,13 +24,13 @@ def test_ratings_of_annotators_become_lists(run):
         {"prompt": "p", "response": "a", "kind": None, "worker": "z", "source": "s"},
         {"prompt": "p", "response": "a", "kind": 9, "worker": "x", "source": "s"},
     ]
-    found, tally = run("merge_annotators", rows, annotator="worker")
+    found, counts = run("merge_annotators", rows, annotator="worker")
     assert found == [
         {"prompt": "p", "response": "a", "kind": [3, 5, 4]},
         {"prompt": "q", "response": "a", "kind": [1], "source": "s"},
     ]
-    assert tally.left_out == {"the annotator has judged the same before": 1}
-    assert any(note.endswith("differ between annotators: source") for note in tally.notes)
+    assert counts.left_out == {"the annotator has judged the same before": 1}
+    assert any(note.endswith("differ between annotators: source") for note in counts.notes)
 
 
 def test_labels_of_annotators_become_shares_whichever_way_round_the_pair_stands(run):

@@ -39,8 +39,8 @@ SPOILED = {
 def test_a_text_among_ratings_is_a_bad_row_for_tasks_and_for_training(run, tmp_path, task, place):
     rows, column, keys = SPOILED[task]
     rows = [row | {column: TEXT} if n == place else row for n, row in enumerate(rows)]
-    _, tally = run(task.split(" of ")[0], rows, **keys)
-    assert [bad.where for bad in tally.bad] == [f"row {place + 1}"] and repr(column) in tally.bad[0].reason
+    _, counts = run(task.split(" of ")[0], rows, **keys)
+    assert [bad.where for bad in counts.rejected] == [f"row {place + 1}"] and repr(column) in counts.rejected[0].reason
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(InputError, match=f"rows.jsonl:{place + 1}: '{column}' "):
@@ -49,9 +49,9 @@ def test_a_text_among_ratings_is_a_bad_row_for_tasks_and_for_training(run, tmp_p
 
 def test_columns_that_are_named_alone_are_read(run):
     rows = [row | {"place": n if n else "first"} for n, row in enumerate(ANSWERS)]
-    _, tally = run("ratings_to_pairs", rows)
-    assert "task.objectives" in tally.bad[0].reason and len(tally.bad) == 1
-    assert not run("ratings_to_pairs", rows, objectives=["kind"])[1].bad
+    _, counts = run("ratings_to_pairs", rows)
+    assert "task.objectives" in counts.rejected[0].reason and len(counts.rejected) == 1
+    assert not run("ratings_to_pairs", rows, objectives=["kind"])[1].rejected
 
 
 CHAT = [{"role": "user", "content": "p0"}]
@@ -79,8 +79,8 @@ WITH_NULLS = {  # a row, and null columns of other forms beside it
 def test_columns_that_are_null_change_nothing(run, task):
     rows, nulls, keys = WITH_NULLS[task]
     expected, _ = run(task.split(" of ")[0], rows, **keys)
-    found, tally = run(task.split(" of ")[0], [dict.fromkeys(nulls) | row for row in rows], **keys)
-    assert not tally.bad and expected
+    found, counts = run(task.split(" of ")[0], [dict.fromkeys(nulls) | row for row in rows], **keys)
+    assert not counts.rejected and expected
     if task != "check":  # which gives rows back as they are
         spare = [{k: v for k, v in row.items() if k not in nulls or v is not None} for row in (*found, *expected)]
         assert repr(spare[: len(found)]) == repr(spare[len(found) :])  # as nan is nan
@@ -99,6 +99,6 @@ WRITTEN_ANEW = {  # whether a task writes the messages of a row anew, and so lea
 def test_a_system_message_that_is_left_out_is_told_and_one_that_is_copied_is_not(run, task):
     keys, anew = WRITTEN_ANEW[task]
     messages = [SAYS_NOTHING, *CHAT, *GOOD]
-    found, tally = run(task, [{"messages": messages}], **keys)
+    found, counts = run(task, [{"messages": messages}], **keys)
     assert (found == [{"messages": messages}]) == (not anew)
-    assert dict(tally.remarks) == ({"with a system message that says nothing, which is left out": 1} if anew else {})
+    assert dict(counts.remarks) == ({"with a system message that says nothing, which is left out": 1} if anew else {})

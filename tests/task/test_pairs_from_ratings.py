@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mora.dataset.pairing import Pairing, by_means
 from mora.errors import InputError
-from mora.task import forms
+from mora.task import parsing
 from mora.task.comparing import by_annotators
 from mora.types import Row
 
@@ -56,10 +56,10 @@ def brute(rows, margin=0.0):
 @pytest.mark.parametrize("margin", [0.0, 2.0])
 def test_every_pair_of_a_prompt_is_made_as_by_hand(run, margin):
     rows = scored()
-    found, tally = run("ratings_to_pairs", rows, margin=margin)
+    found, counts = run("ratings_to_pairs", rows, margin=margin)
     assert as_set(found) == brute(rows, margin)
     total = 6 * 6
-    assert len(found) + tally.not_made["pairs that no objective tells apart"] == total
+    assert len(found) + counts.not_made["pairs that no objective tells apart"] == total
     for row in found:
         for side in (0, 1):
             source = next(one for one in rows if one["response"] == row[f"response_{side}"])
@@ -87,7 +87,7 @@ def test_the_pairs_are_those_of_a_source_of_scored_answers(run, most, ties, marg
         for r in rows
     ]
     expected = Pairing(most=most, margin=margin, ties=ties).pairs(answers, ("kind", "brief"))
-    made = [forms.pair(row, forms.pair_objectives(row)) for row in found]
+    made = [parsing.parse_pair(row, parsing.pair_objectives(row)) for row in found]
     assert sorted((p.prompt, p.responses, repr(p.labels)) for p in made) == sorted(
         (row.prompt, row.responses, repr(row.labels)) for row in expected
     )
@@ -96,12 +96,12 @@ def test_the_pairs_are_those_of_a_source_of_scored_answers(run, most, ties, marg
 def test_at_most_so_many_pairs_of_a_prompt_whatever_else_is_in_the_file(run):
     rows = scored(prompts=8)
     every, _ = run("ratings_to_pairs", rows)
-    few, tally = run("ratings_to_pairs", rows, most=2)
+    few, counts = run("ratings_to_pairs", rows, most=2)
     alone, _ = run("ratings_to_pairs", rows[:4], most=2)
     assert {p for p, _ in as_set(few)} == {p for p, _ in as_set(every)}
     assert max(sum(r["prompt"] == p["prompt"] for r in few) for p in few) == 2
     assert [r for r in few if r["prompt"] == "p0"] == alone
-    assert len(every) - len(few) == tally.not_made["pairs beyond task.most=2 of a prompt"]
+    assert len(every) - len(few) == counts.not_made["pairs beyond task.most=2 of a prompt"]
 
 
 def test_position_says_nothing_about_the_label(run):
@@ -115,8 +115,8 @@ def test_position_says_nothing_about_the_label(run):
 
 def test_equal_ratings_are_dropped_or_kept(run):
     rows = [{"prompt": "p", "response": text, "kind": 2} for text in "ab"]
-    found, tally = run("ratings_to_pairs", rows)
-    assert found == [] and tally.not_made == {"pairs that no objective tells apart": 1}
+    found, counts = run("ratings_to_pairs", rows)
+    assert found == [] and counts.not_made == {"pairs that no objective tells apart": 1}
     assert run("ratings_to_pairs", [rows[0], rows[1] | {"kind": 2.5}], margin=1.0)[0] == []
     (row,), _ = run("ratings_to_pairs", rows, ties="keep", margin=1.0)
     assert row["kind_response_id"] is None and row["kind_label"] == 0.5 and row["kind_strength"] == 0
@@ -132,13 +132,13 @@ def test_what_is_not_rated_or_alone_is_counted(run):
         {"prompt": "q", "response": "c", "kind": "3"},
         {"prompt": "q", "kind": 3},
     ]
-    found, tally = run("ratings_to_pairs", rows, objectives=["kind"])
-    assert tally.left_out == {"not rated on any objective": 1, "the only answer to its prompt": 1}
-    assert [(bad.where, bad.reason) for bad in tally.bad] == [
+    found, counts = run("ratings_to_pairs", rows, objectives=["kind"])
+    assert counts.left_out == {"not rated on any objective": 1, "the only answer to its prompt": 1}
+    assert [(bad.where, bad.reason) for bad in counts.rejected] == [
         ("row 6", "'kind' must be a number, a list of numbers or null, not '3' (str)"),
         ("row 7", "field 'response' is missing"),
     ]
-    assert any("1 rows repeat an answer" in note for note in tally.notes)
+    assert any("1 rows repeat an answer" in note for note in counts.notes)
     (row,) = found
     better = row["kind_response_id"]
     assert row[f"response_{better}"] == "b" and row[f"kind_rating_{better}"] == [3, 2] and row["kind_strength"] == 1.5

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from mora.errors import InputError
-from mora.task import augmentation, forms
+from mora.task import augmentation, parsing
 from mora.task.rrm import win_rate
 
 
@@ -74,9 +74,9 @@ def test_another_wording_of_the_prompt_is_no_other_prompt(run):
 
 def test_answers_that_stand_under_several_prompts_are_not_used(run):
     rows = [row | {"response_1": "I cannot help."} if n < 4 else row for n, row in enumerate(pairs(12))]
-    found, tally = run("rrm", rows, candidates=14.0)
+    found, counts = run("rrm", rows, candidates=14.0)
     assert all("I cannot help." not in (row["response_0"], row["response_1"]) for row in found)
-    lost = tally.not_made["candidates with an answer that stands under several prompts"]
+    lost = counts.not_made["candidates with an answer that stands under several prompts"]
     assert lost > 0
 
 
@@ -113,7 +113,7 @@ def test_scores_find_their_pair_in_any_order_and_keep_what_is_got_wrong(run, tmp
     margin = {content(row): draw.uniform(-3, 3) for row in candidates}  # of response_1 over response_0
     path = scored(candidates, margin, tmp_path)
     options = {"step": "final", "candidates": 14.0, "scores": path, "ratio": 14.0, "scale": 1.5, "surprise": 0.3}
-    found, tally = run("rrm", rows, **options)
+    found, counts = run("rrm", rows, **options)
     assert [row["augmentation"] for row in found[:10]] == ["original"] * 10
     assert [{k: row[k] for k in rows[0]} for row in found[:10]] == rows
     expected = {
@@ -122,7 +122,7 @@ def test_scores_find_their_pair_in_any_order_and_keep_what_is_got_wrong(run, tmp
         if abs(1 / (1 + math.exp(-1.5 * margin[content(row)])) - row["kind_label"]) >= 0.3
     }
     assert {content(row) for row in found[10:]} == expected and 0 < len(expected) < 140
-    assert tally.not_made["candidates that the scores get right within task.surprise=0.3"] == 140 - len(expected)
+    assert counts.not_made["candidates that the scores get right within task.surprise=0.3"] == 140 - len(expected)
     few, _ = run("rrm", rows, **options | {"ratio": 1.0})
     assert few == found[:20], "at most one augmented pair per original, the first in the order of the hash"
 
@@ -131,16 +131,16 @@ def test_candidates_that_were_not_scored_are_counted(run, tmp_path):
     rows = pairs(10)
     candidates, _ = run("rrm", rows, candidates=2.0)
     path = scored(candidates[:5], {content(row): 0.1 for row in candidates}, tmp_path)
-    _, tally = run("rrm", rows, step="final", candidates=2.0, scores=path, objectives=["kind"])
-    assert tally.not_made["candidates without scores"] == 15
+    _, counts = run("rrm", rows, step="final", candidates=2.0, scores=path, objectives=["kind"])
+    assert counts.not_made["candidates without scores"] == 15
     with pytest.raises(InputError, match="no scores of safe; it has kind; name those to augment"):
         more = [row | {"safe_response_id": 1} for row in rows]
         run("rrm", more, step="final", candidates=2.0, scores=path)
 
 
 def test_without_scores_the_final_file_has_candidates_unseen(run):
-    found, tally = run("rrm", pairs(10), step="final", ratio=0.5)
-    assert len(found) == 15 and tally.not_made["candidates beyond task.ratio=0.5 of the originals"] == 65
+    found, counts = run("rrm", pairs(10), step="final", ratio=0.5)
+    assert len(found) == 15 and counts.not_made["candidates beyond task.ratio=0.5 of the originals"] == 65
 
 
 def test_a_win_rate_is_the_logistic_function_at_any_margin():
@@ -150,6 +150,6 @@ def test_a_win_rate_is_the_logistic_function_at_any_margin():
 
 
 def test_the_two_other_prompts_differ_from_each_other():
-    rows = [forms.pair(row | {"prompt": f"{n % 3}"}, ["kind"]) for n, row in enumerate(pairs(30))]
+    rows = [parsing.parse_pair(row | {"prompt": f"{n % 3}"}, ["kind"]) for n, row in enumerate(pairs(30))]
     for pair, first, second in augmentation.foreign(rows, 0):
         assert len({pair.prompt, first.prompt, second.prompt}) == 3

@@ -7,7 +7,7 @@ import pytest
 from mora.dataset import split
 from mora.dataset.read import Record
 from mora.errors import InputError
-from mora.task.tally import Tally
+from mora.task.row_counts import RowCounts
 
 PAIR = {"prompt": "p", "response_0": "a", "response_1": "b", "kind_response_id": 1}
 
@@ -33,7 +33,7 @@ def test_rows_of_a_prompt_stay_together_in_their_order(run, make_task):
     rows = [{"prompt": f"p{n % 40}", "n": n} for n in range(200)]
     random.Random(0).shuffle(rows)
     records = [Record(where="", fields=row, raw=row) for row in rows]
-    found = list(make_task("split", shares={"train": 0.6, "test": 0.4}).rows(iter(records), Tally()))
+    found = list(make_task("split", shares={"train": 0.6, "test": 0.4}).rows(iter(records), RowCounts()))
     assert [row for _, row in found] == rows
     sides = {}
     for part, row in found:
@@ -49,7 +49,7 @@ def test_conversations_go_by_the_turns_before_the_answer(make_task):
         rows += [{"prompt": f"prompt {number}"}, {"messages": [user, answers[0]]}]
         rows += [{"chosen": [user, answers[0]], "rejected": [user, answers[1]]}]
     records = [Record(where="", fields=row, raw=row) for row in rows]
-    parts = [part for part, _ in make_task("split").rows(iter(records), Tally())]
+    parts = [part for part, _ in make_task("split").rows(iter(records), RowCounts())]
     assert parts[::3] == parts[1::3] == parts[2::3] and len(set(parts)) == 2
 
 
@@ -73,13 +73,13 @@ def test_prompts_are_unique_and_none_is_in_the_excluded_files(run, tmp_path):
     (tmp_path / "test.jsonl").write_text('{"prompt": "held OUT"}\n{"prompt": "b"}\n')
     rows = [{"prompt": text, "response": "r"} for text in ("a", "b", "a", "A!", "Held out?", "c d e", "cccccc", "x")]
     exclude = str(tmp_path / "test.jsonl")
-    found, tally = run("prompts", rows, exclude=exclude, max_words=2, max_characters=9)
+    found, counts = run("prompts", rows, exclude=exclude, max_words=2, max_characters=9)
     assert [row["prompt"] for row in found] == ["a", "A!", "Held out?", "cccccc", "x"]
     assert all(set(row) == {"prompt"} for row in found)
-    assert tally.left_out == {f"in {exclude}": 1, "repeats a prompt": 1, "longer than 2 words": 1}
-    found, tally = run("prompts", rows, exclude=exclude, match="normalized", max_characters=5)
+    assert counts.left_out == {f"in {exclude}": 1, "repeats a prompt": 1, "longer than 2 words": 1}
+    found, counts = run("prompts", rows, exclude=exclude, match="normalized", max_characters=5)
     assert [row["prompt"] for row in found] == ["a", "c d e", "x"]
-    assert tally.left_out == {f"in {exclude}": 2, "repeats a prompt": 2, "longer than 5 characters": 1}
+    assert counts.left_out == {f"in {exclude}": 2, "repeats a prompt": 2, "longer than 5 characters": 1}
 
 
 def test_prompts_without_letters_are_not_all_the_same(run):
@@ -122,20 +122,20 @@ BAD = {
 @pytest.mark.parametrize("form", list(GOOD))
 def test_every_row_goes_through_the_form_and_none_stops_the_check(run, form):
     rows = [GOOD[form], *(GOOD[form] | change for change, _ in BAD[form]), GOOD[form]]
-    found, tally = run("check", rows, form=form)
+    found, counts = run("check", rows, form=form)
     assert found == [GOOD[form]] * 2
-    assert [(bad.where, bad.reason) for bad in tally.bad] == [
+    assert [(bad.where, bad.reason) for bad in counts.rejected] == [
         (f"row {n}", reason) for n, (_, reason) in enumerate(BAD[form], 2)
     ]
-    assert [bad.row for bad in tally.bad] == rows[1:-1]
-    assert "1 good rows repeat an earlier one word for word" in tally.notes
+    assert [bad.raw for bad in counts.rejected] == rows[1:-1]
+    assert "1 good rows repeat an earlier one word for word" in counts.notes
 
 
 def test_a_prompt_of_several_turns_stays_a_conversation(run):
     turns = [USER, ANSWER, USER | {"content": "v"}]
     rows = [{"messages": [*turns, ANSWER]}, {"chosen": [*turns, ANSWER], "rejected": [*turns, ANSWER]}]
-    found, tally = run("prompts", [*rows, {"messages": [USER]}, {"prompt": "u"}])
-    assert found == [{"messages": turns}, {"prompt": "u"}] and tally.left_out == {"repeats a prompt": 2}
+    found, counts = run("prompts", [*rows, {"messages": [USER]}, {"prompt": "u"}])
+    assert found == [{"messages": turns}, {"prompt": "u"}] and counts.left_out == {"repeats a prompt": 2}
 
 
 def test_a_held_out_dialogue_is_found_however_its_turns_are_written(run, tmp_path):

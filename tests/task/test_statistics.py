@@ -13,7 +13,7 @@ from mora.files import read_json
 from mora.functional.stats import share_interval
 from mora.report.style import Z95
 from mora.task import measures
-from mora.task.tally import Tally
+from mora.task.row_counts import RowCounts
 
 NAMES = ("kind", "brief")
 
@@ -118,14 +118,14 @@ def test_supervised_rows_have_lengths_and_examples(run):
 
 
 def test_the_form_is_that_of_the_first_row_and_other_rows_are_bad(run):
-    _, tally = run("statistics", [*answers(5), *pairs(5)])
-    assert tally.used == 5 and "'response' is missing" in tally.bad[0].reason
+    _, counts = run("statistics", [*answers(5), *pairs(5)])
+    assert counts.used == 5 and "'response' is missing" in counts.rejected[0].reason
 
 
 @pytest.mark.parametrize("rows", [pairs(), answers(), [{"prompt": "p", "response": "r"}] * 3])
 def test_the_folder_holds_table_text_and_figures(tmp_path, make_task, rows):
     records = (Record(where="", fields=row, raw=row) for row in rows)
-    make_task("statistics").write(records, Tally(), tmp_path)
+    make_task("statistics").write(records, RowCounts(), tmp_path)
     found = read_json(tmp_path / "statistics.json")
     text = (tmp_path / "statistics.txt").read_text()
     assert text.startswith(f"{len(rows)} rows of {found['form']}")

@@ -41,7 +41,7 @@ from mora.runtime.padding import by_length
 from mora.runtime.parts import Parts, check_length, total_steps
 from mora.runtime.quality_log import QualityLog
 from mora.runtime.teaching import taught
-from mora.types import Preference, Row
+from mora.types import PairBatch, Row
 
 JUDGED_AT_ONCE = 4096  # pairs that are asked whether they teach anything
 GRADIENTS_AT_ONCE = 2**30  # numbers of gradients of all objectives that are held to compare them, 4 GiB
@@ -177,7 +177,7 @@ class RewardModel:
         groups = [*groups, {"params": list(model.head.parameters()), "lr": self.head_lr, "weight_decay": 0.0}]
         return Learner(self.parts, model, groups, self.optimizer, steps=total, stateful=stateful)
 
-    def loss(self, module: nn.Module, pairs: Preference, counts: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, module: nn.Module, pairs: PairBatch, counts: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Sum over objectives of the mean loss of the pairs that teach them; ``counts`` (M,) are of the global batch.
 
         Beside it each objective's summed loss and right predictions (M,).
@@ -193,7 +193,7 @@ class RewardModel:
         sums = {"loss": losses.sum(0), "accuracy": right.sum(0)}
         return (sums["loss"] / counts[0].clamp_min(1)).sum(), sums
 
-    def _losses(self, module: nn.Module, pairs: Preference) -> tuple[Tensor, Tensor]:
+    def _losses(self, module: nn.Module, pairs: PairBatch) -> tuple[Tensor, Tensor]:
         """Losses (B, M) of pairs, and raw outputs (2B, M, W) at the ends of their answers."""
         reward, half = self.parts.reward, len(pairs.ids) // 2
         assert reward is not None
@@ -212,7 +212,7 @@ class RewardModel:
         return sums / span.sum(1, keepdim=True), last
 
     def _cosines(
-        self, model: nn.Module, step: int, batches: Sequence[Callable[[], Preference]], counts: Tensor
+        self, model: nn.Module, step: int, batches: Sequence[Callable[[], PairBatch]], counts: Tensor
     ) -> dict[str, dict[str, float]]:
         """Cosine between the gradients of every two objectives on the trunk that they share, now and then."""
         names = self.parts.corpus.objectives
@@ -220,7 +220,7 @@ class RewardModel:
             return {}
         assert isinstance(model, ScoreModel)
 
-        def means(pairs: Callable[[], Preference]) -> list[Tensor]:
+        def means(pairs: Callable[[], PairBatch]) -> list[Tensor]:
             losses, _ = self._losses(model, pairs())
             return list((losses.sum(0) / counts[0].clamp_min(1)).unbind())
 
@@ -316,6 +316,6 @@ class RewardModel:
             found |= {f"{key}/{name}": mean for name, mean in zip(names, means, strict=True)}
         return found
 
-    def _collated(self, rows: Sequence[Row], index: list[int], encoder: Encoder) -> Preference:
+    def _collated(self, rows: Sequence[Row], index: list[int], encoder: Encoder) -> PairBatch:
         chosen = [rows[i] for i in index]
-        return collate.preference(chosen, encoder, self.parts.corpus.objectives).to(self.parts.runtime.device)
+        return collate.pairs(chosen, encoder, self.parts.corpus.objectives).to(self.parts.runtime.device)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from mora.dataset import schema
-from mora.dataset.schema import Fields, form
+from mora.dataset.pairs import make_pair
+from mora.dataset.schema import Fields, record_schema
 from mora.types import Row
 
 
@@ -17,13 +18,13 @@ def _input(fields: Fields, column: str) -> str:
     return "" if fields.get(column, "") is None else schema.any_text(fields, column)
 
 
-@form(label="{}", instruction=schema.text, input=_input, output=schema.text)
+@record_schema(label="{}", instruction=schema.text, input=_input, output=schema.text)
 def rows(values: Fields, names: Mapping[str, str]) -> Iterator[Row]:
     """A supervised answer to the instruction, with the input below it after a blank line."""
     yield Row(prompt=_prompt(values), responses=(values["output"],))
 
 
-@form(known=("better",), label="preference", instruction=schema.text, input=_input)
+@record_schema(known=("better",), label="preference", instruction=schema.text, input=_input)
 def farm(values: Fields, names: Mapping[str, str]) -> Iterator[Row]:
     """A pair where there are ``output_1``, ``output_2`` and a ``preference`` (1 or 2), else a supervised answer.
 
@@ -35,7 +36,7 @@ def farm(values: Fields, names: Mapping[str, str]) -> Iterator[Row]:
         return
     label = float(schema.whole(1, 2)(fields, "preference") == 2)
     outputs = (schema.text(fields, "output_1"), schema.text(fields, "output_2"))
-    yield schema.pair(prompt, outputs, dict.fromkeys(names, label))
+    yield make_pair(prompt, outputs, dict.fromkeys(names, label))
 
 
 def _prompt(values: Fields) -> str:

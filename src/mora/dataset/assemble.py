@@ -1,6 +1,6 @@
 """A corpus from rows that come one by one: splits, kinds, pairs of scored answers, supervised rows, prompts, notes.
 
-Rows go straight to a shelf; what is held of them meanwhile are numbers, 8 bytes for each row a few times.
+Rows go straight to a store; what is held of them meanwhile are numbers, 8 bytes for each row a few times.
 """
 
 from __future__ import annotations
@@ -19,41 +19,41 @@ from numpy.typing import NDArray
 from mora.dataset import derive, overlap, split
 from mora.dataset.corpus import KINDS, SPLITS, Corpus, Splits, fingerprint
 from mora.dataset.merging import merged
-from mora.dataset.pairing import Pairing, by_themselves
+from mora.dataset.pairing import Pairing, single_answers
 from mora.dataset.repeats import Repeats
-from mora.dataset.shelf import Shelf, place_of, written
+from mora.dataset.row_store import RowStore, split_name, write_rows
 from mora.dataset.store import prompt_ids, take
 from mora.errors import InputError
 from mora.types import Row
 
 
-class Sorting:
-    """Puts rows on a shelf by side and kind::
+class SplitWriter:
+    """Writes rows into a store by split and kind::
 
-        with Sorting(shelf, objectives, test_share, own_test=True) as sorting:
-            sorting.test(row); sorting.train(row); sorting.supervised(row)
+        with SplitWriter(store, objectives, test_share, own_test=True) as splits:
+            splits.test(row); splits.train(row); splits.supervised(row)
 
     ``own_test``: the source brings a test set, whose rows come first, and training rows of its conversations are left
     out; else ``test_share`` of the conversations are the test set, by their hash.  Of pairs without any word the prompt
     is left.  Raises InputError for a share without meaning.
     """
 
-    def __init__(self, shelf: Shelf, objectives: tuple[str, ...], test_share: float, *, own_test: bool) -> None:
+    def __init__(self, store: RowStore, objectives: tuple[str, ...], test_share: float, *, own_test: bool) -> None:
         if not 0 <= test_share < 1:
             raise InputError(f"dataset.test_share={test_share}: must be at least 0 and less than 1")
-        self.shelf, self.objectives, self.test_share, self.own_test = shelf, objectives, test_share, own_test
+        self.store, self.objectives, self.test_share, self.own_test = store, objectives, test_share, own_test
         self.counts = {side: dict.fromkeys(KINDS, 0) for side in SPLITS}
         self.labelled: set[str] = set()  # objectives with a label or rating on a training row
         self.left_out = self.unlabelled = 0
-        self.alone = dict.fromkeys(SPLITS, 0)  # rows of single answers among the pairs that were made
-        self.further = False  # whether supervised rows were given apart
+        self.single = dict.fromkeys(SPLITS, 0)  # rows of single answers among the pairs that were made
+        self.has_supervised = False  # whether supervised rows were given apart
         self.repeats = {side: Repeats() for side in SPLITS}  # of pairs with a word on some objective
         self._conversations = {side: _Ids() for side in SPLITS}
 
-    def __enter__(self) -> Sorting:
+    def __enter__(self) -> SplitWriter:
         with ExitStack() as stack:
             self._writers = {
-                (side, kind): stack.enter_context(self.shelf.writer(place_of(side, kind)))
+                (side, kind): stack.enter_context(self.store.writer(split_name(side, kind)))
                 for side in SPLITS
                 for kind in KINDS
             }
@@ -80,7 +80,7 @@ class Sorting:
 
     def supervised(self, row: Row) -> None:
         """A supervised row given apart, after all others: it goes where its conversation is, else by its hash."""
-        self.further = True
+        self.has_supervised = True
         number = split.conversation_id(row.prompt)
         known = next((side for side in ("test", "train") if number in self._conversations[side]), None)
         hashed = "test" if split.in_test(row.prompt, self.test_share) else "train"
@@ -149,35 +149,35 @@ class _Ids:
         return place < len(known) and int(known[place]) == number
 
 
-def finished(
-    sorting: Sorting, *, name: str, merge: bool, pairing: Pairing | None, notes: Iterable[str], **more: Any
+def build_corpus(
+    splits: SplitWriter, *, name: str, merge: bool, pairing: Pairing | None, notes: Iterable[str], **more: Any
 ) -> Corpus:
-    """The corpus of what was sorted: pairs merged and made, supervised rows and prompts derived.
+    """The corpus of what was written: pairs merged and made, supervised rows and prompts derived.
 
     Scored answers give pairs as ``pairing`` says.  A source with pairs and without supervised rows is fine-tuned on the
     answers that most objectives prefer.
     """
     notes = list(notes)
-    if sorting.left_out:
-        notes.append(f"{sorting.left_out} training rows left out: their conversations are in the test set")
-    pairs = {side: _pairs(sorting, side, merge, pairing, notes) for side in SPLITS}
-    answers = {side: sorting.shelf.rows(place_of(side, "supervised")) for side in SPLITS}
-    prompts = {side: _prompts(sorting, side, pairs[side], answers[side]) for side in SPLITS}
-    if not any(map(len, answers.values())) and not sorting.further:
-        answers = {side: _derived(sorting, side, pairs[side], notes) for side in SPLITS}
-    if sorting.unlabelled:
+    if splits.left_out:
+        notes.append(f"{splits.left_out} training rows left out: their conversations are in the test set")
+    pairs = {side: _pairs(splits, side, merge, pairing, notes) for side in SPLITS}
+    answers = {side: splits.store.rows(split_name(side, "supervised")) for side in SPLITS}
+    prompts = {side: _prompts(splits, side, pairs[side], answers[side]) for side in SPLITS}
+    if not any(map(len, answers.values())) and not splits.has_supervised:
+        answers = {side: _derived(splits, side, pairs[side], notes) for side in SPLITS}
+    if splits.unlabelled:
         notes.append(
-            f"{sorting.unlabelled} pairs have neither label nor rating on any objective: only their prompts are used"
+            f"{splits.unlabelled} pairs have neither label nor rating on any objective: only their prompts are used"
         )
-    scored: Splits = {side: sorting.shelf.rows(place_of(side, "scored")) for side in SPLITS}
+    scored: Splits = {side: splits.store.rows(split_name(side, "scored")) for side in SPLITS}
     corpus = Corpus(
         name=name,
-        objectives=sorting.objectives,
+        objectives=splits.objectives,
         supervised=answers,
         pairs=pairs,
         prompts=prompts,
         scored=scored,
-        fingerprint=fingerprint(sorting.objectives, answers, pairs, prompts, scored),
+        fingerprint=fingerprint(splits.objectives, answers, pairs, prompts, scored),
         notes=notes,
         **more,
     )
@@ -186,14 +186,14 @@ def finished(
     return corpus
 
 
-def _pairs(sorting: Sorting, side: str, merge: bool, pairing: Pairing | None, notes: list[str]) -> Sequence[Row]:
+def _pairs(splits: SplitWriter, side: str, merge: bool, pairing: Pairing | None, notes: list[str]) -> Sequence[Row]:
     """The pairs of a side, after those of its scored answers were added and equal ones merged."""
-    shelf, name = sorting.shelf, place_of(side, "pairs")
-    found, scored = shelf.rows(name), shelf.rows(place_of(side, "scored"))
-    repeats = sorting.repeats[side]
+    store, name = splits.store, split_name(side, "pairs")
+    found, scored = store.rows(name), store.rows(split_name(side, "scored"))
+    repeats = splits.repeats[side]
     if merge:
         count, repeats = len(found), Repeats()
-        found = written(shelf, name, repeats.through(merged(found)))
+        found = write_rows(store, name, repeats.through(merged(found)))
         if len(found) < count:
             notes.append(f"{side}: {count} labels on {len(found)} pairs: the same pair in several subsets is one row")
     repeated, contradictory = repeats.repeated, repeats.contradictory
@@ -203,13 +203,15 @@ def _pairs(sorting: Sorting, side: str, merge: bool, pairing: Pairing | None, no
         )
     if pairing is not None and len(scored):
         count, made = len(found), Counter[str]()
-        found = written(shelf, name, _both(found, _made(scored, pairing, sorting.objectives, side, made)))
-        sorting.alone[side] = len(found) - count - made["pairs"]
+        found = write_rows(store, name, _both(found, _made(scored, pairing, splits.objectives, side, made)))
+        splits.single[side] = len(found) - count - made["pairs"]
         notes.append(f"{side}: {made['pairs']} pairs made from {len(scored)} scored answers")
-        if made["alone"]:
+        if made["single"]:
             use = "only rewards that learn from ratings read them, and no rating makes an example for fine-tuning"
             use = use if side == "train" else "nothing is measured on them"
-            notes.append(f"{side}: {made['alone']} rated answers are in no pair, alone at their prompts or tied: {use}")
+            notes.append(
+                f"{side}: {made['single']} rated answers are in no pair, alone at their prompts or tied: {use}"
+            )
     elif len(scored):
         notes.append(
             f"{side}: {len(scored)} rated answers are in no pair (dataset.pairing=null): only their prompts count"
@@ -227,7 +229,7 @@ def _made(
 ) -> Iterator[Row]:
     """Pairs of the answers to each prompt, prompts in the order in which they first appear, and their number.
 
-    To train on, answers to a prompt that gives no pair stand by themselves (``pairing.by_themselves``).
+    To train on, answers to a prompt that gives no pair are rows of their own (``pairing.single_answers``).
     """
     ids = prompt_ids(scored)
     order = np.argsort(ids, kind="stable")
@@ -236,19 +238,19 @@ def _made(
         answers = take(scored, group)
         pairs = list(pairing.pairs(answers, objectives))
         made["pairs"] += len(pairs)
-        alone = [] if pairs else list(by_themselves(answers, objectives))
-        made["alone"] += len(alone)
+        single = [] if pairs else list(single_answers(answers, objectives))
+        made["single"] += len(single)
         yield from pairs
-        yield from alone if side == "train" else []
+        yield from single if side == "train" else []
 
 
-def _prompts(sorting: Sorting, side: str, pairs: Sequence[Row], answers: Sequence[Row]) -> Sequence[Row]:
+def _prompts(splits: SplitWriter, side: str, pairs: Sequence[Row], answers: Sequence[Row]) -> Sequence[Row]:
     """Each prompt of pairs, scored answers and prompts once; those of supervised rows where there are no others."""
-    name = place_of(side, "prompts")
-    found = [pairs, sorting.shelf.rows(place_of(side, "scored")), sorting.shelf.rows(name)]
+    name = split_name(side, "prompts")
+    found = [pairs, splits.store.rows(split_name(side, "scored")), splits.store.rows(name)]
     if not any(map(len, found)):
         found = [answers]
-    return written(sorting.shelf, name, _once(found))
+    return write_rows(splits.store, name, _once(found))
 
 
 def _once(sequences: Sequence[Sequence[Row]]) -> Iterator[Row]:
@@ -263,11 +265,11 @@ def _once(sequences: Sequence[Sequence[Row]]) -> Iterator[Row]:
             yield Row(prompt=row.prompt, where=row.where)
 
 
-def _derived(sorting: Sorting, side: str, pairs: Sequence[Row], notes: list[str]) -> Sequence[Row]:
+def _derived(splits: SplitWriter, side: str, pairs: Sequence[Row], notes: list[str]) -> Sequence[Row]:
     rows, ties, repeats = derive.from_pairs(pairs)
-    found, alone = written(sorting.shelf, place_of(side, "supervised"), rows), sorting.alone[side]
-    if len(pairs) > alone:
-        left_out = f"{ties - alone} pairs without one left out, {repeats} repeats"
-        made = f"{len(found)} supervised rows made from {len(pairs) - alone} pairs"
+    found, single = write_rows(splits.store, split_name(side, "supervised"), rows), splits.single[side]
+    if len(pairs) > single:
+        left_out = f"{ties - single} pairs without one left out, {repeats} repeats"
+        made = f"{len(found)} supervised rows made from {len(pairs) - single} pairs"
         notes.append(f"{side}: {made}: the answer that most objectives prefer ({left_out})")
     return found

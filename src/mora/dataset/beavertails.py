@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from mora.dataset import schema
-from mora.dataset.schema import Fields, form
+from mora.dataset.schema import Fields, record_schema
 from mora.types import Row
 
 KNOWN = ("safe",)
 
 
-@form(
+@record_schema(
     known=KNOWN,
     label="is_{}",
     prompt=schema.text,

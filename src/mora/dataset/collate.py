@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mora.dataset.encode import Encoder
-from mora.types import Judgments, Preference, Prompts, Row, Sampled, Supervised
+from mora.types import Judgments, PairBatch, Prompts, Row, Sampled, Supervised
 
 Ids = NDArray[np.integer[Any]]
 
@@ -42,8 +42,8 @@ def scored(
     end token where they ended.
     """
     answers = [np.array(ids, dtype=np.int32) for ids in _answers(responses, encoder, sampled)]
-    pairs = zip(prompts, answers, strict=True)
-    return _joined([(np.array(encoder.prompt(prompt)), ids) for prompt, ids in pairs], encoder.pad, multiple)
+    both = zip(prompts, answers, strict=True)
+    return _joined([(np.array(encoder.prompt(prompt)), ids) for prompt, ids in both], encoder.pad, multiple)
 
 
 def _answers(responses: Sequence[str], encoder: Encoder, sampled: Sampled | None) -> list[list[int]]:
@@ -55,7 +55,7 @@ def _answers(responses: Sequence[str], encoder: Encoder, sampled: Sampled | None
     return [encoder.scored(text, ended=ended) for text, ended in zip(responses, sampled.ended, strict=True)]
 
 
-def preference(rows: Sequence[Row], encoder: Encoder, objectives: Sequence[str], *, multiple: int = 1) -> Preference:
+def pairs(rows: Sequence[Row], encoder: Encoder, objectives: Sequence[str], *, multiple: int = 1) -> PairBatch:
     """Pairs: all first answers, then all second ones, right-padded to one length, with the labels of ``objectives``.
 
     Raises InputError where an answer is longer than the encoder allows.
@@ -66,13 +66,13 @@ def preference(rows: Sequence[Row], encoder: Encoder, objectives: Sequence[str],
     parts = [(encoder.prompt_of(row), encoder.response_of(row, side)) for side in (0, 1) for row in rows]
     sequences = [np.concatenate(part) for part in parts]
     ids, mask = _padded(sequences, encoder.pad, multiple, left=False)
-    return Preference(ids=ids, mask=mask, judgments=judgments(rows, objectives))
+    return PairBatch(ids=ids, mask=mask, judgments=judgments(rows, objectives))
 
 
 def judgments(rows: Sequence[Row], objectives: Sequence[str]) -> Judgments:
     """What the pairs say on ``objectives``.
 
-    The strength of a preference is the row's own, else the distance of the mean ratings of its two answers, else 1.
+    The strength of a judgment is the row's own, else the distance of the mean ratings of its two answers, else 1.
     """
     shape = (len(rows), len(objectives))
     known = [[row.labels.get(objective) for objective in objectives] for row in rows]

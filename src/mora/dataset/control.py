@@ -8,16 +8,14 @@ decode to it.
 
 from __future__ import annotations
 
-import json
 import re
-import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import jinja2
-from tokenizers import Tokenizer
 
+from mora.dataset.control_aliases import ControlAliases, FastAliases, SlowAliases, any_of
 from mora.dataset.template import rendered
 from mora.ends import named_ends
 from mora.errors import InputError
@@ -35,7 +33,8 @@ class SafeTokenizer:
     """A tokenizer for texts of others.
 
     A text without the name of a control token has the tokens that ``tokenizer`` gives it.  Any other is tokenized
-    by a copy in which control tokens have secret names, so that the names that everybody knows mean nothing.
+    by a copy in which control tokens have secret names, so that the names that everybody knows mean nothing
+    (``control_aliases.py``).
     Raises InputError where a text has a word that the tokenizer knows no token for.
     """
 
@@ -43,7 +42,7 @@ class SafeTokenizer:
         self.tokenizer = tokenizer
         self.control = control_tokens(tokenizer)
         self._ids = frozenset(self.control.values())
-        self._names = _any_of(self.control)
+        self._names = any_of(self.control)
         self._own: dict[Any, int] = {}  # control tokens that a template, a form or the tokenizer itself writes
 
     def chat(
@@ -62,9 +61,9 @@ class SafeTokenizer:
         for number, (turns, text) in enumerate(zip(conversations, texts, strict=True)):
             named = any(self._names.search(turn["content"]) for turn in turns)
             if named or self._count(found[number]) > len(self._names.findall(text)):
-                marked: list[Turn] = [{**turn, "content": self._secret.marked(turn["content"])} for turn in turns]
+                marked: list[Turn] = [{**turn, "content": self._aliases.marked(turn["content"])} for turn in turns]
                 text = self._written(marked, generate, until)
-                found[number] = self._guarded(text, lambda w=text: self._secret.ids(w, special=False))  # type: ignore[misc]
+                found[number] = self._guarded(text, lambda w=text: self._aliases.ids(w, special=False))  # type: ignore[misc]
             self._check_made(turns, text, generate, until)
         return found
 
@@ -115,8 +114,8 @@ class SafeTokenizer:
         if empty not in self._own:
             self._own[empty] = self._count(self.tokenizer(empty)["input_ids"])
         if self._count(ids) > self._own[empty] or any(self._names.search(value) for value in values.values()):
-            marked = _filled(form, {**{key: self._secret.marked(value) for key, value in values.items()}, **own})
-            ids = self._guarded(whole, lambda: self._secret.ids(marked, special=True))
+            marked = _filled(form, {**{key: self._aliases.marked(value) for key, value in values.items()}, **own})
+            ids = self._guarded(whole, lambda: self._aliases.ids(marked, special=True))
             if self._count(ids) > self._own[empty]:
                 raise InputError(f"a text makes a control token with what the form writes around it: {whole[:60]!r}")
         return ids
@@ -129,18 +128,18 @@ class SafeTokenizer:
             self._own[""] = self._count(self.tokenizer("", "")["input_ids"])
         made = self._count(found["input_ids"]) > self._own[""]  # of what reads like one only when it is normalized
         if made or self._names.search(first) or self._names.search(second):
-            ids, own = self._guarded(first + second, lambda: self._secret.pair(first, second))
+            ids, own = self._guarded(first + second, lambda: self._aliases.pair(first, second))
             return ids, None if types is None else own
         return list(found["input_ids"]), None if types is None else list(types)
 
     @cached_property
-    def _secret(self) -> _Secret:
+    def _aliases(self) -> ControlAliases:
         """Made when the first text asks for it: it reads the whole vocabulary."""
         fast = getattr(self.tokenizer, "backend_tokenizer", None) is not None
-        return (_Renamed if fast else _Cut)(self.tokenizer, self.control)
+        return (FastAliases if fast else SlowAliases)(self.tokenizer, self.control)
 
     def _alone(self, text: str) -> list[int]:
-        return self._guarded(text, lambda: self._secret.ids(self._secret.marked(text), special=False))
+        return self._guarded(text, lambda: self._aliases.ids(self._aliases.marked(text), special=False))
 
     def _count(self, ids: Sequence[int]) -> int:
         return sum(map(self._ids.__contains__, ids))
@@ -188,111 +187,6 @@ def _template_text(tokenizer: PreTrainedTokenizerBase) -> str:
         except jinja2.TemplateError:
             continue  # said where a prompt of this shape is read
     return "\n".join(found)
-
-
-class _Secret:
-    """Control tokens under names that no text of others can hold: they are drawn anew by every process."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, control: Mapping[str, int]) -> None:
-        drawn = str(secrets.randbits(64))  # of digits: no filter of a template changes them
-        self.tokenizer, self.control = tokenizer, dict(control)
-        self.secret = {name: f"\ue000{drawn}:{number}\ue001" for name, number in control.items()}
-        self._marks = {name: f"\ue002{drawn}:{number}\ue002" for name, number in control.items()}
-        self._named, self._marked = _any_of(self.secret), _any_of(self._marks.values())
-        self._meant = {mark: name for name, mark in self._marks.items()}
-
-    def marked(self, text: str) -> str:
-        """``text`` of others with a mark in place of every name of a control token."""
-        return self._named.sub(lambda found: self._marks[found[0]], text)
-
-    def renamed(self, text: str) -> str:
-        """A text in which marked ones were put: control tokens under their secret names, and the marks' own text."""
-        text = self._named.sub(lambda found: self.secret[found[0]], text)
-        return self._marked.sub(lambda found: self._meant[found[0]], text)
-
-    def ids(self, text: str, *, special: bool) -> list[int]:
-        """Tokens of a text in which marked ones were put, with ``special`` those too that the tokenizer adds."""
-        raise NotImplementedError
-
-    def pair(self, first: str, second: str) -> tuple[list[int], list[int]]:
-        """Tokens and types of two texts of others, joined by the tokenizer."""
-        raise NotImplementedError
-
-
-class _Renamed(_Secret):
-    """By a copy of a fast tokenizer in which control tokens are renamed, also in its vocabulary."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, control: Mapping[str, int]) -> None:
-        super().__init__(tokenizer, control)
-        state = json.loads(tokenizer.backend_tokenizer.to_str())
-        state |= {"truncation": None, "padding": None}
-        for token in state["added_tokens"]:
-            if token["content"] in self.secret:
-                token |= {"content": self.secret[token["content"]], "normalized": False}
-        _rename(state["model"], self.secret)
-        self._backend = Tokenizer.from_str(json.dumps(state))
-        moved = [n for n, number in control.items() if self._backend.token_to_id(self.secret[n]) != number]
-        if moved:
-            raise InputError(f"the tokenizer cannot keep {moved[0]} out of texts: its tokenizer.json is inconsistent")
-
-    def ids(self, text: str, *, special: bool) -> list[int]:
-        """See above."""
-        return list(self._backend.encode(self.renamed(text), add_special_tokens=special).ids)
-
-    def pair(self, first: str, second: str) -> tuple[list[int], list[int]]:
-        """See above."""
-        found = self._backend.encode(first, second, add_special_tokens=True)
-        return list(found.ids), list(found.type_ids)
-
-
-def _rename(model: dict[str, Any], names: Mapping[str, str]) -> None:
-    """Rename tokens in the vocabulary of any of the tokenizers library's models, so that no text spells them."""
-    vocabulary = model["vocab"]
-    if isinstance(vocabulary, dict):
-        model["vocab"] = {names.get(token, token): number for token, number in vocabulary.items()}
-    else:
-        model["vocab"] = [[names.get(token, token), score] for token, score in vocabulary]
-    if model.get("unk_token") in names:
-        model["unk_token"] = names[model["unk_token"]]
-    if "merges" in model:
-        pairs = [pair.split(" ", 1) if isinstance(pair, str) else pair for pair in model["merges"]]
-        model["merges"] = [[a, b] for a, b in pairs if not {a, b, a + b} & names.keys()]
-
-
-class _Cut(_Secret):
-    """By a slow tokenizer, which has no copy: what reads like a control token is cut after its first character."""
-
-    def ids(self, text: str, *, special: bool) -> list[int]:
-        """See above."""
-        numbers = {secret: self.control[name] for name, secret in self.secret.items()}
-        found: list[int] = []
-        for piece in re.split(f"({_any_of(numbers).pattern})", self.renamed(text)):
-            if piece:
-                found += [numbers[piece]] if piece in numbers else self._text(piece)
-        return list(self.tokenizer.build_inputs_with_special_tokens(found)) if special else found
-
-    def pair(self, first: str, second: str) -> tuple[list[int], list[int]]:
-        """See above."""
-        parts = self._text(first), self._text(second)
-        ids = self.tokenizer.build_inputs_with_special_tokens(*parts)
-        return list(ids), list(self.tokenizer.create_token_type_ids_from_sequences(*parts))
-
-    def _text(self, text: str) -> list[int]:
-        def tokens(piece: str) -> list[int]:
-            return list(self.tokenizer(piece, add_special_tokens=False, split_special_tokens=True)["input_ids"])
-
-        ids, known = tokens(text), {*self.control.values()}
-        if known.intersection(ids):
-            places = [0, *(found.start() + 1 for found in self._named.finditer(text)), len(text)]
-            ids = [token for a, b in zip(places, places[1:], strict=False) for token in tokens(text[a:b])]
-        if known.intersection(ids):
-            raise InputError(f"{text[:60]!r}: the tokenizer can write it only with a control token; write it otherwise")
-        return ids
-
-
-def _any_of(names: Iterable[str]) -> re.Pattern[str]:
-    """One of some names, the longest that stands at a place; where there is none, nothing."""
-    return re.compile("|".join(re.escape(name) for name in sorted(names, key=len, reverse=True)) or r"(?!)")
 
 
 def _filled(form: str, values: Mapping[str, str]) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from mora.dataset.encode import Encoder, Overlong
-from mora.dataset.sieve import Rejected
+from mora.dataset.record_parser import Rejected
 from mora.dataset.store import content
 from mora.types import Row, TokenKind
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import abstractmethod
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -18,6 +18,7 @@ from mora.dataset.chat import Chat
 from mora.dataset.control import SafeTokenizer
 from mora.dataset.ends import ends_of
 from mora.dataset.store import take
+from mora.dataset.token_cache import Ids, TokenCache
 from mora.errors import InputError
 from mora.types import Row, Tokens
 
@@ -29,7 +30,6 @@ OVERLONG = ("cut_answer", "drop", "error")
 ANY_LENGTH = 1 << 30  # tokens
 SHOWN = 10  # overlong rows that one message lists
 REMEMBERED = 2**27  # bytes of prompts, and as many of answers, that are not tokenized again
-Ids = NDArray[np.int32]
 
 
 class EncodedRows(Sequence[Row]):
@@ -87,8 +87,8 @@ class Encoder:
         self.pad: int = self.eos if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         # prompts, prompts_cut, answers, answers_cut: distinct texts, as long as they are remembered; rows_dropped
         self.counts: Counter[str] = Counter()
-        self._prompts = _Memory(REMEMBERED)
-        self._answers = _Memory(REMEMBERED)  # whole, end token included
+        self._prompts = TokenCache(REMEMBERED)
+        self._answers = TokenCache(REMEMBERED)  # whole, end token included
 
     @cached_property
     def key(self) -> str:
@@ -116,7 +116,7 @@ class Encoder:
 
     @cached_property
     def vocabulary(self) -> str:
-        """That of its tokenizer; see ``vocabulary``."""
+        """SHA-256 of the tokenizer's vocabulary: encoders that share it read each other's token ids."""
         return vocabulary(self.tokenizer)
 
     def scored(self, text: str, *, ended: bool = True) -> list[int]:
@@ -244,34 +244,6 @@ class Encoder:
 
     def _advice(self) -> str:
         return f"dataset.max_response={self.max_response}: raise it, or set dataset.overlong=cut_answer or drop"
-
-
-class _Memory:
-    """Token ids of the texts that were asked for last, as many as ``capacity`` bytes hold."""
-
-    def __init__(self, capacity: int) -> None:
-        self._capacity, self._held = capacity, 0
-        self._known: OrderedDict[str, Ids] = OrderedDict()
-
-    def get(self, text: str) -> Ids | None:
-        known = self._known.get(text)
-        if known is not None:
-            self._known.move_to_end(text)
-        return known
-
-    def put(self, text: str, ids: Sequence[int]) -> Ids:
-        """Remember ``ids`` as an array that nobody may write to, and forget what was not asked for longest."""
-        kept = np.array(ids, dtype=np.int32)
-        kept.setflags(write=False)
-        self._known[text] = kept
-        self._held += _bytes(text, kept)
-        while self._held > self._capacity and len(self._known) > 1:
-            self._held -= _bytes(*self._known.popitem(last=False))
-        return kept
-
-
-def _bytes(text: str, ids: Ids) -> int:
-    return len(text) + ids.nbytes + 400  # the objects around them
 
 
 def vocabulary(tokenizer: PreTrainedTokenizerBase) -> str:

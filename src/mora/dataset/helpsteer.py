@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 
 from mora.dataset import schema
-from mora.dataset.schema import BadRow, Fields, form
+from mora.dataset.pairs import make_pair
+from mora.dataset.schema import BadRow, Fields, record_schema
 from mora.turns import Turn
 from mora.types import Row
 
@@ -16,7 +17,7 @@ _MARK = "<extra_id_1>"
 _SPEAKER = re.compile(f"\r?\n{_MARK}(User|Assistant)\r?\n")
 
 
-@form(
+@record_schema(
     known=KNOWN,
     label="{}",
     prompt=schema.text,
@@ -34,7 +35,7 @@ def rows(values: Fields, names: Mapping[str, str]) -> Iterator[Row]:
         yield Row(prompt=prompt, responses=(values["response"],), ratings=ratings)
 
 
-@form(
+@record_schema(
     known=("better",),
     label="preference_strength",
     split=schema.present(schema.one_of("train", "val")),
@@ -47,7 +48,7 @@ def preference(values: Fields, names: Mapping[str, str]) -> Iterator[Row]:
     """A pair; a negative strength calls ``response_1`` the better one, 0 is a tie."""
     strength = values["preference_strength"]
     label = 0.5 if strength == 0 else float(strength > 0)
-    yield schema.pair(
+    yield make_pair(
         prompt_of(values["prompt"]),
         (values["response_1"], values["response_2"]),
         dict.fromkeys(names, label),

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 
 from mora.dataset import schema
-from mora.dataset.schema import BadRow, Fields, form
+from mora.dataset.pairs import ranked_pair
+from mora.dataset.schema import BadRow, Fields, record_schema
 from mora.turns import Turn
 from mora.types import Row
 
@@ -15,7 +16,7 @@ KNOWN = ("helpful", "harmless")
 _SPEAKER = re.compile(r"(?:\A\s*|(?:\r?\n){2})(Human|Assistant):")
 
 
-@form(
+@record_schema(
     known=KNOWN,
     label="{}-base/chosen",
     chosen=schema.text,
@@ -32,14 +33,14 @@ def rows(values: Fields, names: Mapping[str, str]) -> Iterator[Row]:
     other, rejected = _last(values["rejected"], "rejected")
     if prompt != other:
         raise BadRow("broken_conversation", "'chosen' and 'rejected' differ before their last answers")
-    row = schema.ranked(
+    row = ranked_pair(
         prompt, chosen, rejected, [o for o, name in names.items() if values["subset"].startswith(f"{name}-")]
     )
     if row.labels:
         yield row
 
 
-@form(label="{}", transcript=schema.text)
+@record_schema(label="{}", transcript=schema.text)
 def red_team(values: Fields, names: Mapping[str, str]) -> Iterator[Row]:
     """A prompt: the first turn of an attempt, which must be the human's."""
     yield Row(prompt=schema.conversation(turns(values["transcript"], "transcript")[:1]))

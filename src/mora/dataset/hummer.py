@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from mora.dataset import schema
-from mora.dataset.schema import Fields, form
+from mora.dataset.pairs import ranked_pair
+from mora.dataset.schema import Fields, record_schema
 from mora.types import Row
 
 KNOWN = ("accuracy", "conciseness", "depth", "empathy", "specificity", "tone")
 
 
-@form(
+@record_schema(
     known=KNOWN,
     label="{}/chosen",
     prompt=schema.text,
@@ -22,4 +23,4 @@ KNOWN = ("accuracy", "conciseness", "depth", "empathy", "specificity", "tone")
 def rows(values: Fields, names: Mapping[str, str]) -> Iterator[Row]:
     """A pair that is labelled for the objective whose folder (``subset``) it stands in."""
     labelled = [objective for objective, name in names.items() if name == values["subset"]]
-    yield schema.ranked(values["prompt"], values["chosen"], values["rejected"], labelled)
+    yield ranked_pair(values["prompt"], values["chosen"], values["rejected"], labelled)

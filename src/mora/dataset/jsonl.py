@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from mora.dataset import answers, schema
-from mora.dataset.schema import ID, LABEL, STRENGTH, Fields, form
+from mora.dataset.pairs import make_pair
+from mora.dataset.schema import ID, LABEL, STRENGTH, Fields, record_schema
 from mora.types import Row
 
 
-@form("prompt", label="{}_response_id", prompt=schema.text)
+@record_schema("prompt", label="{}_response_id", prompt=schema.text)
 def rows(values: Fields, names: Mapping[str, str]) -> Iterator[Row]:
     """A pair, a scored or supervised answer, or a prompt, by the fields that a record has.
 
@@ -30,7 +31,7 @@ def rows(values: Fields, names: Mapping[str, str]) -> Iterator[Row]:
 
 def pair(prompt: str, fields: Fields, names: Mapping[str, str]) -> Row:
     """The pair of answers to ``prompt`` in a record of the neutral form.  Raises BadRow."""
-    return schema.pair(
+    return make_pair(
         prompt,
         (schema.text(fields, "response_0"), schema.text(fields, "response_1")),
         {objective: schema.probability(fields, name) for objective, name in names.items()},

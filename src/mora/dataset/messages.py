@@ -7,14 +7,15 @@ from typing import cast
 
 from mora.dataset import answers, jsonl, schema
 from mora.dataset.cells import items, typed
-from mora.dataset.schema import BadRow, Fields, Remark, form
+from mora.dataset.pairs import ranked_pair
+from mora.dataset.schema import BadRow, Fields, Remark, record_schema
 from mora.turns import ROLES, Role, Turn
 from mora.types import Row
 
 SPEAKERS = {"human": "user", "gpt": "assistant"}  # of ShareGPT
 
 
-@form("prompt", "messages", "conversations", label="{}_response_id")
+@record_schema("prompt", "messages", "conversations", label="{}_response_id")
 def rows(values: Fields, names: Mapping[str, str]) -> Iterator[Row | Remark]:
     """A prompt, a supervised or scored answer, or a pair, by the fields that a record has and that are not null.
 
@@ -48,7 +49,7 @@ def _ranked(fields: Fields, names: Mapping[str, str]) -> Iterator[Row]:
     if prompt != other:
         raise BadRow("broken_conversation", "'chosen' and 'rejected' differ before their last answers")
     labelled = answers.judged(fields, names)
-    row = schema.ranked(prompt, chosen, rejected, labelled)
+    row = ranked_pair(prompt, chosen, rejected, labelled)
     if labelled:
         yield row
 

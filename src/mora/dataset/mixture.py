@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from mora.bounds import AtLeastTwo, Count, Positive, Seed
 from mora.dataset import overlap
+from mora.dataset.cache import DatasetCache, load_or_make
 from mora.dataset.corpus import KINDS, Corpus, Splits, fingerprint
 from mora.dataset.encode import Overlong
-from mora.dataset.shelf import Cache, Shelf, make, place_of, written
-from mora.dataset.sieve import require_labels
+from mora.dataset.row_parser import require_labels
+from mora.dataset.row_store import RowStore, split_name, write_rows
 from mora.dataset.source import Source
 from mora.dataset.store import conversation_ids, prompt_ids, take
 from mora.errors import InputError
@@ -64,7 +65,7 @@ class Mixture:
     max_response: AtLeastTwo
     overlong: Overlong
 
-    def load(self, objectives: tuple[str, ...], seed: int, cache: Cache | None = None) -> Corpus:
+    def load(self, objectives: tuple[str, ...], seed: int, cache: DatasetCache | None = None) -> Corpus:
         """The corpus: rows of a part are unlabelled for the objectives that it lacks.
 
         Raises InputError as the sources do, for a count above what there is, and for an objective that no part labels.
@@ -73,9 +74,9 @@ class Mixture:
             advice = "name sources, as in dataset.sources=[pku_saferlhf:0.5,hummer:1:PATH]"
             raise InputError(f"dataset.sources is empty: {advice}")
         objectives = tuple(objectives)
-        return make(cache, objectives, lambda shelf: self._corpus(shelf, objectives, seed, cache), seed)
+        return load_or_make(cache, objectives, lambda store: self._corpus(store, objectives, seed, cache), seed)
 
-    def _corpus(self, shelf: Shelf, objectives: tuple[str, ...], seed: int, cache: Cache | None) -> Corpus:
+    def _corpus(self, store: RowStore, objectives: tuple[str, ...], seed: int, cache: DatasetCache | None) -> Corpus:
         caches = [cache and cache.part("sources", number, "source") for number in range(len(self.sources))]
         loaded = [
             part.source.load(objectives, seed, its, whole=False) for part, its in zip(self.sources, caches, strict=True)
@@ -86,9 +87,9 @@ class Mixture:
             of.draw(share)
         kinds: dict[str, Splits] = {
             kind: {
-                "train": written(shelf, place_of("train", kind), _chosen(loaded, drawn, kind)),
-                "test": written(
-                    shelf, place_of("test", kind), (row for c in loaded for row in getattr(c, kind)["test"])
+                "train": write_rows(store, split_name("train", kind), _chosen(loaded, drawn, kind)),
+                "test": write_rows(
+                    store, split_name("test", kind), (row for c in loaded for row in getattr(c, kind)["test"])
                 ),
             }
             for kind in KINDS

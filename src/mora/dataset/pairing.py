@@ -10,7 +10,7 @@ from typing import Literal
 
 from mora import bounds
 from mora.bounds import Count, NonNegative
-from mora.dataset.schema import placed
+from mora.dataset.pairs import hash_ordered
 from mora.errors import InputError
 from mora.types import Row, content_id
 
@@ -87,7 +87,7 @@ class Pairing:
             yield from found
 
     def _pair(self, prompt: str, one: Row, other: Row, objectives: Sequence[str]) -> Row | None:
-        responses = placed(prompt, one.responses[0], other.responses[0])
+        responses = hash_ordered(prompt, one.responses[0], other.responses[0])
         first, second = (one, other) if responses[0] == one.responses[0] else (other, one)
         labels: dict[str, float | None] = {}
         ratings = {}
@@ -103,7 +103,7 @@ class Pairing:
         return Row(prompt=prompt, responses=responses, labels=labels, ratings=ratings, where=first.where)
 
 
-def by_themselves(scored: Iterable[Row], objectives: Sequence[str]) -> Iterator[Row]:
+def single_answers(scored: Iterable[Row], objectives: Sequence[str]) -> Iterator[Row]:
     """Each scored answer beside itself: a pair without a label, rated on one side, so that its ratings count once."""
     answers: dict[tuple[str, str], Row] = {}
     for row in scored:

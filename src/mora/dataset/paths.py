@@ -2,7 +2,7 @@
 
 A path that exists is that file or folder, whatever characters it holds.  Only where it does not is it a pattern
 (``*``, ``?``, ``[..]``, ``**``), part by part: in ``v[1]/*.jsonl`` the first part is a folder if there is one of that
-name.  ``~`` is the home folder.  A folder, named or matched, means the files below it that have a known form, less
+name.  ``~`` is the home folder.  A folder, named or matched, means the files below it that have a known format, less
 hidden ones and the notes of the library ``datasets``; so does a pattern match no hidden file, and a note only by its
 whole name.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from mora.errors import InputError
 
-FORMS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 PACKED = (".gz", ".xz", ".bz2", ".zst")
 ELSE = (".arrow", ".feather", ".zip", ".7z", ".lz4", ".tar", ".tgz")  # what else holds rows, and is not read
 NOTES = (
@@ -27,14 +27,14 @@ NOTES = (
     "state.json",
 )  # of the library datasets: no rows
 PLACEHOLDER = "{subset}"  # in a path: where the name of a subset stands
-KNOWN = f"known: {', '.join(FORMS)}, also with {', '.join(PACKED)}"
+KNOWN = f"known: {', '.join(FORMATS)}, also with {', '.join(PACKED)}"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Meant:
+class MatchedFiles:
     """The files that a path means, sorted, and the folder from which their names tell them apart.
 
-    ``single``: the path is a file; ``folder``: a folder.  ``unread``: files below a folder that hold rows in a form
+    ``single``: the path is a file; ``folder``: a folder.  ``unread``: files below a folder that hold rows in a format
     that is not read, links to folders with rows, which are not followed, and links to what is not there.
     """
 
@@ -49,21 +49,21 @@ class Meant:
         return file.relative_to(self.root).as_posix()
 
 
-def meant(path: str) -> Meant:
+def match_files(path: str) -> MatchedFiles:
     """The files that ``path`` means; none where there is none."""
     place = Path(os.path.expanduser(path))
     if place.is_file():
-        return Meant(root=place.parent, files=(place,), single=True)
+        return MatchedFiles(root=place.parent, files=(place,), single=True)
     root, places = (place, [place]) if place.is_dir() else _matched(place)
     found = {one for one in places if one.is_file() and (one.name not in NOTES or one.name == place.name)}
     unread = {one for one in places if _dangling(one)}
     for folder in (one for one in places if one.is_dir()):
         for file in _below(folder):
-            if file.is_file() and form(file) in FORMS:
+            if file.is_file() and file_format(file) in FORMATS:
                 found.add(file)
             elif not file.is_file() or _holds_rows(file):
                 unread.add(file)
-    return Meant(root=root, files=tuple(sorted(found)), folder=place.is_dir(), unread=tuple(sorted(unread)))
+    return MatchedFiles(root=root, files=tuple(sorted(found)), folder=place.is_dir(), unread=tuple(sorted(unread)))
 
 
 def of_subset(path: str, subset: str | None, subsets: Sequence[str] | None) -> str:
@@ -77,37 +77,37 @@ def of_subset(path: str, subset: str | None, subsets: Sequence[str] | None) -> s
     if PLACEHOLDER in path:
         return path.replace(PLACEHOLDER, subset)
     root = Path(os.path.expanduser(path))
-    alone = subsets is not None and [*subsets] == [subset]
-    return path if alone and not root.is_dir() else str(root / subset)
+    single = subsets is not None and [*subsets] == [subset]
+    return path if single and not root.is_dir() else str(root / subset)
 
 
 def files(path: str, key: str) -> list[Path]:
     """The files that ``path`` means, to be read.
 
     ``key`` is the configuration key that names the path.  Raises InputError where there is none, for one of an unknown
-    form, and for what lies in a folder or matches and would be left out: rows in another form, links that lead out of
-    it or to what is not there.
+    format, and for what lies in a folder or matches and would be left out: rows in another format, links that lead out
+    of it or to what is not there.
     """
     return list(readable(path, key).files)
 
 
-def readable(path: str, key: str) -> Meant:
-    """``meant``, with the errors of ``files``."""
-    found = meant(path)
+def readable(path: str, key: str) -> MatchedFiles:
+    """``match_files``, with the errors of ``files``."""
+    found = match_files(path)
     for file in found.unread:
         raise InputError(f"{key}={path}: {_why(file)}")
     if not found.files:
-        there = "holds no file of a known form" if found.folder else "no such file"
+        there = "holds no file of a known format" if found.folder else "no such file"
         raise InputError(f"{key}={path}: {there} ({KNOWN})")
     for file in found.files:
-        if form(file) not in FORMS:
-            raise InputError(f"{key}: {_why(file) if _holds_rows(file) else f'{file}: unknown form ({KNOWN})'}")
+        if file_format(file) not in FORMATS:
+            raise InputError(f"{key}: {_why(file) if _holds_rows(file) else f'{file}: unknown format ({KNOWN})'}")
     if not found.single:
         _refuse_links_out(found, key)
     return found
 
 
-def form(file: Path) -> str:
+def file_format(file: Path) -> str:
     """The suffix that says how rows stand in a file, without that of a compression."""
     suffixes = [suffix.lower() for suffix in file.suffixes]
     if suffixes and suffixes[-1] in PACKED:
@@ -116,8 +116,8 @@ def form(file: Path) -> str:
 
 
 def stem(name: str) -> str:
-    """A file's name without the suffixes of form and compression: ``v1.0/a.test`` of ``v1.0/a.test.csv.gz``."""
-    for ends in (PACKED, FORMS):
+    """A file's name without the suffixes of format and compression: ``v1.0/a.test`` of ``v1.0/a.test.csv.gz``."""
+    for ends in (PACKED, FORMATS):
         end = next((end for end in ends if name.lower().endswith(end)), "")
         name = name[: len(name) - len(end)]
     return name
@@ -125,7 +125,7 @@ def stem(name: str) -> str:
 
 def _holds_rows(file: Path) -> bool:
     suffixes = [suffix.lower() for suffix in file.suffixes]
-    return bool(suffixes) and suffixes[-1] in ELSE and (suffixes[-1] in ELSE[:2] or bool({*suffixes} & {*FORMS}))
+    return bool(suffixes) and suffixes[-1] in ELSE and (suffixes[-1] in ELSE[:2] or bool({*suffixes} & {*FORMATS}))
 
 
 def _dangling(file: Path) -> bool:
@@ -169,12 +169,12 @@ def _children(place: Path, part: str) -> Iterator[Path]:
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """The files below a folder that are not hidden, links to folders that hold some of a known form, dangling links."""
+    """The files below a folder that are not hidden, links to folders with some of a known format, dangling links."""
     for parent, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in folders:
             link = Path(parent, name)
-            if link.is_symlink() and any(form(file) in FORMS for file in _below(link) if file.is_file()):
+            if link.is_symlink() and any(file_format(file) in FORMATS for file in _below(link) if file.is_file()):
                 yield link
         named = (Path(parent, name) for name in names if not name.startswith(".") and name not in NOTES)
         yield from (file for file in named if file.is_file() or _dangling(file))
@@ -184,7 +184,7 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _refuse_links_out(found: Meant, key: str) -> None:
+def _refuse_links_out(found: MatchedFiles, key: str) -> None:
     """Raises InputError for a file of a folder that is a link to a file elsewhere: a folder may be a stranger's.
 
     In a snapshot of the hub's cache links lead to files of the same dataset.

@@ -14,7 +14,7 @@ from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import HTTPError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.file_download import repo_folder_name
 
-from mora.dataset.paths import meant, of_subset
+from mora.dataset.paths import match_files, of_subset
 from mora.errors import InputError
 from mora.manifest import sha256
 
@@ -32,7 +32,7 @@ def by_content(dataset: Mapping[str, Any], objectives: Sequence[str]) -> dict[st
     subsets = _subsets(dataset, objectives)
     section = {key: _pinned(key, value, subsets, objectives) for key, value in dataset.items()}
     if section.get("hub") is not None and section.get("path") is None:
-        section["revision"] = hub_copy(section["hub"], section["revision"]).commit
+        section["revision"] = hub_snapshot(section["hub"], section["revision"]).commit
     return section
 
 
@@ -62,7 +62,7 @@ def _content_of_data(path: str, subsets: Sequence[str] | None) -> str:
     """
     digest, there = hashlib.sha256(), False
     for subset in (None,) if subsets is None else subsets:
-        found = meant(of_subset(path, subset, subsets))
+        found = match_files(of_subset(path, subset, subsets))
         for file in found.files:
             stat, there = file.stat(), True
             name = "" if found.single else json.dumps(found.name(file))
@@ -78,14 +78,14 @@ def _sha256(path: str, modified: int, size: int) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Copy:
+class HubSnapshot:
     """A dataset of the hub at one commit; ``folder`` is its snapshot in the local cache where the hub is away."""
 
     commit: str
     folder: Path | None
 
 
-def hub_copy(hub: str, revision: str | None) -> Copy:
+def hub_snapshot(hub: str, revision: str | None) -> HubSnapshot:
     """The commit that ``revision`` (None: the newest) stands for, by the hub's word.
 
     Where the hub cannot be asked, that which the local cache holds for it.  Raises InputError where the hub has no such
@@ -100,10 +100,10 @@ def hub_copy(hub: str, revision: str | None) -> Copy:
     except AWAY as error:
         return _cached(hub, revision, error)
     assert sha is not None  # of one dataset that was asked for by name
-    return Copy(commit=sha, folder=None)
+    return HubSnapshot(commit=sha, folder=None)
 
 
-def _cached(hub: str, revision: str | None, reason: Exception) -> Copy:
+def _cached(hub: str, revision: str | None, reason: Exception) -> HubSnapshot:
     folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=hub, repo_type="dataset")
     wanted = revision or constants.DEFAULT_REVISION
     notes = {str(note.relative_to(folder / "refs")): note for note in folder.glob("refs/**/*") if note.is_file()}
@@ -113,7 +113,7 @@ def _cached(hub: str, revision: str | None, reason: Exception) -> Copy:
         away = "HF_HUB_OFFLINE is set" if constants.is_offline_mode() else f"it cannot be reached ({reason})"
         at = "" if revision is None else f" at revision {revision}"
         raise InputError(no_dataset(hub, f"{away}, and the cache {constants.HF_HUB_CACHE} holds no copy{at}"))
-    return Copy(commit=commit, folder=snapshots[commit])
+    return HubSnapshot(commit=commit, folder=snapshots[commit])
 
 
 def no_dataset(hub: str, reason: str) -> str:

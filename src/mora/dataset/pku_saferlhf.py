@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from mora.dataset import jsonl, schema
-from mora.dataset.schema import BadRow, Fields, form
+from mora.dataset.pairs import make_pair
+from mora.dataset.schema import BadRow, Fields, record_schema
 from mora.types import Row
 
 KNOWN = ("better", "safer", "severity")
 
 
-@form(
+@record_schema(
     known=KNOWN,
     label="{}_response_id",
     prompt=schema.text,
@@ -61,5 +62,5 @@ def _with_severity(row: Row, values: Fields, objective: str) -> Row:
         return replace(row, labels={**row.labels, objective: None})
     mild = tuple((-level[0],) for level in levels)
     label = None if mild[0] == mild[1] else float(mild[1] > mild[0])
-    severity = schema.pair(row.prompt, (row.responses[0], row.responses[1]), {objective: label})
+    severity = make_pair(row.prompt, (row.responses[0], row.responses[1]), {objective: label})
     return replace(row, labels={**row.labels, **severity.labels}, ratings={**row.ratings, objective: mild})

@@ -21,7 +21,7 @@ import pyarrow.parquet
 
 from mora.dataset import opened
 from mora.dataset.cells import cell
-from mora.dataset.paths import files, form
+from mora.dataset.paths import file_format, files
 from mora.errors import InputError
 from mora.json_text import BOM, NotJSON, decoded, loads, values
 from mora.limits import JSON_BYTES, LINE_BYTES, SHOWN, TABLE_ROWS, expanded
@@ -61,7 +61,7 @@ def records_of(found: Sequence[Path], said: str) -> Iterator[Record]:
 
 
 def _of_file(file: Path) -> Iterator[Record]:
-    kind = form(file)
+    kind = file_format(file)
     with opened.readable(file):
         if kind == ".parquet":
             yield from _of_parquet(file)
@@ -147,7 +147,7 @@ def _of_csv(file: Path) -> Iterator[Record]:
     csv.field_size_limit(LINE_BYTES)
     lines = _Lines(_csv_lines(file))
     head = lines.head()
-    reader = csv.DictReader(lines, strict=True, delimiter="\t" if form(file) == ".tsv" else _delimiter(head))
+    reader = csv.DictReader(lines, strict=True, delimiter="\t" if file_format(file) == ".tsv" else _delimiter(head))
     try:
         _refuse_repeated(reader.fieldnames or (), f"{file}:{lines.first}")
         lines.first = 0

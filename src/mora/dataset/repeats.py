@@ -3,32 +3,12 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mora.types import content_id
-
-
-class Labelled(Protocol):
-    """A pair of answers with what is said of it."""
-
-    @property
-    def prompt(self) -> str:
-        """The prompt."""
-
-    @property
-    def responses(self) -> Sequence[str]:
-        """Two answers."""
-
-    @property
-    def labels(self) -> Mapping[str, float | None]:
-        """For each objective the probability that the second answer is better."""
-
-
-P = TypeVar("P", bound=Labelled)
+from mora.types import Row, content_id
 
 
 class Repeats:
@@ -38,8 +18,8 @@ class Repeats:
         self._pairs = array("q")
         self._better: dict[str, tuple[array[int], array[int]]] = {}  # of each objective, pairs by their better answer
 
-    def add(self, pair: Labelled) -> None:
-        """One more pair."""
+    def add(self, pair: Row) -> None:
+        """Count a row of two answers, whichever way round they stand."""
         low, high = sorted(pair.responses)
         number = content_id(pair.prompt, low, high)
         self._pairs.append(number)
@@ -48,7 +28,7 @@ class Repeats:
                 sides = self._better.setdefault(name, (array("q"), array("q")))
                 sides[(label > 0.5) == (pair.responses[1] == high)].append(number)
 
-    def through(self, pairs: Iterable[P]) -> Iterator[P]:
+    def through(self, pairs: Iterable[Row]) -> Iterator[Row]:
         """The pairs, each counted as it passes."""
         for pair in pairs:
             self.add(pair)

@@ -1,7 +1,7 @@
 """The columns of a source as it declares them, and what is wrong with a record that is not so.
 
 A *column* is a function ``(fields, name) -> value``: the value of one field of a record, checked.  A source declares
-its columns by name (``Form``); a record that breaks the declaration is refused with a reason and the kind of it.
+its columns by name (``RecordSchema``); a record that breaks the declaration is refused with a reason and its kind.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from mora.dataset.cells import typed
 from mora.turns import MARK, Turn, joined
-from mora.types import Row, content_id
+from mora.types import Row
 
 Fields = Mapping[str, Any]
 Column = Callable[[Fields, str], Any]
@@ -241,7 +241,7 @@ def _shown(value: Any) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Form:
+class RecordSchema:
     """How the records of a source become rows: the columns that it declares, and the function that reads them.
 
     ``read(values, names, **options)`` yields rows from the checked values of the declared columns, and remarks;
@@ -262,12 +262,12 @@ class Form:
         return self.read(values | {"": fields}, names, **options)
 
 
-def form(
+def record_schema(
     *prompts: str, known: Sequence[str] | None = None, label: str = "{}", **columns: Column
-) -> Callable[[Callable[..., Any]], Form]:
-    """Declares the columns of the function below it, and makes it a ``Form``."""
+) -> Callable[[Callable[..., Any]], RecordSchema]:
+    """Declares the columns of the function below it, and makes it a ``RecordSchema``."""
     names = None if known is None else tuple(known)
-    return lambda read: Form(columns=columns, read=read, known=names, label=label, prompts=prompts)
+    return lambda read: RecordSchema(columns=columns, read=read, known=names, label=label, prompts=prompts)
 
 
 def conversation(turns: Sequence[Turn]) -> str:
@@ -276,37 +276,3 @@ def conversation(turns: Sequence[Turn]) -> str:
         return joined(turns)
     except ValueError as error:
         raise BadRow("broken_conversation", str(error)) from None
-
-
-def pair(
-    prompt: str,
-    responses: tuple[str, str],
-    labels: Mapping[str, float | None],
-    ratings: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] | None = None,
-    strengths: Mapping[str, float | None] | None = None,
-) -> Row:
-    """A pair.  Raises BadRow where two identical responses are labelled."""
-    if responses[0] == responses[1] and any(value not in (None, 0.5) for value in labels.values()):
-        reason = "the two responses are identical, yet one of them is said to be the better one"
-        raise BadRow("identical_responses", reason)
-    return Row(
-        prompt=prompt,
-        responses=responses,
-        labels=labels,
-        ratings={name: both for name, both in (ratings or {}).items() if any(both)},
-        strengths={name: value for name, value in (strengths or {}).items() if value is not None},
-    )
-
-
-def ranked(prompt: str, chosen: str, rejected: str, objectives: Sequence[str]) -> Row:
-    """A pair of which ``chosen`` is the better one; which comes first is decided by a hash of the texts alone."""
-    if chosen == rejected:
-        raise BadRow("identical_responses", "chosen and rejected are identical")
-    first, second = placed(prompt, chosen, rejected)
-    return Row(prompt=prompt, responses=(first, second), labels=dict.fromkeys(objectives, float(second == chosen)))
-
-
-def placed(prompt: str, one: str, other: str) -> tuple[str, str]:
-    """Two answers in an order that only their texts decide, so that a position says nothing."""
-    first, second = sorted((one, other))
-    return (second, first) if content_id("position", prompt, first, second) & 1 else (first, second)

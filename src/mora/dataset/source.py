@@ -10,17 +10,19 @@ from typing import Any, Literal
 
 from mora.bounds import AtLeastTwo, Count, Share
 from mora.dataset import supervised
-from mora.dataset.assemble import Sorting, finished
+from mora.dataset.assemble import SplitWriter, build_corpus
+from mora.dataset.cache import DatasetCache, load_or_make
 from mora.dataset.corpus import Corpus
 from mora.dataset.encode import Overlong
 from mora.dataset.hub import hub_note
 from mora.dataset.pairing import Pairing
-from mora.dataset.pinned import Copy, hub_copy
-from mora.dataset.place import Place
+from mora.dataset.pinned import HubSnapshot, hub_snapshot
 from mora.dataset.read import Record
-from mora.dataset.schema import BadRow, Fields, Form
-from mora.dataset.shelf import Cache, Shelf, make
-from mora.dataset.sieve import FAILURES, OnBadRow, Sieve, require_labels
+from mora.dataset.record_parser import OnBadRow
+from mora.dataset.row_parser import FAILURES, RowParser, require_labels
+from mora.dataset.row_store import RowStore
+from mora.dataset.schema import BadRow, Fields, RecordSchema
+from mora.dataset.source_records import SourceRecords
 from mora.errors import InputError
 from mora.types import Row
 
@@ -31,8 +33,8 @@ class Source:
 
     ``read(fields, names)`` yields the rows of a record: without a response a prompt, with one a supervised answer or,
     with ratings, a scored one, with two a pair.  ``names`` are the objectives, each with what the source calls it
-    (``columns``).  A ``Form`` also declares its columns; any other function may be named as well, and whatever error
-    it raises on a record makes that a bad row.
+    (``columns``).  A ``RecordSchema`` also declares its columns; any other function may be named as well, and whatever
+    error it raises on a record makes that a bad row.
     """
 
     name: str
@@ -57,7 +59,9 @@ class Source:
     max_response: AtLeastTwo
     overlong: Overlong
 
-    def load(self, objectives: tuple[str, ...], seed: int, cache: Cache | None = None, *, whole: bool = True) -> Corpus:
+    def load(
+        self, objectives: tuple[str, ...], seed: int, cache: DatasetCache | None = None, *, whole: bool = True
+    ) -> Corpus:
         """The corpus, whatever ``seed``, in files of the ``cache``, or without one in memory.
 
         Raises InputError about missing files and bad rows and, where it is the ``whole`` data of a run and no part of a
@@ -65,29 +69,29 @@ class Source:
         """
         objectives = tuple(objectives)
         names = self._names(objectives, whole=whole)
-        return make(cache, objectives, lambda shelf: self._corpus(shelf, objectives, names, whole=whole), whole)
+        return load_or_make(cache, objectives, lambda store: self._corpus(store, objectives, names, whole=whole), whole)
 
-    def _corpus(self, shelf: Shelf, objectives: tuple[str, ...], names: Mapping[str, str], *, whole: bool) -> Corpus:
-        copy, notes = self._copy()
-        sieve = Sieve(self.on_bad_row, self.max_bad_share)
-        place = self._place(copy, names)
-        notes += place.notes()
-        with Sorting(shelf, objectives, self.test_share, own_test=place.brings_test()) as sorting:
-            if sorting.own_test:
-                for row in self._rows(sieve, place.records("test"), names):
-                    sorting.test(row)
-            for row in self._rows(sieve, place.records("train"), names):
-                sorting.train(row)
+    def _corpus(self, store: RowStore, objectives: tuple[str, ...], names: Mapping[str, str], *, whole: bool) -> Corpus:
+        snapshot, notes = self._snapshot()
+        parser = RowParser(self.on_bad_row, self.max_bad_share)
+        source = self._source_records(snapshot, names)
+        notes += source.notes()
+        with SplitWriter(store, objectives, self.test_share, own_test=source.has_test_set()) as splits:
+            if splits.own_test:
+                for row in self._rows(parser, source.records("test"), names):
+                    splits.test(row)
+            for row in self._rows(parser, source.records("train"), names):
+                splits.train(row)
             if self.supervised_path is not None:
-                for row in supervised.rows(self.supervised_path, sieve):
-                    sorting.supervised(row)
-        notes += sieve.close() + sieve.notes()
-        sieve.require_row(self._said, objectives)
-        sorting.check()
-        if whole and (sorting.unlabelled or any(sorting.counts["train"][kind] for kind in ("pairs", "scored"))):
-            self._require_labels(sorting.labelled, names, sieve.columns)
-        return finished(
-            sorting,
+                for row in supervised.rows(self.supervised_path, parser):
+                    splits.supervised(row)
+        notes += parser.close() + parser.notes()
+        parser.require_row(self._said, objectives)
+        splits.check()
+        if whole and (splits.unlabelled or any(splits.counts["train"][kind] for kind in ("pairs", "scored"))):
+            self._require_labels(splits.labelled, names, parser.columns)
+        return build_corpus(
+            splits,
             name=self.name,
             merge=self.subsets is not None,
             pairing=self.pairing,
@@ -95,16 +99,16 @@ class Source:
             max_prompt=self.max_prompt,
             max_response=self.max_response,
             overlong=self.overlong,
-            quarantine=sieve.rejected,
-            records=sieve.summary() | {"columns": sorted(sieve.columns)},
-            commits={} if copy is None else {str(self.hub): copy.commit},
+            quarantine=parser.rejected,
+            records=parser.summary() | {"columns": sorted(parser.columns)},
+            commits={} if snapshot is None else {str(self.hub): snapshot.commit},
         )
 
     @property
     def known(self) -> tuple[str, ...] | None:
         """The objectives that the source labels; None: whatever the user names."""
-        form = _form(self.read)
-        return None if form is None or form.known is None else tuple(self.columns or form.known)
+        schema = _schema(self.read)
+        return None if schema is None or schema.known is None else tuple(self.columns or schema.known)
 
     @property
     def _said(self) -> str:
@@ -119,13 +123,13 @@ class Source:
 
     def first(self, objectives: Sequence[str], count: int) -> list[Fields]:
         """The first records to train on that can be read, of local files."""
-        place = self._place(None, self._names(tuple(objectives), whole=False))
-        found = (record.fields for record in place.records("train") if record.fields is not None)
+        source = self._source_records(None, self._names(tuple(objectives), whole=False))
+        found = (record.fields for record in source.records("train") if record.fields is not None)
         return list(islice(found, count))
 
     def _require_labels(self, labelled: set[str], names: Mapping[str, str], seen: Iterable[str]) -> None:
-        form = _form(self.read)
-        columns = {o: form.label.format(name) for o, name in names.items()} if form is not None else {}
+        schema = _schema(self.read)
+        columns = {o: schema.label.format(name) for o, name in names.items()} if schema is not None else {}
         require_labels(labelled, names, columns, seen, self._said)
 
     def _names(self, objectives: tuple[str, ...], *, whole: bool) -> dict[str, str]:
@@ -137,8 +141,8 @@ class Source:
                 f"dataset.strict=true and dataset.revision=null: name the commit of {self.hub} to read, or a local "
                 "copy (dataset.path=...)"
             )
-        form = _form(self.read)
-        known = form.known if form is not None else None
+        schema = _schema(self.read)
+        known = schema.known if schema is not None else None
         strange = [name for name in (self.columns or {}).values() if known is not None and name not in known]
         if strange:
             raise InputError(f"dataset.columns: {', '.join(strange)}: the source has {', '.join(known or ())}")
@@ -150,18 +154,18 @@ class Source:
             raise InputError(f"objectives.names: {', '.join(unknown)}: {self.name} has {', '.join(names)}")
         return {objective: names[objective] for objective in objectives if objective in names}
 
-    def _copy(self) -> tuple[Copy | None, list[str]]:
+    def _snapshot(self) -> tuple[HubSnapshot | None, list[str]]:
         if self.path is not None or self.hub is None:
             return None, []
-        copy = hub_copy(self.hub, self.revision)
-        return copy, [hub_note(self.hub, copy)]
+        snapshot = hub_snapshot(self.hub, self.revision)
+        return snapshot, [hub_note(self.hub, snapshot)]
 
-    def _place(self, copy: Copy | None, names: Mapping[str, str]) -> Place:
+    def _source_records(self, snapshot: HubSnapshot | None, names: Mapping[str, str]) -> SourceRecords:
         subsets = tuple(names.values()) if self.subsets == "objectives" else self.subsets
-        return Place(
+        return SourceRecords(
             hub=self.hub,
             config=self.config,
-            copy=copy,
+            snapshot=snapshot,
             subsets=None if subsets is None else tuple(subsets),
             train_split=self.train_split,
             test_split=self.test_split,
@@ -170,19 +174,19 @@ class Source:
             test_path=self.test_path,
         )
 
-    def _rows(self, sieve: Sieve, found: Iterable[Record], names: Mapping[str, str]) -> Iterator[Row]:
-        read, form = _plain(self.read), _form(self.read)
-        prompts = () if form is None else form.prompts
-        return sieve.rows(found, lambda fields: read(fields, names), foreign=form is None, prompts=prompts)
+    def _rows(self, parser: RowParser, found: Iterable[Record], names: Mapping[str, str]) -> Iterator[Row]:
+        read, schema = _plain(self.read), _schema(self.read)
+        prompts = () if schema is None else schema.prompts
+        return parser.rows(found, lambda fields: read(fields, names), custom=schema is None, prompts=prompts)
 
 
 def _plain(read: Callable[..., Any]) -> Callable[..., Any]:
-    """``read`` without the check that Hydra's partial makes at every call, for a form of mora."""
-    form = _form(read)
-    return partial(form, **read.keywords) if form is not None and isinstance(read, partial) else read
+    """``read`` without the check that Hydra's partial makes at every call, for a schema of mora."""
+    schema = _schema(read)
+    return partial(schema, **read.keywords) if schema is not None and isinstance(read, partial) else read
 
 
-def _form(read: Callable[..., Any]) -> Form | None:
-    """The form behind ``read``; None for a function outside mora."""
+def _schema(read: Callable[..., Any]) -> RecordSchema | None:
+    """The schema behind ``read``; None for a function outside mora."""
     inner = read.func if isinstance(read, partial) else read
-    return inner if isinstance(inner, Form) else None
+    return inner if isinstance(inner, RecordSchema) else None

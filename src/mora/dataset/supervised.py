@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from mora.dataset import answers, schema
 from mora.dataset.read import records
+from mora.dataset.row_parser import RowParser
 from mora.dataset.schema import BadRow, Fields
-from mora.dataset.sieve import Sieve
 from mora.errors import InputError
 from mora.types import Row
 
@@ -19,12 +19,12 @@ ELSEWHERE = (  # columns of other forms, and the datasets that make examples of 
 PAIRED = ("response_0", "response_1", "chosen", "rejected")
 
 
-def rows(path: str, sieve: Sieve) -> Iterator[Row]:
-    """The answers in the files that ``path`` means; ``sieve`` sets records without one aside.
+def rows(path: str, parser: RowParser) -> Iterator[Row]:
+    """The answers in the files that ``path`` means; records without one are rejected.
 
     Raises InputError, with what reads them instead, where not one record has an answer.
     """
-    count, before, without = 0, len(sieve.rejected), list[Fields]()
+    count, before, without = 0, len(parser.rejected), list[Fields]()
 
     def answer(fields: Fields) -> Iterator[Row]:
         if schema.given(fields, "response"):
@@ -34,12 +34,12 @@ def rows(path: str, sieve: Sieve) -> Iterator[Row]:
             without.append(fields)
         raise BadRow("missing_field", f"field 'response' is missing: {KEY} reads a prompt and its response")
 
-    for row in sieve.rows(records(path, KEY), answer):
+    for row in parser.rows(records(path, KEY), answer):
         count += 1
         yield row
     if count:
         return
-    bad = sieve.rejected[before:]
+    bad = parser.rejected[before:]
     if not bad:
         raise InputError(f"{KEY}={path}: all answers are marked bad, and a bad one is never imitated; give good ones")
     said = f"{KEY}={path}: no record has a prompt and a response ({bad[0].where}: {bad[0].reason})"

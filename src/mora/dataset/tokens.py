@@ -22,7 +22,7 @@ from mora.dataset.store import ROWS_AT_ONCE, StoredRows, take, texts_digest
 from mora.dataset.tokenizing import SHOWN, Chunk, chunks
 from mora.dataset.view import Index, Ints, column, narrowed
 from mora.errors import InputError
-from mora.files import alone, new_folder, write_json
+from mora.files import exclusive, new_folder, write_json
 from mora.manifest import check_content
 from mora.types import Row, Tokens
 
@@ -44,7 +44,7 @@ def tokenized(rows: Sequence[Row], encoder: Encoder, root: Path | str, *, worker
     name = hashlib.sha256(json.dumps([SCHEMA, texts, encoder.key]).encode()).hexdigest()[:32]
     folder = Path(root) / f"tokens-{name}"
     if not (folder / CARD).is_file():
-        with alone(folder):
+        with exclusive(folder):
             if not (folder / CARD).is_file():
                 _write(folder, rows, encoder, workers)
     check_content(folder, f"delete the folder {folder}, and it is made again")

@@ -7,7 +7,8 @@ from itertools import product
 
 from mora.bounds import Count
 from mora.dataset import schema
-from mora.dataset.schema import BadRow, Column, Fields, form
+from mora.dataset.pairs import ranked_pair
+from mora.dataset.schema import BadRow, Column, Fields, record_schema
 from mora.types import Row, content_id
 
 KNOWN = ("truthful",)
@@ -30,7 +31,7 @@ def _answers(fields: Fields, column: str) -> tuple[str, ...]:
     return found
 
 
-@form(
+@record_schema(
     known=KNOWN,
     label="correct_answers",
     question=_spelled("Question", schema.text),
@@ -47,7 +48,7 @@ def rows(values: Fields, names: Mapping[str, str], *, most: Count | None) -> Ite
     return _pairs(values["question"], correct, values["incorrect_answers"], names, most)
 
 
-@form(known=KNOWN, label="mc2_targets", question=schema.text, mc2_targets=schema.mapping)
+@record_schema(known=KNOWN, label="mc2_targets", question=schema.text, mc2_targets=schema.mapping)
 def choices(values: Fields, names: Mapping[str, str], *, most: Count | None) -> Iterator[Row]:
     """The same from the multiple-choice form: choices labelled 1 over those labelled 0."""
     texts, labels = schema.texts(values["mc2_targets"], "choices"), schema.items(values["mc2_targets"], "labels")
@@ -72,4 +73,4 @@ def _pairs(
         kept = sorted(found, key=lambda pair: content_id("truthfulqa", question, *pair))[:most]
         found = [pair for pair in found if pair in kept]
     for chosen, rejected in found:
-        yield schema.ranked(question, chosen, rejected, list(names))
+        yield ranked_pair(question, chosen, rejected, list(names))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mora.dataset import schema
-from mora.dataset.schema import BadRow, Fields, form
+from mora.dataset.schema import BadRow, Fields, record_schema
 from mora.types import Row
 
 KNOWN = ("instruction_following", "honesty", "truthfulness", "helpfulness")
@@ -14,7 +14,7 @@ LIMITS = (1, 5)  # of a rating
 NOT_RATED = (None, "N/A")
 
 
-@form(known=KNOWN, label="annotations.{}.Rating", instruction=schema.text, completions=schema.items)
+@record_schema(known=KNOWN, label="annotations.{}.Rating", instruction=schema.text, completions=schema.items)
 def rows(values: Fields, names: Mapping[str, str], *, without: Sequence[str]) -> Iterator[Row]:
     """The completions as answers with ratings.
 

@@ -25,12 +25,12 @@ SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.xz", ".parquet")
 def suffix(path: Path, key: str) -> str:
     """The suffix that says how ``path`` is written.
 
-    ``key`` is the configuration key that names the path.  Raises InputError for one of no known form.
+    ``key`` is the configuration key that names the path.  Raises InputError for one of no known format.
     """
     for known in SUFFIXES:
         if path.name.lower().endswith(known) and len(path.name) > len(known):
             return path.name[-len(known) :]
-    raise InputError(f"{key}={path}: no form that can be written; let the name end in {' or '.join(SUFFIXES)}")
+    raise InputError(f"{key}={path}: no format that can be written; let the name end in {' or '.join(SUFFIXES)}")
 
 
 @contextmanager
@@ -40,14 +40,14 @@ def writing(path: Path, key: str) -> Iterator[Write]:
     Equal rows give equal bytes.  Raises InputError for an unknown suffix, and for a column of a Parquet file whose
     values are of different kinds.
     """
-    form = suffix(path, key).lower()
+    kind = suffix(path, key).lower()
     with new_file(path) as temporary:
-        if form == ".parquet":
+        if kind == ".parquet":
             rows: list[Fields] = []
             yield rows.append
             pyarrow.parquet.write_table(_table(rows, path), temporary)
         else:
-            with temporary.open("wb") as raw, _packed(raw, form) as stream:
+            with temporary.open("wb") as raw, _packed(raw, kind) as stream:
                 yield lambda row: _put(stream, row)
 
 
@@ -65,10 +65,10 @@ def encoded(row: Fields) -> bytes:
         return json.dumps(json.loads(json_line(row))).encode() + b"\n"
 
 
-def _packed(stream: BinaryIO, form: str) -> BinaryIO:
-    if form == ".jsonl.gz":
+def _packed(stream: BinaryIO, kind: str) -> BinaryIO:
+    if kind == ".jsonl.gz":
         return cast(BinaryIO, gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0))
-    return cast(BinaryIO, lzma.open(stream, "wb")) if form == ".jsonl.xz" else stream
+    return cast(BinaryIO, lzma.open(stream, "wb")) if kind == ".jsonl.xz" else stream
 
 
 def _table(rows: list[Fields], path: Path) -> pyarrow.Table:

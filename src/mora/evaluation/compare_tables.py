@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mora.csv_files import write_csv
 from mora.evaluation.judged import Columns
 from mora.evaluation.methods import Method
-from mora.files import new_folder, write_csv, write_json, write_lines
+from mora.files import new_folder, write_json, write_lines
 from mora.records.compare import Comparison
 from mora.records.read import record
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mora.csv_files import write_csv
 from mora.evaluation.judgement import RewardMethod
-from mora.files import new_folder, write_csv, write_json, write_lines
+from mora.files import new_folder, write_json, write_lines
 from mora.records.read import record
 from mora.records.rewards import RewardComparison
 

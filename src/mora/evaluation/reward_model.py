@@ -18,12 +18,13 @@ from scipy.stats import t as student
 
 from mora import bounds
 from mora.bounds import Count, Inside, Natural
+from mora.csv_files import write_csv
 from mora.dataset.store import conversation_ids
 from mora.dataset.worlds import World
 from mora.evaluation import Run, pairwise
 from mora.evaluation.labelled import Pairs, labelled_pairs
 from mora.evaluation.pair_rows import extreme_answers, pair_rows, readable_examples
-from mora.files import record_json, record_lines, write_csv, write_text
+from mora.files import record_json, record_lines, write_text
 from mora.functional.calibration import calibration
 from mora.functional.conflicts import all_right, conflict_matrices
 from mora.functional.correlation import mean, pearson, spearman

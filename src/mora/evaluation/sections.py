@@ -14,11 +14,12 @@ from torch import Tensor
 
 from mora import bounds
 from mora.bounds import Inside, Positive, Share
+from mora.csv_files import write_csv
 from mora.dataset.encode import beyond
 from mora.errors import InputError
 from mora.evaluation import Run
 from mora.evaluation.contests import Contest, read_contests
-from mora.files import record_json, write_csv
+from mora.files import record_json
 from mora.functional import risk
 from mora.functional.preference import checked
 from mora.functional.sections import coefficients, stratified_stderr, top_credit

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from mora.files import alone, new_folder, write_text
+from mora.files import exclusive, new_folder, write_text
 from mora.report.markup import fill, macros
 from mora.report.style import Plate, save_plate, weight_variables
 
@@ -51,7 +51,7 @@ def write_page(folder: Path, head: Head, sections: Sequence[Section]) -> Path:
     style += f"@media (prefers-color-scheme: dark) {{ :root {{ {weight_variables(dark=True)} }} }}\n"
     given = [section for section in sections if section.body]
     page = fill("page.html", head=head, sections=given, style=style)
-    with alone(folder / "report"), new_folder(folder / "report") as target:
+    with exclusive(folder / "report"), new_folder(folder / "report") as target:
         for section in given:
             for plate in section.plates:
                 save_plate(plate, target / "figures")

@@ -11,8 +11,8 @@ from typing import Any
 
 from hydra.utils import get_object
 
+from mora.dataset.cache import DatasetCache
 from mora.dataset.corpus import Corpus
-from mora.dataset.shelf import Cache
 from mora.settings.declared import STATED
 from mora.settings.identity import canonical_json, plain
 from mora.settings.permitted import check_section, granted
@@ -50,7 +50,7 @@ def _made(value: Any) -> Any:
 @lru_cache(maxsize=2)
 def _corpus(dataset: str, objectives: tuple[str, ...], seed: int, root: str, packages: tuple[str, ...]) -> Corpus:
     section = json.loads(dataset)
-    corpus: Corpus = build(section).load(objectives, seed, Cache(Path(root) / ROWS, section))
+    corpus: Corpus = build(section).load(objectives, seed, DatasetCache(Path(root) / ROWS, section))
     return corpus
 
 

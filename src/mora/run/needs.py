@@ -9,8 +9,8 @@ from itertools import islice
 from typing import Any
 
 from mora.dataset.answers import OBJECTIVE
+from mora.dataset.record_parser import WrongFormat
 from mora.dataset.schema import ID, LABEL, STRENGTH, Fields
-from mora.dataset.sieve import OtherForm
 from mora.dataset.source import Source
 from mora.errors import InputError
 from mora.run.build import build, load_corpus
@@ -47,7 +47,7 @@ def _check(stage: Stage) -> None:
     kind = stage.rows
     try:
         corpus = load_corpus(stage.config)
-    except OtherForm as error:
+    except WrongFormat as error:
         raise InputError(f"{error}{_advice(stage, kind)}") from None
     found, seen = len(getattr(corpus, kind)["train"]), _columns(corpus.records)
     columns = f"; columns that exist: {', '.join(seen)}" if seen else ""

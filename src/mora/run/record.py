@@ -7,7 +7,7 @@ from typing import Any
 
 from mora.dataset import overlap
 from mora.dataset.corpus import KINDS, Corpus
-from mora.dataset.sieve import quarantine_lines
+from mora.dataset.record_parser import quarantine_lines
 from mora.errors import InputError
 from mora.files import read_object, write_json, write_text
 from mora.run.build import load_corpus

@@ -23,7 +23,7 @@ from mora.reward.discriminant import Discriminant, Statistics
 from mora.runtime.console import say
 from mora.runtime.learner import Learner
 from mora.runtime.parts import Parts
-from mora.types import Preference, Row
+from mora.types import PairBatch, Row
 
 
 class Solver:
@@ -110,13 +110,13 @@ class Solver:
         return torch.tensor(temperatures, dtype=torch.float64), limits
 
     @torch.no_grad()
-    def _features(self, pairs: Preference) -> tuple[Tensor, Tensor]:
+    def _features(self, pairs: PairBatch) -> tuple[Tensor, Tensor]:
         """Features (B, H) of first and of second answers."""
         with self.parts.runtime.autocast():
             (features,) = self.model.features(pairs.ids, pairs.mask)
         half = len(features) // 2
         return features[:half], features[half:]
 
-    def _collated(self, rows: Sequence[Row], index: Sequence[int]) -> Preference:
+    def _collated(self, rows: Sequence[Row], index: Sequence[int]) -> PairBatch:
         chosen = [rows[i] for i in index]
-        return collate.preference(chosen, self.encoder, self.parts.corpus.objectives).to(self.parts.runtime.device)
+        return collate.pairs(chosen, self.encoder, self.parts.corpus.objectives).to(self.parts.runtime.device)

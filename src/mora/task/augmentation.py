@@ -10,9 +10,8 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from mora.task.forms import Pair
 from mora.task.prompts import normalized
-from mora.types import content_id
+from mora.types import Row, content_id
 
 NON_CONTEXTUAL, NEUTRAL, ORIGINAL = "non_contextual", "neutral", "original"
 
@@ -27,12 +26,12 @@ class Candidate:
     better: int | None
 
 
-def key(pair: Pair | Candidate) -> int:
+def key(pair: Row | Candidate) -> int:
     """The content of a pair, whichever way round it stands."""
     return content_id("pair", pair.prompt, *sorted(pair.responses))
 
 
-def foreign(pairs: Sequence[Pair], seed: int) -> Iterator[tuple[Pair, Pair, Pair]]:
+def foreign(pairs: Sequence[Row], seed: int) -> Iterator[tuple[Row, Row, Row]]:
     """Each pair with two pairs of other prompts, equal wording up to case and punctuation counting as the same.
 
     All pairs stand in a ring, in the order of a hash of ``seed`` and their texts; the two are the next ones along it,
@@ -52,7 +51,7 @@ def foreign(pairs: Sequence[Pair], seed: int) -> Iterator[tuple[Pair, Pair, Pair
                     break
 
 
-def candidates(pair: Pair, first: Pair, second: Pair) -> Iterator[Candidate]:
+def candidates(pair: Row, first: Row, second: Row) -> Iterator[Candidate]:
     """The 14 pairs that ``pair`` gives with two pairs of other prompts; fewer where two texts are the same."""
     others = (*first.responses, *second.responses)
     for own in pair.responses:
@@ -65,7 +64,7 @@ def candidates(pair: Pair, first: Pair, second: Pair) -> Iterator[Candidate]:
             yield Candidate(prompt=pair.prompt, responses=_sorted(one, other), kind=NEUTRAL, better=None)
 
 
-def common_answers(pairs: Iterable[Pair]) -> set[str]:
+def common_answers(pairs: Iterable[Row]) -> set[str]:
     """Answers that stand under more than one prompt, such as refusals: they fit any prompt."""
     prompts: dict[str, str] = {}
     common = set()

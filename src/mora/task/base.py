@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 from mora.dataset.read import Record
-from mora.task.tally import Tally
+from mora.task.row_counts import RowCounts
 
 Part = tuple[str, dict[str, Any]]  # the part of the output, "" where there is only one, and a row of it
 
@@ -18,8 +18,8 @@ class Task(ABC):
     goes_on: ClassVar[bool] = False  # bad rows are what the task is for: they go to the quarantine file
 
     @abstractmethod
-    def rows(self, records: Iterator[Record], tally: Tally) -> Iterator[Part]:
-        """The rows to write, each with its part; what becomes of the rows read is noted in ``tally``."""
+    def rows(self, records: Iterator[Record], counts: RowCounts) -> Iterator[Part]:
+        """The rows to write, each with its part; what becomes of the rows read is noted in ``counts``."""
 
     def parts(self) -> Sequence[str]:
         """The parts of the output.  A part has a file of its own."""

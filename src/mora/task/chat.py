@@ -1,4 +1,4 @@
-"""`task=chat`: preferences and answers between the forms of chat data and mora's own."""
+"""`task=chat`: pairs and answers between the forms of chat data and mora's own."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mora.dataset.read import Record
-from mora.dataset.schema import BadRow, given, text
+from mora.dataset.schema import ID, LABEL, STRENGTH, BadRow, given, hard, text
 from mora.errors import InputError
-from mora.task import conversations, forms
+from mora.task import conversations, parsing
 from mora.task.base import Part, Task
-from mora.task.conversations import Preference
-from mora.task.tally import Tally
+from mora.task.conversations import ChosenRejected
+from mora.task.row_counts import RowCounts
 from mora.turns import Turn
 
 Target = Literal["explicit", "implicit", "pairs", "messages", "supervised"]
-PREFERENCES, CONVERSATIONS = ("explicit", "implicit", "pairs"), ("messages", "supervised")
-SIDED = ("_rating_0", "_rating_1", forms.ID, forms.LABEL)  # columns that speak of the answers by their numbers
+PAIRS, CONVERSATIONS = ("explicit", "implicit", "pairs"), ("messages", "supervised")
+SIDED = ("_rating_0", "_rating_1", ID, LABEL)  # columns that speak of the answers by their numbers
 
 
 @dataclass(kw_only=True)
@@ -32,83 +32,83 @@ class Chat(Task):
     dialogues: bool
 
     def __post_init__(self) -> None:
-        if self.to not in (*PREFERENCES, *CONVERSATIONS):
-            raise InputError(f"task.to={self.to}: must be one of {', '.join((*PREFERENCES, *CONVERSATIONS))}")
+        if self.to not in (*PAIRS, *CONVERSATIONS):
+            raise InputError(f"task.to={self.to}: must be one of {', '.join((*PAIRS, *CONVERSATIONS))}")
 
-    def rows(self, records: Iterator[Record], tally: Tally) -> Iterator[Part]:
-        """Every row in the form asked for; pairs without a preference on the objective are left out."""
+    def rows(self, records: Iterator[Record], counts: RowCounts) -> Iterator[Part]:
+        """Every row in the form asked for; pairs of which neither answer is better on the objective are left out."""
         lost: dict[str, None] = {}
-        convert = self._preference if self.to in PREFERENCES else self._conversation
-        for row, dropped in tally.parsed(records, convert, rewrites=True):
+        convert = self._pair if self.to in PAIRS else self._conversation
+        for row, dropped in counts.parsed(records, convert, rewrites=True):
             if row is None:
-                tally.left_out[f"no preference on {self.objective}"] += 1
+                counts.left_out[f"neither answer is better on {self.objective}"] += 1
                 continue
             lost |= dict.fromkeys(dropped)
             yield "", row
-        if self.to in PREFERENCES and tally.left_out.total() == tally.rows_in - len(tally.bad) > 0:
-            tally.notes.append(f"task.objective={self.objective}; columns that exist: {', '.join(tally.columns)}")
+        if self.to in PAIRS and counts.left_out.total() == counts.total - len(counts.rejected) > 0:
+            counts.notes.append(f"task.objective={self.objective}; columns that exist: {', '.join(counts.columns)}")
         if lost:
-            tally.notes.append(f"columns not kept, since they speak of response_0 and response_1: {', '.join(lost)}")
+            counts.notes.append(f"columns not kept, since they speak of response_0 and response_1: {', '.join(lost)}")
 
-    # --- preferences --------------------------------------------------------------------------------------------------
+    # --- pairs --------------------------------------------------------------------------------------------------------
 
-    def _preference(self, fields: Mapping[str, Any]) -> tuple[dict[str, Any] | None, list[str]]:
-        read = self._read_preference(fields)
+    def _pair(self, fields: Mapping[str, Any]) -> tuple[dict[str, Any] | None, list[str]]:
+        read = self._read_pair(fields)
         if read is None:
             return None, []
-        preference, other, lost = read
-        if preference.chosen == preference.rejected:
+        found, other, lost = read
+        if found.chosen == found.rejected:
             raise BadRow("identical_responses", "chosen and rejected are the same")
-        chosen, rejected = _said(preference.chosen), _said(preference.rejected)
+        chosen, rejected = _said(found.chosen), _said(found.rejected)
         if self.to == "explicit":
-            row = {"messages": list(preference.turns), "chosen": [chosen], "rejected": [rejected]}
-            return forms.beside(row, other), lost
+            row = {"messages": list(found.turns), "chosen": [chosen], "rejected": [rejected]}
+            return parsing.add_columns(row, other), lost
         if self.to == "implicit":
-            turns = preference.turns
-            return forms.beside({"chosen": [*turns, chosen], "rejected": [*turns, rejected]}, other), lost
-        pair = forms.Pair(
-            prompt=self._prompt(preference.turns),
-            responses=(preference.rejected, preference.chosen),
+            turns = found.turns
+            return parsing.add_columns({"chosen": [*turns, chosen], "rejected": [*turns, rejected]}, other), lost
+        pair = parsing.Pair(
+            prompt=self._prompt(found.turns),
+            responses=(found.rejected, found.chosen),
             labels={self.objective: 1.0},
             other=other,
         )
-        return forms.placed(pair).fields(soft=False), lost
+        return parsing.in_hash_order(pair).fields(soft=False), lost
 
-    def _read_preference(self, fields: Mapping[str, Any]) -> tuple[Preference, dict[str, Any], list[str]] | None:
-        """The preference, the other columns, and the names of those that have no meaning in the new form."""
-        if forms.is_pair(fields):
+    def _read_pair(self, fields: Mapping[str, Any]) -> tuple[ChosenRejected, dict[str, Any], list[str]] | None:
+        """The pair, the other columns, and the names of those that have no meaning in the new form."""
+        if parsing.is_pair(fields):
             return self._of_pair(fields)
         if not given(fields, "chosen") or not given(fields, "rejected"):
             raise BadRow(
                 "missing_field",
-                "no preference: it needs chosen and rejected, or prompt, response_0 and response_1; it has "
+                "no pair: it needs chosen and rejected, or prompt, response_0 and response_1; it has "
                 f"{', '.join(fields)}",
             )
         whole = not given(fields, "messages") and not isinstance(fields.get("prompt"), list)
         if whole and isinstance(fields.get("prompt"), str):
-            preference = self._of_texts(fields)
+            found = self._of_texts(fields)
         else:
-            preference = conversations.implicit(fields, self.dialogues) if whole else conversations.explicit(fields)
+            found = conversations.implicit(fields, self.dialogues) if whole else conversations.explicit(fields)
         taken = ("messages", "prompt", "chosen", "rejected")
-        return preference, {name: value for name, value in fields.items() if name not in taken}, []
+        return found, {name: value for name, value in fields.items() if name not in taken}, []
 
-    def _of_texts(self, fields: Mapping[str, Any]) -> Preference:
+    def _of_texts(self, fields: Mapping[str, Any]) -> ChosenRejected:
         """``prompt``, ``chosen`` and ``rejected`` as three texts, or the prompt beside two answers or conversations."""
         if isinstance(fields["chosen"], list):
             whole = len(fields["chosen"]) > 1
             return conversations.implicit(fields, self.dialogues) if whole else conversations.explicit(fields)
-        return Preference(
+        return ChosenRejected(
             turns=tuple(self._turns(text(fields, "prompt"))),
             chosen=text(fields, "chosen"),
             rejected=text(fields, "rejected"),
         )
 
-    def _of_pair(self, fields: Mapping[str, Any]) -> tuple[Preference, dict[str, Any], list[str]] | None:
-        pair = forms.pair(fields, [self.objective])
-        better = forms.hard(pair.labels[self.objective])
+    def _of_pair(self, fields: Mapping[str, Any]) -> tuple[ChosenRejected, dict[str, Any], list[str]] | None:
+        pair = parsing.parse_pair(fields, [self.objective])
+        better = hard(pair.labels[self.objective])
         if better is None:
             return None
-        preference = Preference(
+        found = ChosenRejected(
             turns=tuple(self._turns(pair.prompt)),
             chosen=pair.responses[better],
             rejected=pair.responses[1 - better],
@@ -117,11 +117,11 @@ class Chat(Task):
         other = {name: value for name, value in pair.other.items() if name not in lost}
         kept = pair.strengths.get(self.objective)
         if kept is not None:
-            other[f"{self.objective}{forms.STRENGTH}"] = kept
+            other[f"{self.objective}{STRENGTH}"] = kept
         if any(pair.ratings.values()):
             lost += [f"{self.objective}_rating_0", f"{self.objective}_rating_1"]
         soft = pair.labels[self.objective] not in (0.0, 1.0)
-        return preference, other, lost + ([f"{self.objective}{forms.LABEL}"] if soft else [])
+        return found, other, lost + ([f"{self.objective}{LABEL}"] if soft else [])
 
     def _turns(self, prompt: str) -> list[Turn]:
         turns = conversations.dialogue(prompt) if self.dialogues else [Turn(role="user", content=prompt)]
@@ -151,8 +151,8 @@ class Chat(Task):
             turns, taken = self._turns(text(fields, "prompt")), ("prompt", "response")
         other = {name: value for name, value in fields.items() if name not in taken}
         if self.to == "messages":
-            return forms.beside({"messages": [*turns, _said(answer)]}, other), []
-        return forms.beside({"prompt": self._prompt(turns), "response": answer}, other), []
+            return parsing.add_columns({"messages": [*turns, _said(answer)]}, other), []
+        return parsing.add_columns({"prompt": self._prompt(turns), "response": answer}, other), []
 
 
 def _said(content: str) -> Turn:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from mora.dataset.read import Record
-from mora.dataset.schema import BadRow, text
+from mora.dataset.schema import ID, LABEL, BadRow, text
 from mora.errors import InputError
-from mora.task import conversations, forms
+from mora.task import conversations, parsing
 from mora.task.base import Part, Task
-from mora.task.tally import Tally
+from mora.task.row_counts import RowCounts
 from mora.types import content_id
 
 Form = Literal["pairs", "scored", "supervised", "prompts", "messages", "explicit", "implicit"]
@@ -35,7 +35,7 @@ class Check(Task):
         if self.form not in known:
             raise InputError(f"task.form={self.form}: must be one of {', '.join(known)}")
 
-    def rows(self, records: Iterator[Record], tally: Tally) -> Iterator[Part]:
+    def rows(self, records: Iterator[Record], counts: RowCounts) -> Iterator[Part]:
         """The good rows; repeats and contradictions are good, and noted."""
         read = readers()[self.form]
         seen: set[int] = set()
@@ -45,14 +45,14 @@ class Check(Task):
             return content_id(repr(read(fields, names))), dict(fields)
 
         objectives = self.objectives if self.form in JUDGED else []
-        for content, fields in forms.judged(records, tally, parse, objectives):
+        for content, fields in parsing.parse_with_objectives(records, counts, parse, objectives):
             repeats += content in seen
             seen.add(content)
             yield "", fields
         if repeats:
-            tally.notes.append(f"{repeats} good rows repeat an earlier one word for word")
+            counts.notes.append(f"{repeats} good rows repeat an earlier one word for word")
         if self.form in JUDGED:
-            tally.require(self.objectives, forms.pair_columns if self.form == "pairs" else lambda name: (name,))
+            counts.require(self.objectives, parsing.pair_columns if self.form == "pairs" else lambda name: (name,))
 
 
 def readers() -> dict[str, Callable[[Fields, Sequence[str]], Any]]:
@@ -70,19 +70,19 @@ def readers() -> dict[str, Callable[[Fields, Sequence[str]], Any]]:
     }
 
 
-def _pair(fields: Fields, names: Sequence[str]) -> forms.Pair:
-    pair = forms.pair(fields, names)
+def _pair(fields: Fields, names: Sequence[str]) -> parsing.Pair:
+    pair = parsing.parse_pair(fields, names)
     if not pair.labels:
         raise BadRow(
             "missing_field",
-            f"no column of labels, <objective>{forms.ID} or <objective>{forms.LABEL}, and none of ratings; it has "
+            f"no column of labels, <objective>{ID} or <objective>{LABEL}, and none of ratings; it has "
             f"{', '.join(fields)}",
         )
     return pair
 
 
-def _scored(fields: Fields, names: Sequence[str]) -> forms.Answer:
-    answer = forms.answer(fields, names)
+def _scored(fields: Fields, names: Sequence[str]) -> parsing.Answer:
+    answer = parsing.parse_answer(fields, names)
     if not answer.ratings:
         raise BadRow("missing_field", f"no column of numbers rates the response; it has {', '.join(fields)}")
     return answer

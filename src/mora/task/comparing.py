@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from mora import bounds
 from mora.bounds import Count, NonNegative
 from mora.dataset.pairing import Label, Ties, check_ties, difference, verdict
-from mora.task.forms import Answer, Numbers, Pair, placed
-from mora.task.tally import Tally
+from mora.task.parsing import Answer, Numbers, Pair, in_hash_order
+from mora.task.row_counts import RowCounts
 from mora.types import content_id
 
 Group = dict[str, dict[str, Numbers]]  # of one prompt: answer -> objective -> ratings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class PairOptions:
     """Which comparisons become labels, and how many pairs of a prompt are kept."""
 
     most: Count | None  # pairs of a prompt; None: all
@@ -43,7 +43,7 @@ def by_annotator(first: Sequence[float], second: Sequence[float]) -> float:
     return fmean((b > a) + 0.5 * (b == a) for a, b in zip(first, second, strict=True))
 
 
-def grouped(answers: Iterable[Answer], tally: Tally) -> dict[str, Group]:
+def grouped(answers: Iterable[Answer], counts: RowCounts) -> dict[str, Group]:
     """The answers of each prompt, wherever in the file they stand; the ratings of a repeated answer are put together.
 
     An answer without any rating, and the only answer to its prompt, are left out.
@@ -53,7 +53,7 @@ def grouped(answers: Iterable[Answer], tally: Tally) -> dict[str, Group]:
     repeats = 0
     for answer in answers:
         if not any(answer.ratings.values()):
-            tally.left_out["not rated on any objective"] += 1
+            counts.left_out["not rated on any objective"] += 1
             continue
         group = groups.setdefault(answer.prompt, {})
         rows[answer.prompt] = rows.get(answer.prompt, 0) + 1
@@ -61,51 +61,53 @@ def grouped(answers: Iterable[Answer], tally: Tally) -> dict[str, Group]:
         known = group.setdefault(answer.response, {})
         for name, values in answer.ratings.items():
             known[name] = known.get(name, ()) + values
-    alone = [prompt for prompt, group in groups.items() if len(group) < 2]
-    tally.left_out.update({"the only answer to its prompt": sum(rows[prompt] for prompt in alone)} if alone else {})
+    single = [prompt for prompt, group in groups.items() if len(group) < 2]
+    counts.left_out.update({"the only answer to its prompt": sum(rows[prompt] for prompt in single)} if single else {})
     if repeats:
-        tally.notes.append(
+        counts.notes.append(
             f"{repeats} rows repeat an answer to their prompt: ratings of equal answers were put together"
         )
     return {prompt: group for prompt, group in groups.items() if len(group) >= 2}
 
 
-def compared(prompt: str, group: Group, choice: Choice, label: Label, tally: Tally) -> Iterator[Pair]:
+def compared(prompt: str, group: Group, options: PairOptions, label: Label, counts: RowCounts) -> Iterator[Pair]:
     """The pairs of a prompt's answers that at least one objective has something to say of, at most ``most``.
 
     Which ones are kept, their order and the places of the answers follow from a hash of the texts.
     """
     made = []
     for first, second in itertools.combinations(sorted(group), 2):
-        pair = _compared(prompt, group, (first, second), choice, label)
+        pair = _compared(prompt, group, (first, second), options, label)
         if pair is None:
-            tally.not_made["pairs that no objective tells apart"] += 1
+            counts.not_made["pairs that no objective tells apart"] += 1
         else:
-            made.append(placed(pair))
+            made.append(in_hash_order(pair))
     made.sort(key=lambda pair: content_id("pairing", prompt, *pair.responses))
-    kept = made[: choice.most]
+    kept = made[: options.most]
     if len(made) > len(kept):
-        tally.not_made[f"pairs beyond task.most={choice.most} of a prompt"] += len(made) - len(kept)
+        counts.not_made[f"pairs beyond task.most={options.most} of a prompt"] += len(made) - len(kept)
     yield from kept
 
 
-def _compared(prompt: str, group: Group, texts: tuple[str, str], choice: Choice, label: Label) -> Pair | None:
+def _compared(prompt: str, group: Group, texts: tuple[str, str], options: PairOptions, label: Label) -> Pair | None:
     first, second = (group[text] for text in texts)
-    pair = Pair(prompt=prompt, responses=texts, labels={})
+    labels: dict[str, float | None] = {}
+    ratings, strengths = {}, {}
     for name in dict.fromkeys([*first, *second]):
         both = (first.get(name, ()), second.get(name, ()))
-        pair.labels[name] = None
+        labels[name] = None
         if any(both):
-            pair.ratings[name] = both
+            ratings[name] = both
         if all(both):
-            pair.labels[name] = verdict(*both, margin=choice.margin, ties=choice.ties, label=label)
-            if pair.labels[name] is not None:
-                pair.strengths[name] = abs(difference(*both))
-    return pair if any(value is not None for value in pair.labels.values()) else None
+            labels[name] = verdict(*both, margin=options.margin, ties=options.ties, label=label)
+            if labels[name] is not None:
+                strengths[name] = abs(difference(*both))
+    if all(value is None for value in labels.values()):
+        return None
+    return Pair(prompt=prompt, responses=texts, labels=labels, ratings=ratings, strengths=strengths)
 
 
 def ordered(pairs: Iterable[Pair], objectives: Sequence[str]) -> Iterator[Pair]:
     """The pairs with all ``objectives``, always in the same order; one that was not rated has no label."""
     for pair in pairs:
-        pair.labels = {name: pair.labels.get(name) for name in objectives}
-        yield pair
+        yield replace(pair, labels={name: pair.labels.get(name) for name in objectives})

@@ -1,4 +1,4 @@
-"""Conversations in the forms of chat data: messages, explicit and implicit preferences, dialogues in one text."""
+"""Conversations in the forms of chat data: messages, explicit and implicit pairs, dialogues in one text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SPEAKER = {"system": "System", "user": "Human", "assistant": "Assistant"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Preference:
+class ChosenRejected:
     """A prompt of one or several turns, the answer that was preferred and the one that was not."""
 
     turns: tuple[Turn, ...]
@@ -81,8 +81,8 @@ def answered(turns: Sequence[Turn], column: str) -> tuple[list[Turn], str]:
     return before, turns[-1]["content"]
 
 
-def explicit(fields: Fields) -> Preference:
-    """A preference with its prompt in ``messages`` (or ``prompt``, which may be a text) and two final answers.
+def explicit(fields: Fields) -> ChosenRejected:
+    """A pair with its prompt in ``messages`` (or ``prompt``, which may be a text) and two final answers.
 
     The answers stand in ``chosen`` and ``rejected``.
     Raises BadRow where the prompt is none, or an answer is more than one message of the assistant.
@@ -102,11 +102,11 @@ def explicit(fields: Fields) -> Preference:
                 "wrong_type", f"{column!r} must be one message of the assistant with a text, not {len(found)}: {roles}"
             )
         answers.append(found[0]["content"])
-    return Preference(turns=tuple(turns), chosen=answers[0], rejected=answers[1])
+    return ChosenRejected(turns=tuple(turns), chosen=answers[0], rejected=answers[1])
 
 
-def implicit(fields: Fields, dialogues: bool) -> Preference:
-    """A preference of two whole conversations that differ in their final answers alone.
+def implicit(fields: Fields, dialogues: bool) -> ChosenRejected:
+    """A pair of two whole conversations that differ in their final answers alone.
 
     ``dialogues``: a conversation may be written in one text.
 
@@ -128,7 +128,7 @@ def implicit(fields: Fields, dialogues: bool) -> Preference:
     if len(first) != len(second):
         reason = f"chosen has {len(first)} messages before the final answer, rejected {len(second)}"
         raise BadRow("broken_conversation", reason)
-    return Preference(turns=tuple(first), chosen=chosen, rejected=rejected)
+    return ChosenRejected(turns=tuple(first), chosen=chosen, rejected=rejected)
 
 
 def prompt_of(fields: Fields) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from mora.dataset.repeats import Repeats
 from mora.functional.correlation import spearman
 from mora.task import measures
-from mora.task.forms import Answer, Pair
+from mora.task.parsing import Answer, Pair
 from mora.types import content_id
 
 NOTHING = float("nan")

@@ -8,10 +8,10 @@ from statistics import fmean
 from typing import Any
 
 from mora.dataset.read import Record
-from mora.task import forms
+from mora.task import parsing
 from mora.task.base import Part, Task
-from mora.task.forms import Answer, Pair
-from mora.task.tally import Tally
+from mora.task.parsing import Answer, Pair
+from mora.task.row_counts import RowCounts
 
 Judged = Answer | Pair
 
@@ -26,20 +26,20 @@ class MergeAnnotators(Task):
     objectives: list[str] | None
     annotator: str | None
 
-    def rows(self, records: Iterator[Record], tally: Tally) -> Iterator[Part]:
+    def rows(self, records: Iterator[Record], counts: RowCounts) -> Iterator[Part]:
         """One row per answer or pair, in the order of first appearance."""
         groups: dict[tuple[str, ...], _Group] = {}
-        for judged, who in forms.judged(records, tally, self._parse, self.objectives):
+        for judged, who in parsing.parse_with_objectives(records, counts, self._parse, self.objectives):
             group = groups.setdefault(_key(judged), _Group())
             if who is not None and who in group.annotators:
-                tally.left_out["the annotator has judged the same before"] += 1
+                counts.left_out["the annotator has judged the same before"] += 1
                 continue
             group.annotators.add(who)
             group.rows.append(judged)
         columns = (
-            forms.pair_columns if any(_is_pairs(group.rows) for group in groups.values()) else lambda name: (name,)
+            parsing.pair_columns if any(_is_pairs(group.rows) for group in groups.values()) else lambda name: (name,)
         )
-        tally.require(self.objectives, columns)
+        counts.require(self.objectives, columns)
         lost: dict[str, None] = {}
         for group in groups.values():
             other, differing = _common([row.other for row in group.rows])
@@ -48,14 +48,14 @@ class MergeAnnotators(Task):
             yield "", _merged(group.rows) | other
         sizes = [len(group.rows) for group in groups.values()]
         if sizes:
-            tally.notes.append(f"rows put together: {min(sizes)} to {max(sizes)}, on average {fmean(sizes):.2f}")
+            counts.notes.append(f"rows put together: {min(sizes)} to {max(sizes)}, on average {fmean(sizes):.2f}")
         if lost:
-            tally.notes.append(f"columns not kept where they differ between annotators: {', '.join(lost)}")
+            counts.notes.append(f"columns not kept where they differ between annotators: {', '.join(lost)}")
 
     def _parse(self, fields: Mapping[str, Any], names: Sequence[str]) -> tuple[Judged, str | None]:
         who = None if self.annotator is None else fields.get(self.annotator)
         rest = {name: value for name, value in fields.items() if name != self.annotator}
-        read: Callable[..., Judged] = forms.pair if forms.is_pair(fields) else forms.answer
+        read: Callable[..., Judged] = parsing.parse_pair if parsing.is_pair(fields) else parsing.parse_answer
         return read(rest, [name for name in names if name != self.annotator]), None if who is None else str(who)
 
 
@@ -103,23 +103,24 @@ def merge_pairs(pairs: Sequence[Pair]) -> Pair:
     first = pairs[0]
     same = [pair if pair.responses == first.responses else pair.swapped() for pair in pairs]
     names = dict.fromkeys(name for pair in same for name in pair.labels)
-    merged = Pair(prompt=first.prompt, responses=first.responses, labels={})
+    labels: dict[str, float | None] = {}
+    ratings, strengths = {}, {}
     for name in names:
         known = [value for pair in same if (value := pair.labels.get(name)) is not None]
         label = fmean(known) if known else None
-        merged.labels[name] = label
+        labels[name] = label
         rated = [pair.ratings.get(name, ((), ())) for pair in same]
         both = tuple(tuple(value for one in rated for value in one[side]) for side in (0, 1))
         if any(both):
-            merged.ratings[name] = (both[0], both[1])
+            ratings[name] = both
         signed = [
             pair.strengths[name] * (1 if value > 0.5 else -1 if value < 0.5 else 0)
             for pair in same
             if name in pair.strengths and (value := pair.labels.get(name)) is not None
         ]
         if signed and label is not None and label != 0.5:
-            merged.strengths[name] = max(0.0, fmean(signed) * (1 if label > 0.5 else -1))
-    return merged
+            strengths[name] = max(0.0, fmean(signed) * (1 if label > 0.5 else -1))
+    return Pair(prompt=first.prompt, responses=first.responses, labels=labels, ratings=ratings, strengths=strengths)
 
 
 def _votes(pairs: Sequence[Pair]) -> dict[str, int]:

@@ -9,10 +9,11 @@ from typing import Literal
 from mora import bounds
 from mora.bounds import Count
 from mora.dataset.read import Record, records
+from mora.dataset.record_parser import RecordParser
 from mora.errors import InputError
 from mora.task.base import Part, Task
 from mora.task.prompt import prompt
-from mora.task.tally import Tally
+from mora.task.row_counts import RowCounts
 from mora.turns import opening, said, turns_of
 
 
@@ -35,11 +36,11 @@ class Prompts(Task):
         paths = [self.exclude] if isinstance(self.exclude, str) else self.exclude or []
         return [("task.exclude", path) for path in paths]
 
-    def rows(self, records: Iterator[Record], tally: Tally) -> Iterator[Part]:
+    def rows(self, records: Iterator[Record], counts: RowCounts) -> Iterator[Part]:
         """Each prompt once, in the order of first appearance; one of several turns as ``messages``."""
         held_out = self._held_out()
         seen: set[str] = set()
-        for text in tally.parsed(records, prompt, rewrites=True):
+        for text in counts.parsed(records, prompt, rewrites=True):
             key, begun = self._key(text), self._key(opening(text))
             reason = self._too_long(text)
             if begun in held_out:
@@ -47,7 +48,7 @@ class Prompts(Task):
             elif reason is None and key in seen:
                 reason = "repeats a prompt"
             if reason is not None:
-                tally.left_out[reason] += 1
+                counts.left_out[reason] += 1
                 continue
             seen.add(key)
             turns = turns_of(text)
@@ -60,14 +61,14 @@ class Prompts(Task):
         """
         found: dict[str, str] = {}
         for key, path in self.read():
-            tally = Tally()
-            for text in tally.parsed(records(path, key), prompt):
+            parser = RecordParser()
+            for _, text in parser.parse(records(path, key), prompt):
                 found.setdefault(self._key(opening(text)), path)
-            if tally.bad:
-                first = tally.bad[0]
+            if parser.rejected:
+                first = parser.rejected[0]
                 raise InputError(
-                    f"{key}: {len(tally.bad)} rows hold no prompt, the first is {first.where}: {first.reason}; correct "
-                    "the file, or name another"
+                    f"{key}: {len(parser.rejected)} rows hold no prompt, the first is {first.where}: {first.reason}; "
+                    "correct the file, or name another"
                 )
         return found
 

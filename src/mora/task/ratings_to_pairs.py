@@ -11,10 +11,10 @@ from mora.bounds import Count, NonNegative
 from mora.dataset.pairing import Label, Ties, by_means
 from mora.dataset.read import Record
 from mora.errors import InputError
-from mora.task import comparing, forms
+from mora.task import comparing, parsing
 from mora.task.base import Part, Task
-from mora.task.comparing import Choice
-from mora.task.tally import Tally
+from mora.task.comparing import PairOptions
+from mora.task.row_counts import RowCounts
 
 
 @dataclass(kw_only=True)
@@ -30,11 +30,11 @@ class RatingsToPairs(Task):
     ties: Ties
 
     def __post_init__(self) -> None:
-        self._choice = Choice(most=self.most, margin=self.margin, ties=self.ties)
+        self._options = PairOptions(most=self.most, margin=self.margin, ties=self.ties)
 
-    def rows(self, records: Iterator[Record], tally: Tally) -> Iterator[Part]:
+    def rows(self, records: Iterator[Record], counts: RowCounts) -> Iterator[Part]:
         """The pairs, prompt by prompt in the order in which prompts first appear."""
-        return _pairs(records, tally, self.objectives, self._choice, by_means, soft=self.ties == "keep")
+        return _pairs(records, counts, self.objectives, self._options, by_means, soft=self.ties == "keep")
 
 
 @dataclass(kw_only=True)
@@ -51,14 +51,14 @@ class Disagreement(Task):
     ties: Ties
 
     def __post_init__(self) -> None:
-        self._choice = Choice(most=self.most, margin=self.margin, ties=self.ties)
+        self._options = PairOptions(most=self.most, margin=self.margin, ties=self.ties)
         if self.annotators not in ("all", "same"):
             raise InputError(f"task.annotators={self.annotators}: must be all or same")
 
-    def rows(self, records: Iterator[Record], tally: Tally) -> Iterator[Part]:
+    def rows(self, records: Iterator[Record], counts: RowCounts) -> Iterator[Part]:
         """The pairs with soft labels and with the ratings of all annotators."""
         label = comparing.by_annotators if self.annotators == "all" else _same_annotators
-        return _pairs(records, tally, self.objectives, self._choice, label, soft=True)
+        return _pairs(records, counts, self.objectives, self._options, label, soft=True)
 
 
 def _same_annotators(first: Sequence[float], second: Sequence[float]) -> float:
@@ -72,28 +72,28 @@ def _same_annotators(first: Sequence[float], second: Sequence[float]) -> float:
 
 def _pairs(
     records: Iterator[Record],
-    tally: Tally,
+    counts: RowCounts,
     objectives: Sequence[str] | None,
-    choice: Choice,
+    options: PairOptions,
     label: Label,
     soft: bool,
 ) -> Iterator[Part]:
     names: dict[str, None] = dict.fromkeys(objectives or ())
     other: dict[str, None] = {}
 
-    def parse(fields: Mapping[str, Any], of: Sequence[str]) -> forms.Answer:
-        answer = forms.answer(fields, of)
+    def parse(fields: Mapping[str, Any], of: Sequence[str]) -> parsing.Answer:
+        answer = parsing.parse_answer(fields, of)
         names.update(dict.fromkeys(answer.ratings))
         other.update(dict.fromkeys(answer.other))
         return answer
 
-    groups = comparing.grouped(forms.judged(records, tally, parse, objectives), tally)
-    tally.require(objectives, lambda name: (name,))
-    compare = partial(comparing.compared, choice=choice, label=label, tally=tally)
+    groups = comparing.grouped(parsing.parse_with_objectives(records, counts, parse, objectives), counts)
+    counts.require(objectives, lambda name: (name,))
+    compare = partial(comparing.compared, options=options, label=label, counts=counts)
     pairs = (pair for prompt, group in groups.items() for pair in compare(prompt, group))
     for pair in comparing.ordered(pairs, list(names)):
         yield "", pair.fields(soft)
-    tally.notes.append(f"objectives: {', '.join(names) or 'none'}")
+    counts.notes.append(f"objectives: {', '.join(names) or 'none'}")
     lost = [name for name in other if name not in names]
     if lost:
-        tally.notes.append(f"columns of single answers, not kept: {', '.join(lost)}")
+        counts.notes.append(f"columns of single answers, not kept: {', '.join(lost)}")

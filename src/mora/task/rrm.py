@@ -17,13 +17,15 @@ from mora import bounds
 from mora.bounds import Decay, Positive, Seed
 from mora.dataset.cells import typed
 from mora.dataset.read import Record, records
+from mora.dataset.record_parser import RecordParser
 from mora.dataset.schema import BadRow, text
 from mora.errors import InputError
-from mora.task import augmentation, forms
+from mora.task import augmentation, parsing
 from mora.task.augmentation import Candidate
 from mora.task.base import Part, Task
-from mora.task.forms import Pair
-from mora.task.tally import Tally
+from mora.task.parsing import Pair
+from mora.task.row_counts import RowCounts
+from mora.types import Row
 
 Margins = dict[int, tuple[str, dict[str, float]]]  # by the pair: its text that scored second, and by how much more
 
@@ -53,13 +55,13 @@ class Rrm(Task):
         """The file of scores."""
         return [] if self.scores is None else [("task.scores", self.scores)]
 
-    def rows(self, records: Iterator[Record], tally: Tally) -> Iterator[Part]:
+    def rows(self, records: Iterator[Record], counts: RowCounts) -> Iterator[Part]:
         """The candidates; or the originals and then the augmented pairs that are kept."""
-        pairs = list(forms.judged(records, tally, forms.pair, self.objectives))
-        tally.require(self.objectives, forms.pair_columns)
+        pairs = list(parsing.parse_with_objectives(records, counts, parsing.parse_pair, self.objectives))
+        counts.require(self.objectives, parsing.pair_columns)
         names = list(dict.fromkeys(name for pair in pairs for name in pair.labels))
         self._check_names(names)
-        found = self._found(pairs, tally)
+        found = self._found(pairs, counts)
         if self.step == "candidates":
             for one in found:
                 yield "", self._row(one, {name: 1.0 for name in names})
@@ -68,17 +70,15 @@ class Rrm(Task):
             yield "", pair.fields(soft=True) | {"augmentation": augmentation.ORIGINAL}
         kept = [(one, dict.fromkeys(names, 1.0)) for one in found]
         if self.scores is not None:
-            kept = self._surprising(found, self._margins(names), names, tally)
+            kept = self._surprising(found, self._margins(names), names, counts)
         most = math.floor(self.ratio * len(pairs))
         if len(kept) > most:
-            tally.not_made[f"candidates beyond task.ratio={self.ratio:g} of the originals"] += len(kept) - most
+            counts.not_made[f"candidates beyond task.ratio={self.ratio:g} of the originals"] += len(kept) - most
         for one, said in kept[:most]:
             yield "", self._row(one, said)
         kinds = [one.kind for one, _ in kept[:most]]
-        counts = ", ".join(
-            f"{kind} {kinds.count(kind)}" for kind in (augmentation.NON_CONTEXTUAL, augmentation.NEUTRAL)
-        )
-        tally.notes.append(f"original {len(pairs)}, {counts}")
+        made = ", ".join(f"{kind} {kinds.count(kind)}" for kind in (augmentation.NON_CONTEXTUAL, augmentation.NEUTRAL))
+        counts.notes.append(f"original {len(pairs)}, {made}")
 
     def _check_names(self, names: Sequence[str]) -> None:
         strangers = [name for name in self.context_free if name not in names]
@@ -89,7 +89,7 @@ class Rrm(Task):
         if names and not set(names) - set(self.context_free):
             raise InputError("task.context_free names all objectives: no label would be left on an augmented pair")
 
-    def _found(self, pairs: Sequence[Pair], tally: Tally) -> list[Candidate]:
+    def _found(self, pairs: Sequence[Pair], counts: RowCounts) -> list[Candidate]:
         """Candidates, each once, at most ``candidates`` per original; a pair of the file is none of them."""
         unique = list({augmentation.key(pair): pair for pair in pairs}.values())
         common = augmentation.common_answers(unique)
@@ -100,35 +100,35 @@ class Rrm(Task):
             served += 1
             for one in augmentation.candidates(pair, first, second):
                 if common & set(one.responses):
-                    tally.not_made["candidates with an answer that stands under several prompts"] += 1
+                    counts.not_made["candidates with an answer that stands under several prompts"] += 1
                 elif augmentation.key(one) in made or augmentation.key(one) in taken:
-                    tally.not_made["candidates that are there already"] += 1
+                    counts.not_made["candidates that are there already"] += 1
                 else:
                     made[augmentation.key(one)] = one
         if not served:
             raise InputError(f"{len(unique)} pairs of fewer than three prompts: there are no answers of other prompts")
         most = math.floor(self.candidates * len(pairs))
         if len(made) > most:
-            tally.not_made[f"candidates beyond task.candidates={self.candidates:g} of an original"] += len(made) - most
+            counts.not_made[f"candidates beyond task.candidates={self.candidates:g} of an original"] += len(made) - most
         return augmentation.drawn(made.values(), most, self.seed)
 
     def _row(self, one: Candidate, said: Mapping[str, float]) -> dict[str, Any]:
         """A candidate as a row, with a label on the objectives that are ``said`` and not free of context."""
         label = 0.5 if one.better is None else float(one.better)
         labels = {name: label if value and name not in self.context_free else None for name, value in said.items()}
-        pair = forms.placed(Pair(prompt=one.prompt, responses=one.responses, labels=dict(labels)))
+        pair = parsing.in_hash_order(Pair(prompt=one.prompt, responses=one.responses, labels=labels))
         return pair.fields(soft=True) | {"augmentation": one.kind}
 
     # --- scores -------------------------------------------------------------------------------------------------------
 
     def _margins(self, names: Sequence[str]) -> Margins:
         """Margins from the file of scores, by the content of the pair, in whatever order the file is."""
-        tally = Tally()
+        parser = RecordParser()
         found: Margins = {}
-        for pair, margins in tally.parsed(records(str(self.scores), "task.scores"), _scored):
+        for _, (pair, margins) in parser.parse(records(str(self.scores), "task.scores"), _scored):
             found[augmentation.key(pair)] = (pair.responses[1], margins)
-        if tally.bad:
-            first = tally.bad[0]
+        if parser.rejected:
+            first = parser.rejected[0]
             raise InputError(
                 f"task.scores: {first.where}: {first.reason}; score the candidates with python -m mora.score"
             )
@@ -142,13 +142,13 @@ class Rrm(Task):
         return found
 
     def _surprising(
-        self, found: Iterable[Candidate], margins: Margins, names: Sequence[str], tally: Tally
+        self, found: Iterable[Candidate], margins: Margins, names: Sequence[str], counts: RowCounts
     ) -> list[tuple[Candidate, dict[str, float]]]:
         """Candidates that the scores get wrong on some objective by at least ``surprise``, and on which ones."""
         kept = []
         for one in found:
             if augmentation.key(one) not in margins:
-                tally.not_made["candidates without scores"] += 1
+                counts.not_made["candidates without scores"] += 1
                 continue
             second, by = margins[augmentation.key(one)]
             sign = 1.0 if second == one.responses[1] else -1.0
@@ -160,7 +160,7 @@ class Rrm(Task):
             if any(value for name, value in said.items() if name not in self.context_free):
                 kept.append((one, said))
             else:
-                tally.not_made[f"candidates that the scores get right within task.surprise={self.surprise:g}"] += 1
+                counts.not_made[f"candidates that the scores get right within task.surprise={self.surprise:g}"] += 1
         return kept
 
 
@@ -169,11 +169,9 @@ def win_rate(margin: float) -> float:
     return 0.5 * (1.0 + math.tanh(0.5 * margin))
 
 
-def _scored(fields: Mapping[str, Any]) -> tuple[Pair, dict[str, float]]:
+def _scored(fields: Mapping[str, Any]) -> tuple[Row, dict[str, float]]:
     """A pair with ``scores_0`` and ``scores_1`` as ``python -m mora.score`` writes them; the margin per objective."""
-    pair = Pair(
-        prompt=text(fields, "prompt"), responses=(text(fields, "response_0"), text(fields, "response_1")), labels={}
-    )
+    pair = Row(prompt=text(fields, "prompt"), responses=(text(fields, "response_0"), text(fields, "response_1")))
     sides = [typed(fields.get(f"scores_{side}")) for side in (0, 1)]
     if not all(isinstance(side, Mapping) for side in sides):
         raise BadRow("missing_field", "it needs scores_0 and scores_1")

@@ -16,7 +16,7 @@ from mora.dataset.schema import text
 from mora.errors import InputError
 from mora.task.base import Part, Task
 from mora.task.prompt import prompt
-from mora.task.tally import Tally
+from mora.task.row_counts import RowCounts
 
 
 @dataclass(kw_only=True)
@@ -45,17 +45,17 @@ class Split(Task):
         """The names of the parts."""
         return tuple(self.shares)
 
-    def rows(self, records: Iterator[Record], tally: Tally) -> Iterator[Part]:
+    def rows(self, records: Iterator[Record], counts: RowCounts) -> Iterator[Part]:
         """Every row, with its part."""
         prompts: dict[str, set[str]] = {name: set() for name in self.shares}
-        for key, fields in tally.parsed(records, self._keyed):
+        for key, fields in counts.parsed(records, self._keyed):
             name = split.part(key, self.shares)
             prompts[name].add(key)
             yield name, fields
-        tally.notes.append("prompts: " + ", ".join(f"{name} {len(found)}" for name, found in prompts.items()))
+        counts.notes.append("prompts: " + ", ".join(f"{name} {len(found)}" for name, found in prompts.items()))
         empty = [name for name, found in prompts.items() if not found]
         if empty:
-            tally.notes.append(f"no prompt fell into {', '.join(empty)}: raise its share, or give more rows")
+            counts.notes.append(f"no prompt fell into {', '.join(empty)}: raise its share, or give more rows")
 
     def _keyed(self, fields: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         key = prompt(fields) if self.by == "prompt" else text(fields, self.by)

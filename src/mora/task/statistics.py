@@ -14,11 +14,11 @@ from mora.dataset.schema import BadRow, given
 from mora.errors import InputError
 from mora.files import write_json, write_text
 from mora.report.style import save_plate
-from mora.task import describing, forms
+from mora.task import describing, parsing
 from mora.task.base import Part, Task
+from mora.task.row_counts import RowCounts
 from mora.task.statistics_figures import plates
 from mora.task.statistics_text import page
-from mora.task.tally import Tally
 
 Form = Literal["pairs", "scored", "supervised"]
 
@@ -41,40 +41,40 @@ class Statistics(Task):
             raise InputError(f"task.form={self.form}: must be pairs, scored, supervised, or null to see it in the rows")
         bounds.check(self, "task")
 
-    def rows(self, records: Iterator[Record], tally: Tally) -> Iterator[Part]:
+    def rows(self, records: Iterator[Record], counts: RowCounts) -> Iterator[Part]:
         """The one table of statistics."""
-        pairs: list[forms.Pair] = []
-        answers: list[forms.Answer] = []
-        for row in forms.judged(records, tally, self._reader(), self.objectives):
-            if isinstance(row, forms.Pair):
+        pairs: list[parsing.Pair] = []
+        answers: list[parsing.Answer] = []
+        for row in parsing.parse_with_objectives(records, counts, self._reader(), self.objectives):
+            if isinstance(row, parsing.Pair):
                 pairs.append(row)
             else:
                 answers.append(row)
-        tally.require(self.objectives, forms.pair_columns if pairs else lambda name: (name,))
+        counts.require(self.objectives, parsing.pair_columns if pairs else lambda name: (name,))
         if pairs:
             yield "", describing.of_pairs(pairs, self.examples, self.bins)
         elif answers:
             yield "", describing.of_answers(answers, self.examples, self.bins)
 
-    def _reader(self) -> Callable[[Mapping[str, Any], Sequence[str]], forms.Pair | forms.Answer]:
+    def _reader(self) -> Callable[[Mapping[str, Any], Sequence[str]], parsing.Pair | parsing.Answer]:
         """Reads rows of the form that is declared, else of that of the first good row."""
         form = self.form
 
-        def read(fields: Mapping[str, Any], names: Sequence[str]) -> forms.Pair | forms.Answer:
+        def read(fields: Mapping[str, Any], names: Sequence[str]) -> parsing.Pair | parsing.Answer:
             nonlocal form
             found = form or _form(fields)
             if found == "pairs":
-                row: forms.Pair | forms.Answer = forms.pair(fields, names)
+                row: parsing.Pair | parsing.Answer = parsing.parse_pair(fields, names)
             else:
-                row = forms.answer(fields, [] if found == "supervised" else names)
+                row = parsing.parse_answer(fields, [] if found == "supervised" else names)
             form = found
             return row
 
         return read
 
-    def write(self, records: Iterator[Record], tally: Tally, folder: Path) -> None:
+    def write(self, records: Iterator[Record], counts: RowCounts, folder: Path) -> None:
         """Write statistics.json, statistics.txt and the figures into ``folder``."""
-        for _, table in self.rows(records, tally):
+        for _, table in self.rows(records, counts):
             write_json(folder / "statistics.json", table)
             write_text(folder / "statistics.txt", page(table))
             for plate in plates(table) if self.figures else ():

@@ -11,7 +11,7 @@ FAULTS = (
         old="labelled=torch.tensor([[label is not None for label in of] for of in known]",
         new="labelled=torch.tensor([[True for label in of] for of in known]",
         why="Every pair without a label teaches that its first answer is the better one.",
-        caught_by=("tests/dataset/test_collate.py::test_a_preference_batch_is_all_first_answers_then_all_second_ones",),
+        caught_by=("tests/dataset/test_collate.py::test_a_batch_of_pairs_is_all_first_answers_then_all_second_ones",),
     ),
     Fault(
         name="same_order_in_every_epoch",

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from mora import bounds
 from mora.bounds import AtLeastTwo, Count, Natural, NonNegative, Positive, Share
+from mora.dataset.cache import DatasetCache
 from mora.dataset.corpus import Corpus, fingerprint
 from mora.dataset.encode import Overlong
-from mora.dataset.shelf import Cache
 from mora.dataset.worlds import grammar, scores, writers
 from mora.dataset.worlds.draws import Draws
 from mora.dataset.worlds.grammar import SIZE, Codes
@@ -110,7 +110,7 @@ class Garden:
         if len(self.lengths) != grammar.LONGEST or abs(sum(self.lengths) - 1) > 1e-6:
             raise InputError(f"dataset.lengths={[*self.lengths]}: give {grammar.LONGEST} probabilities that sum to 1")
 
-    def load(self, objectives: tuple[str, ...], seed: int, cache: Cache | None = None) -> Corpus:
+    def load(self, objectives: tuple[str, ...], seed: int, cache: DatasetCache | None = None) -> Corpus:
         """All rows, written and judged from ``seed``, at once and in memory; held-out prompts are those of every seed.
 
         Raises InputError on an objective that the world does not score.

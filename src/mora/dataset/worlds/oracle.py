@@ -26,8 +26,8 @@ from scipy.special import gammaincinv
 
 from mora import bounds
 from mora.bounds import AtLeastTwo, Count, Natural, Number, Positive, PositiveShare
+from mora.dataset.cache import DatasetCache
 from mora.dataset.corpus import Corpus, fingerprint
-from mora.dataset.shelf import Cache
 from mora.dataset.worlds.draws import Draws
 from mora.dataset.worlds.judged import Judged
 from mora.errors import InputError
@@ -217,7 +217,7 @@ class Oracle:
         if self.scores not in ("counts", "constraint"):
             raise InputError(f"dataset.scores={self.scores}: must be counts or constraint")
 
-    def load(self, objectives: tuple[str, ...], seed: int, cache: Cache | None = None) -> Corpus:
+    def load(self, objectives: tuple[str, ...], seed: int, cache: DatasetCache | None = None) -> Corpus:
         """All rows, drawn from ``seed`` in memory.  Raises InputError on an objective that the world does not score."""
         world = OracleWorld(
             name=self.name,

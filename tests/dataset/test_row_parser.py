@@ -6,8 +6,9 @@ import pytest
 
 from mora.dataset.bad_rows import listed
 from mora.dataset.read import Record
+from mora.dataset.record_parser import quarantine_lines
+from mora.dataset.row_parser import RowParser
 from mora.dataset.schema import BadRow
-from mora.dataset.sieve import Sieve, quarantine_lines
 from mora.errors import InputError
 from mora.types import Row
 
@@ -23,45 +24,45 @@ def _read(fields):
 
 
 def test_every_record_is_used_set_aside_or_without_row():
-    sieve = Sieve("quarantine", 0.5)
-    rows = list(sieve.rows(_records({"n": 2}, {"n": -1}, {"n": 0}, None, {"n": 1}), _read))
+    parser = RowParser("quarantine", 0.5)
+    rows = list(parser.rows(_records({"n": 2}, {"n": -1}, {"n": 0}, None, {"n": 1}), _read))
     assert [(row.prompt, row.where) for row in rows] == [("2.0", "f:1"), ("2.1", "f:1"), ("1.0", "f:5")]
-    assert sieve.summary() == {
+    assert parser.summary() == {
         "read": 5,
         "used": 3,
         "without_row": 1,
         "set_aside": 2,
         "reasons": {"broken_record": 1, "out_of_range": 1},
     }
-    assert [(bad.where, bad.kind, bad.reason) for bad in sieve.rejected] == [
+    assert [(bad.where, bad.kind, bad.reason) for bad in parser.rejected] == [
         ("f:2", "out_of_range", "n is negative"),
         ("f:4", "broken_record", "torn"),
     ]
 
 
 def test_what_a_function_of_the_user_raises_is_a_reason_and_what_ours_raises_is_a_defect():
-    sieve = Sieve("quarantine", 0.5)
-    assert len(list(sieve.rows(_records({"n": 1}, {"m": 1}), _read, foreign=True))) == 1
-    assert sieve.rejected[0].kind == "reader_failed" and sieve.rejected[0].reason == "KeyError: 'n'"
+    parser = RowParser("quarantine", 0.5)
+    assert len(list(parser.rows(_records({"n": 1}, {"m": 1}), _read, custom=True))) == 1
+    assert parser.rejected[0].kind == "reader_failed" and parser.rejected[0].reason == "KeyError: 'n'"
     with pytest.raises(KeyError):
-        list(sieve.rows(_records({"m": 1}), _read))
+        list(parser.rows(_records({"m": 1}), _read))
 
 
 @pytest.mark.parametrize(("share", "refused"), [(0.2, True), (0.25, False)])
 def test_a_share_above_the_ceiling_is_refused(share, refused):
-    sieve = Sieve("quarantine", share)
-    list(sieve.rows(_records({"n": 1}, {"n": 1}, {"n": -1}, {"n": 1}), _read))
+    parser = RowParser("quarantine", share)
+    list(parser.rows(_records({"n": 1}, {"n": 1}, {"n": -1}, {"n": 1}), _read))
     if refused:
         with pytest.raises(InputError, match=r"25.0%, more than dataset.max_bad_share=0.2 allows"):
-            sieve.close()
+            parser.close()
     else:
-        assert sieve.close() == ["1 of 4 rows are bad and were set aside:\n  f:3: n is negative"]
+        assert parser.close() == ["1 of 4 rows are bad and were set aside:\n  f:3: n is negative"]
 
 
 def test_the_quarantine_file_holds_what_cannot_be_written_otherwise():
-    sieve = Sieve("quarantine", 1.0)
-    list(sieve.rows(_records({"n": -1, "text": "half \ud83d", "bytes": b"x"}), _read))
-    (line,) = quarantine_lines(sieve.rejected).splitlines()
+    parser = RowParser("quarantine", 1.0)
+    list(parser.rows(_records({"n": -1, "text": "half \ud83d", "bytes": b"x"}), _read))
+    (line,) = quarantine_lines(parser.rejected).splitlines()
     assert json.loads(line.encode("ascii")) == {
         "where": "f:1",
         "kind": "out_of_range",

@@ -11,9 +11,9 @@ import textwrap
 import pytest
 
 import mora
+from mora.dataset.cache import DatasetCache
 from mora.dataset.corpus import KINDS, SPLITS
-from mora.dataset.place import Place
-from mora.dataset.shelf import Cache
+from mora.dataset.source_records import SourceRecords
 from mora.dataset.store import StoredRows
 from mora.errors import InputError
 from mora.files import TEMPORARY
@@ -52,7 +52,7 @@ def _section(file, *words):
 
 
 def _load(section, root=None, seed=0):
-    cache = None if root is None else Cache(root, section)
+    cache = None if root is None else DatasetCache(root, section)
     return build(section).load(NAMES, seed, cache)
 
 
@@ -76,7 +76,7 @@ def test_rows_in_files_are_the_rows_in_memory(file, tmp_path):
 def test_a_corpus_is_read_once(file, tmp_path, monkeypatch):
     section = _section(file)
     first = _load(section, tmp_path / "cache")
-    monkeypatch.setattr(Place, "records", lambda self, side: pytest.fail("read again"))
+    monkeypatch.setattr(SourceRecords, "records", lambda self, side: pytest.fail("read again"))
     _same(first, _load(section, tmp_path / "cache"))
     longer = _load(section | {"max_prompt": 7}, tmp_path / "cache")  # limits of tokens change no row
     assert longer.max_prompt == 7 and longer.fingerprint == first.fingerprint
@@ -90,7 +90,7 @@ def test_other_data_settings_and_objectives_are_other_corpora(file, tmp_path):
     assert len(other.pairs["test"]) > len(first.pairs["test"])
     file.write_text(file.read_text() + json.dumps({"prompt": "one more", "response": "Yes."}) + "\n")
     assert len(_load(section, root).supervised["train"]) == len(first.supervised["train"]) + 1
-    assert build(section).load(("kind",), 0, Cache(root, section)).objectives == ("kind",)
+    assert build(section).load(("kind",), 0, DatasetCache(root, section)).objectives == ("kind",)
 
 
 def test_a_mixture_in_files_is_the_mixture_in_memory(file, tmp_path):
@@ -118,11 +118,11 @@ def test_what_a_killed_process_left_is_removed(file, tmp_path):
         import json, os, sys
         from mora.run.build import build
         from mora.dataset import assemble
-        from mora.dataset.shelf import Cache
+        from mora.dataset.cache import DatasetCache
         section, root = json.loads(sys.argv[1]), sys.argv[2]
         assemble.fingerprint = lambda *_: os._exit(9)  # all rows are written, the corpus is not
         from pathlib import Path
-        build(section).load(("kind", "brief"), 0, Cache(Path(root), section))
+        build(section).load(("kind", "brief"), 0, DatasetCache(Path(root), section))
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code), json.dumps(section), str(root)], check=False)
     assert done.returncode == 9 and any(path.name.startswith(TEMPORARY) for path in root.iterdir())

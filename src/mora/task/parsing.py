@@ -1,16 +1,18 @@
-"""Rows in mora's neutral forms: pairs with labels, and answers with ratings; from columns and back to columns."""
+"""Pairs with labels and answers with ratings, from the columns of a file and back to columns."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from mora.dataset import schema
 from mora.dataset.cells import Cell, typed
+from mora.dataset.pairs import hash_ordered, make_pair
 from mora.dataset.read import Record
 from mora.dataset.schema import ID, LABEL, STRENGTH, BadRow, hard, probability, ratings, strength, text
-from mora.task.tally import Tally
+from mora.task.row_counts import RowCounts
+from mora.types import Row
 
 T = TypeVar("T")
 Fields = Mapping[str, Any]
@@ -19,30 +21,19 @@ TEXTS = ("prompt", "response", "response_0", "response_1")
 NO_OBJECTIVE = ("id", "index", "annotator", "annotator_id")  # columns of numbers that rate nothing
 
 
-@dataclass(kw_only=True)
-class Pair:
-    """Two answers to a prompt.  ``labels`` are probabilities that the second one is better, None where unknown.
+@dataclass(frozen=True, kw_only=True)
+class Pair(Row):
+    """A row of two answers, with the ``other`` columns of its record."""
 
-    ``ratings`` are those of both answers, ``strengths`` at least 0: as in ``mora.types.Row``, but with the ``other``
-    columns of the record.
-    """
-
-    prompt: str
-    responses: tuple[str, str]
-    labels: dict[str, float | None]
-    ratings: dict[str, tuple[Numbers, Numbers]] = field(default_factory=dict)
-    strengths: dict[str, float] = field(default_factory=dict)
-    other: dict[str, Any] = field(default_factory=dict)
+    other: Mapping[str, Any] = field(default_factory=dict)
 
     def swapped(self) -> Pair:
         """The same pair with the answers in the other order."""
-        return Pair(
-            prompt=self.prompt,
-            responses=(self.responses[1], self.responses[0]),
+        return replace(
+            self,
+            responses=self.responses[::-1],
             labels={name: None if value is None else 1.0 - value for name, value in self.labels.items()},
-            ratings={name: (both[1], both[0]) for name, both in self.ratings.items()},
-            strengths=self.strengths,
-            other=self.other,
+            ratings={name: both[::-1] for name, both in self.ratings.items()},
         )
 
     def fields(self, soft: bool) -> dict[str, Any]:
@@ -53,10 +44,10 @@ class Pair:
             if soft:
                 row[f"{name}{LABEL}"] = value
             if name in self.ratings:
-                row |= {f"{name}_rating_{side}": plain(self.ratings[name][side]) for side in (0, 1)}
+                row |= {f"{name}_rating_{side}": rating_cell(self.ratings[name][side]) for side in (0, 1)}
             if name in self.strengths:
                 row[f"{name}{STRENGTH}"] = self.strengths[name]
-        return beside(row, self.other)
+        return add_columns(row, self.other)
 
 
 @dataclass(kw_only=True)
@@ -69,17 +60,17 @@ class Answer:
     other: dict[str, Any] = field(default_factory=dict)
 
 
-def beside(row: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+def add_columns(row: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     """A row with the other columns of the record that it was made of, less those that are null there and not in it."""
     return {**row, **{name: value for name, value in other.items() if value is not None or name not in row}}
 
 
-def plain(values: Sequence[float]) -> Any:
+def rating_cell(values: Sequence[float]) -> Any:
     """Ratings as a column has them: null, one number, or a list."""
     return None if not values else values[0] if len(values) == 1 else list(values)
 
 
-def numbers(fields: Fields, column: str) -> Numbers:
+def rating_values(fields: Fields, column: str) -> Numbers:
     """The ratings in a column, integers as integers.  Raises BadRow for anything but numbers."""
     ratings(fields, column)
     value = typed(fields.get(column))
@@ -124,9 +115,9 @@ def _texts_of_cells(values: Sequence[Any]) -> bool:
     return 0 < numbers < len(given) / 2
 
 
-def judged(
+def parse_with_objectives(
     records: Iterable[Record],
-    tally: Tally,
+    counts: RowCounts,
     parse: Callable[[Fields, Sequence[str]], T],
     objectives: Sequence[str] | None,
 ) -> Iterator[T]:
@@ -136,7 +127,7 @@ def judged(
     alike in every row, as training reads it: a text among its numbers makes a bad row.  All records are held then.
     """
     if objectives is not None:
-        return tally.parsed(records, lambda fields: parse(fields, objectives))
+        return counts.parsed(records, lambda fields: parse(fields, objectives))
     held = list(records)
     rows = [one.fields for one in held if one.fields is not None]
     found = dict.fromkeys(name for fields in rows for name in _objectives(fields))
@@ -152,7 +143,7 @@ def judged(
             advice = "other rows have numbers there (task.objectives=[...] names the columns that are read)"
             raise BadRow(error.kind, f"{error}; {advice}") from None
 
-    return tally.parsed(held, read)
+    return counts.parsed(held, read)
 
 
 def is_pair(fields: Fields) -> bool:
@@ -171,31 +162,27 @@ def _objectives(fields: Fields) -> list[str]:
     return pair_objectives(fields) if is_pair(fields) else answer_objectives(fields)
 
 
-def pair(fields: Fields, names: Sequence[str]) -> Pair:
+def parse_pair(fields: Fields, names: Sequence[str]) -> Pair:
     """A pair of a record with what it says of the objectives ``names``.
 
     Raises BadRow for a missing or empty text, a column of the wrong kind, and two equal answers that are told apart.
     """
-    prompt, responses = text(fields, "prompt"), (text(fields, "response_0"), text(fields, "response_1"))
-    labels = {name: probability(fields, name) for name in names}
-    if responses[0] == responses[1] and any(value not in (None, 0.5) for value in labels.values()):
-        reason = "the two responses are identical, yet one of them is said to be the better one"
-        raise BadRow("identical_responses", reason)
-    rated = {name: (numbers(fields, f"{name}_rating_0"), numbers(fields, f"{name}_rating_1")) for name in names}
-    strengths = {name: strength(fields, f"{name}{STRENGTH}") for name in names}
+    row = make_pair(
+        text(fields, "prompt"),
+        (text(fields, "response_0"), text(fields, "response_1")),
+        labels={name: probability(fields, name) for name in names},
+        ratings={
+            name: (rating_values(fields, f"{name}_rating_0"), rating_values(fields, f"{name}_rating_1"))
+            for name in names
+        },
+        strengths={name: strength(fields, f"{name}{STRENGTH}") for name in names},
+    )
     ends = (ID, LABEL, STRENGTH, "_rating_0", "_rating_1")
     taken = {"prompt", "response_0", "response_1", *(f"{name}{end}" for name in names for end in ends)}
-    return Pair(
-        prompt=prompt,
-        responses=responses,
-        labels=labels,
-        ratings={name: both for name, both in rated.items() if any(both)},
-        strengths={name: value for name, value in strengths.items() if value is not None},
-        other={name: value for name, value in fields.items() if name not in taken},
-    )
+    return Pair(**vars(row), other={name: value for name, value in fields.items() if name not in taken})
 
 
-def answer(fields: Fields, names: Sequence[str]) -> Answer:
+def parse_answer(fields: Fields, names: Sequence[str]) -> Answer:
     """An answer of a record with its ratings on the objectives ``names``.
 
     Raises BadRow for a missing or empty text and for ratings that are no numbers.
@@ -203,11 +190,11 @@ def answer(fields: Fields, names: Sequence[str]) -> Answer:
     return Answer(
         prompt=text(fields, "prompt"),
         response=text(fields, "response"),
-        ratings={name: numbers(fields, name) for name in names},
+        ratings={name: rating_values(fields, name) for name in names},
         other={name: value for name, value in fields.items() if name not in ("prompt", "response", *names)},
     )
 
 
-def placed(pair: Pair) -> Pair:
+def in_hash_order(pair: Pair) -> Pair:
     """The pair in an order that a hash of its texts decides: place says nothing of which answer is better."""
-    return pair if pair.responses == schema.placed(pair.prompt, *pair.responses) else pair.swapped()
+    return pair if pair.responses == hash_ordered(pair.prompt, pair.responses[0], pair.responses[1]) else pair.swapped()
