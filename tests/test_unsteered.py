@@ -130,7 +130,7 @@ def test_it_answers_prompts(runs, capsys):
 
 
 def test_compared_with_a_steered_policy_it_is_one_policy_at_every_preference(runs, undrawn):
-    """Its answers are judged once and stand at each preference; those of the steered one differ between them."""
+    """Its answers are judged once and stand at each preference; its KL is that of a policy that was trained."""
     (steered,) = runs.glob("panacea-*")
     listed = ",".join(str(path) for path in (steered, folder(runs, "lora"), folder(runs, "full")))
     given = [
@@ -147,7 +147,7 @@ def test_compared_with_a_steered_policy_it_is_one_policy_at_every_preference(run
     assert [method["steered"] for method in methods] == [True, False, False]
     for method in methods:
         scores = [tuple(point["scores"]) for point in method["points"]]
-        assert len(scores) == 3 and (len(set(scores)) == 1) != method["steered"]
+        assert len(scores) == 3 and (method["steered"] or len(set(scores)) == 1)
         assert all(point["kl"] != 0 for point in method["points"])
 
 

@@ -6,8 +6,10 @@ from typing import Any
 
 from mora.dataset.encode import Encoder
 from mora.model.policy import Policy
+from mora.model.score_model import ScoreModel
 from mora.reward.panel import Panel
 from mora.runtime.actor import standardized_panel, trainable
+from mora.runtime.reward_start import new_score_model
 from mora.runtime.roller import Roller
 from mora.runtime.rollout import Rollout
 
@@ -28,3 +30,7 @@ def roller_of(algo: Any, panel: Panel, encoder: Encoder) -> Roller:
 def credited(algo: Any, rollout: Rollout) -> Rollout:
     algo.credit(rollout)
     return rollout
+
+
+def score_model_of(algo: Any, encoder: Encoder) -> ScoreModel:
+    return new_score_model(algo.parts, encoder, trunk=algo.trunk, layout=algo._layout)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.algo.pieces import score_model_of
 
 from mora.model.load import load_causal
 from mora.model.score_model import ScoreModel
@@ -55,7 +56,7 @@ def test_the_model_that_is_stored_is_the_one_that_was_measured(make, algorithm, 
 def test_adapters_are_fp32_on_a_frozen_trunk_of_the_models_precision(make):
     algo = make("reward_model", *BF16, *SIX, *SCORED, "algo.sharing=lora", "algo.lora.rank=2")
     _, tokenizer = algo.parts.starting_model(frozen=True)
-    model = algo._score_model(algo.parts.encoder(tokenizer))
+    model = score_model_of(algo, algo.parts.encoder(tokenizer))
     assert {p.dtype for p in model.towers.trained()} == {torch.float32} and model.dtype == torch.bfloat16
 
 

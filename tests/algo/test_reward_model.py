@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import torch
+from tests.algo.pieces import score_model_of
 
 from mora.algo import reward_model as shipped
 from mora.dataset.split import in_calibration
@@ -31,7 +32,7 @@ def _made(make, *options):
     algo = make("reward_model", *SMALL, *options)
     _, tokenizer = algo.parts.starting_model(frozen=True)
     encoder = algo.parts.encoder(tokenizer)
-    return algo, algo._score_model(encoder), encoder
+    return algo, score_model_of(algo, encoder), encoder
 
 
 def _counts(rows, objectives):
@@ -132,7 +133,7 @@ def test_the_trunk_starts_from_what_was_named(make, tmp_path, trunk):
         tokenizer.save_pretrained(tmp_path / name)
     algo.parts.policy, spec.path, spec.config = str(tmp_path / "policy"), str(tmp_path / "base"), None
     _, tokenizer = algo.parts.starting_model(frozen=True)
-    model = algo._score_model(algo.parts.encoder(tokenizer))
+    model = score_model_of(algo, algo.parts.encoder(tokenizer))
     from mora.model.load import load_backbone
 
     expected = load_backbone(tmp_path / trunk).state_dict()
@@ -147,7 +148,7 @@ def test_a_base_that_is_made_is_the_trunk_as_it_is_made(make, tmp_path):
     for part in (algo.parts.model.build(tokenizer, seed=5), tokenizer):
         part.save_pretrained(tmp_path / "policy")
     algo.parts.policy = str(tmp_path / "policy")
-    found = algo._score_model(algo.parts.encoder(tokenizer)).towers.trunks[0].state_dict()
+    found = score_model_of(algo, algo.parts.encoder(tokenizer)).towers.trunks[0].state_dict()
     made = algo.parts.model.build(tokenizer, seed=0).base_model.state_dict()
     assert all(torch.equal(found[name], made[name]) for name in made)
 

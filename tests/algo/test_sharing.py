@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 import torch
+from tests.algo.pieces import score_model_of
 
 from mora.errors import InputError
 from mora.evaluation.labelled import labelled_pairs
@@ -13,7 +14,8 @@ from mora.evaluation.reward_model import _sign
 from mora.files import read_json, read_lines
 from mora.functional import risk
 from mora.reward.panel import ModelPanel
-from mora.runtime.teaching import taught
+from mora.runtime.reward_start import reader
+from mora.runtime.teaching import rated_by_teacher, rows_that_teach
 
 SMALL = (
     "algo.epochs=null",
@@ -42,13 +44,14 @@ def rated(algo, good=lambda row, side: len(row.responses[side].split()) > 3):
     ]
 
 
-def test_separate_models_learn_as_if_each_were_trained_alone(make):
+def test_separate_models_learn_as_if_each_were_trained_alone(make, monkeypatch):
     """With the labels of one objective only, and a clip that never acts, its model is what it is in company."""
     options = ("reward=scalar", "algo.optimizer.max_grad_norm=0", "algo.sharing=separate")
     company, together, _ = trained(make, *options)
-    rows = company._rows(together.encoder)
+    rows = rows_that_teach(company.parts, together.encoder, token_wise=False)
     algo = make("reward_model", *SMALL, *options)
-    algo._rows = lambda _: [dataclasses.replace(row, labels={**row.labels, "kind1": None}) for row in rows]
+    some = [dataclasses.replace(row, labels={**row.labels, "kind1": None}) for row in rows]
+    monkeypatch.setattr("mora.algo.reward_model.rows_that_teach", lambda *_, **__: some)
     algo.fit()
     alone = ModelPanel.load(algo.parts.folder.path / "reward", "cpu")
     torch.testing.assert_close(alone.outputs(*TEXTS)[:, 0], together.outputs(*TEXTS)[:, 0], atol=1e-5, rtol=1e-5)
@@ -66,7 +69,7 @@ def test_micro_batches_do_not_change_models_that_share_less(make, sharing):
 
 def test_adapters_leave_the_trunk_as_it_is_and_are_trained(make):
     algo, panel, _ = trained(make, "reward=scalar", "algo.sharing=lora")
-    fresh = algo._score_model(panel.encoder)
+    fresh = score_model_of(algo, panel.encoder)
     for name, weight in fresh.towers.trunks[0].state_dict().items():
         if not name.endswith((".A", ".B")):
             assert torch.equal(panel.model.towers.trunks[0].state_dict()[name], weight), name
@@ -94,7 +97,7 @@ def test_token_wise_pairs_are_compared_up_to_the_end_of_the_shorter_answer(make)
     algo = make("reward_model", *SMALL, "reward=scalar", "algo.token_wise=true")
     _, tokenizer = algo.parts.starting_model(frozen=True)
     encoder = algo.parts.encoder(tokenizer)
-    model, rows = algo._score_model(encoder), algo._rows(encoder)[:8]
+    model, rows = score_model_of(algo, encoder), rows_that_teach(algo.parts, encoder, token_wise=algo.token_wise)[:8]
     pairs = algo._collated(rows, list(range(8)), encoder)
     losses, last = algo._losses(model, pairs)
     assert torch.equal(last, model(pairs.ids, pairs.mask))
@@ -132,7 +135,7 @@ def test_cosines_of_gradients_are_those_of_the_losses_apart(make):
     again = make("reward_model", *SMALL, "reward=scalar")
     _, tokenizer = again.parts.starting_model(frozen=True)
     encoder = again.parts.encoder(tokenizer)
-    model, kept = again._score_model(encoder), again._rows(encoder)
+    model, kept = score_model_of(again, encoder), rows_that_teach(again.parts, encoder, token_wise=False)
     from mora.dataset.order import batch
 
     chosen = [kept[i] for i in batch(0, len(kept), 12, again.parts.seed)]
@@ -173,7 +176,7 @@ def test_a_teacher_rates_with_every_member(make):
     algo, panel, _ = trained(make, "reward=ensemble", "reward.members=3")
     student = make("reward_model", *SMALL)
     student.parts.teacher_folder = algo.parts.folder.path / "reward"
-    rows = taught(student.parts, student.parts.corpus.pairs["train"][:5])
+    rows = rated_by_teacher(student.parts, student.parts.corpus.pairs["train"][:5])
     for row in rows:
         for side in (0, 1):
             atoms = panel.score([row.prompt], [row.responses[side]]).atoms[0]
@@ -213,7 +216,7 @@ def test_a_trunk_of_several_is_not_converted(make, several):
     algo = make("reward_model", *SMALL, "reward=gda", "algo.trunk=reward", objectives=1)
     algo.parts.trunk_folder = first.parts.folder.path / "reward"
     if several == ("algo.sharing=separate",):  # of one objective it is one trunk with one head
-        assert algo._reader(None) is not None
+        assert reader(algo.parts, None) is not None
         return
     with pytest.raises(InputError, match="has several models, members or adapters"):
         algo.fit()
@@ -224,4 +227,4 @@ def test_a_teacher_whose_atoms_are_the_same_for_all_answers_is_refused(make):
     student = make("reward_model", *SMALL)
     student.parts.teacher_folder = algo.parts.folder.path / "reward"
     with pytest.raises(InputError, match="the teacher's belief is category with weights of its own"):
-        taught(student.parts, student.parts.corpus.pairs["train"][:5])
+        rated_by_teacher(student.parts, student.parts.corpus.pairs["train"][:5])

@@ -20,6 +20,7 @@ from mora.reward.quantile import Quantile
 from mora.reward.rating import Rated
 from mora.reward.scalar import Scalar
 from mora.types import Row
+from tests.algo.pieces import score_model_of
 from tests.judgments import judgments
 from tests.known.gradients import SETTINGS, algorithm
 
@@ -229,7 +230,7 @@ def test_a_reward_model_ascends_the_likelihood_of_its_labels(tmp_path, kind):
     algo = algorithm(["algo=reward_model", f"reward={kind}", *bare, *OWN], tmp_path, 0)
     _, tokenizer = algo.parts.starting_model(frozen=False)
     encoder = algo.parts.encoder(tokenizer)
-    model = algo._score_model(encoder).double()
+    model = score_model_of(algo, encoder).double()
     generator = torch.Generator().manual_seed(5)
     head = model.head.linear
     head.weight = nn.Parameter(0.3 * torch.randn(head.weight.shape, dtype=torch.float64, generator=generator))

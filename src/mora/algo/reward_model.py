@@ -3,47 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mora import bounds
 from mora.bounds import Count, Natural, NonNegative, Positive
 from mora.dataset import collate
 from mora.dataset.encode import Encoder
 from mora.dataset.store import take
-from mora.errors import InputError
 from mora.functional.conflict import cosines
 from mora.functional.masking import divergent_span, last_true
 from mora.functional.risk import mean
-from mora.model.load import ModelSpec, load_tokenizer
 from mora.model.lora import LoRASettings
-from mora.model.place import find
 from mora.model.score_model import ScoreModel
-from mora.model.towers import Layout, Sharing, TrunkSource
+from mora.model.towers import Layout, Sharing
 from mora.reward.discriminant import Discriminant
-from mora.reward.ensemble import Ensemble
 from mora.reward.hub import Hub
 from mora.reward.panel import ModelPanel
-from mora.reward.quality import held_out, quick_quality
-from mora.runtime.actor import standardize
 from mora.runtime.closed_form import Solver
-from mora.runtime.conversion import check_convertible, compared_heads
+from mora.runtime.conversion import compared_heads
 from mora.runtime.learner import Learner, Optimizer
 from mora.runtime.measuring import measure
 from mora.runtime.padding import by_length
 from mora.runtime.parts import Parts, check_length, total_steps
-from mora.runtime.quality_log import QualityLog
-from mora.runtime.teaching import taught
+from mora.runtime.quality_log import Watched
+from mora.runtime.reward_start import Trunk, layout_of, new_score_model, reader, standardize_trained
+from mora.runtime.teaching import rows_that_teach
 from mora.types import PairBatch, Row
 
-JUDGED_AT_ONCE = 4096  # pairs that are asked whether they teach anything
 GRADIENTS_AT_ONCE = 2**30  # numbers of gradients of all objectives that are held to compare them, 4 GiB
 SEQUENCES_AT_ONCE = 8  # that are alike in length and padded to one, where batches are grouped by length
 
@@ -53,7 +45,7 @@ class RewardModel:
     """``algo=reward_model``; the fields are the keys of ``conf/algo/reward_model.yaml``."""
 
     parts: Parts
-    trunk: Literal["policy", "base", "reward"]
+    trunk: Trunk
     sharing: Sharing
     lora: LoRASettings
     token_wise: bool
@@ -82,12 +74,13 @@ class RewardModel:
             return measure(parts, parts.reward, prompts=self.reference_prompts, samples=self.reference_samples)
         tokenizer = parts.starting_tokenizer()
         parts.starting_weights(tokenizer, frozen=True)  # tried and let go: it draws the reference answers in the end
-        encoder = self._reader(tokenizer)
-        model = self._score_model(encoder)
+        encoder = reader(parts, tokenizer)
+        model = new_score_model(parts, encoder, trunk=self.trunk, layout=self._layout)
         assert parts.reward is not None
         panel = ModelPanel(model, encoder, parts.reward)
-        rows = self._rows(encoder)
-        standardized = partial(self._standardize, panel, tokenizer)
+        rows = rows_that_teach(parts, encoder, token_wise=self.token_wise)
+        units = {"prompts": self.reference_prompts, "samples": self.reference_samples}
+        standardized = partial(standardize_trained, parts, panel, tokenizer, **units)
         facts: dict[str, Any] = {}
         if isinstance(parts.reward, Discriminant):
             solver = Solver(parts, parts.reward, model, encoder, rows)
@@ -95,47 +88,13 @@ class RewardModel:
             if parts.trunk_folder is not None:
                 facts["conversion"] = compared_heads(parts, parts.trunk_folder, panel)
         else:
-            self._descend(panel, rows, standardized)
+            self._train(panel, rows, standardized)
         if parts.runtime.main:
             panel.save(parts.folder.path / "reward", **facts)
         parts.runtime.barrier()
         return facts
 
-    def _reader(self, tokenizer: PreTrainedTokenizerBase) -> Encoder:
-        """How the reward model reads texts: by the tokenizer of its trunk.  Raises InputError for one of several."""
-        folder = self.parts.trunk_folder
-        if folder is None:
-            return self.parts.encoder(tokenizer)
-        check_convertible(folder)
-        return self.parts.encoder(load_tokenizer(folder, stored=True))
-
-    def _rows(self, encoder: Encoder) -> Sequence[Row]:
-        """The training pairs that teach at least one objective.  Raises InputError where an objective has none."""
-        parts, kind = self.parts, self.parts.reward
-        assert kind is not None
-        objectives = parts.corpus.objectives
-        rows = parts.admitted(parts.corpus.pairs["train"], encoder)
-        if not rows:
-            raise InputError(
-                f"dataset {parts.corpus.name}: there is no training pair, nor two rated answers to one prompt; train "
-                "the reward model on a dataset that has them, and name its run: start.reward=RUN"
-            )
-        if parts.teacher_folder is not None:
-            rows = taught(parts, rows)
-        kind.check_rows(rows, objectives)
-        some = (list(rows[start : start + JUDGED_AT_ONCE]) for start in range(0, len(rows), JUDGED_AT_ONCE))
-        covered = torch.cat([kind.covered(collate.judgments(of, objectives)).any(1) for of in some]).numpy()
-        rows = rows if covered.all() else take(rows, np.flatnonzero(covered))
-        for row in rows if self.token_wise else ():
-            if np.array_equal(encoder.response_of(row, 0), encoder.response_of(row, 1)):
-                raise InputError(
-                    f"{row.where or repr(row.prompt[:60])}: the two answers are the same within dataset.max_response="
-                    f"{encoder.max_response} tokens, and algo.token_wise=true finds none to compare; raise it or leave "
-                    "the row out"
-                )
-        return rows
-
-    def _descend(self, panel: ModelPanel, rows: Sequence[Row], standardized: Callable[[], None]) -> None:
+    def _train(self, panel: ModelPanel, rows: Sequence[Row], standardized: Callable[[], None]) -> None:
         """Train towers and head by the loss of the kind."""
         parts, runtime = self.parts, self.parts.runtime
         model, encoder = panel.model, panel.encoder
@@ -143,7 +102,7 @@ class RewardModel:
         lr = self.lora_lr if model.layout.adapted else self.lr
         learner = self._learner(model.train(), [{"params": model.towers.trained(), "lr": lr}], total)
         batches = parts.batches(rows, encoder, self.batch_size, self.length_window)
-        watched = QualityLog(parts.folder, runtime, done=learner.done)
+        watched = Watched(parts, panel, every=self.quality_every, pairs=self.quality_pairs, done=learner.done)
         measured = False
         for step in learner.steps():
             chosen = batches(step)
@@ -154,8 +113,7 @@ class RewardModel:
             metrics: dict[str, Any] = self._cosines(model, step, pairs, counts)
             updated, sums = learner.update([partial(self.loss, learner.module, made(), counts) for made in pairs])
             metrics |= updated | self._means(sums, counts)
-            if self.quality_every and (step + 1) % self.quality_every == 0:
-                watched.append(step + 1, self._quality(panel))
+            watched.measure(step + 1)
             if step == total - 1:  # within the last step, whose row counts the samples
                 standardized()
                 measured = True
@@ -163,13 +121,6 @@ class RewardModel:
         learner.close()
         if not measured:  # continued after the last step
             standardized()
-
-    def _quality(self, panel: ModelPanel) -> dict[str, dict[str, Any]]:
-        """Accuracy, log-loss and calibration on some held-out pairs, as the model is now."""
-        rows = held_out(self.parts.corpus.pairs["test"], panel.objectives, self.quality_pairs)
-        if self.parts.runtime.main:  # every process reads the same pairs: they count once
-            self.parts.spent.scored(panel, 2 * len(rows))
-        return quick_quality(panel, rows)
 
     def _learner(
         self, model: ScoreModel, groups: list[dict[str, Any]], total: int, stateful: Mapping[str, Any] | None = None
@@ -231,74 +182,7 @@ class RewardModel:
 
     @property
     def _layout(self) -> Layout:
-        """What objectives and members share."""
-        kind = self.parts.reward
-        members: Sharing = kind.sharing if isinstance(kind, Ensemble) else "trunk"
-        lora = self.lora if "lora" in (self.sharing, members) else None
-        return Layout(objectives=self.sharing, members=members, lora=lora)
-
-    def _score_model(self, encoder: Encoder) -> ScoreModel:
-        parts, reward, layout = self.parts, self.parts.reward, self._layout
-        assert reward is not None
-        model = ScoreModel.new(
-            partial(self._trunk, encoder),
-            encoder.tokenizer,
-            reward,
-            objectives=parts.corpus.objectives,
-            seed=parts.seed,
-            layout=layout,
-            source=self._source,
-        )
-        model.to(parts.runtime.device).eval().check_padding()
-        if parts.model.gradient_checkpointing:
-            model.towers.checkpoint_activations()
-        return model
-
-    def _trunk(self, encoder: Encoder) -> PreTrainedModel:
-        """A trunk to start from: in fp32 where it is trained, else as the model says; quantized only under adapters."""
-        parts, source = self.parts, self._source
-        made: Any
-        if source is not None:
-            made = source.load()
-        else:  # the base is made once more: the policy's own weights stay the reference
-            made = self._held.build(encoder.tokenizer, seed=parts.seed).base_model
-        parts.check_reach(made, encoder.tokenizer, "model.config" if source is None else str(source.path))
-        return made
-
-    @property
-    def _held(self) -> ModelSpec:
-        """How trunks are held."""
-        spec = self.parts.model
-        if self._layout.adapted:
-            return spec
-        solved = isinstance(self.parts.reward, Discriminant)  # its trunk stays as it is
-        return replace(spec, quantization=None) if solved else spec.trained
-
-    @property
-    def _source(self) -> TrunkSource | None:
-        """Where trunks are loaded from; None for a base that is made from its configuration."""
-        parts, spec = self.parts, self._held
-        path = {"policy": parts.policy, "base": None, "reward": parts.trunk_folder}[self.trunk] or spec.path
-        if path is None:
-            return None
-        revision = find(str(path), spec.revision if path == spec.path else None, "model.path")
-        return TrunkSource(
-            path=str(path),
-            revision=revision,
-            dtype=spec.dtype,
-            quantization=spec.quantization,
-            attention=spec.attention,
-        )
-
-    def _standardize(self, panel: ModelPanel, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Put scores into units of the policy, which is loaded now: training does without it."""
-        self.parts.runtime.at("the answers that set the units of the reward", long=True)
-        if not self._layout.adapted:  # the trunks were trained
-            self.parts.model.finish(panel.model.towers)
-        panel.model.eval()
-        policy, encoder = self.parts.starting_weights(tokenizer, frozen=True).eval(), self.parts.encoder(tokenizer)
-        prompts, samples = self.reference_prompts, self.reference_samples
-        standardize(self.parts, panel, policy, encoder, prompts=prompts, samples=samples)
+        return layout_of(self.parts.reward, self.sharing, self.lora)
 
     def _counts(self, rows: Sequence[Row]) -> Tensor:
         """Pairs that teach each objective, and those with a label on it: (2, M)."""
@@ -309,11 +193,10 @@ class RewardModel:
         return counts.to(self.parts.runtime.device).float()
 
     def _means(self, sums: Mapping[str, Tensor], counts: Tensor) -> dict[str, float]:
-        names = self.parts.corpus.objectives
         found: dict[str, float] = {}
         for key, count in zip(("loss", "accuracy"), counts, strict=True):
             means = (sums[key] / count.clamp_min(1)).tolist()
-            found |= {f"{key}/{name}": mean for name, mean in zip(names, means, strict=True)}
+            found |= {f"{key}/{name}": mean for name, mean in zip(self.parts.corpus.objectives, means, strict=True)}
         return found
 
     def _collated(self, rows: Sequence[Row], index: list[int], encoder: Encoder) -> PairBatch:

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from mora.files import json_line, read_lines, write_text
+from mora.reward.panel import ModelPanel
+from mora.reward.quality import held_out, quick_quality
 from mora.runtime.devices import Runtime
 from mora.runtime.folder import RunFolder
 from mora.runtime.loop import truncate_metrics
+from mora.runtime.parts import Parts
 
 QUALITY = "quality.jsonl"
 
@@ -40,6 +43,23 @@ class QualityLog:
             raise ValueError(f"{self.path}: step {step} does not follow step {last[0]}")
         text = self.path.read_text(encoding="utf-8") if last is not None else ""
         write_text(self.path, text + json_line({"step": step, "quality": quality}))
+
+
+class Watched:
+    """A reward model that is measured on some held-out pairs ``every`` so many steps (0: never) while it is trained."""
+
+    def __init__(self, parts: Parts, panel: ModelPanel, *, every: int, pairs: int, done: int) -> None:
+        self._parts, self._panel, self._every, self._pairs = parts, panel, every, pairs
+        self._log = QualityLog(parts.folder, parts.runtime, done=done)
+
+    def measure(self, step: int) -> None:
+        """Accuracy, log-loss and calibration after ``step`` finished steps, where it is time for them."""
+        if not self._every or step % self._every:
+            return
+        rows = held_out(self._parts.corpus.pairs["test"], self._panel.objectives, self._pairs)
+        if self._parts.runtime.main:  # every process reads the same pairs: they count once
+            self._parts.spent.scored(self._panel, 2 * len(rows))
+        self._log.append(step, quick_quality(self._panel, rows))
 
 
 def newest(path: Path) -> tuple[int, Measured] | None:

@@ -1,20 +1,26 @@
-"""Ratings by a trained reward model in place of annotators': the scores of its members become what is learned."""
+"""The pairs that a reward model learns from: those that teach it, rated by annotators or by another reward model."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 
+from mora.dataset import collate
+from mora.dataset.encode import Encoder
+from mora.dataset.store import take
 from mora.errors import InputError
 from mora.reward.stored import load_panel
 from mora.runtime.console import say
 from mora.runtime.parts import Parts
 from mora.types import Row
 
+JUDGED_AT_ONCE = 4096  # pairs that are asked whether they teach anything
 
-def taught(parts: Parts, rows: Sequence[Row]) -> list[Row]:
+
+def rated_by_teacher(parts: Parts, rows: Sequence[Row]) -> list[Row]:
     """The pairs with the atoms of the teacher's belief as ratings of their answers, in standard units.
 
     A teacher with one atom gives one rating; an ensemble of scalar members gives one from each.  Processes share the
@@ -45,3 +51,30 @@ def taught(parts: Parts, rows: Sequence[Row]) -> list[Row]:
         )
         for i, row in enumerate(rows)
     ]
+
+
+def rows_that_teach(parts: Parts, encoder: Encoder, *, token_wise: bool) -> Sequence[Row]:
+    """The training pairs that teach at least one objective.  Raises InputError where an objective has none."""
+    kind = parts.reward
+    assert kind is not None
+    objectives = parts.corpus.objectives
+    rows = parts.admitted(parts.corpus.pairs["train"], encoder)
+    if not rows:
+        raise InputError(
+            f"dataset {parts.corpus.name}: there is no training pair, nor two rated answers to one prompt; train "
+            "the reward model on a dataset that has them, and name its run: start.reward=RUN"
+        )
+    if parts.teacher_folder is not None:
+        rows = rated_by_teacher(parts, rows)
+    kind.check_rows(rows, objectives)
+    some = (list(rows[start : start + JUDGED_AT_ONCE]) for start in range(0, len(rows), JUDGED_AT_ONCE))
+    covered = torch.cat([kind.covered(collate.judgments(of, objectives)).any(1) for of in some]).numpy()
+    rows = rows if covered.all() else take(rows, np.flatnonzero(covered))
+    for row in rows if token_wise else ():
+        if np.array_equal(encoder.response_of(row, 0), encoder.response_of(row, 1)):
+            raise InputError(
+                f"{row.where or repr(row.prompt[:60])}: the two answers are the same within dataset.max_response="
+                f"{encoder.max_response} tokens, and algo.token_wise=true finds none to compare; raise it or leave "
+                "the row out"
+            )
+    return rows

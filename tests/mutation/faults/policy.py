@@ -23,9 +23,9 @@ FAULTS = (
     ),
     Fault(
         name="preferences_do_not_follow_the_rows_that_stay",
-        file="model/policy.py",
-        old="state.rows = state.rows[kept]",
-        new="state.rows = state.rows[: len(kept)]",
+        file="model/svd_lora.py",
+        old="self.state.rows = self.state.rows[kept]",
+        new="self.state.rows = self.state.rows[: len(kept)]",
         why="When short answers leave the batch, the rest go on at the preferences of others.",
         caught_by=("tests/model/test_generate.py::test_logits_with_the_cache_are_those_of_the_full_forward",),
     ),

@@ -56,8 +56,8 @@ FAULTS = (
     Fault(
         name="singular_values_decay",
         file="model/svd_lora.py",
-        old='"lr": singular_lr, "weight_decay": 0.0}',
-        new='"lr": singular_lr}',
+        old='"lr": self.settings.singular_lr, "weight_decay": 0.0}',
+        new='"lr": self.settings.singular_lr}',
         why="The influence of the preference fades during training.",
         caught_by=("tests/algo/test_panacea.py::test_singular_values_are_not_decayed",),
     ),
