@@ -6,7 +6,6 @@ import pytest
 import torch
 from tests.algo.pieces import score_model_of
 
-from mora.algo import reward_model as shipped
 from mora.dataset.split import in_calibration
 from mora.errors import InputError
 from mora.files import read_json, read_lines
@@ -168,7 +167,7 @@ def test_the_policy_is_not_trained_with_the_trunk(make, tmp_path, monkeypatch, t
         seen.update({name: p.clone() for name, p in policy.named_parameters()})
         return standardize(parts, panel, policy, encoder, **more)
 
-    monkeypatch.setattr(shipped, "standardize", listen)
+    monkeypatch.setattr("mora.runtime.reward_start.standardize", listen)
     algo.fit()
     assert all(torch.equal(seen[name], before[name]) for name in before)
 

@@ -30,6 +30,8 @@ def rollout_metrics(parts: Parts, rollout: Rollout, objectives: Sequence[str]) -
         columns |= {f"gold/{n}": torch.from_numpy(gold[:, i]).to(kl) for i, n in enumerate(objectives)}
     table = runtime.gather(torch.stack(list(columns.values()), dim=1).float())
     metrics = dict(zip(columns, table.double().mean(0).tolist(), strict=True))
+    if parts.preference is not None and parts.preference.fixed:
+        return metrics  # nothing varies that could steer
     return metrics | _steering(runtime, rollout, objectives)
 
 
