@@ -20,10 +20,10 @@ import torch
 from made_by import made_by
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
+from mora.model.backbones import Layout
 from mora.model.lora import LoRASettings
 from mora.model.score_model import ScoreModel
 from mora.model.tokenizer import train_words
-from mora.model.towers import Layout
 from mora.reward.scalar import Scalar
 from mora.runtime.memory import PeakMemory
 

@@ -49,7 +49,7 @@ def test_the_model_that_is_stored_is_the_one_that_was_measured(make, algorithm, 
     product = {"sft": "model", "reward_model": "reward"}[algorithm]
     stored = load_file(algo.parts.folder.path / product / "model.safetensors")
     (path,) = algo.parts.folder.path.glob("checkpoints/*6/weights.safetensors")
-    masters = {key.removeprefix("towers._trunks.0."): weight for key, weight in load_file(path).items()}
+    masters = {key.removeprefix("backbones._trunks.0."): weight for key, weight in load_file(path).items()}
     assert all(torch.equal(weight, masters[key].to(torch.bfloat16)) for key, weight in stored.items())
 
 
@@ -57,7 +57,7 @@ def test_adapters_are_fp32_on_a_frozen_trunk_of_the_models_precision(make):
     algo = make("reward_model", *BF16, *SIX, *SCORED, "algo.sharing=lora", "algo.lora.rank=2")
     _, tokenizer = algo.parts.starting_model(frozen=True)
     model = score_model_of(algo, algo.parts.encoder(tokenizer))
-    assert {p.dtype for p in model.towers.trained()} == {torch.float32} and model.dtype == torch.bfloat16
+    assert {p.dtype for p in model.backbones.trained()} == {torch.float32} and model.dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("algorithm", ["panacea", "exact"])

@@ -136,7 +136,7 @@ def test_the_trunk_starts_from_what_was_named(make, tmp_path, trunk):
     from mora.model.load import load_backbone
 
     expected = load_backbone(tmp_path / trunk).state_dict()
-    found = model.towers.trunks[0].state_dict()
+    found = model.backbones.trunks[0].state_dict()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
@@ -147,7 +147,7 @@ def test_a_base_that_is_made_is_the_trunk_as_it_is_made(make, tmp_path):
     for part in (algo.parts.model.build(tokenizer, seed=5), tokenizer):
         part.save_pretrained(tmp_path / "policy")
     algo.parts.policy = str(tmp_path / "policy")
-    found = score_model_of(algo, algo.parts.encoder(tokenizer)).towers.trunks[0].state_dict()
+    found = score_model_of(algo, algo.parts.encoder(tokenizer)).backbones.trunks[0].state_dict()
     made = algo.parts.model.build(tokenizer, seed=0).base_model.state_dict()
     assert all(torch.equal(found[name], made[name]) for name in made)
 
@@ -182,8 +182,8 @@ def test_a_solved_head_leaves_the_trunk_as_it_is(make):
     _, before, _ = _made(make, *GDA)
     facts = algo.fit()["discriminant"]
     panel = ModelPanel.load(algo.parts.folder.path / "reward", "cpu")
-    for name, weights in before.towers.trunks[0].state_dict().items():
-        assert torch.equal(panel.model.towers.trunks[0].state_dict()[name], weights), name
+    for name, weights in before.backbones.trunks[0].state_dict().items():
+        assert torch.equal(panel.model.backbones.trunks[0].state_dict()[name], weights), name
     assert panel.model.head.linear.weight.abs().sum() > 0 and panel.standardized
     card = read_json(algo.parts.folder.path / "reward" / "reward.json")
     assert card["reward"]["_target_"] == "mora.reward.discriminant.Discriminant"

@@ -1,4 +1,4 @@
-"""Reward models of several towers and kinds, trained by the algorithm."""
+"""Reward models of several backbones and kinds, trained by the algorithm."""
 
 from __future__ import annotations
 
@@ -70,10 +70,10 @@ def test_micro_batches_do_not_change_models_that_share_less(make, sharing):
 def test_adapters_leave_the_trunk_as_it_is_and_are_trained(make):
     algo, panel, _ = trained(make, "reward=scalar", "algo.sharing=lora")
     fresh = score_model_of(algo, panel.encoder)
-    for name, weight in fresh.towers.trunks[0].state_dict().items():
+    for name, weight in fresh.backbones.trunks[0].state_dict().items():
         if not name.endswith((".A", ".B")):
-            assert torch.equal(panel.model.towers.trunks[0].state_dict()[name], weight), name
-    assert all(layer.B.abs().sum((1, 2)).min() > 0 for layer in panel.model.towers.banks[0].layers.values())
+            assert torch.equal(panel.model.backbones.trunks[0].state_dict()[name], weight), name
+    assert all(layer.B.abs().sum((1, 2)).min() > 0 for layer in panel.model.backbones.banks[0].layers.values())
 
 
 @pytest.mark.parametrize("sharing", ["trunk", "lora", "separate"])
@@ -82,9 +82,9 @@ def test_an_ensemble_is_trained_by_one_command_and_its_members_differ(make, shar
     belief = panel.raw(*TEXTS)
     assert belief.kind == "member" and belief.atoms.shape == (2, 2, 3)
     assert (risk.spread(belief) > 1e-3).all()
-    assert len(panel.model.towers) == (1 if sharing == "trunk" else 3)
+    assert len(panel.model.backbones) == (1 if sharing == "trunk" else 3)
     rows = read_lines(algo.parts.folder.metrics)
-    assert rows[-1]["spent/trained_tokens"] % len(panel.model.towers) == 0
+    assert rows[-1]["spent/trained_tokens"] % len(panel.model.backbones) == 0
 
 
 def test_an_ensemble_of_one_trains_as_its_member(make):
@@ -145,7 +145,7 @@ def test_cosines_of_gradients_are_those_of_the_losses_apart(make):
         model.zero_grad()
         losses, _ = again._losses(model, pairs)
         (losses[:, column].sum() / pairs.judgments.labelled[:, column].sum()).backward()
-        gradients.append(torch.cat([p.grad.flatten() for p in model.towers.parameters() if p.grad is not None]))
+        gradients.append(torch.cat([p.grad.flatten() for p in model.backbones.parameters() if p.grad is not None]))
     expected = torch.nn.functional.cosine_similarity(*gradients, dim=0).item()
     assert rows[0]["gradient_cosine/kind0.kind1"] == pytest.approx(expected, rel=1e-3, abs=1e-4)
     trained_apart, _, _ = trained(make, "reward=scalar", "algo.cosine_every=1", "algo.sharing=lora")
@@ -190,8 +190,8 @@ def test_a_trained_trunk_is_given_another_head_and_both_are_compared(make):
     algo.parts.trunk_folder = first.parts.folder.path / "reward"
     facts = algo.fit()["conversion"]
     after = ModelPanel.load(algo.parts.folder.path / "reward", "cpu")
-    for name, weight in before.model.towers.state_dict().items():
-        assert torch.equal(after.model.towers.state_dict()[name], weight), name
+    for name, weight in before.model.backbones.state_dict().items():
+        assert torch.equal(after.model.backbones.state_dict()[name], weight), name
     rows = [row for row in algo.parts.corpus.pairs["test"] if row.labels["kind0"] is not None]
     prompts, sides = [row.prompt for row in rows], [[row.responses[side] for row in rows] for side in (0, 1)]
     margins = [

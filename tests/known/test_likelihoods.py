@@ -241,7 +241,7 @@ def test_a_reward_model_ascends_the_likelihood_of_its_labels(tmp_path, kind):
 
     def raw(prompt: str, response: str) -> Tensor:
         ids = torch.tensor([[*encoder.prompt(prompt), *encoder.response(response)]])
-        last = model.towers.trunks[0](input_ids=ids, use_cache=False).last_hidden_state[0, -1]
+        last = model.backbones.trunks[0](input_ids=ids, use_cache=False).last_hidden_state[0, -1]
         return (head.weight @ last + head.bias).view(2, -1)
 
     own = algo.parts.reward

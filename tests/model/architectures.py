@@ -267,7 +267,7 @@ def reward(base: Path) -> None:
     model = ScoreModel.new(lambda: load_backbone(base), words, scalar, objectives=OBJECTIVES, seed=0)
     model.eval().check_padding()
     model.train()(*sequences()).sum().backward()
-    assert any(p.grad is not None and bool(p.grad.any()) for p in model.towers.parameters())
+    assert any(p.grad is not None and bool(p.grad.any()) for p in model.backbones.parameters())
 
 
 def settings(targets: str, head: bool) -> SVDLoRA:

@@ -72,7 +72,7 @@ def test_a_server_that_reads_another_token_is_noticed(tmp_path: Path) -> None:
 
 def test_a_backbone_in_half_precision_keeps_its_head_in_full(tmp_path: Path) -> None:
     model = score_model(SCALAR)
-    model.towers.trunks[0].to(torch.bfloat16)
+    model.backbones.trunks[0].to(torch.bfloat16)
     facts = write_classifier(model, tmp_path, **UNITS, sequences=SEQUENCES)
     tensors = load_file(tmp_path / "model.safetensors")
     assert tensors["score.weight"].dtype == torch.float32

@@ -82,8 +82,10 @@ def test_score_is_the_same_alone_batched_and_under_any_padding(model_type: str) 
 @torch.no_grad()
 def test_padding_check_catches_a_backbone_that_ignores_position_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     model = score_model(model_type="gpt2")
-    forward = model.towers.trunks[0].forward
-    monkeypatch.setattr(model.towers.trunks[0], "forward", lambda **given: forward(**{**given, "position_ids": None}))
+    forward = model.backbones.trunks[0].forward
+    monkeypatch.setattr(
+        model.backbones.trunks[0], "forward", lambda **given: forward(**{**given, "position_ids": None})
+    )
     with pytest.raises(InputError, match="left padding"):
         model.check_padding()
 
@@ -92,7 +94,7 @@ def test_padding_check_catches_a_backbone_that_ignores_position_ids(monkeypatch:
 @pytest.mark.parametrize("model_type", list(SHAPES))
 def test_rounding_of_a_trunk_in_bf16_is_no_padding_that_is_read(model_type: str) -> None:
     model = score_model(model_type=model_type)
-    model.towers.to(torch.bfloat16)
+    model.backbones.to(torch.bfloat16)
     model.head.linear.weight.mul_(1000)  # whatever the unit of scores
     model.check_padding()
 
@@ -100,9 +102,11 @@ def test_rounding_of_a_trunk_in_bf16_is_no_padding_that_is_read(model_type: str)
 @torch.no_grad()
 def test_padding_that_is_read_in_bf16_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     model = score_model(model_type="gpt2")
-    model.towers.to(torch.bfloat16)
-    forward = model.towers.trunks[0].forward
-    monkeypatch.setattr(model.towers.trunks[0], "forward", lambda **given: forward(**{**given, "position_ids": None}))
+    model.backbones.to(torch.bfloat16)
+    forward = model.backbones.trunks[0].forward
+    monkeypatch.setattr(
+        model.backbones.trunks[0], "forward", lambda **given: forward(**{**given, "position_ids": None})
+    )
     with pytest.raises(InputError, match="left padding"):
         model.check_padding()
 
@@ -136,7 +140,7 @@ def test_new_quantile_head_starts_with_the_initial_gaps_and_a_small_location() -
 
 
 def test_location_weights_have_a_deviation_of_one_over_width_plus_one() -> None:
-    head = RewardHead(399, 2, 3, towers=(0, 0))
+    head = RewardHead(399, 2, 3, backbones=(0, 0))
     head.reset((0.0, 1.0, 2.0), torch.Generator().manual_seed(0))
     weight = head.linear.weight.detach().view(2, 3, 399)
     # 798 draws: the sample deviation is within 4 / sqrt(2 * 798) = 10 % of 1/400.
@@ -157,21 +161,21 @@ def test_head_stays_in_float32_when_the_model_is_cast() -> None:
     model = score_model()
     before = model.head.linear.weight.clone()
     model = model.to(torch.bfloat16)
-    assert model.towers.trunks[0].dtype == torch.bfloat16
+    assert model.backbones.trunks[0].dtype == torch.bfloat16
     assert torch.equal(model.head.linear.weight, before)
     assert model(*padded([[6, 7, 8]], 3, 0, left=False)).dtype == torch.float32
 
 
 def test_head_refuses_biases_of_another_width() -> None:
     with pytest.raises(ValueError, match="width 3"):
-        RewardHead(4, 2, 3, towers=(0, 0)).reset((0.0,), torch.Generator())
+        RewardHead(4, 2, 3, backbones=(0, 0)).reset((0.0,), torch.Generator())
 
 
 def test_gradients_reach_head_and_backbone() -> None:
     model = score_model()
     model(*padded([[6, 7, 8]], 3, 0, left=False))[..., 0].sum().backward()
     assert model.head.linear.weight.grad is not None and model.head.linear.weight.grad.abs().sum() > 0
-    assert all(p.grad is not None for n, p in model.towers.trunks[0].named_parameters() if "layers.0" in n)
+    assert all(p.grad is not None for n, p in model.backbones.trunks[0].named_parameters() if "layers.0" in n)
 
 
 def test_backbone_of_a_causal_folder_keeps_its_weights(tmp_path: Path) -> None:
@@ -180,7 +184,7 @@ def test_backbone_of_a_causal_folder_keeps_its_weights(tmp_path: Path) -> None:
     causal.save_pretrained(tmp_path)
     model = ScoreModel.new(lambda: load_backbone(tmp_path), TOKENIZER, SCALAR, objectives=("help",), seed=0)
     for name, parameter in causal.model.named_parameters():
-        assert torch.equal(model.towers.trunks[0].get_parameter(name), parameter), name
+        assert torch.equal(model.backbones.trunks[0].get_parameter(name), parameter), name
 
 
 @pytest.fixture

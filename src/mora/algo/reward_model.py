@@ -19,9 +19,9 @@ from mora.dataset.store import take
 from mora.functional.conflict import cosines
 from mora.functional.masking import divergent_span, last_true
 from mora.functional.risk import mean
+from mora.model.backbones import Layout, Sharing
 from mora.model.lora import LoRASettings
 from mora.model.score_model import ScoreModel
-from mora.model.towers import Layout, Sharing
 from mora.reward.discriminant import Discriminant
 from mora.reward.hub import Hub
 from mora.reward.panel import ModelPanel
@@ -95,12 +95,12 @@ class RewardModel:
         return facts
 
     def _train(self, panel: ModelPanel, rows: Sequence[Row], standardized: Callable[[], None]) -> None:
-        """Train towers and head by the loss of the kind."""
+        """Train backbones and head by the loss of the kind."""
         parts, runtime = self.parts, self.parts.runtime
         model, encoder = panel.model, panel.encoder
         total = total_steps(steps=self.steps, epochs=self.epochs, rows=len(rows), batch_size=self.batch_size)
         lr = self.lora_lr if model.layout.adapted else self.lr
-        learner = self._learner(model.train(), [{"params": model.towers.trained(), "lr": lr}], total)
+        learner = self._learner(model.train(), [{"params": model.backbones.trained(), "lr": lr}], total)
         batches = parts.batches(rows, encoder, self.batch_size, self.length_window)
         watched = Watched(parts, panel, every=self.quality_every, pairs=self.quality_pairs, done=learner.done)
         measured = False
@@ -175,7 +175,7 @@ class RewardModel:
             losses, _ = self._losses(model, pairs())
             return list((losses.sum(0) / counts[0].clamp_min(1)).unbind())
 
-        losses, trained = [partial(means, pairs) for pairs in batches], model.towers.trained()
+        losses, trained = [partial(means, pairs) for pairs in batches], model.backbones.trained()
         found = cosines(losses, trained, self.parts.runtime.sum, count=len(names), at_once=GRADIENTS_AT_ONCE)
         pairs = combinations(enumerate(names), 2)
         return {"gradient_cosine": {f"{a}.{b}": found[i][j] for (i, a), (j, b) in pairs}}

@@ -43,12 +43,12 @@ def write_classifier(
     for a trunk below fp32), relative to the larger of 1 and the score.
     """
     columns = [model.objectives.index(name) for name in objectives]
-    tower = _tower(model, objectives, columns)
+    backbone = _backbone(model, objectives, columns)
     locations, biases = _locations(model)
     shift, std = shift.to(biases)[columns], std.to(biases)[columns]
     weight = (locations[columns] / std[..., None]).mean(1)
     constants = ((biases[columns] - shift) / std).mean(1)
-    stock, head = _stock(model, tower, objectives)
+    stock, head = _stock(model, backbone, objectives)
     head.weight.copy_(weight.cpu())
     stock.save_pretrained(folder)
     model.tokenizer.save_pretrained(folder)
@@ -60,7 +60,7 @@ def write_classifier(
     }
     write_json(folder / CARD, facts)
     written = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
-    expected = torch.cat([_own(model, tower, [one], weight, constants) for one in sequences]).cpu()
+    expected = torch.cat([_own(model, backbone, [one], weight, constants) for one in sequences]).cpu()
     found = torch.cat([_logits(written, [one]) for one in sequences]) + constants.cpu()
     together = _logits(written, sequences) + constants.cpu()
     size = expected.abs().clamp_min(1.0)
@@ -74,20 +74,20 @@ def write_classifier(
     return facts | {"largest error": error}
 
 
-def _tower(model: ScoreModel, objectives: Sequence[str], columns: Sequence[int]) -> int:
-    """The tower that all heads of these objectives read."""
-    heads = model.head.towers
-    towers = {heads[column * model.members + member] for column in columns for member in range(model.members)}
-    if len(towers) == 1:
-        return towers.pop()
+def _backbone(model: ScoreModel, objectives: Sequence[str], columns: Sequence[int]) -> int:
+    """The backbone that all heads of these objectives read."""
+    heads = model.head.backbones
+    backbones = {heads[column * model.members + member] for column in columns for member in range(model.members)}
+    if len(backbones) == 1:
+        return backbones.pop()
     if model.members > 1 and model.layout.members != "trunk":
         raise InputError(
             f"the {model.members} members of this ensemble are models of their own, and a classifier is one model; "
             "score with python -m mora.score, or train reward=rating on their scores (reward=pseudo)"
         )
     raise InputError(
-        f"{', '.join(objectives)} stand on {len(towers)} different models, and a classifier is one; export them one by "
-        f"one: objective={objectives[0]}"
+        f"{', '.join(objectives)} stand on {len(backbones)} different models, and a classifier is one; export them one "
+        f"by one: objective={objectives[0]}"
     )
 
 
@@ -98,9 +98,9 @@ def _locations(model: ScoreModel) -> tuple[Tensor, Tensor]:
     return weight.view(shape)[:, :, 0], bias.view(shape)[:, :, 0, 0]
 
 
-def _stock(model: ScoreModel, tower: int, objectives: Sequence[str]) -> tuple[PreTrainedModel, nn.Linear]:
-    """The classifier of the trunk's architecture with the tower's weights, and its head, which is yet to fill."""
-    trunk, weights = model.towers.weights(tower)
+def _stock(model: ScoreModel, backbone: int, objectives: Sequence[str]) -> tuple[PreTrainedModel, nn.Linear]:
+    """The classifier of the trunk's architecture with the backbone's weights, and its head, which is yet to fill."""
+    trunk, weights = model.backbones.weights(backbone)
     config = type(trunk.config).from_dict(trunk.config.to_dict())
     config.num_labels = len(objectives)
     config.id2label = dict(enumerate(objectives))
@@ -132,8 +132,8 @@ def _logits(written: PreTrainedModel, sequences: Sequence[Sequence[int]]) -> Ten
 
 
 def _own(
-    model: ScoreModel, tower: int, sequences: Sequence[Sequence[int]], weight: Tensor, constants: Tensor
+    model: ScoreModel, backbone: int, sequences: Sequence[Sequence[int]], weight: Tensor, constants: Tensor
 ) -> Tensor:
     ids, mask = _padded(sequences, 0)
-    features = model.features(ids.to(model.device), mask.to(model.device))[tower].double()
+    features = model.features(ids.to(model.device), mask.to(model.device))[backbone].double()
     return features @ weight.T + constants

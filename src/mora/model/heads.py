@@ -1,4 +1,4 @@
-"""Reward heads: from the pooled hidden states of towers to the raw outputs of every objective."""
+"""Reward heads: from the pooled hidden states of backbones to the raw outputs of every objective."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from torch.nn.functional import linear as affine
 class RewardHead(nn.Module):
     """Linear maps to W raw outputs for each of M objectives, in fp32 whatever the trunk's precision.
 
-    The outputs of an objective are those of its E members side by side, W/E each.  ``towers`` (M E,) says which
+    The outputs of an objective are those of its E members side by side, W/E each.  ``backbones`` (M E,) says which
     features the outputs of each (objective, member) are read from.  A head refuses to be cast down: in bf16 it would
     round scores to three digits.
     """
 
-    def __init__(self, hidden: int, objectives: int, width: int, *, towers: Sequence[int]) -> None:
+    def __init__(self, hidden: int, objectives: int, width: int, *, backbones: Sequence[int]) -> None:
         super().__init__()
-        members, rest = divmod(len(towers), objectives)
+        members, rest = divmod(len(backbones), objectives)
         if rest or width % members:
-            raise ValueError(f"{len(towers)} towers for {objectives} objectives of {width} outputs do not divide")
+            raise ValueError(f"{len(backbones)} backbones for {objectives} objectives of {width} outputs do not divide")
         self.objectives, self.width, self.members = objectives, width, members
-        self.towers = tuple(towers)
+        self.backbones = tuple(backbones)
         self.linear = nn.Linear(hidden, objectives * width, dtype=torch.float32)
         each = width // members
         self._rows = [
-            [block * each + i for block, tower in enumerate(towers) if tower == number for i in range(each)]
-            for number in range(max(towers) + 1)
+            [block * each + i for block, backbone in enumerate(backbones) if backbone == number for i in range(each)]
+            for number in range(max(backbones) + 1)
         ]
         places = [row for rows in self._rows for row in rows]
         self._order = sorted(range(len(places)), key=places.__getitem__)
@@ -57,7 +57,7 @@ class RewardHead(nn.Module):
         self.linear.bias.copy_(biases)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Raw outputs (..., M, W) in fp32 of the pooled hidden states (..., H) of each tower."""
+        """Raw outputs (..., M, W) in fp32 of the pooled hidden states (..., H) of each backbone."""
         weight, bias = self.linear.weight, self.linear.bias
         with torch.autocast(device_type=features[0].device.type, enabled=False):
             if len(self._rows) == 1:

@@ -22,11 +22,11 @@ from mora.errors import InputError
 from mora.files import new_folder, read_object, write_json
 from mora.functional.masking import pool_last
 from mora.manifest import check_content
+from mora.model.backbones import SHARED, Backbones, Layout, TrunkSource, attention_of
 from mora.model.capacity import check_tokens
 from mora.model.heads import RewardHead
 from mora.model.load import load_tokenizer
 from mora.model.stored import base_reference, located
-from mora.model.towers import SHARED, Layout, Towers, TrunkSource, attention_of
 from mora.tensors import load_tensors
 
 HEAD, CARD = "head.safetensors", "reward.json"
@@ -54,14 +54,14 @@ class Kind(Protocol):
 
 
 class ScoreModel(nn.Module):
-    """Towers and head; ``objectives`` name the M outputs and ``kind`` the reward kind that reads them.
+    """Backbones and head; ``objectives`` name the M outputs and ``kind`` the reward kind that reads them.
 
     ``source``: where frozen trunks under adapters were loaded from; None: trunks are stored with the model.
     """
 
     def __init__(
         self,
-        towers: Towers,
+        backbones: Backbones,
         head: RewardHead,
         tokenizer: PreTrainedTokenizerBase,
         *,
@@ -71,9 +71,9 @@ class ScoreModel(nn.Module):
         source: TrunkSource | None = None,
     ) -> None:
         super().__init__()
-        for trunk in towers.trunks:
+        for trunk in backbones.trunks:
             check_tokens(trunk, tokenizer, trunk.config.name_or_path or "the trunk of the reward model")
-        self.towers, self.head = towers, head
+        self.backbones, self.head = backbones, head
         self.tokenizer, self.objectives, self.kind, self.layout = tokenizer, tuple(objectives), kind, layout
         self.source = source if source is not None and source.path is not None and layout.adapted else None
 
@@ -91,24 +91,24 @@ class ScoreModel(nn.Module):
     ) -> ScoreModel:
         """A score model before training: trunks as ``make`` gives them, adapters and a head drawn from ``seed``."""
         sizes = {"objectives": len(objectives), "members": kind.members}
-        towers = Towers.new(make, layout, **sizes, seed=seed)
-        head = RewardHead(towers.hidden, len(objectives), kind.width, towers=layout.towers(**sizes))
+        backbones = Backbones.new(make, layout, **sizes, seed=seed)
+        head = RewardHead(backbones.hidden, len(objectives), kind.width, backbones=layout.backbones(**sizes))
         head.reset(kind.initial_bias, torch.Generator().manual_seed(seed))
-        head.to(towers.trunks[0].device)
-        return cls(towers, head, tokenizer, objectives=objectives, kind=kind.name, layout=layout, source=source)
+        head.to(backbones.trunks[0].device)
+        return cls(backbones, head, tokenizer, objectives=objectives, kind=kind.name, layout=layout, source=source)
 
     def forward(self, ids: Tensor, mask: Tensor, *, every_token: bool = False) -> Tensor:
         """Raw outputs (B, M, W) in fp32 of sequences (B, L), padded on any side, read at the last True of ``mask``.
 
         With ``every_token`` they are (B, L, M, W), read at every token.
         """
-        features = self.towers(ids, mask, _whole) if every_token else self.features(ids, mask)
+        features = self.backbones(ids, mask, _whole) if every_token else self.features(ids, mask)
         raw: Tensor = self.head(features)
         return raw
 
     def features(self, ids: Tensor, mask: Tensor) -> list[Tensor]:
-        """What the head reads: each tower's last hidden state (B, H) at the last True of ``mask``."""
-        features: list[Tensor] = self.towers(ids, mask, partial(pool_last, mask=mask))
+        """What the head reads: each backbone's last hidden state (B, H) at the last True of ``mask``."""
+        features: list[Tensor] = self.backbones(ids, mask, partial(pool_last, mask=mask))
         return features
 
     @property
@@ -119,7 +119,7 @@ class ScoreModel(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """Precision of the trunks."""
-        return self.towers.dtype
+        return self.backbones.dtype
 
     @property
     def members(self) -> int:
@@ -128,7 +128,7 @@ class ScoreModel(nn.Module):
 
     def save(self, folder: Path | str, facts: Mapping[str, Any]) -> None:
         """Write the model as ``folder``, atomically; ``facts`` are added to ``reward.json``."""
-        folder, attention = Path(folder), attention_of(self.towers.trunks[0])
+        folder, attention = Path(folder), attention_of(self.backbones.trunks[0])
         source = TrunkSource(path=None, attention=attention)
         if self.source is not None:
             base = base_reference(str(self.source.path), folder)
@@ -142,7 +142,7 @@ class ScoreModel(nn.Module):
             "trunk": asdict(source),
         }
         with new_folder(folder, sealed=True) as place:
-            self.towers.save(place, trunks=source.path is None)
+            self.backbones.save(place, trunks=source.path is None)
             self.tokenizer.save_pretrained(place)
             save_file(
                 {k: v.detach().cpu().contiguous() for k, v in self.head.linear.state_dict().items()}, place / HEAD
@@ -176,11 +176,11 @@ class ScoreModel(nn.Module):
             )
         layout, sizes = Layout.read(card["layout"]), {"objectives": len(names), "members": card["members"]}
         source = _source(card, folder)
-        towers = Towers.load(folder, layout, **sizes, source=source)
-        head = RewardHead(towers.hidden, len(names), card["width"], towers=layout.towers(**sizes))
+        backbones = Backbones.load(folder, layout, **sizes, source=source)
+        head = RewardHead(backbones.hidden, len(names), card["width"], backbones=layout.backbones(**sizes))
         _load_head(folder / HEAD, head)
         tokenizer = load_tokenizer(folder, stored=True)
-        model = cls(towers, head, tokenizer, objectives=names, kind=card["kind"], layout=layout, source=source)
+        model = cls(backbones, head, tokenizer, objectives=names, kind=card["kind"], layout=layout, source=source)
         return model.to(device).eval()
 
     @torch.no_grad()

@@ -21,7 +21,7 @@ from mora.errors import InputError
 from mora.functional.noise import Stream, poisson_ones
 from mora.functional.quantile import midpoint_levels
 from mora.functional.risk import LEVEL_TOLERANCE
-from mora.model.towers import SHARING, Sharing
+from mora.model.backbones import SHARING, Sharing
 from mora.reward import RewardKind
 from mora.types import BeliefKind, Judgments, RewardBelief, Row
 

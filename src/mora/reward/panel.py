@@ -152,7 +152,7 @@ class ModelPanel(Panel):
                 f"{kind.name} with {kind.width}; train the reward model again"
             )
         self.model, self.encoder, self.kind, self.batch_size = model, encoder, kind, batch_size
-        self.zero, self.passes, self.members = kind.has_zero(self.objectives), len(model.towers), kind.members
+        self.zero, self.passes, self.members = kind.has_zero(self.objectives), len(model.backbones), kind.members
 
     @classmethod
     def load(cls, folder: Path | str, device: torch.device | str, *, batch_size: int = SCORED_AT_ONCE) -> ModelPanel:

@@ -38,7 +38,7 @@ class Solver:
         for name in parts.corpus.objectives:
             if all(row.labels.get(name) is None for row in self.held):
                 raise InputError(f"objective {name}: no pair was kept for calibration; raise reward.calibration_share")
-        model.eval().towers.requires_grad_(False)
+        model.eval().backbones.requires_grad_(False)
 
     def fit(
         self, learner: Callable[..., Learner], batch_size: int, standardize: Callable[[], None]
@@ -50,7 +50,7 @@ class Solver:
         """
         parts, kept = self.parts, self.kept
         total = max(ceil(len(kept) / batch_size), 1)
-        statistics = Statistics(parts.corpus.objectives, self.model.towers.hidden, self.kind.form)
+        statistics = Statistics(parts.corpus.objectives, self.model.backbones.hidden, self.kind.form)
         passing = learner(total, {"statistics": statistics})
         facts = None
         for step in passing.steps():

@@ -11,8 +11,8 @@ from torch.nn.functional import cosine_similarity
 
 from mora.errors import InputError
 from mora.functional import risk
+from mora.model.backbones import Layout
 from mora.model.score_model import read_card
-from mora.model.towers import Layout
 from mora.reward.panel import ModelPanel
 from mora.reward.stored import load_trained
 from mora.runtime.parts import Parts

@@ -8,11 +8,11 @@ from typing import Any, Literal
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mora.dataset.encode import Encoder
+from mora.model.backbones import Layout, Sharing, TrunkSource
 from mora.model.load import ModelSpec, load_tokenizer
 from mora.model.lora import LoRASettings
 from mora.model.place import find
 from mora.model.score_model import ScoreModel
-from mora.model.towers import Layout, Sharing, TrunkSource
 from mora.reward import RewardKind
 from mora.reward.discriminant import Discriminant
 from mora.reward.ensemble import Ensemble
@@ -59,7 +59,7 @@ def new_score_model(parts: Parts, encoder: Encoder, *, trunk: Trunk, layout: Lay
     )
     model.to(parts.runtime.device).eval().check_padding()
     if parts.model.gradient_checkpointing:
-        model.towers.checkpoint_activations()
+        model.backbones.checkpoint_activations()
     return model
 
 
@@ -72,7 +72,7 @@ def standardize_trained(
     """
     parts.runtime.at("the answers that set the units of the reward", long=True)
     if not panel.model.layout.adapted:  # the trunks were trained
-        parts.model.finish(panel.model.towers)
+        parts.model.finish(panel.model.backbones)
     panel.model.eval()
     policy = parts.starting_weights(tokenizer, frozen=True).eval()
     standardize(parts, panel, policy, parts.encoder(tokenizer), prompts=prompts, samples=samples)

@@ -37,7 +37,7 @@ class Spent:
         self.forward_passes = self.forward_passes + sequences
 
     def scored(self, panel: Panel, responses: int) -> None:
-        """So many responses are scored on all objectives, once for each tower; rules read nothing."""
+        """So many responses are scored on all objectives, once for each backbone; rules read nothing."""
         while isinstance(panel, Selection):
             panel = panel.panel
         self.read(responses * panel.passes)

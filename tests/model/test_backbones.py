@@ -12,11 +12,11 @@ from transformers import AutoConfig, AutoModel
 
 from mora.errors import InputError
 from mora.files import read_json, write_json
+from mora.model.backbones import SHARED, Layout, TrunkSource
 from mora.model.heads import RewardHead
 from mora.model.lora import LoRASettings, attach_several
 from mora.model.score_model import ScoreModel
 from mora.model.tokenizer import train_words
-from mora.model.towers import SHARED, Layout, TrunkSource
 from mora.reward.ensemble import Ensemble
 from mora.reward.scalar import Scalar
 
@@ -56,16 +56,16 @@ def model(objectives: Any, members: Any, count: int = 2, make: Callable[[], Any]
 
 
 def disturb(score: ScoreModel) -> ScoreModel:
-    """Every weight that is trained gets other values, so that towers differ."""
+    """Every weight that is trained gets other values, so that backbones differ."""
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
-        for parameter in [*score.towers.trained(), *score.head.parameters()]:
+        for parameter in [*score.backbones.trained(), *score.head.parameters()]:
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
     return score
 
 
 @pytest.mark.parametrize(
-    ("objectives", "members", "trunks", "adapters", "towers"),
+    ("objectives", "members", "trunks", "adapters", "backbones"),
     [
         ("trunk", "trunk", 1, 1, [0, 0, 0, 0, 0, 0]),
         ("separate", "trunk", 3, 1, [0, 0, 1, 1, 2, 2]),
@@ -77,24 +77,24 @@ def disturb(score: ScoreModel) -> ScoreModel:
         ("separate", "lora", 3, 2, [0, 1, 2, 3, 4, 5]),
     ],
 )
-def test_every_head_reads_the_tower_that_its_sharing_says(objectives, members, trunks, adapters, towers) -> None:
+def test_every_head_reads_the_backbone_that_its_sharing_says(objectives, members, trunks, adapters, backbones) -> None:
     layout = Layout(objectives=objectives, members=members, lora=LORA)
     assert layout.counts(3, 2) == (trunks, adapters)
-    assert layout.towers(3, 2) == towers
+    assert layout.backbones(3, 2) == backbones
     made = model(objectives, members)
-    assert len(made.towers) == trunks * adapters == max(towers) + 1
+    assert len(made.backbones) == trunks * adapters == max(backbones) + 1
     assert made(IDS, MASK).shape == (3, 3, 2)
 
 
-def test_a_head_reads_its_rows_from_its_tower() -> None:
-    head = RewardHead(4, 2, 4, towers=(1, 0, 2, 1))
+def test_a_head_reads_its_rows_from_its_backbone() -> None:
+    head = RewardHead(4, 2, 4, backbones=(1, 0, 2, 1))
     head.reset((0.1, 0.2, 0.1, 0.2), torch.Generator().manual_seed(0))
     torch.nn.init.normal_(head.linear.weight)
     features = [torch.randn(5, 4) for _ in range(3)]
     raw = head(features)
     weight, bias = head.linear.weight.view(2, 2, 2, 4), head.linear.bias.view(2, 2, 2)
-    for objective, member, tower in ((0, 0, 1), (0, 1, 0), (1, 0, 2), (1, 1, 1)):
-        expected = features[tower] @ weight[objective, member].T + bias[objective, member]
+    for objective, member, backbone in ((0, 0, 1), (0, 1, 0), (1, 0, 2), (1, 1, 1)):
+        expected = features[backbone] @ weight[objective, member].T + bias[objective, member]
         torch.testing.assert_close(raw[:, objective, 2 * member : 2 * member + 2], expected)
 
 
@@ -102,24 +102,24 @@ def test_a_head_reads_its_rows_from_its_tower() -> None:
 def test_what_is_trained_for_one_objective_leaves_the_others_alone(sharing: Any) -> None:
     score = disturb(model(sharing, "trunk"))
     score(IDS, MASK)[:, 1].sum().backward()
-    grads = [p.grad for p in score.towers.trained()]
+    grads = [p.grad for p in score.backbones.trained()]
     if sharing == "lora":
         assert all(g is not None and (g[[0, 2]] == 0).all() for g in grads)
         assert all((g[1] != 0).any() for g in grads if g is not None)
         assert all(
-            p.grad is None for t in score.towers.trunks for n, p in t.named_parameters() if n.endswith("base.weight")
+            p.grad is None for t in score.backbones.trunks for n, p in t.named_parameters() if n.endswith("base.weight")
         )
     else:
         touched = [
-            any(p.grad is not None and p.grad.abs().sum() > 0 for p in t.parameters()) for t in score.towers.trunks
+            any(p.grad is not None and p.grad.abs().sum() > 0 for p in t.parameters()) for t in score.backbones.trunks
         ]
         assert touched == [False, True, False]
 
 
-def test_an_adapted_tower_is_the_trunk_plus_its_dense_update() -> None:
+def test_an_adapted_backbone_is_the_trunk_plus_its_dense_update() -> None:
     score = disturb(model("lora", "trunk"))
     for number in range(3):
-        plain, weights = score.towers.weights(number)
+        plain, weights = score.backbones.weights(number)
         merged = trunk()
         merged.load_state_dict(weights)
         expected = merged(input_ids=IDS).last_hidden_state[:, -1]
@@ -133,7 +133,7 @@ def test_adapters_start_as_the_trunk_bit_for_bit_and_learn() -> None:
     for features in made.features(IDS, MASK):
         assert torch.equal(features, plain(input_ids=IDS, attention_mask=MASK.long()).last_hidden_state[:, -1])
     made(IDS, MASK).sum().backward()
-    bank = made.towers.banks[0]
+    bank = made.backbones.banks[0]
     assert all((layer.B.grad != 0).any() for layer in bank.layers.values())
 
 
@@ -166,7 +166,7 @@ def test_a_frozen_trunk_is_named_and_not_stored_again(tmp_path: Path) -> None:
     read = ScoreModel.load(runs / "reward_model" / "reward")
     assert read(IDS, MASK).equal(score(IDS, MASK))
     assert read.dtype == torch.bfloat16
-    assert {trunk.config._attn_implementation for trunk in read.towers.trunks} == {"eager"}
+    assert {trunk.config._attn_implementation for trunk in read.backbones.trunks} == {"eager"}
     read.save(runs / "copy" / "reward", {})  # and once more from there
     assert ScoreModel.load(runs / "copy" / "reward")(IDS, MASK).equal(score(IDS, MASK))
 
@@ -200,12 +200,12 @@ def test_a_trunk_is_read_with_the_attention_that_it_was_trained_with(tmp_path: P
     score = model("trunk", "trunk", make=lambda: trunk(attn_implementation=attention))
     score.save(tmp_path / "reward", {})
     read = ScoreModel.load(tmp_path / "reward")
-    assert read.towers.trunks[0].config._attn_implementation == attention
+    assert read.backbones.trunks[0].config._attn_implementation == attention
     card = read_json(tmp_path / "reward" / "reward.json")
     (tmp_path / "reward" / "manifest.json").unlink()
     card["trunk"]["attention"] = "eager" if attention == "sdpa" else "sdpa"
     write_json(tmp_path / "reward" / "reward.json", card)
-    assert ScoreModel.load(tmp_path / "reward").towers.trunks[0].config._attn_implementation != attention
+    assert ScoreModel.load(tmp_path / "reward").backbones.trunks[0].config._attn_implementation != attention
 
 
 @pytest.mark.parametrize("layout", [("lora", "trunk"), ("separate", "lora"), ("trunk", "separate")])
@@ -218,10 +218,10 @@ def test_checkpointed_activations_are_recomputed_under_their_own_adapter() -> No
     for checkpointed in (False, True):
         score = disturb(model("lora", "trunk")).train()
         if checkpointed:
-            score.towers.checkpoint_activations()
+            score.backbones.checkpoint_activations()
         loss = score(IDS, MASK).square().sum()
         for _ in range(2):  # a second pass backwards recomputes once more
-            found = torch.autograd.grad(loss, score.towers.trained(), retain_graph=True)
+            found = torch.autograd.grad(loss, score.backbones.trained(), retain_graph=True)
         gradients.append(found)
     for plain, again in zip(*gradients, strict=True):
         torch.testing.assert_close(again, plain)

@@ -1,8 +1,8 @@
 """The trunks of a reward model: which weights the features of each head come from.
 
 Objectives, and the members of an ensemble, share one trunk with a head each ("trunk"), have an adapter each on one
-frozen trunk ("lora"), or a model each ("separate").  A tower is a trunk with or without an adapter; every tower that
-differs costs one forward pass, and heads on one tower cost nothing.
+frozen trunk ("lora"), or a model each ("separate").  A backbone is a trunk with or without an adapter; each one costs a
+forward pass, and heads on one backbone cost nothing.
 """
 
 from __future__ import annotations
@@ -54,16 +54,16 @@ class Layout:
         sizes[self.members] *= members
         return sizes["separate"], sizes["lora"]
 
-    def towers(self, objectives: int, members: int) -> list[int]:
-        """The tower that the head of each (objective, member) reads: M E numbers, members of an objective together."""
+    def backbones(self, objectives: int, members: int) -> list[int]:
+        """The backbone that the head of each (objective, member) reads: M E numbers, an objective's members together."""
         _, adapters = self.counts(objectives, members)
-        towers = []
+        backbones = []
         for objective, member in product(range(objectives), range(members)):
             place = dict.fromkeys(SHARING, 0)
             for sharing, index, size in ((self.objectives, objective, objectives), (self.members, member, members)):
                 place[sharing] = place[sharing] * size + index
-            towers.append(place["separate"] * adapters + place["lora"])
-        return towers
+            backbones.append(place["separate"] * adapters + place["lora"])
+        return backbones
 
     def facts(self) -> dict[str, Any]:
         """As JSON."""
@@ -121,8 +121,8 @@ def attention_of(trunk: PreTrainedModel) -> str:
     return used if used in PLAIN_ATTENTION else "sdpa"
 
 
-class Towers(nn.Module):
-    """Trunks with their adapters; G towers, numbered trunk by trunk."""
+class Backbones(nn.Module):
+    """Trunks with their adapters; G backbones, numbered trunk by trunk."""
 
     def __init__(self, trunks: Sequence[PreTrainedModel], banks: Sequence[MultiLoRA]) -> None:
         super().__init__()
@@ -141,7 +141,7 @@ class Towers(nn.Module):
     @classmethod
     def new(
         cls, make: Callable[[], PreTrainedModel], layout: Layout, *, objectives: int, members: int, seed: int
-    ) -> Towers:
+    ) -> Backbones:
         """As many trunks as ``layout`` asks for, each from ``make``, with adapters drawn from ``seed``."""
         trunks, adapters = layout.counts(objectives, members)
         made = [make() for _ in range(trunks)]
@@ -156,7 +156,7 @@ class Towers(nn.Module):
         return self.trunks[0].dtype
 
     def forward(self, ids: Tensor, mask: Tensor, pool: Callable[[Tensor], Tensor]) -> list[Tensor]:
-        """``pool`` of the last hidden states (B, L, H) of each tower."""
+        """``pool`` of the last hidden states (B, L, H) of each backbone."""
         features = []
         for number, trunk in enumerate(self.trunks):
             if not self.banks:
@@ -169,13 +169,13 @@ class Towers(nn.Module):
         return features
 
     def __len__(self) -> int:
-        """Number of towers G: passes that a sequence takes."""
+        """Number of backbones G: passes that a sequence takes."""
         return len(self.trunks) * (self.banks[0].count if self.banks else 1)
 
-    def weights(self, tower: int) -> tuple[PreTrainedModel, dict[str, Tensor]]:
-        """The trunk of a tower, and its weights as those of a plain trunk, with the tower's adapter merged in."""
+    def weights(self, backbone: int) -> tuple[PreTrainedModel, dict[str, Tensor]]:
+        """The trunk of a backbone, and its weights as those of a plain trunk, with the backbone's adapter merged in."""
         each = len(self) // len(self.trunks)
-        number, adapter = divmod(tower, each)
+        number, adapter = divmod(backbone, each)
         trunk = self.trunks[number]
         weights = trunk.state_dict()
         return trunk, self.banks[number].merged(adapter, weights) if self.banks else weights
@@ -207,7 +207,7 @@ class Towers(nn.Module):
             self.banks[number].save(place)
 
     @classmethod
-    def load(cls, folder: Path, layout: Layout, *, objectives: int, members: int, source: TrunkSource) -> Towers:
+    def load(cls, folder: Path, layout: Layout, *, objectives: int, members: int, source: TrunkSource) -> Backbones:
         """What :meth:`save` wrote, and the trunks as ``source`` says.
 
         Raises InputError for trunks that are missing or of different widths.
