@@ -17,6 +17,7 @@ from mora.files import read_json, read_lines
 from mora.generate import generate
 from mora.model.stored import load_policy
 from mora.train import train
+from tests.adapters import sequences
 from tests.chain import without_pictures
 
 SMALL = (
@@ -73,8 +74,8 @@ def test_its_front_is_one_point_at_the_preference_that_it_was_trained_at(runs, k
 def test_what_it_is_loaded_from_moved_away_from_its_reference(runs, kind):
     policy, _ = load_policy(folder(runs, kind) / "policy", torch.device("cpu"))
     ids, mask = torch.tensor([[2, 3, 4, 5]]), torch.ones(1, 4, dtype=torch.bool)
-    reference = policy.reference(ids, mask, response=2)
-    at = [policy.logps(ids, mask, row, response=2) for row in (None, torch.tensor([[1.0, 0.0]]))]
+    reference = policy.reference(sequences(ids, mask, response=2))
+    at = [policy.logps(sequences(ids, mask, row, response=2)) for row in (None, torch.tensor([[1.0, 0.0]]))]
     assert not policy.steered and torch.equal(*at) and not torch.allclose(at[0], reference, atol=1e-4)
     (base,) = runs.glob("sft-*")
     stock = AutoModelForCausalLM.from_pretrained(base / "model")
@@ -93,7 +94,7 @@ def test_merged_it_is_a_plain_model_with_its_own_numbers(runs, kind, tmp_path):
     with torch.no_grad():
         stock = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")(input_ids=ids).logits
         logs = stock.log_softmax(-1)[0, 1:3].gather(-1, ids[0, 2:, None])
-    assert torch.allclose(policy.logps(ids, mask, None, response=2)[0], logs[:, 0], atol=1e-5)
+    assert torch.allclose(policy.logps(sequences(ids, mask, None, response=2))[0], logs[:, 0], atol=1e-5)
 
 
 def test_a_lora_is_exported_for_peft_and_all_weights_are_not(runs, tmp_path):
@@ -107,7 +108,7 @@ def test_a_lora_is_exported_for_peft_and_all_weights_are_not(runs, tmp_path):
     ids, mask = torch.tensor([[2, 3, 4, 5]]), torch.ones(1, 4, dtype=torch.bool)
     with torch.no_grad():
         logs = loaded(input_ids=ids).logits.log_softmax(-1)[0, 1:3].gather(-1, ids[0, 2:, None])
-    assert torch.allclose(policy.logps(ids, mask, None, response=2)[0], logs[:, 0], atol=1e-5)
+    assert torch.allclose(policy.logps(sequences(ids, mask, None, response=2))[0], logs[:, 0], atol=1e-5)
     assert "help, safe" in (tmp_path / "lora" / "README.md").read_text()
     given = [f"run={folder(runs, 'full')}", "to=lora", f"out={tmp_path / 'none'}"]
     with pytest.raises(InputError, match="all weights of this policy were trained"):

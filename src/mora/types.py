@@ -90,16 +90,33 @@ def _moved(batch: T, device: torch.device | str) -> T:
 
 
 @dataclass(kw_only=True)
-class Supervised:
-    """Prompt and answer, right-padded."""
+class Sequences:
+    """Prompts with their answers, padded; each row at its own preference, where there are any."""
 
     ids: Tensor  # (B, L) int64
     mask: Tensor  # (B, L) bool, True on real tokens
-    response: Tensor  # (B, L) bool, True on tokens of the answer, its end token included
+    response: Tensor  # (B, T) bool, of the last T columns: True on tokens of the answer, its end token included
+    preference: Tensor | None = None  # (B, M)
 
-    def to(self, device: torch.device | str) -> Supervised:
+    @property
+    def length(self) -> int:
+        """Columns T that answers stand in."""
+        return self.response.shape[1]
+
+    @classmethod
+    def of(cls, prompts: Prompts, tokens: Tensor, response: Tensor, preference: Tensor | None = None) -> Sequences:
+        """Left-padded prompts followed by answers: tokens (B, T) and their mask ``response`` (B, T)."""
+        ids, mask = torch.cat([prompts.ids, tokens], 1), torch.cat([prompts.mask, response], 1)
+        return cls(ids=ids, mask=mask, response=response, preference=preference)
+
+    def to(self, device: torch.device | str) -> Sequences:
         """The same batch on ``device``."""
         return _moved(self, device)
+
+    def rows(self, some: slice) -> Sequences:
+        """Some consecutive rows, with the padding of the whole batch."""
+        weights = None if self.preference is None else self.preference[some]
+        return Sequences(ids=self.ids[some], mask=self.mask[some], response=self.response[some], preference=weights)
 
 
 @dataclass(kw_only=True)

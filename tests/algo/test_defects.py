@@ -307,7 +307,7 @@ def test_dropout_makes_the_first_ratio_differ_from_one(make):
     algo.parts.model.config = {**algo.parts.model.config, "attention_dropout": 0.5}
     policy, _, experience = prepared(algo)
     assert policy.training
-    output = policy(experience.ids, experience.mask, experience.preference, response=experience.response.shape[1])
+    output = policy(experience)
     assert ((output.logps - experience.old_logps)[experience.response]).abs().max() < 1e-5
 
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
+from tests.adapters import sequences
 from tests.algo.pieces import credited, panel_of, policy_of, roller_of
 
 import mora.algo.ppo as module
@@ -136,7 +137,7 @@ def test_the_rollout_stands_on_the_forward_that_training_uses(make, checkpointin
     algo = make("panacea", *SMALL, "runtime.micro_batch=1", f"model.gradient_checkpointing={checkpointing}")
     policy, _, experience = prepared(algo, step=1, move=0.5)
     assert policy.training
-    output = policy(experience.ids, experience.mask, experience.preference, response=experience.response.shape[1])
+    output = policy(experience)
     assert ((output.logps - experience.old_logps)[experience.response]).abs().max() < 1e-5
     assert ((output.values - experience.values)[experience.response]).abs().max() < 1e-4
     assert ((experience.old_logps - experience.ref_logps)[experience.response]).abs().max() > 0.01
@@ -528,8 +529,8 @@ def test_the_stored_policy_is_the_trained_one(make, monkeypatch, tmp_path):
     stored, _ = load_policy(place, torch.device("cpu"))
     e = experiences[-1]
     arguments = (e.ids, e.mask, e.preference)
-    found = stored(*arguments, response=e.response.shape[1]).logps
-    assert torch.equal(found, policy.eval()(*arguments, response=e.response.shape[1]).logps)
+    found = stored(sequences(*arguments, response=e.response.shape[1])).logps
+    assert torch.equal(found, policy.eval()(sequences(*arguments, response=e.response.shape[1])).logps)
     assert not torch.equal(found[e.response], e.old_logps[e.response])
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.adapters import sequences
 from tests.known.gradients import algorithm
 
 from mora.errors import InputError
@@ -81,8 +82,8 @@ def test_exact_expectations_are_those_of_sampling(moved):
     gold = parts.corpus.world.gold(prompts.texts, decode(tokens, mask, encoder)[0])
     ids, keep = torch.cat([prompts.ids, tokens], 1), torch.cat([prompts.mask, mask], 1)
     with torch.no_grad():
-        logps = policy(ids, keep, rows, response=3, with_values=False).logps
-        kl = torch.where(mask, logps - policy.reference(ids, keep, response=3), 0.0).sum(1).numpy()
+        logps = policy(sequences(ids, keep, rows, response=3), with_values=False).logps
+        kl = torch.where(mask, logps - policy.reference(sequences(ids, keep, response=3)), 0.0).sum(1).numpy()
     found = np.column_stack([gold, kl])
     wanted = np.array([*point["gold"]["policy"], point["kl"]["policy"]])
     error = found.std(0) / len(found) ** 0.5

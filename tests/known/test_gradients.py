@@ -71,7 +71,7 @@ def test_off_ratio_one_the_loss_is_the_clipped_reference(tmp_path):
     setting.move(setting.policy, 0.05)
     setting.policy.eval()
     new = [setting.token_logps(preference) for preference in setting.preferences]
-    values = setting.policy(rows.ids, rows.mask, rows.preference, response=rows.response.shape[1]).values
+    values = setting.policy(rows).values
     total, value_total, clipped, number = torch.zeros((), dtype=torch.float64), 0.0, 0, 0
     for x in range(len(PROMPTS)):
         for k, preference in enumerate(setting.preferences):

@@ -33,7 +33,7 @@ from mora.model.score_model import ScoreModel
 from mora.model.svd_lora import SVDLoRA
 from mora.model.tokenizer import train_words
 from mora.reward.scalar import Scalar
-from mora.types import Prompts, Supervised
+from mora.types import Prompts, Sequences
 
 VOCABULARY, SPECIAL = 96, (0, 1, 2)  # first, end and padding token
 COMMON = {
@@ -247,7 +247,7 @@ def fine_tune(model: PreTrainedModel) -> None:
     """A step of SFT lowers the loss of its own answers."""
     ids, mask = sequences()
     response = mask & (torch.arange(ids.shape[1]) >= ids.shape[1] - 4)
-    rows = Supervised(ids=ids, mask=mask, response=response)
+    rows = Sequences(ids=ids, mask=mask, response=response)
     optimizer = torch.optim.SGD(model.train().parameters(), lr=1e-3)
     losses = []
     for _ in range(2):
@@ -311,8 +311,8 @@ def panacea(policy: Policy) -> None:
     tokens, kept = policy.eval().generate(prompts, preferences(), **drawn)
     whole, seen = torch.cat([ids, tokens], 1), torch.cat([mask, kept], 1)
     with torch.no_grad():
-        old = policy(whole, seen, preferences(), response=6)
-    new = policy.train()(whole, seen, preferences(), response=6)
+        old = policy(sequences(whole, seen, preferences(), response=6))
+    new = policy.train()(sequences(whole, seen, preferences(), response=6))
     assert torch.allclose(new.logps, old.logps, atol=1e-4), "the ratio of a new policy to itself is 1"
     (new.logps.sum() + (new.values - 1).pow(2).sum()).backward()
     assert all(bool(p.grad.isfinite().all()) for p in policy.adapter.singular_values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.adapters import svd_lora
+from tests.adapters import sequences, svd_lora
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from mora.model.policy import Critic, Policy
@@ -49,13 +49,13 @@ def test_padding_moves_neither_log_probabilities_nor_values(with_a_table_of_posi
     ids = torch.randint(2, 31, (4, LONGEST + RESPONSE), generator=generator)
     mask = torch.arange(LONGEST + RESPONSE) >= LONGEST - lengths[:, None]
     preference = torch.tensor([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0], [0.3, 0.7]])
-    together = policy(ids, mask, preference, response=RESPONSE)
-    reference = policy.reference(ids, mask, response=RESPONSE)
+    together = policy(sequences(ids, mask, preference, response=RESPONSE))
+    reference = policy.reference(sequences(ids, mask, response=RESPONSE))
     assert (together.logps - reference).abs().max() > 0.1  # the adapter has moved
     for row in range(4):
         own = ids[row : row + 1, mask[row]]
         whole = torch.ones_like(own, dtype=torch.bool)
-        alone = policy(own, whole, preference[row : row + 1], response=RESPONSE)
+        alone = policy(sequences(own, whole, preference[row : row + 1], response=RESPONSE))
         assert torch.allclose(alone.logps[0], together.logps[row], atol=1e-4)
         assert torch.allclose(alone.values[0], together.values[row], atol=1e-4)
-        assert torch.allclose(policy.reference(own, whole, response=RESPONSE)[0], reference[row], atol=1e-4)
+        assert torch.allclose(policy.reference(sequences(own, whole, response=RESPONSE))[0], reference[row], atol=1e-4)

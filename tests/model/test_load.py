@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.adapters import svd_lora
+from tests.adapters import sequences, svd_lora
 
 from mora.errors import InputError
 from mora.files import write_json
@@ -169,11 +169,11 @@ def test_a_stored_policy_comes_back(folder):
     policy, tokenizer = load_policy(place, torch.device("cpu"))
     assert not policy.training and policy.critic is None and len(tokenizer) == 16
     ids, mask = torch.tensor([[3, 4, 5, 6]]), torch.ones(1, 4, dtype=torch.bool)
-    at = [policy(ids, mask, torch.tensor([w]), response=2).logps for w in ([1.0, 0.0], [0.0, 1.0])]
+    at = [policy(sequences(ids, mask, torch.tensor([w]), response=2)).logps for w in ([1.0, 0.0], [0.0, 1.0])]
     assert not torch.equal(*at)
     with torch.no_grad():
         base = load_causal(folder)(input_ids=ids).logits.log_softmax(-1)[0, 1:3].gather(-1, ids[0, 2:, None])
-    assert torch.allclose(policy.reference(ids, mask, response=2)[0], base[:, 0], atol=1e-6)
+    assert torch.allclose(policy.reference(sequences(ids, mask, response=2))[0], base[:, 0], atol=1e-6)
 
 
 def test_policy_and_base_may_be_moved_together(folder, tmp_path, monkeypatch):

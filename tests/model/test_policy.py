@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from tests.adapters import sequences
 
 from mora.model import policy as shipped
 from mora.model.generate import Sampling
@@ -24,7 +25,7 @@ def _sequences(prompts):
 
 def _loss(policy, ids, mask, weights, response, coefficients):
     """A sum of per-row losses on both outputs; the coefficients differ from token to token."""
-    output = policy(ids, mask, weights, response=response.shape[1])
+    output = policy(sequences(ids, mask, weights, response=response.shape[1]))
     keep = response.float() * coefficients[:, : response.shape[1]]
     return output, -(output.logps * keep).sum() + (output.values.sum(-1) * keep).square().sum()
 
@@ -67,27 +68,31 @@ def test_different_preferences_give_different_log_probabilities(make_policy, mak
     policy = make_policy()
     ids, mask, response = _sequences(make_prompts(1))
     ids, mask = ids.repeat(5, 1), mask.repeat(5, 1)
-    logps = policy(ids, mask, simplex(5), response=T).logps[:, 0]
+    logps = policy(sequences(ids, mask, simplex(5), response=T)).logps[:, 0]
     assert logps.unique().numel() == 5
 
 
 def test_at_the_start_the_policy_is_its_reference_to_the_bit(make_policy, make_prompts, simplex):
     policy = make_policy(moved=False)
     ids, mask, _ = _sequences(make_prompts(4))
-    assert torch.equal(policy(ids, mask, simplex(4), response=T).logps, policy.reference(ids, mask, response=T))
+    assert torch.equal(
+        policy(sequences(ids, mask, simplex(4), response=T)).logps, policy.reference(sequences(ids, mask, response=T))
+    )
 
 
 def test_the_reference_is_the_base_model_whatever_was_trained(make_policy, make_prompts):
     policy, untouched = make_policy(), make_policy(moved=False)
     ids, mask, _ = _sequences(make_prompts(4))
-    assert torch.equal(policy.reference(ids, mask, response=T), untouched.reference(ids, mask, response=T))
-    assert not policy.reference(ids, mask, response=T).requires_grad
+    assert torch.equal(
+        policy.reference(sequences(ids, mask, response=T)), untouched.reference(sequences(ids, mask, response=T))
+    )
+    assert not policy.reference(sequences(ids, mask, response=T)).requires_grad
 
 
 def test_log_probabilities_against_a_softmax_over_the_whole_sequence(make_policy, make_prompts, simplex):
     policy, weights = make_policy(), simplex(3)
     ids, mask, response = _sequences(make_prompts(3))
-    found = policy(ids, mask, weights, response=T)
+    found = policy(sequences(ids, mask, weights, response=T))
     for row in range(3):
         one = ids[row : row + 1, mask[row]]
         with policy.adapter.using(weights[row : row + 1]):
@@ -106,10 +111,10 @@ def test_a_value_is_that_before_its_token(make_policy, make_prompts, simplex):
     mask = torch.ones_like(mask)
     changed = ids.clone()
     changed[0, -1] = (changed[0, -1] + 1) % 61
-    one, other = (policy(x, mask, weights, response=T) for x in (ids, changed))
+    one, other = (policy(sequences(x, mask, weights, response=T)) for x in (ids, changed))
     assert torch.equal(one.values, other.values) and one.logps[0, -1] != other.logps[0, -1]
     changed[0, -2] = (changed[0, -2] + 1) % 61
-    assert not torch.equal(policy(changed, mask, weights, response=T).values[:, -1], one.values[:, -1])
+    assert not torch.equal(policy(sequences(changed, mask, weights, response=T)).values[:, -1], one.values[:, -1])
 
 
 def test_the_critic_knows_the_preference_and_leaves_the_policy_alone(make_policy, make_prompts, simplex):
@@ -119,7 +124,7 @@ def test_the_critic_knows_the_preference_and_leaves_the_policy_alone(make_policy
     same = hidden[:1].expand(2, -1, -1)
     values = policy.critic(same, simplex(2))
     assert values.dtype == torch.float32 and not torch.equal(values[0], values[1])
-    policy(ids, mask, simplex(1), response=T).values.sum().backward()
+    policy(sequences(ids, mask, simplex(1), response=T)).values.sum().backward()
     assert all(p.grad is None for p in policy.model.parameters())
     assert all(p.grad is not None for p in policy.critic.parameters())
 
@@ -127,14 +132,14 @@ def test_the_critic_knows_the_preference_and_leaves_the_policy_alone(make_policy
 def test_a_new_critic_values_everything_at_zero(make_policy, make_prompts, simplex):
     policy = make_policy(moved=False)
     ids, mask, _ = _sequences(make_prompts(4))
-    assert not policy(ids, mask, simplex(4), response=T).values.any()
+    assert not policy(sequences(ids, mask, simplex(4), response=T)).values.any()
 
 
 def test_without_values_the_critic_is_not_run(make_policy, make_prompts, simplex):
     policy = make_policy()
     ids, mask, _ = _sequences(make_prompts(2))
-    with_values = policy(ids, mask, simplex(2), response=T)
-    without = policy(ids, mask, simplex(2), response=T, with_values=False)
+    with_values = policy(sequences(ids, mask, simplex(2), response=T))
+    without = policy(sequences(ids, mask, simplex(2), response=T), with_values=False)
     assert without.values is None and torch.equal(without.logps, with_values.logps)
 
 
@@ -169,7 +174,10 @@ def test_a_copy_of_a_policy_keeps_one_state_for_its_own_layers(make_policy, make
     policy = make_policy()
     other = copy.deepcopy(policy)
     ids, mask, _ = _sequences(make_prompts(2))
-    assert torch.equal(other(ids, mask, simplex(2), response=T).logps, policy(ids, mask, simplex(2), response=T).logps)
+    assert torch.equal(
+        other(sequences(ids, mask, simplex(2), response=T)).logps,
+        policy(sequences(ids, mask, simplex(2), response=T)).logps,
+    )
 
 
 def test_passes_are_cut_by_what_their_logits_take(make_policy, make_prompts, monkeypatch):
@@ -177,17 +185,20 @@ def test_passes_are_cut_by_what_their_logits_take(make_policy, make_prompts, mon
     response = torch.ones(7, 5, dtype=torch.bool)
     ids, mask = torch.cat([prompts.ids, prompts.ids[:, -5:]], 1), torch.cat([prompts.mask, response], 1)
     weights = torch.rand(7, 2, generator=torch.Generator().manual_seed(3))
-    whole, base = policy.logps(ids, mask, weights, response=5), policy.reference(ids, mask, response=5)
+    whole, base = (
+        policy.logps(sequences(ids, mask, weights, response=5)),
+        policy.reference(sequences(ids, mask, response=5)),
+    )
     seen = []
     policy.model.register_forward_hook(lambda module, given, output: seen.append(output.logits.numel()))
     vocabulary = policy.model.get_input_embeddings().num_embeddings
     for most in (3 * 6 * vocabulary, 1):
         monkeypatch.setattr(shipped, "LOGITS_AT_ONCE", most)
         seen.clear()
-        torch.testing.assert_close(policy.logps(ids, mask, weights, response=5), whole)
-        torch.testing.assert_close(policy.reference(ids, mask, response=5), base)
+        torch.testing.assert_close(policy.logps(sequences(ids, mask, weights, response=5)), whole)
+        torch.testing.assert_close(policy.reference(sequences(ids, mask, response=5)), base)
         assert max(seen) == (3 if most > 1 else 1) * 6 * vocabulary
-    torch.testing.assert_close(policy(ids, mask, weights, response=5).logps, whole)
+    torch.testing.assert_close(policy(sequences(ids, mask, weights, response=5)).logps, whole)
 
 
 def test_answers_that_are_sampled_in_parts_are_those_of_all_together(make_policy, make_prompts):

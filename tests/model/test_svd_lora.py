@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from tests.adapters import svd_lora
+from tests.adapters import sequences, svd_lora
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -230,10 +230,12 @@ def test_settings_that_cannot_be_read_are_refused(make_policy, tmp_path):
 def _gradients(policy, ids, mask, weights, *, reference_between: bool) -> dict[str, torch.Tensor]:
     policy.train()
     policy.zero_grad()
-    logps = policy(ids, mask, weights, response=5).logps  # the block of the adapter ends here, before the backward pass
+    logps = policy(
+        sequences(ids, mask, weights, response=5)
+    ).logps  # the block of the adapter ends here, before the backward pass
     if reference_between:
-        policy.reference(ids, mask, response=5)
-        policy(ids, mask, weights.flip(0), response=5)  # and a pass at other preferences
+        policy.reference(sequences(ids, mask, response=5))
+        policy(sequences(ids, mask, weights.flip(0), response=5))  # and a pass at other preferences
     logps.sum().backward()
     return {name: p.grad.clone() for name, p in policy.model.named_parameters() if p.grad is not None}
 

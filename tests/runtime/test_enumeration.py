@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from tests.adapters import svd_lora
+from tests.adapters import sequences, svd_lora
 
 from mora.dataset import collate
 from mora.dataset.worlds.oracle import Oracle
@@ -173,7 +173,7 @@ def one_by_one(setting, everything, preference):
     ids = torch.cat([prompts.ids, tokens.repeat(len(PROMPTS), 1)], 1)
     whole = torch.cat([prompts.mask, mask.repeat(len(PROMPTS), 1)], 1)
     rows = None if preference is None else preference.expand(len(ids), -1)
-    forward = policy(ids, whole, rows, response=LENGTH, with_values=False)
+    forward = policy(sequences(ids, whole, rows, response=LENGTH), with_values=False)
     return (forward.logps * mask.repeat(len(PROMPTS), 1)).sum(-1).view(len(PROMPTS), len(tokens))
 
 

@@ -119,7 +119,7 @@ class PolicyGradient:
         """
         assert rows.advantages is not None
         self.parts.spent.trained(rows.mask)
-        output = module(rows.ids, rows.mask, rows.preference, response=rows.response.shape[1])
+        output = module(rows)
         surrogate, clipped = clipped_surrogate_loss(
             output.logps, rows.old_logps, rows.advantages, rows.trained, clip=self.clip, normalizer=rows.normalizer
         )

@@ -20,7 +20,7 @@ from mora.model.generate import state_ends
 from mora.model.policy import token_logps
 from mora.runtime.learner import Learner, Optimizer
 from mora.runtime.parts import Parts, total_steps
-from mora.types import Row, Supervised
+from mora.types import Row, Sequences
 
 
 @dataclass(kw_only=True)
@@ -70,7 +70,7 @@ class SFT:
         learner.close()
         return {"test/loss": test_loss}
 
-    def loss(self, module: nn.Module, rows: Supervised, tokens: float) -> Tensor:
+    def loss(self, module: nn.Module, rows: Sequences, tokens: float) -> Tensor:
         """``-sum log pi(answer token) / tokens``, nats per token; ``tokens`` counts the global batch."""
         output = module(
             input_ids=rows.ids,
@@ -81,7 +81,7 @@ class SFT:
         logps = token_logps(output.logits[:, :-1], rows.ids[:, 1:])
         return -torch.where(rows.response[:, 1:], logps, 0.0).sum() / tokens
 
-    def _update(self, module: nn.Module, rows: Supervised, tokens: float) -> tuple[Tensor, dict[str, Tensor]]:
+    def _update(self, module: nn.Module, rows: Sequences, tokens: float) -> tuple[Tensor, dict[str, Tensor]]:
         return self.loss(module, rows, tokens), {}
 
     @torch.no_grad()
@@ -97,5 +97,5 @@ class SFT:
     def _micro(self, rows: Sequence[Row], chosen: Sequence[int] | np.ndarray, encoder: Encoder) -> list[list[int]]:
         return self.parts.micro_batches(chosen, encoder.lengths(take(rows, chosen)))
 
-    def _collated(self, rows: Sequence[Row], index: list[int], encoder: Encoder) -> Supervised:
+    def _collated(self, rows: Sequence[Row], index: list[int], encoder: Encoder) -> Sequences:
         return collate.supervised([rows[i] for i in index], encoder).to(self.parts.runtime.device)

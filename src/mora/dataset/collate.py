@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mora.dataset.encode import Encoder
-from mora.types import Judgments, PairBatch, Prompts, Row, Sampled, Supervised
+from mora.types import Judgments, PairBatch, Prompts, Row, Sampled, Sequences
 
 Ids = NDArray[np.integer[Any]]
 
 
-def supervised(rows: Sequence[Row], encoder: Encoder, *, multiple: int = 1) -> Supervised:
+def supervised(rows: Sequence[Row], encoder: Encoder, *, multiple: int = 1) -> Sequences:
     """Prompt and answer of each row, right-padded to a length that ``multiple`` divides.
 
     Raises InputError where an answer is longer than the encoder allows.
@@ -35,7 +35,7 @@ def scored(
     sampled: Sampled | None = None,
     *,
     multiple: int = 1,
-) -> Supervised:
+) -> Sequences:
     """Prompts with answers that are to be scored, such as generated ones; longer answers are cut, never refused.
 
     Sampled answers are the tokens that were sampled where the encoder has their vocabulary; else their texts, with an
@@ -120,12 +120,12 @@ def _only(row: Row) -> Row:
     return row
 
 
-def _joined(parts: Sequence[tuple[Ids, Ids]], pad: int, multiple: int) -> Supervised:
+def _joined(parts: Sequence[tuple[Ids, Ids]], pad: int, multiple: int) -> Sequences:
     ids, mask = _padded([np.concatenate(part) for part in parts], pad, multiple, left=False)
     response = mask.clone()
     for index, (prompt, _) in enumerate(parts):
         response[index, : len(prompt)] = False
-    return Supervised(ids=ids, mask=mask, response=response)
+    return Sequences(ids=ids, mask=mask, response=response)
 
 
 def _padded(sequences: Sequence[Ids], pad: int, multiple: int, *, left: bool) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ from mora.records import front as records
 from mora.records.read import record
 from mora.reward.panel import Panel
 from mora.runtime.sampling import decode, sample_rows
-from mora.types import Row, Sampled
+from mora.types import Row, Sampled, Sequences
 
 Floats = NDArray[np.float64]
 EVALUATION = -1  # the step that random draws of an evaluation are keyed by: never one of training
@@ -187,14 +187,13 @@ class Front:
                     ends=encoder.ends,
                     pad=encoder.pad,
                 )
-            ids, mask = torch.cat([prompts.ids, tokens], 1), torch.cat([prompts.mask, response], 1)
-            reference = policy.reference(ids, mask, response=tokens.shape[1])
+            asked = Sequences.of(prompts, tokens, response, weights)
+            reference = policy.reference(asked)
             if weights is None:
-                kl = torch.zeros(len(ids), device=device)
-                found["asked"].append(Batch(ids=ids, mask=mask, response=response, reference=reference))
+                kl = torch.zeros(len(reference), device=device)
+                found["asked"].append(Batch(sequences=asked, reference=reference))
             else:
-                logps = policy.logps(ids, mask, weights, response=tokens.shape[1])
-                kl = sequence_kl(logps, reference, response)
+                kl = sequence_kl(policy.logps(asked), reference, response)
             found["prompts"] += prompts.texts
             texts, sampled = decode(tokens, response, encoder)
             found["texts"] += texts
@@ -218,9 +217,7 @@ class Front:
 class Batch:
     """Answers of the reference policy, kept as tokens so that the policy can be asked how likely they are to it."""
 
-    ids: Tensor  # (B, L) prompts and answers
-    mask: Tensor  # (B, L)
-    response: Tensor  # (B, T) tokens of answers
+    sequences: Sequences
     reference: Tensor  # (B, T) log-probabilities by the reference policy
 
 
@@ -229,10 +226,10 @@ def _log_ratios(policy: Policy, batches: Sequence[Batch], preference: Floats) ->
     """log pi(y|x) - log pi_ref(y|x) at a preference of each answer of the reference policy, in nats."""
     found: list[float] = []
     for batch in batches:
-        weights, length = _rows_of(preference, len(batch.ids), batch.ids.device), batch.response.shape[1]
-        assert weights is not None
-        logps = policy.logps(batch.ids, batch.mask, weights, response=length)
-        found += sequence_kl(logps, batch.reference, batch.response).tolist()
+        asked = batch.sequences
+        weights = _rows_of(preference, len(asked.ids), asked.ids.device)
+        logps = policy.logps(replace(asked, preference=weights))
+        found += sequence_kl(logps, batch.reference, asked.response).tolist()
     return found
 
 

@@ -55,7 +55,7 @@ class Layout:
         return sizes["separate"], sizes["lora"]
 
     def backbones(self, objectives: int, members: int) -> list[int]:
-        """The backbone that the head of each (objective, member) reads: M E numbers, an objective's members together."""
+        """The backbone that the head of each (objective, member) reads, M E numbers, objective by objective."""
         _, adapters = self.counts(objectives, members)
         backbones = []
         for objective, member in product(range(objectives), range(members)):

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from mora.model.adapter import Adapter
 from mora.model.generate import Sampling, generate
-from mora.types import Prompts
+from mora.types import Prompts, Sequences
 
 
 def token_logps(logits: Tensor, tokens: Tensor) -> Tensor:
@@ -83,8 +83,7 @@ class Forward:
 class Policy(nn.Module):
     """Everything that policy optimization trains, in one module.
 
-    ``forward`` takes whole sequences (B, L) whose last T tokens are the response; all passes of a training step go
-    through it, so it can be wrapped for data parallelism.
+    All passes of a training step go through ``forward``, so it can be wrapped for data parallelism.
     """
 
     def __init__(self, model: PreTrainedModel, adapter: Adapter, critic: Critic | None) -> None:
@@ -95,27 +94,19 @@ class Policy(nn.Module):
 
     def forward(
         self,
-        ids: Tensor,
-        mask: Tensor,
-        preference: Tensor | None,
+        rows: Sequences,
         *,
-        response: int,
         with_values: bool = True,
         with_entropy: bool = False,
         with_distribution: bool = False,
     ) -> Forward:
-        """Log-probabilities (and values) of the last ``response`` tokens at one preference per row.
+        """Log-probabilities (and values) of the last T tokens of each row, at its own preference.
 
         A policy that is not steered heeds no preference, and its critic alone may need one.
         """
-        with self._using(preference):
+        with self._using(rows.preference):
             return self._pass(
-                ids,
-                mask,
-                response,
-                preference if with_values else None,
-                with_entropy=with_entropy,
-                with_distribution=with_distribution,
+                rows, with_values=with_values, with_entropy=with_entropy, with_distribution=with_distribution
             )
 
     @property
@@ -148,52 +139,42 @@ class Policy(nn.Module):
         return max(LOGITS_AT_ONCE // ((response + 1) * vocabulary), 1)
 
     @torch.no_grad()
-    def logps(self, ids: Tensor, mask: Tensor, preference: Tensor | None, *, response: int) -> Tensor:
+    def logps(self, rows: Sequences) -> Tensor:
         """Log-probabilities (B, T) alone, as ``forward`` gives them, in passes of ``rows_at_once``."""
-        rows, found = self.rows_at_once(response), []
-        for start in range(0, len(ids), rows):
-            some = slice(start, start + rows)
-            with self._using(None if preference is None else preference[some]):
-                found.append(self._pass(ids[some], mask[some], response, None).logps)
+        size, found = self.rows_at_once(rows.length), []
+        for start in range(0, len(rows.ids), size):
+            found.append(self(rows.rows(slice(start, start + size)), with_values=False).logps)
         return torch.cat(found)
 
     def _using(self, preference: Tensor | None) -> AbstractContextManager[None]:
         return nullcontext() if self._off else self.adapter.using(preference)
 
-    def reference(self, ids: Tensor, mask: Tensor, *, response: int) -> Tensor:
+    def reference(self, rows: Sequences) -> Tensor:
         """Log-probabilities (B, T) of the reference policy, as ``logps`` gives those of the policy."""
         with self.off():
-            return self.logps(ids, mask, None, response=response)
+            return self.logps(rows)
 
-    def _pass(
-        self,
-        ids: Tensor,
-        mask: Tensor,
-        response: int,
-        preference: Tensor | None,
-        *,
-        with_entropy: bool = False,
-        with_distribution: bool = False,
-    ) -> Forward:
-        wants_values = preference is not None and self.critic is not None
+    def _pass(self, rows: Sequences, *, with_values: bool, with_entropy: bool, with_distribution: bool) -> Forward:
+        length = rows.length
+        wants_values = with_values and rows.preference is not None and self.critic is not None
         output = self._acting(
-            input_ids=ids,
-            attention_mask=mask.long(),
-            position_ids=(mask.cumsum(-1) - 1).clamp_min(0),
-            logits_to_keep=response + 1,
+            input_ids=rows.ids,
+            attention_mask=rows.mask.long(),
+            position_ids=(rows.mask.cumsum(-1) - 1).clamp_min(0),
+            logits_to_keep=length + 1,
             output_hidden_states=wants_values,
             use_cache=False,
         )
-        kept = output.logits[:, -response - 1 :]  # all of them where the architecture does not know logits_to_keep
+        kept = output.logits[:, -length - 1 :]  # all of them where the architecture does not know logits_to_keep
         distribution = _precise(kept).log_softmax(-1) if with_distribution else None
         logits = kept[:, :-1]
         values = None
         if wants_values:
-            assert self.critic is not None and preference is not None
-            values = self.critic(output.hidden_states[-1][:, -response - 1 : -1], preference)
+            assert self.critic is not None and rows.preference is not None
+            values = self.critic(output.hidden_states[-1][:, -length - 1 : -1], rows.preference)
         with torch.no_grad():
             spread = entropy(logits) if with_entropy else None
-        logps = token_logps(logits, ids[:, ids.shape[1] - response :])
+        logps = token_logps(logits, rows.ids[:, rows.ids.shape[1] - length :])
         return Forward(logps=logps, entropy=spread, values=values, distribution=distribution)
 
     def generate(

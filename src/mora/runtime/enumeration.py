@@ -20,7 +20,7 @@ from mora.errors import InputError
 from mora.model.policy import Forward
 from mora.reward.panel import Panel
 from mora.runtime.sampling import decode
-from mora.types import RewardBelief, Row, Sampled
+from mora.types import RewardBelief, Row, Sampled, Sequences
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +112,8 @@ class Enumeration:
             ids, mask = self.ids[start : start + size], self.mask[start : start + size]
             rows = None if preference is None else preference.to(ids.device).expand(len(ids), -1)
             places = self.responses.prefixes.shape[1]
-            forward: Forward = module(ids, mask, rows, response=places, with_values=False, with_distribution=True)
+            some = Sequences(ids=ids, mask=mask, response=mask[:, mask.shape[1] - places :], preference=rows)
+            forward: Forward = module(some, with_values=False, with_distribution=True)
             assert forward.distribution is not None
             steps.append(forward.distribution)
         together = torch.cat(steps)

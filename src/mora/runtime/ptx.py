@@ -16,7 +16,7 @@ from mora.dataset.store import take
 from mora.errors import InputError
 from mora.runtime.learner import Loss
 from mora.runtime.parts import Parts
-from mora.types import Row
+from mora.types import Row, Sequences
 
 
 class Pretraining:
@@ -55,13 +55,7 @@ class Pretraining:
         preference = self.parts.preference(
             keys, keys, keys, len(self.parts.corpus.objectives), seed=self.parts.seed, step=update
         ).to(device)
-        mask = torch.cat([prompts.mask, response], 1)
-        self.parts.spent.trained(mask)
-        output = module(
-            torch.cat([prompts.ids, tokens_], 1),
-            mask,
-            preference,
-            response=tokens_.shape[1],
-            with_values=False,
-        )
+        sequences = Sequences.of(prompts, tokens_, response, preference)
+        self.parts.spent.trained(sequences.mask)
+        output = module(sequences, with_values=False)
         return -self.coef * torch.where(response, output.logps, 0.0).sum() / tokens, {}

@@ -22,7 +22,7 @@ from mora.runtime.rewards import Rewards
 from mora.runtime.rollout import Rollout, RolloutSettings
 from mora.runtime.rollout_metrics import rollout_metrics
 from mora.runtime.sampling import decode, sample_rows
-from mora.types import Prompts, Row, content_id
+from mora.types import Prompts, Row, Sequences, content_id
 
 ON_POLICY = Sampling(temperature=1.0, top_p=1.0, top_k=0)
 
@@ -122,7 +122,8 @@ class Roller:
         texts, sampled = decode(tokens, response, encoder)
         ended = torch.tensor(sampled.ended, device=response.device)
         trained = response & ended[:, None] if self.settings.truncated == "mask" else response
-        passes, values = self._passes(policy, prompts, tokens, response, preference)
+        sequences = Sequences.of(prompts, tokens, response, preference)
+        passes, values = self._passes(policy, sequences)
         rewards = self.rewards(prompts.texts, texts, sampled)
         if self.settings.score_noise:
             places = torch.arange(rewards.shape[1], device=prompts.row_ids.device)
@@ -131,8 +132,8 @@ class Roller:
         streams, weights = self._scalarized(rewards, preference, prompts.texts)
         global_rows = len(tokens) * runtime.world
         return Rollout(
-            ids=torch.cat([prompts.ids, tokens], 1),
-            mask=torch.cat([prompts.mask, response], 1),
+            ids=sequences.ids,
+            mask=sequences.mask,
             response=response,
             trained=trained,
             ended=ended,
@@ -149,22 +150,19 @@ class Roller:
             **passes,
         )
 
-    def _passes(
-        self, policy: Policy, prompts: Prompts, tokens: Tensor, response: Tensor, preference: Tensor
-    ) -> tuple[dict[str, Tensor], Tensor | None]:
+    def _passes(self, policy: Policy, rows: Sequences) -> tuple[dict[str, Tensor], Tensor | None]:
         """Log-probabilities of policy and reference, entropies, and a critic's values, by the forward of training."""
-        ids, mask = torch.cat([prompts.ids, tokens], 1), torch.cat([prompts.mask, response], 1)
-        length = tokens.shape[1]
         found: dict[str, list[Tensor]] = {"old_logps": [], "ref_logps": [], "entropy": []}
         values: list[Tensor] = []
-        for rows in self._rows(len(ids), policy.rows_at_once(length)):
-            forward = policy(ids[rows], mask[rows], preference[rows], response=length, with_entropy=True)
+        for place in self._rows(len(rows.ids), policy.rows_at_once(rows.length)):
+            some = rows.rows(place)
+            forward = policy(some, with_entropy=True)
             found["old_logps"].append(forward.logps)
             values += [] if forward.values is None else [forward.values]
             found["entropy"].append(forward.entropy)
             with self.parts.runtime.autocast():  # as the engine computes the policy's own pass
-                found["ref_logps"].append(policy.reference(ids[rows], mask[rows], response=length))
-            self.parts.spent.read(2 * len(ids[rows]))  # by the policy and by its reference
+                found["ref_logps"].append(policy.reference(some))
+            self.parts.spent.read(2 * len(some.ids))  # by the policy and by its reference
         return {name: torch.cat(parts) for name, parts in found.items()}, torch.cat(values) if values else None
 
     def _rows(self, count: int, most: int) -> Iterator[slice]:

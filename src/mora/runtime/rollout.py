@@ -18,7 +18,7 @@ from mora.errors import InputError
 from mora.functional.centering import PAIRED
 from mora.functional.scalarize import Scalarizer
 from mora.runtime.rewards import Truncated
-from mora.types import BeliefKind
+from mora.types import BeliefKind, Sequences
 
 
 @dataclass(kw_only=True)
@@ -106,17 +106,14 @@ class RolloutSettings:
 
 
 @dataclass(kw_only=True)
-class Rollout:
-    """One rank's rows of a rollout.  Sequences are left-padded prompts followed by right-padded responses.
+class Rollout(Sequences):
+    """One rank's rows of a rollout: left-padded prompts followed by right-padded responses, with all that is known.
 
     What an algorithm credits its tokens with, ``advantages`` and for a critic ``returns``, it adds itself.
     """
 
-    ids: Tensor  # (B, L)
-    mask: Tensor  # (B, L)
-    response: Tensor  # (B, T) True on response tokens
-    trained: Tensor  # (B, T) True on response tokens of rows that train: all, or with truncated=mask those that ended
     preference: Tensor  # (B, M): sampled once, before generation, and used by every later step
+    trained: Tensor  # (B, T) True on response tokens of rows that train: all, or with truncated=mask those that ended
     old_logps: Tensor  # (B, T)
     ref_logps: Tensor  # (B, T)
     values: Tensor | None  # (B, T, C); None without a critic

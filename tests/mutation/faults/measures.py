@@ -70,8 +70,8 @@ FAULTS = (
     Fault(
         name="kl_of_the_front_at_no_preference",
         file="evaluation/front.py",
-        old="logps = policy.logps(ids, mask, weights,",
-        new="logps = policy.logps(ids, mask, torch.full_like(weights, 1 / weights.shape[1]),",
+        old="sequence_kl(policy.logps(asked), reference",
+        new="sequence_kl(policy.logps(replace(asked, preference=torch.full_like(weights, 1 / 2))), reference",
         why="The KL is that of a policy at another preference than the one that answered.",
         caught_by=(
             "tests/evaluation/test_known_faults.py::test_the_kl_of_an_answer_is_that_of_the_policy_which_gave_it",

@@ -56,8 +56,8 @@ FAULTS = (
     Fault(
         name="value_after_the_token",
         file="model/policy.py",
-        old="output.hidden_states[-1][:, -response - 1 : -1]",
-        new="output.hidden_states[-1][:, -response:]",
+        old="output.hidden_states[-1][:, -length - 1 : -1]",
+        new="output.hidden_states[-1][:, -length:]",
         why="The baseline knows the action it is the baseline of, which biases the gradient.",
         caught_by=("tests/model/test_policy.py::test_a_value_is_that_before_its_token",),
     ),

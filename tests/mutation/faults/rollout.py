@@ -48,8 +48,8 @@ FAULTS = (
     Fault(
         name="reference_with_the_adapter_on",
         file="runtime/roller.py",
-        old="policy.reference(ids[rows], mask[rows], response=length)",
-        new="policy(ids[rows], mask[rows], preference[rows], response=length, with_values=False).logps",
+        old="policy.reference(some)",
+        new="policy(some, with_values=False).logps",
         why="The KL penalty is always 0, and the policy may go anywhere.",
         caught_by=("tests/algo/test_panacea.py::test_the_rollout_stands_on_the_forward_that_training_uses",),
     ),
