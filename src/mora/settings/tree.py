@@ -94,6 +94,7 @@ class Tree:
         places = [QuotedString(f"{OWN}://{path}", Quote.single).with_quotes() for path in searchpath]
         self._extra = [f"hydra.searchpath=[{','.join(places)}]"] if places else []
         self._composed: dict[tuple[str, ...], DictConfig] = {}
+        self._without_values: dict[tuple[str, ...], DictConfig] = {}
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """The composition for ``overrides``, Hydra's own section included.  Do not change it: it is kept.
@@ -114,12 +115,21 @@ class Tree:
 
     def _made(self, overrides: tuple[str, ...]) -> DictConfig:
         parsed = OverridesParser.create(self.loader).parse_overrides(list(overrides))
-        if self.searchpath or any(override.is_sweep_override() for override in parsed):
+        if any(override.is_sweep_override() for override in parsed):
             return hydra_compose(self.command, [*self._extra, *overrides], return_hydra_config=True)
         values = [override for override in parsed if self._is_value(override)]
         others = tuple(override.input_line or "" for override in parsed if override not in values)
-        chosen = _of_choices(self._state, self.command, others)
+        chosen = self._chosen(others)
         return _with_values(chosen, parsed, values) if values else chosen
+
+    def _chosen(self, overrides: tuple[str, ...]) -> DictConfig:
+        """A composition without values, shared by all trees where no folder of the user's own is read."""
+        if not self.searchpath:
+            return _of_choices(self._state, self.command, overrides)
+        if overrides not in self._without_values:
+            made = hydra_compose(self.command, [*self._extra, *overrides], return_hydra_config=True)
+            self._without_values[overrides] = made
+        return self._without_values[overrides]
 
     def _is_value(self, override: Override) -> bool:
         """Whether an override sets a value of mora's own, and no choice of a group."""
