@@ -287,7 +287,7 @@ def _check_headers(made: PreTrainedModel, folder: Path, path: str | Path) -> Non
     ``made`` is the model without memory.  What is stored under other names is compared when it has been loaded.
     """
     stored: dict[str, tuple[int, ...]] = {}
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in sorted(folder.glob("model*.safetensors")):  # not those of heads and adapters beside them
         with safe_open(file, framework="pt") as weights:
             stored |= {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}
     asked = {name: tuple(parameter.shape) for name, parameter in made.named_parameters()}
