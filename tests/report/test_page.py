@@ -164,7 +164,7 @@ def test_counts_are_shown_where_they_are_known(make, tmp_path, count):
 
 
 def _leaves(value, path=()):
-    """The paths of texts, numbers, flags and nulls in a value of JSON: all, but of a list, which has one form, three."""
+    """Paths of the texts, numbers, flags and nulls in a value of JSON; of a list, which has one form, three."""
     if isinstance(value, (dict, list)):
         for key, inner in value.items() if isinstance(value, dict) else enumerate(value[:3]):
             yield from _leaves(inner, (*path, key))
