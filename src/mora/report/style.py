@@ -229,13 +229,13 @@ def _width(widths: Sequence[float], columns: int) -> float:
 
 @contextmanager
 def _figure(
-    canvas: Callable[[Figure], FigureCanvasBase],
     panels: Sequence[Panel],
     columns: int,
     salt: str,
     key: Sequence[Key] = (),
     *,
-    dpi: float,
+    canvas: Callable[[Figure], FigureCanvasBase] = FigureCanvasAgg,
+    dpi: float = 200,
 ) -> Iterator[Figure]:
     """A figure whose parts have their places, so that each file of it is drawn once.
 
@@ -260,7 +260,7 @@ def save_plate(plate: Plate, folder: Path) -> list[Path]:
     """Write ``<folder>/<name>.png`` (200 dots per inch) and ``.pdf``; the same plate gives the same bytes."""
     columns = min(plate.columns, len(plate.panels))
     written = []
-    with _figure(FigureCanvasAgg, plate.panels, columns, plate.name, plate.key, dpi=200) as figure:
+    with _figure(plate.panels, columns, plate.name, plate.key) as figure:
         metadata = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None, "Creator": None}}
         for kind, fields in metadata.items():
             buffer = io.BytesIO()
@@ -273,7 +273,7 @@ def save_plate(plate: Plate, folder: Path) -> list[Path]:
 def inline_svg(panel: Panel, name: str) -> str:
     """A panel as an SVG element for the page; ``name`` keeps its ids apart from those of other panels."""
     buffer = io.StringIO()
-    with _figure(FigureCanvasSVG, [panel], 1, name, dpi=72) as figure:
+    with _figure([panel], 1, name, canvas=FigureCanvasSVG, dpi=72) as figure:
         figure.patch.set_visible(False)
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
