@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 import mora
+from mora.files import write_bytes
 from mora.report import markup, page
+from mora.report.style import Plate
 from mora.run.plan import Stage
 
 
@@ -42,6 +44,19 @@ def without_pictures(patch: pytest.MonkeyPatch) -> None:
     """Pages are written as ever, but nothing is drawn on them, which takes most of the time."""
     patch.setattr(page, "save_plate", lambda plate, folder: [])
     patch.setattr(markup, "inline_svg", lambda panel, name: "")
+
+
+def empty_files(plate: Plate, folder: Path) -> list[Path]:
+    """What ``style.save_plate`` writes, with nothing in it."""
+    files = [folder / f"{plate.name}.{kind}" for kind in ("png", "pdf")]
+    for file in files:
+        write_bytes(file, b"")
+    return files
+
+
+def without_files(patch: pytest.MonkeyPatch) -> None:
+    """Pages have their pictures, but the files of figures are empty: drawing those takes most of the time."""
+    patch.setattr(page, "save_plate", empty_files)
 
 
 def last(chain) -> Stage:

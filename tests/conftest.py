@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,12 +20,18 @@ LONGEST = (
     "mutation/test_mutation.py",
     "life/test_processes.py",
     "runtime/test_distributed.py",
-    "test_comparing.py",
     "test_stages.py",
-    "test_comparing_rewards.py",
-    "algo/test_panacea.py",
-    "model/test_architectures.py",
+    "settings/test_real_tree.py",
+    "test_comparing.py",
+    "algo/test_battery.py",
     "report/test_page.py",
+    "algo/test_sharing.py",
+    "security/test_files_of_settings.py",
+    "algo/test_panacea.py",
+    "evaluation/test_compare.py",
+    "settings/test_launch.py",
+    "test_comparing_rewards.py",
+    "model/test_architectures.py",
 )
 
 
@@ -32,29 +41,44 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: place.get(item.path, len(place)))
 
 
+def pytest_collection_finish():
+    """Test modules and all that they import stay: collecting garbage, as each stage does, need not look at them."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def chain(tmp_path_factory):
-    """One command, from nothing to a report: its overrides and its stages.  Only the last page has its pictures."""
+    """One command, from nothing to a report: its overrides and its stages.
+
+    Only the last page has its pictures, and no page the files of its figures (``without_files``).
+    """
     import mora
     from mora.report.chain import redraw
     from mora.run.plan import plan
     from mora.train import train
-    from tests.chain import chain_options, without_pictures
+    from tests.chain import chain_options, without_files, without_pictures
 
     overrides = chain_options(tmp_path_factory.mktemp("chain") / "runs")
     cfg = mora.compose(*overrides)
 
     def drawn(folder):
-        if folder.path.name.startswith("panacea-"):
-            return redraw(folder.path)
         with pytest.MonkeyPatch.context() as patch:
-            without_pictures(patch)
+            (without_files if folder.path.name.startswith("panacea-") else without_pictures)(patch)
             return redraw(folder.path)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mora.run.execute.report", drawn)
         train(cfg, overrides)
     return overrides, plan(cfg, overrides)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _unsynced():
+    """No test cuts the power, so no file has to be on the disk: what is written counts for every process at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture
@@ -64,12 +88,24 @@ def undrawn(monkeypatch):
     without_pictures(monkeypatch)
 
 
+@pytest.fixture
+def unfiled(monkeypatch):
+    from tests.chain import without_files
+
+    without_files(monkeypatch)
+
+
 @pytest.fixture(autouse=True)
-def _own_logging():
-    """Hydra hands the root logger a handler on the output of the test that ran a command: it goes with that test."""
+def _own_hydra():
+    """What Hydra keeps of a command goes with the test that ran it.
+
+    That is a handler of the root logger, on the output of that test, and its settings, with a folder of the user's own.
+    """
     root = logging.getLogger()
     before = list(root.handlers)
     yield
+    if "hydra.core.hydra_config" in sys.modules:
+        sys.modules["hydra.core.hydra_config"].HydraConfig.instance().cfg = None
     for handler in root.handlers[:]:
         if handler not in before and type(handler).__module__ == "logging":
             root.removeHandler(handler)

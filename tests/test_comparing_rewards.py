@@ -20,7 +20,7 @@ from mora.run import compare_rewards
 from mora.run.plan import plan
 from mora.train import train
 from mora.types import Row
-from tests.chain import chain_options, without_pictures
+from tests.chain import chain_options, without_files, without_pictures
 
 QUICK = (
     "evaluation.resamples=100",
@@ -61,7 +61,9 @@ def ask(runs: SimpleNamespace, named: str, *overrides: str) -> Path:
 @pytest.fixture(scope="module")
 def compared(runs) -> Path:
     """A comparison with its page, apart from where others write theirs."""
-    made = ask(runs, f"[{runs.scalar},{runs.qr},{runs.again}]")
+    with pytest.MonkeyPatch.context() as patch:
+        without_files(patch)
+        made = ask(runs, f"[{runs.scalar},{runs.qr},{runs.again}]")
     return shutil.copytree(made, made.parents[1] / "kept" / made.name)
 
 
@@ -92,7 +94,7 @@ def test_all_judge_the_pairs_of_the_first_run(runs, compared):
     assert here[runs.again] != pytest.approx(own, rel=1e-3)
 
 
-def test_the_page_is_drawn_from_the_tables_alone(compared, tmp_path, capsys):
+def test_the_page_is_drawn_from_the_tables_alone(compared, tmp_path, capsys, unfiled):
     alone = tmp_path / compared.name
     shutil.copytree(compared / "tables", alone / "tables")
     assert redraw([str(alone)]) == 0

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tests.adapters import svd_lora
 from tests.model.architectures import spec
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from mora import manifest
 from mora.errors import InputError
@@ -112,6 +112,15 @@ def test_a_model_of_a_stranger(model, load, damage, message):
     with pytest.raises(InputError, match=f"^{model}.*{message}") as refused:
         load(model)
     assert len(str(refused.value)) < 600
+
+
+@pytest.mark.parametrize("load", [load_causal, load_backbone, lambda folder: load_classifier(folder, dtype="float32")])
+def test_weights_that_are_not_stored_are_not_drawn_first(model, load, monkeypatch):
+    (model / "manifest.json").unlink()
+    configured(hidden_size=4096, intermediate_size=2**16)(model / "model.safetensors")
+    monkeypatch.setattr(PreTrainedModel, "from_pretrained", None)
+    with pytest.raises(InputError, match=f"^{model}: .*weight is stored as .16, 8., .* asks for .16, 4096."):
+        load(model)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def run(root):
 
 @pytest.mark.parametrize("broken", ["loss", "gradient"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_run_that_diverges_stops_with_its_last_good_state(tmp_path, monkeypatch, broken, value):
+def test_a_run_that_diverges_stops_with_its_last_good_state(tmp_path, monkeypatch, undrawn, broken, value):
     loss, calls = SFT.loss, []
 
     def failing(self, module, rows, tokens):

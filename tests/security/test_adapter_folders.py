@@ -48,6 +48,7 @@ def test_it_is_refused_by_whatever_reads_models(adapter, read):
 @pytest.mark.parametrize("key", ["model.path", "start.policy"])
 def test_it_is_refused_before_the_folder_of_a_run_is_made(adapter, tmp_path, key):
     given = [f"paths.runs={tmp_path / 'runs'}", f'{key}="{adapter[1]}"', "algo=panacea", "reward=gold"]
+    given += ["dataset.supervised={train: 64, test: 8}", "dataset.pairs={train: 64, test: 16}"]
     given += ["model.config=null"] if key == "model.path" else []
     with pytest.raises(InputError, match="holds a PEFT adapter and no model"):
         train(mora.compose(*given), given)

@@ -254,6 +254,7 @@ def test_a_template_of_the_hub_that_is_not_cached_is_told():
 def test_a_run_on_a_missing_model_makes_no_folder(tmp_path):
     for given in (["model=qwen2_5_0_5b", "model.path=org/absent"], ["start.policy=org/absent", "algo=panacea"]):
         own = [*given, "dataset=oracle", f"paths.runs={tmp_path / 'runs'}"]
+        own += ["dataset.supervised={train: 60, test: 5}", "dataset.pairs={train: 60, test: 5}"]
         with pytest.raises(InputError, match="the hub cannot be reached .* no copy of org/absent"):
             train(mora.compose(*own), own)
     assert not any((tmp_path / "runs").glob("*absent*")) and not any((tmp_path / "runs").glob("*/status.json"))

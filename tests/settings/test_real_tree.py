@@ -11,8 +11,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from mora.settings.check import check
-from mora.settings.declared import OVERLAYS, SPECIAL, SUPPLIED, stated
+from mora.settings.declared import OPEN, OVERLAYS, SPECIAL, SUPPLIED, stated
 from mora.settings.overrides import prepare
+from mora.settings.schema import Schema
 from mora.settings.targets import define, targets
 from mora.settings.tree import commands, conf_dir, opened
 
@@ -69,6 +70,21 @@ def test_every_choice_composes_and_fits_what_it_constructs(path):
 @pytest.mark.parametrize("command", commands(ROOT))
 def test_every_command_composes(command):
     assert checked(command)[0] == ()
+
+
+def test_every_number_of_the_tree_has_bounds():
+    """So that a new key cannot go without: numbers of every file in conf/, as its command composes it."""
+    unbounded = set()
+    chosen = [path for path in GROUP_FILES if path.parent.name not in ("experiment", "sweep", "objectives")]
+    for whole in [*(checked(command)[1] for command in commands(ROOT)), *map(composed, chosen)]:
+        schema = Schema(whole)
+        for key in schema.nodes:
+            if any(key == section or key.startswith(f"{section}.") for section in OPEN):
+                continue
+            kind = schema.kind(key)
+            if kind.numbers and not kind.bounded and not key.endswith("_"):
+                unbounded.add(key)
+    assert sorted(unbounded) == []
 
 
 def test_the_mirror_rule():

@@ -1,4 +1,4 @@
-"""Settings that cannot work are refused by key before the first stage; every number has stated bounds."""
+"""Settings that cannot work are refused by key before the first stage, by the bounds that annotations state."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import pytest
 import yaml
-from omegaconf import OmegaConf
 from tests.settings.impossible import IMPOSSIBLE, PLACES
 
 import mora
@@ -19,12 +18,10 @@ from mora.errors import InputError
 from mora.files import check_writable, read_object, write_json
 from mora.settings import kinds
 from mora.settings.check import check
-from mora.settings.declared import OPEN
 from mora.settings.launch import launch
 from mora.settings.overrides import prepare
-from mora.settings.schema import Schema
 from mora.settings.targets import spelled
-from mora.settings.tree import commands, conf_dir, opened
+from mora.settings.tree import conf_dir, opened
 
 
 def refused(command: str, overrides: list[str]) -> str:
@@ -129,25 +126,6 @@ def test_values_of_every_source_are_checked(tmp_path):
     with opened("train") as tree:
         (problem,) = check(tree, prepare(["algo.minibatches=3,4"], True), multirun=True).problems
     assert problem.startswith("algo.minibatches=3: must divide")
-
-
-def test_every_number_of_the_tree_has_bounds():
-    """So that a new key cannot go without: numbers of every file in conf/, as its command composes it."""
-    unbounded = []
-    for command in commands(conf_dir()):
-        with opened(command) as tree:
-            choices = [f"{group}={choice}" for group in tree.groups for choice in tree.choices(group)]
-            for choice in ["", *(c for c in choices if not c.startswith(("experiment", "sweep", "objectives")))]:
-                composed = tree.compose([choice] if choice else [])
-                own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-                schema = Schema(OmegaConf.to_container(own, resolve=False))
-                for key in schema.nodes:
-                    if any(key == section or key.startswith(f"{section}.") for section in OPEN):
-                        continue
-                    kind = schema.kind(key)
-                    if kind.numbers and not kind.bounded and not key.endswith("_"):
-                        unbounded.append((command, key))
-    assert sorted(set(unbounded)) == []
 
 
 @pytest.mark.parametrize(

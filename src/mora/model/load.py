@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -220,7 +221,8 @@ def load_classifier(path: str | Path, *, dtype: str, revision: str | None = None
     check_weights(folder)
     with _told(f"{path}: no sequence classifier can be loaded from there"):
         config = without_rates(AutoConfig.from_pretrained(folder, trust_remote_code=False))
-        _check_size(AutoModelForSequenceClassification, config, DTYPES[dtype], str(path))
+        made = _check_size(AutoModelForSequenceClassification, config, DTYPES[dtype], str(path))
+        _check_headers(made, folder, path)
         options = {"trust_remote_code": False, "use_safetensors": True, "dtype": DTYPES[dtype]} | _attention(config)
         model, report = AutoModelForSequenceClassification.from_pretrained(
             folder, config=config, output_loading_info=True, ignore_mismatched_sizes=True, **options
@@ -257,7 +259,7 @@ def _load(auto: Any, path: str | Path, spec: Held | None, revision: str | None) 
     with _told(f"{path}: no model can be loaded from there"):
         config = without_rates(AutoConfig.from_pretrained(folder, trust_remote_code=False))
         if spec is None or spec.quantization is None:
-            _check_size(auto, config, dtype, str(path))
+            _check_headers(_check_size(auto, config, dtype, str(path)), folder, path)
         options = _attention(config) | options
         model, report = auto.from_pretrained(
             folder, config=config, output_loading_info=True, ignore_mismatched_sizes=True, **options
@@ -278,6 +280,27 @@ def _check_shapes(report: Mapping[str, Any], path: str | Path) -> None:
             f"{path}: {name} is stored as {tuple(stored)}, and config.json asks for {tuple(expected)}: weights and "
             "configuration are of two models; get the folder again"
         )
+
+
+def _check_headers(made: PreTrainedModel, folder: Path, path: str | Path) -> None:
+    """Refuse a configuration that asks for far more weights than are stored, before transformers draws the rest.
+
+    ``made`` is the model without memory.  What is stored under other names is compared when it has been loaded.
+    """
+    stored: dict[str, tuple[int, ...]] = {}
+    for file in sorted(folder.glob("model*.safetensors")):  # not those of heads and adapters beside them
+        with safe_open(file, framework="pt") as weights:
+            stored |= {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}
+    asked = {name: tuple(parameter.shape) for name, parameter in made.named_parameters()}
+    if sum(map(prod, asked.values())) <= 2 * sum(map(prod, stored.values())):
+        return
+    prefix = f"{made.base_model_prefix}."
+    found = [
+        (name, stored[key], shape)
+        for name, shape in asked.items()
+        for key in {name, f"{prefix}{name}", name.removeprefix(prefix)} & stored.keys()
+    ]
+    _check_shapes({"mismatched_keys": [one for one in found if one[1] != one[2]]}, path)
 
 
 def _attention(config: PreTrainedConfig) -> dict[str, str]:
@@ -310,13 +333,13 @@ def _quantization(spec: Held) -> BitsAndBytesConfig:
     )
 
 
-def _check_size(auto: Any, config: PreTrainedConfig, dtype: torch.dtype | None, name: str) -> None:
-    """Refuse a configuration whose weights do not fit into memory, before any of them is made.  Raises InputError."""
+def _check_size(auto: Any, config: PreTrainedConfig, dtype: torch.dtype | None, name: str) -> PreTrainedModel:
+    """The model of a configuration without memory for its weights.  Raises InputError where they do not fit."""
     layers = getattr(config.get_text_config(), "num_hidden_layers", 0)
     if isinstance(layers, int) and layers > MOST_LAYERS:
         raise InputError(f"{name}: asks for {layers} layers (at most {MOST_LAYERS})")
     with torch.device("meta"):
-        made = auto.from_config(deepcopy(config), attn_implementation="eager")  # which changes what it is given
+        made: PreTrainedModel = auto.from_config(deepcopy(config), attn_implementation="eager")  # changes its config
         count = sum(parameter.numel() for parameter in made.parameters())
     size = dtype or getattr(torch, str(config.dtype or "float32").removeprefix("torch."))
     needed, there = count * size.itemsize, available_memory()
@@ -325,6 +348,7 @@ def _check_size(auto: Any, config: PreTrainedConfig, dtype: torch.dtype | None, 
             f"{name}: its configuration asks for {count:.3g} parameters, {needed / 2**30:.0f} GiB, and "
             f"{there / 2**30:.1f} GiB of memory are free; name a smaller model, or free memory"
         )
+    return made
 
 
 @contextmanager

@@ -18,6 +18,9 @@ from typing import Any, Literal
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import FigureCanvasBase
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize, to_hex, to_rgb
 from matplotlib.figure import Figure
@@ -225,16 +228,31 @@ def _width(widths: Sequence[float], columns: int) -> float:
 
 
 @contextmanager
-def _figure(panels: Sequence[Panel], columns: int, salt: str, key: Sequence[Key] = ()) -> Iterator[Figure]:
+def _figure(
+    panels: Sequence[Panel],
+    columns: int,
+    salt: str,
+    key: Sequence[Key] = (),
+    *,
+    canvas: Callable[[Figure], FigureCanvasBase] = FigureCanvasAgg,
+    dpi: float = 200,
+) -> Iterator[Figure]:
+    """A figure whose parts have their places, so that each file of it is drawn once.
+
+    Where a figure has a layout engine, matplotlib draws it twice for a file, the first time to place its parts.
+    """
     with matplotlib.rc_context(RC | {"svg.hashsalt": salt}):
         rows = -(-len(panels) // columns)
         width, height = max(p.size[0] for p in panels), max(p.size[1] for p in panels)
         layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
-        figure = Figure(figsize=(width * columns, height * rows), layout=layout)
+        figure = Figure(figsize=(width * columns, height * rows), dpi=dpi, layout=layout)
+        canvas(figure)  # by which texts are measured
         for place, panel in enumerate(panels, 1):
             panel.draw(figure.add_subplot(rows, columns, place, projection=panel.projection))
         if key:
             _key_above(figure, key)
+        layout.execute(figure)
+        figure.set_layout_engine(None)
         yield figure
 
 
@@ -247,7 +265,6 @@ def save_plate(plate: Plate, folder: Path) -> list[Path]:
         for kind, fields in metadata.items():
             buffer = io.BytesIO()
             figure.savefig(buffer, format=kind, dpi=200, metadata=fields)
-            figure.set_layout_engine("none")  # the first drawing has placed everything
             written.append(folder / f"{plate.name}.{kind}")
             write_bytes(written[-1], buffer.getvalue())
     return written
@@ -256,7 +273,7 @@ def save_plate(plate: Plate, folder: Path) -> list[Path]:
 def inline_svg(panel: Panel, name: str) -> str:
     """A panel as an SVG element for the page; ``name`` keeps its ids apart from those of other panels."""
     buffer = io.StringIO()
-    with _figure([panel], 1, name) as figure:
+    with _figure([panel], 1, name, canvas=FigureCanvasSVG, dpi=72) as figure:
         figure.patch.set_visible(False)
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()

@@ -12,6 +12,7 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ class Stage:
             names.append(self.choices["reward"].rpartition("/")[-1])
         return "-".join(names)
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Name of the run folder."""
         return run_name(self.slug, self.identity)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,11 @@ PACKAGES = (
 
 def versions() -> dict[str, str]:
     """The installed versions of the packages that can change a result."""
+    return dict(_versions())
+
+
+@cache
+def _versions() -> dict[str, str]:
     found = {}
     for name in PACKAGES:
         try:
@@ -39,12 +45,16 @@ def versions() -> dict[str, str]:
 
 def describe() -> dict[str, Any]:
     """Python, platform, package versions and, in a git checkout, the commit of mora."""
+    return {**_described(), "packages": versions()}
+
+
+@cache  # what a process has loaded stays as it is, whatever is installed or committed meanwhile
+def _described() -> dict[str, Any]:
     return {
         "mora": mora.__version__,
         "commit": commit(Path(mora.__file__)),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": versions(),
     }
 
 

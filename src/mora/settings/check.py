@@ -165,7 +165,7 @@ def _check_whole(
     for texts in itertools.product(*map(_alternatives, valued)):
         try:
             composed = tree.compose([*fixed, *texts])
-            config = _plain(composed, resolve=True)
+            config = _resolved(composed)
         except InterpolationToMissingValueError as error:  # an incomplete one is only shown
             problems += [explain(error)] if complete else []
             continue
@@ -210,9 +210,16 @@ def _text(value: Any) -> str:
     return Override._get_value_element_as_str(value)
 
 
-def _plain(composed: DictConfig, *, resolve: bool = False) -> dict[str, Any]:
+def _plain(composed: DictConfig) -> dict[str, Any]:
+    """What is written in a composition, without Hydra's section."""
+    tree: Any = OmegaConf.to_container(composed)
+    return {key: value for key, value in tree.items() if key != "hydra"}
+
+
+def _resolved(composed: DictConfig) -> dict[str, Any]:
+    """The values of a composition, in which nothing refers to Hydra's section."""
     own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-    tree: Any = OmegaConf.to_container(own, resolve=resolve)
+    tree: Any = OmegaConf.to_container(own, resolve=True)
     return dict(tree)
 
 

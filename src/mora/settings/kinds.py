@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import annotated_types
@@ -102,6 +103,7 @@ class Kind:
 ANY = Kind(anything=True)
 
 
+@lru_cache(maxsize=1024)  # a node is one object for as long as its module is known
 def of_annotation(node: ast.expr | None) -> Kind:
     """The kind that an annotation says; ANY for everything but scalars, literals, lists and mappings."""
     if isinstance(node, ast.Constant):

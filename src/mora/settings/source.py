@@ -10,6 +10,7 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,15 @@ _command: ContextVar[str | None] = ContextVar("mora_command", default=None)
 
 def groups_of(root: Path, command: str) -> dict[str, Any]:
     """Groups in the defaults list of a command, with the choice made there (``None``: none)."""
-    content: Any = OmegaConf.to_container(OmegaConf.load(root / f"{command}.yaml"))
+    file = root / f"{command}.yaml"
+    stat = file.stat()
+    return dict(_groups_in(str(file), stat.st_mtime_ns, stat.st_size))
+
+
+@lru_cache(maxsize=32)
+def _groups_in(file: str, time: int, size: int) -> dict[str, Any]:
+    """The groups of a file of that time and size.  Do not change them."""
+    content: Any = OmegaConf.to_container(OmegaConf.load(file))
     pairs = [next(iter(entry.items())) for entry in content.get("defaults", []) if isinstance(entry, dict)]
     return {name: choice for name, choice in pairs if not name.startswith("override ")}
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import copy
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
-from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -54,6 +58,31 @@ def explain(error: Exception) -> str:
     return "\n".join(texts) or type(error).__name__
 
 
+@lru_cache(maxsize=32)
+def _of_choices(state: object, command: str, overrides: tuple[str, ...]) -> DictConfig:
+    """What the Hydra that is open makes of choices of groups; ``state`` is all else that it depends on."""
+    return hydra_compose(command, list(overrides), return_hydra_config=True)
+
+
+@lru_cache(maxsize=256)
+def _offered(state: object, command: str, group: str) -> tuple[str, ...]:
+    """What a group of the Hydra that is open offers; ``state`` is all else that it depends on."""
+    return tuple(GlobalHydra.instance().config_loader().get_group_options(group, ObjectType.CONFIG))
+
+
+def _with_values(chosen: DictConfig, overrides: Sequence[Override], values: list[Override]) -> DictConfig:
+    """A composition of choices with values set in it and all ``overrides`` noted, as Hydra does after reading files.
+
+    Reading them takes ten times as long as this, and a command composes the same choices several times.
+    """
+    made = copy.deepcopy(chosen)
+    ConfigLoaderImpl._apply_overrides_to_config(values, made)
+    task, job = [override for override in overrides if not override.is_hydra_override()], made.hydra.job
+    made.hydra.overrides.task = [override.input_line for override in task]
+    job.override_dirname = get_overrides_dirname(task, **job.config.override_dirname)
+    return made
+
+
 class Tree:
     """The tree as one command sees it.  Use :func:`opened`."""
 
@@ -65,6 +94,7 @@ class Tree:
         places = [QuotedString(f"{OWN}://{path}", Quote.single).with_quotes() for path in searchpath]
         self._extra = [f"hydra.searchpath=[{','.join(places)}]"] if places else []
         self._composed: dict[tuple[str, ...], DictConfig] = {}
+        self._without_values: dict[tuple[str, ...], DictConfig] = {}
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """The composition for ``overrides``, Hydra's own section included.  Do not change it: it is kept.
@@ -74,7 +104,7 @@ class Tree:
         key = tuple(overrides)
         if key not in self._composed:
             try:
-                self._composed[key] = hydra_compose(self.command, [*self._extra, *key], return_hydra_config=True)
+                self._composed[key] = self._made(key)
             except (HydraException, OmegaConfBaseException, ValueError, AttributeError) as error:
                 raise InputError(explain(error)) from error
             except RecursionError:
@@ -82,6 +112,37 @@ class Tree:
                     "the choices of groups follow each other in a circle; look at their defaults"
                 ) from None
         return self._composed[key]
+
+    def _made(self, overrides: tuple[str, ...]) -> DictConfig:
+        parsed = OverridesParser.create(self.loader).parse_overrides(list(overrides))
+        if any(override.is_sweep_override() for override in parsed):
+            return hydra_compose(self.command, [*self._extra, *overrides], return_hydra_config=True)
+        values = [override for override in parsed if self._is_value(override)]
+        others = tuple(override.input_line or "" for override in parsed if override not in values)
+        chosen = self._chosen(others)
+        return _with_values(chosen, parsed, values) if values else chosen
+
+    def _chosen(self, overrides: tuple[str, ...]) -> DictConfig:
+        """A composition without values, shared by all trees where no folder of the user's own is read."""
+        if not self.searchpath:
+            return _of_choices(self._state, self.command, overrides)
+        if overrides not in self._without_values:
+            made = hydra_compose(self.command, [*self._extra, *overrides], return_hydra_config=True)
+            self._without_values[overrides] = made
+        return self._without_values[overrides]
+
+    def _is_value(self, override: Override) -> bool:
+        """Whether an override sets a value of mora's own, and no choice of a group."""
+        name = override.key_or_group
+        plain = not override.is_hydra_override() and override.package is None and "/" not in name
+        return plain and (isinstance(override.value(), dict) or not self.is_group(name))
+
+    @cached_property
+    def _state(self) -> tuple[object, ...]:
+        """What a composition of mora's own files depends on, beside the overrides."""
+        paths = (os.path.join(folder, name) for folder, _, names in os.walk(self.root) for name in names)
+        files = [(path, os.stat(path)) for path in sorted(paths)]
+        return os.getcwd(), *((path, stat.st_mtime_ns, stat.st_size) for path, stat in files)
 
     @property
     def composed(self) -> dict[tuple[str, ...], DictConfig]:
@@ -99,6 +160,8 @@ class Tree:
 
     def choices(self, group: str) -> list[str]:
         """Names that ``group`` offers."""
+        if not self.searchpath:
+            return list(_offered(self._state, self.command, group))
         return self.loader.get_group_options(group, ObjectType.CONFIG, overrides=self._extra)
 
 
