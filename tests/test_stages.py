@@ -125,7 +125,7 @@ def test_only_the_stages_that_a_setting_reaches_are_new():
         return [a.id != b.id for a, b in zip(planned(*overrides), base, strict=True)]
 
     assert new("risk=cvar") == [False, False, True]
-    assert new("algo.lr=0.5") == [False, False, True]
+    assert new("adapter.lr=0.5") == [False, False, True]
     assert new("reward=scalar") == [False, True, True]
     assert new("start.reward_model=['algo.lr=0.5']") == [False, True, True]
     assert new("start.sft=['algo.lr=0.5']") == [True, True, True]

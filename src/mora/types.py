@@ -103,12 +103,6 @@ class Sequences:
         """Columns T that answers stand in."""
         return self.response.shape[1]
 
-    @classmethod
-    def of(cls, prompts: Prompts, tokens: Tensor, response: Tensor, preference: Tensor | None = None) -> Sequences:
-        """Left-padded prompts followed by answers: tokens (B, T) and their mask ``response`` (B, T)."""
-        ids, mask = torch.cat([prompts.ids, tokens], 1), torch.cat([prompts.mask, response], 1)
-        return cls(ids=ids, mask=mask, response=response, preference=preference)
-
     def to(self, device: torch.device | str) -> Sequences:
         """The same batch on ``device``."""
         return _moved(self, device)

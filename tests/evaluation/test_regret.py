@@ -17,7 +17,10 @@ from mora.evaluation.regret import Regret, Truth, _mixtures, with_limit
 from mora.functional.risk import mean
 from mora.functional.scalarize import Linear, Minimum, Tchebycheff, TchebycheffExpected, TchebycheffPrompt
 from mora.functional.tilting import exact_kl, expected
+from mora.model.adapter import place
+from mora.model.full import Full, FullAdapter
 from mora.model.generate import Sampling
+from mora.model.policy import Policy
 from mora.reward.panel import GoldPanel
 from mora.reward.standardization import Standardization
 from mora.runtime.actor import trainable
@@ -58,13 +61,19 @@ def moved(tmp_path_factory):
     return algo.parts, policy, algo.parts.encoder(tokenizer)
 
 
-def measured(moved, *, scalarize=SCALARIZERS[0], steered=True, limit=200, preferences=None, panel=None):
+def measured(moved, *, scalarize=SCALARIZERS[0], limit=200, preferences=None, panel=None):
     parts, policy, encoder = moved
     evaluator = Regret(preferences=preferences, kl_coef=None, limit=None, max_responses=limit, batch_size=50)
     panels = {"gold": panel or GoldPanel(parts.corpus.world)}
-    return evaluator.measure(
-        policy, encoder, parts.corpus, panels, steered=steered, risk=mean, scalarize=scalarize, kl_coef=KL_COEF
-    )
+    return evaluator.measure(policy, encoder, parts.corpus, panels, risk=mean, scalarize=scalarize, kl_coef=KL_COEF)
+
+
+def start_of(moved):
+    """The same with the plain model that it started from, which is its own reference."""
+    parts, policy, encoder = moved
+    model = copy.deepcopy(policy.model)
+    place(model, {path: copy.deepcopy(layer.base) for path, layer in policy.adapter.layers.items()})
+    return parts, Policy(model, FullAdapter(model, model, Full(lr=0.0), []), None), encoder
 
 
 def test_exact_expectations_are_those_of_sampling(moved):
@@ -93,7 +102,7 @@ def test_exact_expectations_are_those_of_sampling(moved):
 
 @pytest.mark.parametrize("scalarize", SCALARIZERS, ids=lambda one: type(one).__name__)
 def test_the_reference_has_all_the_regret_and_the_optimum_none(moved, scalarize):
-    unsteered = measured(moved, scalarize=scalarize, steered=False)["splits"]["train"]["scorers"]["gold"]
+    unsteered = measured(start_of(moved), scalarize=scalarize)["splits"]["train"]["scorers"]["gold"]
     assert [point["relative_regret"] for point in unsteered["points"]] == pytest.approx([1.0] * 11, abs=1e-12)
     assert unsteered["summary"]["kl_mean"] == 0
     for point in measured(moved, scalarize=scalarize)["splits"]["train"]["scorers"]["gold"]["points"]:
@@ -109,9 +118,9 @@ def test_a_policy_nearer_the_optimum_has_less_regret_and_the_optimum_itself_none
     truth = Truth(ref_logps=reference, rewards=rewards, scalarize=scalarize, kl_coef=KL_COEF)
     preference = np.array([0.4, 0.6])
     best = truth.optimum(preference)
-    assert truth.utility(best.logps, preference) == pytest.approx(best.utility, rel=1e-9)
+    assert truth.utility(best.logps, preference, best) == pytest.approx(best.utility, rel=1e-9)
     between = [np.log((1 - t) * np.exp(reference) + t * np.exp(best.logps)) for t in (0.0, 0.25, 0.5, 0.75, 1.0)]
-    utilities = [truth.utility(one, preference) for one in between]
+    utilities = [truth.utility(one, preference, best) for one in between]
     assert utilities == sorted(utilities)  # the utility is concave in the probabilities
     assert exact_kl(best.logps, reference) > 0
     assert expected(best.logps, rewards).shape == (2,)
@@ -177,9 +186,9 @@ def test_regret_tells_the_two_tchebycheff_utilities_of_expectations_apart(moved)
     preference = np.array([0.5, 0.5])
     best = [truth.optimum(preference) for truth in truths]
     for truth, mine, other in zip(truths, best, reversed(best), strict=True):
-        start = truth.utility(reference, preference)
-        assert truth.utility(mine.logps, preference) == pytest.approx(mine.utility, abs=1e-12)
-        assert (mine.utility - truth.utility(other.logps, preference)) / (mine.utility - start) > 0.05
+        start = truth.utility(reference, preference, mine)
+        assert truth.utility(mine.logps, preference, mine) == pytest.approx(mine.utility, abs=1e-12)
+        assert (mine.utility - truth.utility(other.logps, preference, mine)) / (mine.utility - start) > 0.05
 
 
 def test_units_are_those_of_the_reference_policy_exactly(moved):
@@ -200,7 +209,7 @@ def test_too_many_responses_are_refused(moved):
 
 
 def test_a_class_limit_stands_beside_the_run_it_belongs_to(moved):
-    mine, other = measured(moved), measured(moved, steered=False)
+    mine, other = measured(moved), measured(start_of(moved))
     table = with_limit(copy.deepcopy(mine), other, "exact-run")
     assert table["splits"]["train"]["scorers"]["gold"]["limit"]["summary"]["relative_regret_mean"] == pytest.approx(1.0)
     assert table["splits"]["train"]["scorers"]["gold"]["points"] == mine["splits"]["train"]["scorers"]["gold"]["points"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from itertools import product
 from pathlib import Path
 
@@ -164,6 +165,12 @@ def everything(setting):
     return enumeration(setting, PROMPTS)
 
 
+def logps_of(everything, policy, preference, **more):
+    """As ``Enumeration.logps``; without a preference, of the reference policy."""
+    with nullcontext() if preference is not None else policy.off():
+        return everything.logps(policy, preference, **more)
+
+
 @torch.no_grad()
 def one_by_one(setting, everything, preference):
     """Log-probabilities (X, Y) from ``Policy.forward`` on each prompt with each response."""
@@ -173,7 +180,8 @@ def one_by_one(setting, everything, preference):
     ids = torch.cat([prompts.ids, tokens.repeat(len(PROMPTS), 1)], 1)
     whole = torch.cat([prompts.mask, mask.repeat(len(PROMPTS), 1)], 1)
     rows = None if preference is None else preference.expand(len(ids), -1)
-    forward = policy(sequences(ids, whole, rows, response=LENGTH), with_values=False)
+    with nullcontext() if preference is not None else policy.off():
+        forward = policy(sequences(ids, whole, rows, response=LENGTH), with_values=False)
     return (forward.logps * mask.repeat(len(PROMPTS), 1)).sum(-1).view(len(PROMPTS), len(tokens))
 
 
@@ -183,7 +191,7 @@ CASES = [pytest.param(WEIGHTS, id="policy"), pytest.param(None, id="reference")]
 @pytest.mark.parametrize("preference", CASES)
 @torch.no_grad()
 def test_probabilities_sum_to_one_and_agree_with_the_policy(setting, everything, preference):
-    logps = everything.logps(setting[2], preference)
+    logps = logps_of(everything, setting[2], preference)
     assert logps.shape == (3, 85) and logps.dtype == torch.float64
     torch.testing.assert_close(logps.exp().sum(-1), torch.ones(3, dtype=torch.float64), atol=1e-12, rtol=0)
     torch.testing.assert_close(logps, one_by_one(setting, everything, preference), atol=1e-10, rtol=0)
@@ -194,15 +202,15 @@ def test_probabilities_sum_to_one_and_agree_with_the_policy(setting, everything,
 @torch.no_grad()
 def test_the_preference_matters_and_none_is_the_reference(setting, everything):
     policy = setting[2]
-    logps = {w: everything.logps(policy, torch.tensor(w, dtype=torch.float64)) for w in [(1.0, 0.0), (0.0, 1.0)]}
-    reference = everything.logps(policy, None)
+    logps = {w: logps_of(everything, policy, torch.tensor(w, dtype=torch.float64)) for w in [(1.0, 0.0), (0.0, 1.0)]}
+    reference = logps_of(everything, policy, None)
     assert float((logps[1.0, 0.0] - logps[0.0, 1.0]).abs().max()) > 0.1
     assert all(float((found - reference).abs().max()) > 0.1 for found in logps.values())
     values = policy.adapter.singular_values()
     kept = [value.detach().clone() for value in values]
     for value in values:
         value.zero_()  # the adapter's start
-    at_start = everything.logps(policy, WEIGHTS)
+    at_start = logps_of(everything, policy, WEIGHTS)
     for value, before in zip(values, kept, strict=True):
         value.copy_(before)
     assert torch.equal(at_start, reference)
@@ -211,9 +219,9 @@ def test_the_preference_matters_and_none_is_the_reference(setting, everything):
 @pytest.mark.parametrize("preference", CASES)
 @torch.no_grad()
 def test_the_batch_size_does_not_matter(setting, everything, preference):
-    whole = everything.logps(setting[2], preference)
+    whole = logps_of(everything, setting[2], preference)
     for size in (1, 7, 16, 1000):  # 3 x 16 prefixes; a batch may hold parts of two prompts
-        found = everything.logps(setting[2], preference, batch_size=size)
+        found = logps_of(everything, setting[2], preference, batch_size=size)
         torch.testing.assert_close(found, whole, atol=1e-10, rtol=0)
 
 
@@ -221,16 +229,16 @@ def test_the_batch_size_does_not_matter(setting, everything, preference):
 @torch.no_grad()
 def test_a_prompt_counts_the_same_alone_and_among_longer_ones(setting, everything, preference):
     assert everything.mask.all(1).tolist() == [False] * 16 + [True] * 16 + [False] * 16
-    together = everything.logps(setting[2], preference)
+    together = logps_of(everything, setting[2], preference)
     for place, prompt in enumerate(PROMPTS):
-        alone = enumeration(setting, [prompt]).logps(setting[2], preference)
+        alone = logps_of(enumeration(setting, [prompt]), setting[2], preference)
         torch.testing.assert_close(alone, together[place : place + 1], atol=1e-10, rtol=0)
 
 
 def test_the_gradient_reaches_the_adapter_and_total_probability_has_none(setting, everything):
     policy = setting[2]
     trained = policy.adapter.singular_values()
-    logps = everything.logps(policy, WEIGHTS, batch_size=20)
+    logps = logps_of(everything, policy, WEIGHTS, batch_size=20)
     some = torch.autograd.grad(logps[:, 0].sum(), trained, retain_graph=True)
     total = torch.autograd.grad(logps.exp().sum(), trained)
     assert all(float(gradient.abs().max()) > 1e-3 for gradient in some)
@@ -286,7 +294,7 @@ def test_the_reference_gets_mean_0_and_deviation_1_exactly(setting):
     corpus, _, policy = setting
     everything = enumeration(setting, ["a d", "b d", "c d"])
     with torch.no_grad():
-        ref_logps = everything.logps(policy, None)
+        ref_logps = logps_of(everything, policy, None)
     panel = GoldPanel(corpus.world)
     everything.standardize(panel, ref_logps)
     rewards = everything.rewards(panel, risk.mean).double()

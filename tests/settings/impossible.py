@@ -7,7 +7,7 @@ SEEDS = (-1, 2**63, 2**70, "1.5", "nan")
 IMPOSSIBLE: list[tuple[str, str, str]] = [
     # how long, how much, how fast
     *[("train", f"algo.steps={value}", "algo.steps") for value in (-3, 0, "null", "1.5", "nan")],
-    *[("train", f"algo.lr={value}", "algo.lr") for value in (-1, "nan", "inf", "-inf", "fast")],
+    *[("train", f"adapter.lr={value}", "adapter.lr") for value in (-1, "nan", "inf", "-inf", "fast")],
     ("train", "algo.epochs=0", "algo.epochs"),
     ("train", "algo.minibatches=0", "algo.minibatches"),
     ("train", "algo.minibatches=3", "algo.minibatches"),

@@ -24,16 +24,18 @@ def test_seeds_and_where_things_are_kept_make_no_other_method():
         "runtime.save_every=7",
     ):
         assert same_but_for_seed(config(other)) == same
-    for other in ("algo.lr=1", "preference=batch", "reward=gold", "runtime.precision=bf16", "model=micro"):
+    for other in ("adapter.lr=1", "preference=batch", "reward=gold", "runtime.precision=bf16", "model=micro"):
         assert same_but_for_seed(config(other)) != same
 
 
 def test_what_sets_methods_apart_is_named_by_key():
-    found = differing([config("algo.lr=0.1"), config("algo.lr=0.2", "preference=batch"), config("algo.lr=0.1")])
+    found = differing(
+        [config("adapter.lr=0.1"), config("adapter.lr=0.2", "preference=batch"), config("adapter.lr=0.1")]
+    )
     assert found == [
-        {"algo.lr": 0.1, "preference.unit": "row"},
-        {"algo.lr": 0.2, "preference.unit": "batch"},
-        {"algo.lr": 0.1, "preference.unit": "row"},
+        {"adapter.lr": 0.1, "preference.unit": "row"},
+        {"adapter.lr": 0.2, "preference.unit": "batch"},
+        {"adapter.lr": 0.1, "preference.unit": "row"},
     ]
     assert differing([config(), config()]) == [{}, {}]
 
@@ -66,5 +68,5 @@ def test_labels_say_what_sets_a_run_apart_from_its_like():
 
 
 def test_labels_that_would_read_alike_are_numbered():
-    many = "algo.lr=0.3", "algo.kl_coef=0.125", "algo.value_coef=0.75", "algo.steps=77", "algo.epochs=3"
+    many = "adapter.lr=0.3", "algo.kl_coef=0.125", "algo.value_coef=0.75", "algo.steps=77", "algo.epochs=3"
     assert labels([config(), config(*many)]) == ["panacea #1", "panacea #2"]

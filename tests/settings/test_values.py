@@ -70,7 +70,7 @@ def test_what_cannot_be_launched_is_said(words, capsys, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "given", ["model.rates=null", "model.rates=3", "model.rates=[1]", "algo.rollout=null", "algo.adapter=null"]
+    "given", ["model.rates=null", "model.rates=3", "model.rates=[1]", "algo.rollout=null", "algo.optimizer=null"]
 )
 def test_a_section_is_not_replaced_by_what_is_none(given):
     key = given.partition("=")[0]
@@ -117,9 +117,9 @@ def test_values_of_every_source_are_checked(tmp_path):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "algo").mkdir()
     (tmp_path / "experiment" / "long.yaml").write_text("# @package _global_\nalgo: {steps: -1}\n")
-    own = yaml.safe_load((conf_dir() / "algo" / "panacea.yaml").read_text()) | {"lr": -1.0}
+    own = yaml.safe_load((conf_dir() / "algo" / "panacea.yaml").read_text()) | {"critic_lr": -1.0}
     (tmp_path / "algo" / "mine.yaml").write_text(yaml.safe_dump(own))
-    for overrides, key in ((["experiment=long"], "algo.steps=-1"), (["algo=mine"], "algo.lr=-1")):
+    for overrides, key in ((["experiment=long"], "algo.steps=-1"), (["algo=mine"], "algo.critic_lr=-1")):
         with opened("train", searchpath=[str(tmp_path)]) as tree:
             (problem,) = check(tree, overrides).problems
         assert key in problem

@@ -114,6 +114,12 @@ def prompts(rows: Sequence[Row], encoder: Encoder, *, multiple: int = 1) -> Prom
     return Prompts(ids=ids, mask=mask, row_ids=row_ids, texts=[row.prompt for row in rows])
 
 
+def sequences(prompts: Prompts, tokens: Tensor, response: Tensor, preference: Tensor | None = None) -> Sequences:
+    """Left-padded prompts followed by answers: tokens (B, T) and their mask ``response`` (B, T)."""
+    ids, mask = torch.cat([prompts.ids, tokens], 1), torch.cat([prompts.mask, response], 1)
+    return Sequences(ids=ids, mask=mask, response=response, preference=preference)
+
+
 def _only(row: Row) -> Row:
     if len(row.responses) != 1:
         raise ValueError(f"{row.where or row.prompt[:60]!r}: a supervised row has 1 response, not {len(row.responses)}")

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from mora import bounds
 from mora.bounds import Count, Inside, Natural, NonNegative, PositiveShare, Share
+from mora.dataset import collate
 from mora.dataset.corpus import Corpus
 from mora.dataset.encode import Encoder
 from mora.errors import InputError
@@ -187,7 +188,7 @@ class Front:
                     ends=encoder.ends,
                     pad=encoder.pad,
                 )
-            asked = Sequences.of(prompts, tokens, response, weights)
+            asked = collate.sequences(prompts, tokens, response, weights)
             reference = policy.reference(asked)
             if weights is None:
                 kl = torch.zeros(len(reference), device=device)

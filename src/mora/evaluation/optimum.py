@@ -21,6 +21,7 @@ from mora.dataset.encode import Encoder
 from mora.errors import InputError
 from mora.evaluation import Run
 from mora.files import record_json
+from mora.functional.lagrangian import Lagrangian
 from mora.functional.pareto import hypervolume
 from mora.functional.thinning import evenly
 from mora.functional.tilting import expected, linear_optimum
@@ -67,6 +68,10 @@ class Optimum:
         if kl_coef is None:
             raise InputError(f"{run.folder.path}: was trained without a KL term, so no optimum belongs to it")
         run.check_units()
+        if isinstance(run.build("scalarize"), Lagrangian):
+            raise InputError(
+                f"{run.folder.path}: was trained under floors, and evaluation=optimum knows none; use evaluation=regret"
+            )
         front = run.table("front", ["points", "indicators", "reference_point"])
         policy, tokenizer = run.policy()
         encoder = run.corpus.encoder(tokenizer)
@@ -116,16 +121,17 @@ class Optimum:
         for start in range(0, self.samples, self.batch_size):
             keep = range(start, min(start + self.batch_size, self.samples))
             prompts, _ = sample_rows([row], self.samples, encoder, device, keep)
-            tokens, mask = policy.generate(
-                prompts,
-                None,
-                sampling=Sampling(temperature=1.0, top_p=1.0, top_k=0),
-                seed=seed,
-                step=REFERENCE,
-                max_new_tokens=encoder.max_response,
-                ends=encoder.ends,
-                pad=encoder.pad,
-            )
+            with policy.off():
+                tokens, mask = policy.generate(
+                    prompts,
+                    None,
+                    sampling=Sampling(temperature=1.0, top_p=1.0, top_k=0),
+                    seed=seed,
+                    step=REFERENCE,
+                    max_new_tokens=encoder.max_response,
+                    ends=encoder.ends,
+                    pad=encoder.pad,
+                )
             texts, sampled = decode(tokens, mask, encoder)
             scores.append(corpus.world.gold(prompts.texts, texts, sampled.ended))
             ended += sampled.ended

@@ -102,7 +102,7 @@ class Enumeration:
         self.mask = torch.cat([repeated[1], torch.ones_like(prefixes, dtype=torch.bool).repeat(len(rows), 1)], 1)
 
     def logps(self, module: nn.Module, preference: Tensor | None, *, batch_size: int | None = None) -> Tensor:
-        """Log-probabilities (X, Y) of all responses at one preference (M,); None: of the reference policy.
+        """Log-probabilities (X, Y) of all responses at one preference (M,); None where none is needed.
 
         ``module`` is a policy, or what an engine wrapped around it; ``batch_size`` bounds the rows of a pass.
         """

@@ -16,7 +16,7 @@ from mora.dataset.store import take
 from mora.errors import InputError
 from mora.runtime.learner import Loss
 from mora.runtime.parts import Parts
-from mora.types import Row, Sequences
+from mora.types import Row
 
 
 class Pretraining:
@@ -55,7 +55,7 @@ class Pretraining:
         preference = self.parts.preference(
             keys, keys, keys, len(self.parts.corpus.objectives), seed=self.parts.seed, step=update
         ).to(device)
-        sequences = Sequences.of(prompts, tokens_, response, preference)
+        sequences = collate.sequences(prompts, tokens_, response, preference)
         self.parts.spent.trained(sequences.mask)
         output = module(sequences, with_values=False)
         return -self.coef * torch.where(response, output.logps, 0.0).sum() / tokens, {}

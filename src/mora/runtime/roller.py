@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from mora.dataset import collate
 from mora.dataset.encode import Encoder
 from mora.dataset.order import batch
 from mora.errors import InputError
@@ -122,7 +123,7 @@ class Roller:
         texts, sampled = decode(tokens, response, encoder)
         ended = torch.tensor(sampled.ended, device=response.device)
         trained = response & ended[:, None] if self.settings.truncated == "mask" else response
-        sequences = Sequences.of(prompts, tokens, response, preference)
+        sequences = collate.sequences(prompts, tokens, response, preference)
         passes, values = self._passes(policy, sequences)
         rewards = self.rewards(prompts.texts, texts, sampled)
         if self.settings.score_noise:
