@@ -130,7 +130,8 @@ def test_it_answers_prompts(runs, capsys):
     assert capsys.readouterr().out.startswith("\na e\n  ")
 
 
-def test_compared_with_a_steered_policy_it_is_one_policy_at_every_preference(runs, undrawn):
+@pytest.mark.parametrize("preferences", ["null", "[[1,0],[0.5,0.5],[0,1]]"])  # none of them its own
+def test_compared_with_a_steered_policy_it_is_one_policy_at_every_preference(runs, undrawn, preferences):
     """Its answers are judged once and stand at each preference; its KL is that of a policy that was trained."""
     (steered,) = runs.glob("panacea-*")
     listed = ",".join(str(path) for path in (steered, folder(runs, "lora"), folder(runs, "full")))
@@ -139,16 +140,16 @@ def test_compared_with_a_steered_policy_it_is_one_policy_at_every_preference(run
         f"runs=[{listed}]",
         "evaluation.prompts=8",
         "evaluation.samples=4",
-        "evaluation.preferences=[[1,0],[0.5,0.5],[0,1]]",
+        f"evaluation.preferences={preferences}",
         f"paths.runs={runs}",
     ]
     evaluate(mora.compose(*given, command="evaluate"), given)
-    (table,) = runs.glob("compare-*/tables/compare.json")
+    table = max(runs.glob("compare-*/tables/compare.json"), key=lambda path: path.stat().st_mtime_ns)
     methods = json.loads(table.read_text())["methods"]
     assert [method["steered"] for method in methods] == [True, False, False]
     for method in methods:
         scores = [tuple(point["scores"]) for point in method["points"]]
-        assert len(scores) == 3 and (method["steered"] or len(set(scores)) == 1)
+        assert len(scores) == (11 if preferences == "null" else 3) and (method["steered"] or len(set(scores)) == 1)
         assert all(point["kl"] != 0 for point in method["points"])
 
 
@@ -159,7 +160,18 @@ def test_compared_with_a_steered_policy_it_is_one_policy_at_every_preference(run
         (["algo=ppo", "preference=group"], "adapter=lora is steered by no preference"),
         (["algo=ppo", "preference.weights=[0.5,0.4]"], r"preference.weights: the weights \[0.5,0.4\] must sum to 1"),
         (["algo=ppo", "preference.weights=[1]"], "preference.weights: .* give 2, one for each of help, safe"),
-        (["algo=ppo_lag", "scalarize.floors={safer: 0.9}"], "scalarize.floors={safer}: name some of help, safe"),
+        (
+            ["algo=ppo_lag", "scalarize.floors={safer: 0.9}"],
+            "scalarize.floors: safer is no objective; there are help",
+        ),
+        (["algo=ppo_lag", "scalarize.floors=[0.9]"], r"scalarize.floors=\[0.9\]: must be a mapping"),
+        (["algo=ppo_lag", "scalarize.floors={safe: high}"], "scalarize.floors.safe=high: must be a number"),
+        (["algo=ppo_lag", "scalarize.floors={safe: 0.9, help: 0.1}"], "and leave one without"),
+        (
+            ["algo=ppo_lag", "scalarize.floors={safe: 0.9}", "preference.weights=[0.0,1.0]"],
+            r"preference \[0,1\]: gives no weight to an objective without a floor",
+        ),
+        (["algo=ppo", "adapter=full", "model.quantization=4bit"], "adapter=full trains all of them"),
         (
             ["algo=panacea", "scalarize=lagrangian", "scalarize.floors={safe: 0.9}"],
             "scalarize=lagrangian learns the multipliers of one preference",
@@ -193,3 +205,11 @@ def test_the_regret_of_a_constrained_policy_says_its_floors(tmp_path, undrawn, c
     assert summary["multiplier/safe"] > 1 and summary["violation/safe"] > 0
     assert "floor safe" in capsys.readouterr().out
     assert "Floors under expected rewards" in (run / "report" / "index.html").read_text()
+
+
+def test_a_floor_that_no_policy_reaches_is_told_by_its_name(tmp_path, undrawn, capsys):
+    given = ["algo=ppo_lag", *SMALL, "scalarize.floors={safe: 5.0}", "scalarize.largest=1.0", f"paths.runs={tmp_path}"]
+    given = [item for item in given if not item.startswith("evaluation.")] + ["evaluation=regret"]
+    with pytest.raises(InputError, match="no policy reaches safe at least 5 on these prompts"):
+        train(mora.compose(*given), given)
+    assert "the multiplier of safe is as large as it may be" in capsys.readouterr().err

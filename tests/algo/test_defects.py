@@ -85,9 +85,9 @@ def test_the_update_draws_another_preference_than_the_rollout(make, monkeypatch)
         used = []
         original = policy.forward
 
-        def listen(ids, mask, preference, used=used, original=original, **more):
-            used.append(preference)
-            return original(ids, mask, preference, **more)
+        def listen(rows, used=used, original=original, **more):
+            used.append(rows.preference)
+            return original(rows, **more)
 
         policy.forward = listen
         algo.loss(policy, some)

@@ -99,7 +99,7 @@ def test_the_preference_of_the_rollout_is_that_of_every_later_pass(make, monkeyp
             monkeypatch,
             Policy,
             "forward",
-            lambda self, ids, mask, preference, **_: passes.append((self.training, ids, preference)),
+            lambda self, rows, **_: passes.append((self.training, rows.ids, rows.preference)),
         ),
     ):
         _, experiences = trained(make("panacea", *SMALL), monkeypatch)
@@ -593,9 +593,7 @@ def test_ptx_is_the_mean_likelihood_of_answer_tokens_at_drawn_preferences(make):
     ptx, policy, encoder = _pretraining(algo)
     preferences = []
     original = policy.forward
-    policy.forward = lambda ids, mask, preference, **more: (
-        preferences.append(preference) or original(ids, mask, preference, **more)
-    )
+    policy.forward = lambda rows, **more: preferences.append(rows.preference) or original(rows, **more)
     (loss,) = [one()[0] for one in ptx.losses(policy, update=3)]
     from mora.dataset.order import batch
 

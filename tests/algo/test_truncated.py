@@ -159,7 +159,7 @@ def test_settings_that_contradict_each_other_are_refused(changed, key):
 
 def test_means_over_rows_that_share_a_preference_are_over_all_of_them():
     masked = RolloutSettings(**KNOWN | {"truncated": "mask"})
-    masked.check_shared(Linear())
-    RolloutSettings(**KNOWN).check_shared(TchebycheffExpected(ideal=3.0, augment=0.0))
+    masked.check_scalarize(Linear())
+    RolloutSettings(**KNOWN).check_scalarize(TchebycheffExpected(ideal=3.0, augment=0.0))
     with pytest.raises(InputError, match="truncated=mask"):
-        masked.check_shared(TchebycheffExpected(ideal=3.0, augment=0.0))
+        masked.check_scalarize(TchebycheffExpected(ideal=3.0, augment=0.0))

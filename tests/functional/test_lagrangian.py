@@ -89,6 +89,12 @@ def test_floors_that_are_none_of_an_objective_or_leave_none_are_refused(floors):
         made(floors=floors)
 
 
+def test_a_multiplier_at_its_limit_is_told():
+    scalarize = made(initial=8.0)
+    assert ["multiplier of safe is as large as it may be" in note for note in scalarize.notes()] == [True]
+    assert made().notes() == []
+
+
 def test_what_it_cannot_do_is_said():
     with pytest.raises(InputError, match="scalarize.initial=9 is above scalarize.largest=8"):
         made(initial=9.0)

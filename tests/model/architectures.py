@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel
+from tests.adapters import sequences as answered
 from tests.adapters import svd_lora
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, logging
@@ -311,8 +312,8 @@ def panacea(policy: Policy) -> None:
     tokens, kept = policy.eval().generate(prompts, preferences(), **drawn)
     whole, seen = torch.cat([ids, tokens], 1), torch.cat([mask, kept], 1)
     with torch.no_grad():
-        old = policy(sequences(whole, seen, preferences(), response=6))
-    new = policy.train()(sequences(whole, seen, preferences(), response=6))
+        old = policy(answered(whole, seen, preferences(), response=6))
+    new = policy.train()(answered(whole, seen, preferences(), response=6))
     assert torch.allclose(new.logps, old.logps, atol=1e-4), "the ratio of a new policy to itself is 1"
     (new.logps.sum() + (new.values - 1).pow(2).sum()).backward()
     assert all(bool(p.grad.isfinite().all()) for p in policy.adapter.singular_values())

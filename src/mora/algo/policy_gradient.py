@@ -101,7 +101,7 @@ class PolicyGradient:
             learner.log(metrics)
         save_policy(parts, policy, tokenizer, panel)
         learner.close()
-        return roller.multipliers
+        return roller.conclude()
 
     def credit(self, rollout: Rollout) -> None:
         """Give every token of an answer the answer's advantage (B, T), normalized."""

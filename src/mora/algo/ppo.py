@@ -31,7 +31,7 @@ from mora.runtime.rollout_metrics import explained_variance, update_metrics
 
 @dataclass(kw_only=True)
 class PPO:
-    """The fields are keys of ``conf/algo/panacea.yaml``."""
+    """The fields are keys of ``conf/algo/ppo.yaml``."""
 
     parts: Parts
     rollout: RolloutSettings
@@ -90,7 +90,7 @@ class PPO:
             learner.log(metrics)
         save_policy(parts, policy, tokenizer, panel)
         learner.close()
-        return roller.multipliers
+        return roller.conclude()
 
     def credit(self, rollout: Rollout) -> None:
         """Give a rollout its advantages (B, T), scalarized and normalized, and the critic's returns (B, T, C)."""

@@ -42,7 +42,7 @@ class Run(Protocol):
         """The policy and its tokenizer.  For evaluations that measure a policy."""
 
     def preferences(self, given: list[list[float]] | None, policy: Policy) -> list[list[float]] | None:
-        """Those ``given``; else, of a policy that none steers, the one that it was trained at, and None of others."""
+        """Those ``given``; else the one that it was trained at, where it is only one, and None where there are many."""
 
     def reward(self) -> ModelPanel | HubPanel:
         """The reward model.  For evaluations that measure a reward."""

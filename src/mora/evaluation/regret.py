@@ -53,7 +53,16 @@ class Truth:
         """The best policy at a preference (M,)."""
         if isinstance(self.scalarize, Lagrangian):
             gains, floors = self._free_gains(preference), self.scalarize.bound.floors.numpy()
-            return tilting.constrained_optimum(self.ref_logps, self.rewards, gains, floors=floors, kl_coef=self.kl_coef)
+            try:
+                return tilting.constrained_optimum(
+                    self.ref_logps, self.rewards, gains, floors=floors, kl_coef=self.kl_coef
+                )
+            except ValueError as error:
+                asked = ", ".join(f"{name} at least {floor:g}" for name, floor in self.scalarize.floors.items())
+                raise InputError(
+                    f"scalarize.floors: no policy reaches {asked} on these prompts ({error}, in units of training), so "
+                    "there is no optimum to compare with; measure the run with evaluation=front"
+                ) from error
         if self.scalarize.shares:
             solve, _ = OF_EXPECTATIONS[self.scalarize.shares]
             return solve(self.ref_logps, self.rewards, preference, kl_coef=self.kl_coef, **self._tchebycheff())
@@ -150,6 +159,8 @@ class Regret:
         if world is None:
             raise InputError(f"evaluation=regret needs a world with gold scores; dataset {corpus.name} has none")
         device, grid = next(policy.parameters()).device, preference_grid(self.preferences, corpus.objectives)
+        if isinstance(scalarize, Lagrangian):
+            scalarize.check(corpus.objectives, grid.tolist())
         table: dict[str, Any] = {
             "objectives": list(corpus.objectives),
             "kl_coef": kl_coef,

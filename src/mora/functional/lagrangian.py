@@ -49,14 +49,21 @@ class Lagrangian(Scalarizer):
         if self.initial > self.largest:
             raise InputError(f"scalarize.initial={self.initial:g} is above scalarize.largest={self.largest:g}")
 
-    def check(self, objectives: Sequence[str]) -> None:
-        """Raises InputError unless each floor is one of an objective, and one is left without."""
+    def check(self, objectives: Sequence[str], preferences: Sequence[Sequence[float]] = ()) -> None:
+        """Raises InputError unless each floor is one of an objective, one is left without, and weighs something."""
         unknown = [name for name in self.floors if name not in objectives]
         if unknown or not self.floors or len(self.floors) == len(objectives):
             raise InputError(
                 f"scalarize.floors={{{', '.join(map(str, self.floors))}}}: name some of {', '.join(objectives)}, each "
                 "with the least expected reward that is asked of it, and leave one without"
             )
+        for preference in preferences:
+            if not any(w > 0 for name, w in zip(objectives, preference, strict=True) if name not in self.floors):
+                shown = ",".join(f"{weight:g}" for weight in preference)
+                raise InputError(
+                    f"preference [{shown}]: gives no weight to an objective without a floor, so there is nothing to "
+                    f"maximize; floors are under {', '.join(self.floors)}"
+                )
 
     def bind(self, objectives: Sequence[str], units: Callable[[Tensor], Tensor]) -> None:
         """Say what the columns of rewards are; ``units`` puts rewards (M,) into the units of training."""
@@ -132,13 +139,23 @@ class Lagrangian(Scalarizer):
                 found[f"violation/{name}"] = float(bound.floors[index] - bound.means[index])
         return found
 
+    def notes(self) -> list[str]:
+        """What to tell of multipliers that ended as large as they may be."""
+        found = self.bound.multipliers.nan_to_num() >= self.largest * (1 - 1e-9)
+        return [
+            f"the multiplier of {name} is as large as it may be (scalarize.largest={self.largest:g}): its floor of "
+            f"{self.floors[name]:g} may be more than any policy reaches"
+            for name, at in zip(self.bound.objectives, found.tolist(), strict=True)
+            if at
+        ]
+
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps: the logs of the multipliers and the batches seen."""
-        return {"logs": self.bound.logs.clone(), "seen": self.bound.seen}
+        return {"logs": self.bound.logs.clone(), "seen": self.bound.seen, "means": self.bound.means}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what :meth:`state_dict` gave."""
-        self.bound.logs, self.bound.seen = state["logs"].double(), int(state["seen"])
+        self.bound.logs, self.bound.seen, self.bound.means = state["logs"].double(), int(state["seen"]), state["means"]
 
 
 @dataclass(kw_only=True)

@@ -86,17 +86,23 @@ def read_settings(folder: Path, kinds: Iterable[type[Any]]) -> tuple[Any, list[s
     """Settings, objectives and base of a stored adapter of one of ``kinds``.  Raises InputError for any other."""
     try:
         stored: dict[str, Any] = read_json(folder / SETTINGS)
-        kind, objectives, base = (stored.pop(key) for key in ("kind", "objectives", "base"))
-        settings = {one.kind: one for one in kinds}[kind](**stored)
+        known, kind = {one.kind: one for one in kinds}, stored.pop("kind", None)
+        if kind not in known:
+            raise InputError(
+                f"{folder / SETTINGS}: kind={kind} is none of {', '.join(known)}; was the policy made by another "
+                "version of mora? Train it again"
+            )
+        objectives, base = stored.pop("objectives"), stored.pop("base")
+        settings = known[kind](**stored)
     except (OSError, json.JSONDecodeError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{folder}: holds no adapter that can be read ({error})") from error
-    if not isinstance(base, str) or not isinstance(objectives, list) or not all(map(_is_text, objectives)):
-        raise InputError(f"{folder / SETTINGS}: base must be a text and objectives a list of names")
+    lists = {"objectives": objectives, "targets": getattr(settings, "targets", ["all-linear"])}
+    for name, value in lists.items():
+        if not isinstance(value, list) or not value or not all(isinstance(one, str) for one in value):
+            raise InputError(f"{folder / SETTINGS}: {name} must be a list of names")
+    if not isinstance(base, str):
+        raise InputError(f"{folder / SETTINGS}: base must be a text")
     return settings, objectives, base
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
 
 
 def layer_tensors(layers: Mapping[str, nn.Module], names: Sequence[str]) -> dict[str, Tensor]:

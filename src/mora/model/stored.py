@@ -73,10 +73,12 @@ def load_policy(
     settings, objectives, _ = read_settings(folder, KINDS)
     base = base_of(folder)
     revision = spec.revision if spec is not None and base == spec.path else None
-    model, tokenizer = load_causal(base, spec, revision=revision), load_tokenizer(folder, stored=True)
+    whole = isinstance(settings, Full)
+    held = spec.trained if whole and spec is not None else spec  # as in training, where the reference is not rounded
+    model, tokenizer = load_causal(base, held, revision=revision), load_tokenizer(folder, stored=True)
     check_tokens(model, tokenizer, folder)
     model.to(device)  # type: ignore[arg-type]
-    if isinstance(settings, Full):
+    if whole:
         own = load_causal(folder).requires_grad_(False)
         own.to(device)  # type: ignore[arg-type]
         return Policy(own, FullAdapter(own, model, settings, objectives), None).to(device).eval(), tokenizer

@@ -12,7 +12,8 @@ from mora.report.style import Plate, number
 
 UTILITIES = {
     "Linear": "E ⟨w, r⟩",
-    "Lagrangian": "E ⟨w, r⟩ + Σⱼ μⱼ (E rⱼ − dⱼ), μ the multipliers of the optimum under the floors E rⱼ ≥ dⱼ,",
+    "Lagrangian": "E ⟨w, r⟩ + Σⱼ μⱼ (E rⱼ − dⱼ), w the weights of the objectives without a floor, scaled to sum 1, "
+    "μ the multipliers of the optimum under the floors E rⱼ ≥ dⱼ,",
     "Tchebycheff": "E minᵢ wᵢ (rᵢ − zᵢ)",
     "TchebycheffExpected": "minᵢ wᵢ (E rᵢ − zᵢ)",
     "TchebycheffPrompt": "E minᵢ wᵢ (E[rᵢ | x] − zᵢ)",

@@ -28,6 +28,7 @@ TILES = {
     "sparsity": "sparsity",
     "kendall_tau": "Kendall's tau, lowest",
 }
+BETWEEN_POINTS = ("sparsity", "kendall_tau")  # tiles that one point has none of
 COLUMNS = {"kl": "KL, nats", "ended": "ended", "valid": "valid", "distinct": "distinct", "tokens": "tokens"}
 
 
@@ -70,6 +71,8 @@ def _indicator_tiles(front: Front) -> list[tuple[str, str]]:
     """The indicators that the page begins with, as (value, name)."""
     found = []
     for name, title in TILES.items():
+        if len(front.preferences) == 1 and name in BETWEEN_POINTS:
+            continue
         entry = front.indicators.get(front.judge, {}).get(name)
         values = [] if entry is None else [v for v in np.atleast_1d(entry.value) if np.isfinite(v)]
         if values:

@@ -131,7 +131,7 @@ def _answers(run: Opened, corpus: Corpus, evaluator: Compare, folder: RunFolder,
         if front.is_file() and read_object(front).get("protocol") == folder.identity["protocol"]:
             return read_answers(tables, grid)
     say(f"{run.folder.id}: answering {evaluator.prompts} prompts")
-    table, samples = front_of(run.folder, run.config, evaluator, corpus, seed=seed)
+    table, samples = front_of(run.folder, run.config, evaluator, corpus, seed=seed, own_preference=False)
     write_front(measured, table, samples)
     return read_answers(measured, grid)
 

@@ -95,9 +95,14 @@ def front_lines(table: dict[str, Any]) -> list[str]:
     found = table["indicators"][judge]
     z = ", ".join(f"{v:g}" for v in table["reference_point"][judge]["values"])
     tau = ", ".join(f"{v:.2f}" for v in found["kendall_tau"]["value"])
+    between = (
+        f"   sparsity {found['sparsity']['value']:.4f}   spacing {found['spacing']['value']:.4f}   Kendall tau {tau}"
+        if len(table["points"]) > 1
+        else ""
+    )
     lines.append(
         f"hypervolume {_sure(found['hypervolume'])} (above {z})   inner product {_sure(found['inner_product'])}"
-        f"   sparsity {found['sparsity']['value']:.4f}   spacing {found['spacing']['value']:.4f}   Kendall tau {tau}"
+        + between
     )
     if found["hypervolume"].get("interval"):
         level = found["hypervolume"]["level"]

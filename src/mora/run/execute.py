@@ -152,8 +152,23 @@ def _refuse_gain_without_meaning(stage: Stage, reward: RewardKind) -> None:
             f"adapter={adapter.kind} is steered by no preference, and preference={preference.unit} draws many: set "
             "preference=fixed, or adapter=svd_lora"
         )
+    if adapter.whole and stage.config["model"]["quantization"] is not None:
+        raise InputError(
+            f"model.quantization={stage.config['model']['quantization']} holds weights that stay as they are, and "
+            "adapter=full trains all of them; set it to null, or use adapter=lora"
+        )
+    if adapter.steered and preference.fixed:
+        say(f"adapter={adapter.kind} with preference=fixed: no other preference is trained, so it steers nowhere")
     if isinstance(scalarize, Lagrangian):
-        scalarize.check(objectives)
+        fixed = [preference.of(len(objectives)).tolist()] if preference.fixed else []
+        scalarize.check(objectives, fixed)
+        zeros = dict(zip(objectives, reward.has_zero(objectives), strict=True))
+        for name in scalarize.floors if stage.config["reward"]["origin"] == "trained" else ():
+            if not zeros[name] and not reward.reads_ratings:
+                say(
+                    f"scalarize.floors: pairs leave the zero and the unit of a {reward.name} reward open, so a floor "
+                    f"under {name} means little; reward=cost has a zero that means acceptable"
+                )
         if not preference.fixed or not isinstance(rollout, RolloutSettings):
             raise InputError(
                 "scalarize=lagrangian learns the multipliers of one preference from rollouts: use preference=fixed and "

@@ -125,16 +125,25 @@ def _policy(folder: RunFolder, config: Mapping[str, Any]) -> tuple[Policy, PreTr
 def _own_preferences(
     given: list[list[float]] | None, policy: Policy, config: Mapping[str, Any]
 ) -> list[list[float]] | None:
-    """The preferences to ask for: those ``given``, or of a policy that none steers the one that it was trained at."""
-    if given is not None or policy.steered or not policy.trained:
+    """The preferences to ask for: those ``given``, or the only one that a policy was trained at."""
+    if given is not None or not policy.trained or not build(config["preference"]).fixed:
         return given
     return [build(config["preference"]).of(len(config["objectives"]["names"])).tolist()]
 
 
 def front_of(
-    folder: RunFolder, config: Mapping[str, Any], evaluator: Front, corpus: Corpus, *, seed: int
+    folder: RunFolder,
+    config: Mapping[str, Any],
+    evaluator: Front,
+    corpus: Corpus,
+    *,
+    seed: int,
+    own_preference: bool = True,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """``front.json`` and ``samples.jsonl`` of a run, on the prompts of ``corpus``."""
+    """``front.json`` and ``samples.jsonl`` of a run, on the prompts of ``corpus``.
+
+    A policy that was trained at one preference is asked at that one, where none are named and ``own_preference`` is.
+    """
     scorers: dict[str, Panel] = {}
     provenance: dict[str, Any] = {}
     if corpus.world is not None:
@@ -149,7 +158,8 @@ def front_of(
     policy, tokenizer = _policy(folder, config)
     if not policy.trained and "gold" in provenance:
         provenance["gold"]["trained the policy"] = False
-    evaluator = replace(evaluator, preferences=_own_preferences(evaluator.preferences, policy, config))
+    if own_preference:
+        evaluator = replace(evaluator, preferences=_own_preferences(evaluator.preferences, policy, config))
     table, samples = evaluator.measure(policy, corpus.encoder(tokenizer), corpus, scorers, seed=seed)
     head = {
         "run": folder.id,

@@ -18,6 +18,7 @@ from mora.model.generate import Sampling
 from mora.model.policy import Policy
 from mora.reward.panel import Panel
 from mora.reward.tracking import Tracking
+from mora.runtime.console import say
 from mora.runtime.parts import Parts
 from mora.runtime.rewards import Rewards
 from mora.runtime.rollout import Rollout, RolloutSettings
@@ -117,7 +118,7 @@ class Roller:
         """All that updates need to know of responses (B, T), with mask ``response``, sampled at ``preference`` (B, M).
 
         ``step`` and the identities of the rows are what the noise of scores is keyed by.  Every process hands in as
-        many rows.
+        many rows.  Where there are constraints, their multipliers take a step by what these rows got.
         """
         runtime, encoder = self.parts.runtime, self.encoder
         texts, sampled = decode(tokens, response, encoder)
@@ -191,6 +192,13 @@ class Roller:
         names, tracking = self.panel.objectives, self.rewards.tracking
         metrics = rollout_metrics(self.parts, rollout, names) | self.multipliers
         return metrics if tracking is None else metrics | tracking.metrics(names)
+
+    def conclude(self) -> dict[str, float]:
+        """The summary of a run; says where a multiplier ended at its limit."""
+        if isinstance(self.parts.scalarize, Lagrangian):
+            for note in self.parts.scalarize.notes():
+                say(f"{self.parts.folder.id}: {note}")
+        return self.multipliers
 
     @property
     def multipliers(self) -> dict[str, float]:

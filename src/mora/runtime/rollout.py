@@ -78,12 +78,13 @@ class RolloutSettings:
 
     def check_scalarize(self, scalarize: Scalarizer) -> None:
         """Raises InputError where ``scalarize`` takes means over rows of which some may be masked, or rewards move."""
-        usual = {"tracking": "none", "normalize_rewards": False, "center_by_prompt": False, "truncated": "score"}
+        usual: dict[str, object] = {"tracking": "none", "normalize_rewards": False, "center_by_prompt": False}
+        usual |= {"truncated": "score", "score_clip": None}
         odd = {key: value for key, value in usual.items() if getattr(self, key) != value}
         if scalarize.observes and odd:
             raise InputError(
                 f"scalarize=lagrangian puts floors under the reward, and algo.rollout.{', '.join(odd)} moves it; "
-                f"set {', '.join(f'algo.rollout.{key}={str(value).lower()}' for key, value in odd.items())}"
+                f"set {', '.join(f'algo.rollout.{key}={_shown(value)}' for key, value in odd.items())}"
             )
         if scalarize.shares and self.truncated == "mask":
             raise InputError(
@@ -103,6 +104,10 @@ class RolloutSettings:
                 f"algo.rollout.center_by_prompt=true needs atoms that are paired across answers, and those of a {kind} "
                 "belief are a fixed support; set it to false"
             )
+
+
+def _shown(value: object) -> str:
+    return "null" if value is None else str(value).lower()
 
 
 @dataclass(kw_only=True)

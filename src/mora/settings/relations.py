@@ -6,6 +6,7 @@ dotted key, that yields what is wrong; it runs where all of its keys are there.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -99,6 +100,22 @@ def judging_preference(flat: Flat) -> Iterator[str]:
 def fixed_preference(flat: Flat) -> Iterator[str]:
     """One point of the simplex."""
     yield from _weights("preference.weights", [flat["preference.weights"]], flat["objectives.names"])
+
+
+@rule("objectives.names", "scalarize.largest")
+def floors(flat: Flat) -> Iterator[str]:
+    """Floors are numbers under names of objectives."""
+    place, objectives = "scalarize.floors", list(map(str, flat["objectives.names"]))
+    if place in flat:
+        yield f"{place}={_shown(flat[place])}: must be a mapping, as in {place}={{{objectives[-1]}:0.5}}"
+    for key, value in flat.items():
+        name = key.removeprefix(f"{place}.")
+        if name == key:
+            continue
+        if name not in objectives:
+            yield f"{place}: {name} is no objective; there are {', '.join(objectives)}"
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            yield f"{key}={_shown(value)}: must be a number, the least expected reward that is asked of {name}"
 
 
 @rule("preference")
