@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -213,3 +214,17 @@ def test_a_floor_that_no_policy_reaches_is_told_by_its_name(tmp_path, undrawn, c
     with pytest.raises(InputError, match="no policy reaches safe at least 5 on these prompts"):
         train(mora.compose(*given), given)
     assert "the multiplier of safe is as large as it may be" in capsys.readouterr().err
+
+
+def test_where_all_weights_were_trained_a_policy_answers_without_its_base(runs, tmp_path, capsys):
+    """The base is the reference policy alone: measuring needs it, answering does not."""
+    run = tmp_path / folder(runs, "full").name
+    shutil.copytree(folder(runs, "full"), run)
+    given = [f"run={run}", "prompt=a e", "temperature=0"]
+    generate(mora.compose(*given, command="generate"), given)
+    assert capsys.readouterr().out.startswith("\na e\n  ")
+    with pytest.raises(InputError, match="the base model .* is gone"):
+        load_policy(run / "policy", torch.device("cpu"))
+    policy, _ = load_policy(run / "policy", torch.device("cpu"), reference=False)
+    with pytest.raises(RuntimeError, match="loaded without its reference policy"), policy.off():
+        pass

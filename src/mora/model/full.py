@@ -43,7 +43,7 @@ class FullAdapter:
     layers: Mapping[str, Any] = {}
 
     def __init__(
-        self, model: PreTrainedModel, frozen: PreTrainedModel, settings: Full, objectives: Sequence[str]
+        self, model: PreTrainedModel, frozen: PreTrainedModel | None, settings: Full, objectives: Sequence[str]
     ) -> None:
         self.model, self.frozen, self.settings, self.objectives = model, frozen, settings, tuple(objectives)
 
@@ -52,7 +52,9 @@ class FullAdapter:
         return nullcontext()
 
     def off(self) -> AbstractContextManager[None]:
-        """Nothing is switched: the reference policy is ``frozen``."""
+        """Nothing is switched: the reference policy is ``frozen``.  Raises RuntimeError where it was not loaded."""
+        if self.frozen is None:
+            raise RuntimeError("the policy was loaded without its reference policy")
         return nullcontext()
 
     def shrink(self, kept: Tensor) -> None:

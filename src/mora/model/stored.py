@@ -67,13 +67,19 @@ def load_plain(folder: Path, device: torch.device) -> tuple[Policy, PreTrainedTo
 
 
 def load_policy(
-    folder: Path, device: torch.device, spec: ModelSpec | None = None
+    folder: Path, device: torch.device, spec: ModelSpec | None = None, *, reference: bool = True
 ) -> tuple[Policy, PreTrainedTokenizerBase]:
-    """Policy and tokenizer from the ``policy/`` folder of a run, in evaluation mode, without a critic."""
+    """Policy and tokenizer from the ``policy/`` folder of a run, in evaluation mode, without a critic.
+
+    One whose weights were all trained needs its base for the ``reference`` policy alone, and can do without.
+    """
     settings, objectives, _ = read_settings(folder, KINDS)
+    whole = isinstance(settings, Full)
+    if whole and not reference:
+        model, tokenizer = load_causal(folder).requires_grad_(False), load_tokenizer(folder, stored=True)
+        return Policy(model, FullAdapter(model, None, settings, objectives), None).to(device).eval(), tokenizer
     base = base_of(folder)
     revision = spec.revision if spec is not None and base == spec.path else None
-    whole = isinstance(settings, Full)
     held = spec.trained if whole and spec is not None else spec  # as in training, where the reference is not rounded
     model, tokenizer = load_causal(base, held, revision=revision), load_tokenizer(folder, stored=True)
     check_tokens(model, tokenizer, folder)

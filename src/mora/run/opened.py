@@ -82,7 +82,7 @@ def open_policy(run: str, root: str) -> PolicyRun:
         )
     device = compute_device()
     spec = ModelSpec(**{k: v for k, v in config["model"].items() if k != "_target_"})
-    policy, tokenizer = load_policy(stored, device, spec)
+    policy, tokenizer = load_policy(stored, device, spec, reference=False)
     limits = read_object(folder.path / "dataset.json", ["max_prompt", "max_response"])
     return PolicyRun(
         name=folder.id,
