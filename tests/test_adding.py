@@ -342,11 +342,11 @@ def test_an_evaluation_of_a_policy_builds_on_the_front(trained: Kitchen, capsys:
 
 def test_an_evaluation_that_cannot_measure_is_refused_before_training(kitchen: Kitchen) -> None:
     from mora.errors import InputError
-    from mora.run.execute import _refuse_without_meaning
+    from mora.run.meaning import refuse_without_meaning
 
     def refused(stages: list[Stage]) -> None:
         with pytest.raises(InputError, match=r"kitchen\.slips\.Slips: has no method measure_run"):
-            _refuse_without_meaning(stages[-1])
+            refuse_without_meaning(stages[-1])
 
     kitchen.write("empty", "_target_: kitchen.slips.Slips\nmeasures: policy\ntakes: run\nslips: 0.1\n", "evaluation")
     assert kitchen.run("evaluation=empty", task=refused)[0] == 0

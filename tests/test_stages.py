@@ -305,7 +305,7 @@ def test_a_teacher_with_one_score_per_answer_is_told_before_any_stage(tmp_path):
 
 
 def test_settings_of_a_reward_model_without_meaning_are_refused_before_any_stage():
-    from mora.run.execute import _refuse_stage_without_meaning
+    from mora.run.meaning import refuse_stage_without_meaning
 
     for refused, settings in {
         r"algo\.sharing=lora with a reward that is solved": ("reward=gda", "algo.sharing=lora"),
@@ -321,17 +321,17 @@ def test_settings_of_a_reward_model_without_meaning_are_refused_before_any_stage
     }.items():
         with pytest.raises(InputError, match=refused):
             for stage in planned("algo=reward_model", *settings):
-                _refuse_stage_without_meaning(stage)
+                refuse_stage_without_meaning(stage)
 
 
 def test_a_dataset_without_objectives_trains_no_reward(tmp_path):
-    from mora.run.execute import _refuse_without_meaning
+    from mora.run.meaning import refuse_without_meaning
 
     (tmp_path / "alpaca.json").write_text("[]")
     alpaca = ("dataset=alpaca", f"dataset.path={tmp_path / 'alpaca.json'}")
     with pytest.raises(InputError, match=r"objectives.names=\[\]: alpaca labels nothing"):
-        _refuse_without_meaning(planned(*alpaca)[-1])
-    _refuse_without_meaning(planned("algo=sft", *alpaca)[-1])
+        refuse_without_meaning(planned(*alpaca)[-1])
+    refuse_without_meaning(planned("algo=sft", *alpaca)[-1])
 
 
 def test_a_run_may_be_named_by_path_or_by_id(tmp_path):
@@ -387,13 +387,13 @@ def test_classifiers_count_by_their_content_tokenizer_and_template_included(tmp_
 
 
 def test_objectives_and_classifiers_must_match_before_anything_is_trained():
-    from mora.run.execute import _refuse_stage_without_meaning
+    from mora.run.meaning import refuse_stage_without_meaning
 
     with pytest.raises(InputError, match="no model for cure, care"):
-        _refuse_stage_without_meaning(planned("reward=hub")[-1])
+        refuse_stage_without_meaning(planned("reward=hub")[-1])
     with pytest.raises(InputError, match="has rude, but the objectives are cure, care"):
         models = "reward.models={cure: org/one, care: org/two, rude: org/three}"
-        _refuse_stage_without_meaning(planned("algo=reward_model", "reward=hub", models)[-1])
+        refuse_stage_without_meaning(planned("algo=reward_model", "reward=hub", models)[-1])
 
 
 def test_a_hub_id_is_taken_as_it_is():
@@ -429,25 +429,25 @@ def test_random_weights_are_no_policy():
 
 @pytest.mark.parametrize("reward", sorted(path.stem for path in (conf_dir() / "reward").glob("*.yaml")))
 def test_every_reward_kind_goes_with_the_mean(reward):
-    from mora.run.execute import _refuse_without_meaning
+    from mora.run.meaning import refuse_without_meaning
 
     models = ["reward.models={cure: org/one, care: org/two}"] if reward == "hub" else []
-    _refuse_without_meaning(planned(f"reward={reward}", *models)[-1])
+    refuse_without_meaning(planned(f"reward={reward}", *models)[-1])
 
 
 def test_quantiles_without_tails_have_no_tail_risk():
-    from mora.run.execute import _refuse_without_meaning
+    from mora.run.meaning import refuse_without_meaning
 
     with pytest.raises(InputError, match="cvar"):
-        _refuse_without_meaning(planned("reward=hk9", "risk=cvar")[-1])
+        refuse_without_meaning(planned("reward=hk9", "risk=cvar")[-1])
 
 
 def test_hierarchical_pessimism_is_an_experiment_and_says_where_it_is_plain(capsys):
-    from mora.run.execute import _refuse_without_meaning
+    from mora.run.meaning import refuse_without_meaning
 
     def said(*overrides):
         stage = planned("experiment=hierarchical", *overrides)[-1]
-        _refuse_without_meaning(stage)
+        refuse_without_meaning(stage)
         lines = capsys.readouterr().err.splitlines()  # what other libraries log is not ours
         return stage.config, "\n".join(line for line in lines if line.startswith("mora"))
 
@@ -461,12 +461,12 @@ def test_hierarchical_pessimism_is_an_experiment_and_says_where_it_is_plain(caps
 
 
 def test_rollouts_that_contradict_themselves_are_refused_before_any_stage():
-    from mora.run.execute import _refuse_without_meaning
+    from mora.run.meaning import refuse_without_meaning
 
     with pytest.raises(InputError, match="two units"):
-        _refuse_without_meaning(planned("algo.rollout.tracking=ema", "algo.rollout.normalize_rewards=true")[-1])
+        refuse_without_meaning(planned("algo.rollout.tracking=ema", "algo.rollout.normalize_rewards=true")[-1])
     with pytest.raises(InputError, match="samples to 2 or more"):
-        _refuse_without_meaning(planned("algo.rollout.center_by_prompt=true", "algo.rollout.samples=1")[-1])
+        refuse_without_meaning(planned("algo.rollout.center_by_prompt=true", "algo.rollout.samples=1")[-1])
 
 
 def test_a_plan_in_words(tmp_path):

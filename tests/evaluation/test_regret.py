@@ -13,7 +13,8 @@ from tests.adapters import sequences
 from tests.known.gradients import algorithm
 
 from mora.errors import InputError
-from mora.evaluation.regret import Regret, Truth, _mixtures, with_limit
+from mora.evaluation.regret import Regret, _mixtures, with_limit
+from mora.evaluation.truth import Truth
 from mora.functional.risk import mean
 from mora.functional.scalarize import Linear, Minimum, Tchebycheff, TchebycheffExpected, TchebycheffPrompt
 from mora.functional.tilting import exact_kl, expected

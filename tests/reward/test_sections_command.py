@@ -119,9 +119,9 @@ def test_the_file_must_be_named(runs: Path) -> None:
 
 
 def test_training_takes_no_benchmark() -> None:
-    from mora.run.execute import _refuse_without_meaning
+    from mora.run.meaning import refuse_without_meaning
     from mora.run.plan import plan
 
     command = ["algo=reward_model", "evaluation=sections", "evaluation.path=rows.jsonl"]
     with pytest.raises(InputError, match="evaluation=sections takes a finished reward run"):
-        _refuse_without_meaning(plan(mora.compose(*command), command)[-1])
+        refuse_without_meaning(plan(mora.compose(*command), command)[-1])

@@ -1,0 +1,134 @@
+"""Settings that mean nothing together, refused before any stage is trained; and where two of them coincide, said."""
+
+from __future__ import annotations
+
+from mora.errors import InputError
+from mora.functional import risk as risks
+from mora.functional import scalarize as scalarizers
+from mora.functional.lagrangian import Lagrangian
+from mora.reward import RewardKind
+from mora.reward.cost import Cost
+from mora.reward.ensemble import Ensemble
+from mora.reward.gold import Gold
+from mora.reward.hub import Hub
+from mora.run.build import build, load_corpus
+from mora.run.plan import Stage
+from mora.runtime.console import say
+from mora.runtime.rollout import RolloutSettings
+
+
+def refuse_without_meaning(stage: Stage) -> None:
+    """Refuse combinations of groups that mean nothing, before any stage is trained; say where two settings coincide.
+
+    Raises InputError.
+    """
+    if "reward" in stage.identity and not stage.config["objectives"]["names"]:
+        name = stage.config["dataset"]["name"]
+        raise InputError(
+            f"objectives.names=[]: {name} labels nothing, so there is nothing to reward: name what a reward model of "
+            "another dataset scores (objectives.names=[...] start.reward=RUN), or train on its answers with algo=sft"
+        )
+    if "risk" in stage.identity:
+        reward, risk = build(stage.config["reward"]), build(stage.config["risk"])
+        for warning in risks.check(risk, reward.belief_kind, reward.atoms, reward.levels, reward.members):
+            say(warning)
+        _refuse_gain_without_meaning(stage, reward)
+    evaluation = stage.config["evaluation"]
+    evaluator = build(evaluation)
+    if evaluation["takes"] == "runs":
+        raise InputError(
+            "a comparison takes finished runs: python -m mora.evaluate evaluation=compare runs=[...], or "
+            "evaluation=compare_rewards for reward models"
+        )
+    if evaluation["takes"] == "finished_run":
+        name, product = stage.choices["evaluation"], evaluation["measures"]
+        raise InputError(
+            f"evaluation={name} takes a finished {product} run: python -m mora.evaluate run={product.upper()}_RUN "
+            f"evaluation={name} ..."
+        )
+    if not hasattr(evaluator, "measure_run"):
+        raise InputError(
+            f"evaluation._target_={evaluation['_target_']}: has no method measure_run(run), by which it would measure; "
+            "docs/adding.md has an example"
+        )
+
+
+def _refuse_gain_without_meaning(stage: Stage, reward: RewardKind) -> None:
+    """Refuse what scalarizer, preference, adapter and rollout do not mean together.  Raises InputError."""
+    objectives = stage.config["objectives"]["names"]
+    scalarize, preference, adapter = (build(stage.config[name]) for name in ("scalarize", "preference", "adapter"))
+    rollout = build(stage.config["algo"].get("rollout", {}))
+    for warning in scalarizers.check(scalarize, objectives=len(objectives), atoms=reward.atoms):
+        say(warning)
+    if not adapter.steered and not preference.fixed:
+        raise InputError(
+            f"adapter={adapter.kind} is steered by no preference, and preference={preference.unit} draws many: set "
+            "preference=fixed, or adapter=svd_lora"
+        )
+    if adapter.whole and stage.config["model"]["quantization"] is not None:
+        raise InputError(
+            f"model.quantization={stage.config['model']['quantization']} holds weights that stay as they are, and "
+            "adapter=full trains all of them; set it to null, or use adapter=lora"
+        )
+    if adapter.steered and preference.fixed:
+        say(f"adapter={adapter.kind} with preference=fixed: no other preference is trained, so it steers nowhere")
+    if isinstance(scalarize, Lagrangian):
+        fixed = [preference.of(len(objectives)).tolist()] if preference.fixed else []
+        scalarize.check(objectives, fixed)
+        zeros = dict(zip(objectives, reward.has_zero(objectives), strict=True))
+        for name in scalarize.floors if stage.config["reward"]["origin"] == "trained" else ():
+            if not zeros[name] and not reward.reads_ratings:
+                say(
+                    f"scalarize.floors: pairs leave the zero and the unit of a {reward.name} reward open, so a floor "
+                    f"under {name} means little; reward=cost has a zero that means acceptable"
+                )
+        if not preference.fixed or not isinstance(rollout, RolloutSettings):
+            raise InputError(
+                "scalarize=lagrangian learns the multipliers of one preference from rollouts: use preference=fixed and "
+                "an algorithm that makes them, such as algo=ppo_lag"
+            )
+    if isinstance(rollout, RolloutSettings):
+        rollout.check(reward.belief_kind, reward.has_zero(objectives))
+        rollout.check_scalarize(scalarize)
+        scalarizers.check_sharing(scalarize, preference.unit, prompts=rollout.prompts, samples=rollout.samples)
+
+
+def refuse_stage_without_meaning(stage: Stage) -> None:
+    """Refuse settings of an algorithm, of a reward, and of training it, that mean nothing.  Raises InputError."""
+    build(stage.config["algo"], _partial_=True)(parts=None)
+    if "reward" not in stage.identity:
+        return
+    kind, algo = build(stage.config["reward"]), stage.config["algo"]
+    if isinstance(kind, Hub | Cost):
+        kind.check(stage.config["objectives"]["names"])
+    if stage.produces != "reward":
+        return
+    if isinstance(kind, Gold):
+        raise InputError(
+            "reward=gold are the rules of a world: there is no model to train; use algo=panacea reward=gold"
+        )
+    if kind.solved and algo.get("sharing", "trunk") != "trunk":
+        raise InputError(
+            f"algo.sharing={algo['sharing']} with a reward that is solved: its heads are solved on a trunk that stays "
+            "as it is, so there is nothing to keep apart; use algo.sharing=trunk"
+        )
+    if algo.get("token_wise") and (kind.reads_ratings or kind.solved):
+        raise InputError(
+            f"algo.token_wise=true with a {kind.name} reward: it learns from ratings of whole answers, or is solved at "
+            "their ends, and not from tokens; set it to false, or use reward=scalar or qr"
+        )
+    apart = {algo.get("sharing", "trunk"), kind.sharing if isinstance(kind, Ensemble) else "trunk"}
+    if apart == {"lora", "separate"}:
+        raise InputError(
+            "algo.sharing and reward.sharing are lora and separate: the models of their own would be copies of one "
+            "frozen trunk; use lora for both, or separate for both"
+        )
+
+
+def refuse_rows_that_teach_nothing(stage: Stage) -> None:
+    """Refuse training rows that lack what a reward learns an objective from; read bad data.  Raises InputError."""
+    corpus = load_corpus(stage.config)
+    if stage.produces == "reward":
+        kind = build(stage.config["reward"])
+        if not isinstance(kind, Hub) and not kind.needs_teacher:
+            kind.check_rows(corpus.pairs["train"], corpus.objectives)
