@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, modelin
 
 import mora
 from mora.errors import InputError
-from mora.model import load, place
+from mora.model import place, sizes
 from mora.model.load import ModelSpec, load_backbone, load_causal, load_classifier, load_tokenizer
 from mora.model.tokenizer import copy_chat_template, train_bpe
 from mora.train import train
@@ -196,13 +196,13 @@ def test_an_absurd_model_is_not_made(keys):
 def test_what_is_asked_for_is_held_against_what_is_free(folder, monkeypatch):
     count = sum(p.numel() for p in load_causal(folder).parameters())
     for free, fits in ((4 * count, True), (4 * count - 1, False)):
-        monkeypatch.setattr(load, "available_memory", lambda free=free: free)
+        monkeypatch.setattr(sizes, "available_memory", lambda free=free: free)
         if fits:
             causal(folder)
         else:
             with pytest.raises(InputError, match="parameters, 0 GiB, and 0.0 GiB of memory are free"):
                 causal(folder)
-    monkeypatch.setattr(load, "available_memory", lambda: 2 * count)
+    monkeypatch.setattr(sizes, "available_memory", lambda: 2 * count)
     assert load_causal(folder, spec(folder, dtype="bfloat16")).dtype == torch.bfloat16
     assert place.available_memory() > 2**20
 

@@ -138,8 +138,8 @@ def judge_answers(answers: Answers, judge: Judge) -> Judged:
     All runs are judged by texts alike, since tokens of several policies may be of several tokenizers.
     Raises InputError for a score that is not finite.
     """
-    moved = answers.steered or bool((answers.texts[1] != answers.texts[0]).any())  # else it is its own reference policy
-    asked = answers.texts if answers.steered else answers.texts[: 1 + moved]
+    alike = (answers.texts[1] == answers.texts[0]) & (answers.ended[1] == answers.ended[0])
+    asked = answers.texts if answers.steered else answers.texts[: 1 if alike.all() else 2]
     shape = asked.shape
     prompts = np.broadcast_to(np.array(answers.prompts, dtype=object)[None, :, None], shape)
     ended = Sampled(ended=tuple((answers.ended[: len(asked)] > 0).ravel().tolist()))

@@ -150,7 +150,7 @@ class Lagrangian(Scalarizer):
         ]
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps: the logs of the multipliers and the batches seen."""
+        """What a checkpoint keeps: the logs of the multipliers, the batches seen and the means of the last one."""
         return {"logs": self.bound.logs.clone(), "seen": self.bound.seen, "means": self.bound.means}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

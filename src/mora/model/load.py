@@ -5,15 +5,13 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import dataclass, replace
-from math import prod
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -34,14 +32,13 @@ from mora.errors import InputError, install_hint
 from mora.manifest import check_content
 from mora.model.dropout import without_dropout, without_rates
 from mora.model.place import (
-    MOST_LAYERS,
-    available_memory,
     check_attention,
     check_tokenizer,
     check_weights,
     folder_of,
     reason,
 )
+from mora.model.sizes import check_headers, check_shapes, check_size
 from mora.model.tokenizer import check_date, copy_chat_template, set_date, stated_ends, train_bpe, train_words
 from mora.types import TokenKind
 
@@ -153,7 +150,7 @@ class ModelSpec:
                 **settings,
             )
             config = without_rates(config)
-            _check_size(AutoModelForCausalLM, config, torch.float32, "model.config")
+            check_size(AutoModelForCausalLM, config, torch.float32, "model.config")
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 model = AutoModelForCausalLM.from_config(config, attn_implementation=self.attention)
@@ -221,13 +218,13 @@ def load_classifier(path: str | Path, *, dtype: str, revision: str | None = None
     check_weights(folder)
     with _told(f"{path}: no sequence classifier can be loaded from there"):
         config = without_rates(AutoConfig.from_pretrained(folder, trust_remote_code=False))
-        made = _check_size(AutoModelForSequenceClassification, config, DTYPES[dtype], str(path))
-        _check_headers(made, folder, path)
+        made = check_size(AutoModelForSequenceClassification, config, DTYPES[dtype], str(path))
+        check_headers(made, folder, path)
         options = {"trust_remote_code": False, "use_safetensors": True, "dtype": DTYPES[dtype]} | _attention(config)
         model, report = AutoModelForSequenceClassification.from_pretrained(
             folder, config=config, output_loading_info=True, ignore_mismatched_sizes=True, **options
         )
-    _check_shapes(report, path)
+    check_shapes(report, path)
     missing = sorted(report["missing_keys"])
     if missing:
         raise InputError(
@@ -259,48 +256,18 @@ def _load(auto: Any, path: str | Path, spec: Held | None, revision: str | None) 
     with _told(f"{path}: no model can be loaded from there"):
         config = without_rates(AutoConfig.from_pretrained(folder, trust_remote_code=False))
         if spec is None or spec.quantization is None:
-            _check_headers(_check_size(auto, config, dtype, str(path)), folder, path)
+            check_headers(check_size(auto, config, dtype, str(path)), folder, path)
         options = _attention(config) | options
         model, report = auto.from_pretrained(
             folder, config=config, output_loading_info=True, ignore_mismatched_sizes=True, **options
         )
-    _check_shapes(report, path)
+    check_shapes(report, path)
     if spec is not None and spec.quantization is not None:
         _keep_unpacked(model)
     missing = sorted(report["missing_keys"])
     if missing:  # transformers would go on with random weights
         raise InputError(f"{path}: the weights lack {missing[0]} ({len(missing)} missing in all); get the folder again")
     return without_dropout(model)
-
-
-def _check_shapes(report: Mapping[str, Any], path: str | Path) -> None:
-    """Refuse weights of other shapes than the configuration has, which transformers would draw anew."""
-    for name, stored, expected in sorted(report["mismatched_keys"]):
-        raise InputError(
-            f"{path}: {name} is stored as {tuple(stored)}, and config.json asks for {tuple(expected)}: weights and "
-            "configuration are of two models; get the folder again"
-        )
-
-
-def _check_headers(made: PreTrainedModel, folder: Path, path: str | Path) -> None:
-    """Refuse a configuration that asks for far more weights than are stored, before transformers draws the rest.
-
-    ``made`` is the model without memory.  What is stored under other names is compared when it has been loaded.
-    """
-    stored: dict[str, tuple[int, ...]] = {}
-    for file in sorted(folder.glob("model*.safetensors")):  # not those of heads and adapters beside them
-        with safe_open(file, framework="pt") as weights:
-            stored |= {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}
-    asked = {name: tuple(parameter.shape) for name, parameter in made.named_parameters()}
-    if sum(map(prod, asked.values())) <= 2 * sum(map(prod, stored.values())):
-        return
-    prefix = f"{made.base_model_prefix}."
-    found = [
-        (name, stored[key], shape)
-        for name, shape in asked.items()
-        for key in {name, f"{prefix}{name}", name.removeprefix(prefix)} & stored.keys()
-    ]
-    _check_shapes({"mismatched_keys": [one for one in found if one[1] != one[2]]}, path)
 
 
 def _attention(config: PreTrainedConfig) -> dict[str, str]:
@@ -331,24 +298,6 @@ def _quantization(spec: Held) -> BitsAndBytesConfig:
     return BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=DTYPES[spec.dtype or "float32"]
     )
-
-
-def _check_size(auto: Any, config: PreTrainedConfig, dtype: torch.dtype | None, name: str) -> PreTrainedModel:
-    """The model of a configuration without memory for its weights.  Raises InputError where they do not fit."""
-    layers = getattr(config.get_text_config(), "num_hidden_layers", 0)
-    if isinstance(layers, int) and layers > MOST_LAYERS:
-        raise InputError(f"{name}: asks for {layers} layers (at most {MOST_LAYERS})")
-    with torch.device("meta"):
-        made: PreTrainedModel = auto.from_config(deepcopy(config), attn_implementation="eager")  # changes its config
-        count = sum(parameter.numel() for parameter in made.parameters())
-    size = dtype or getattr(torch, str(config.dtype or "float32").removeprefix("torch."))
-    needed, there = count * size.itemsize, available_memory()
-    if there is not None and needed > there:
-        raise InputError(
-            f"{name}: its configuration asks for {count:.3g} parameters, {needed / 2**30:.0f} GiB, and "
-            f"{there / 2**30:.1f} GiB of memory are free; name a smaller model, or free memory"
-        )
-    return made
 
 
 @contextmanager
