@@ -23,11 +23,11 @@ from torch import Tensor
 import mora
 from mora.model.policy import Policy
 from mora.run.build import build
-from mora.run.execute import parts_of
+from mora.run.execute import context_of
 from mora.run.plan import plan
-from mora.runtime.actor import standardized_panel, trainable
+from mora.runtime.actor import standardized_scorer, trainable
+from mora.runtime.collector import RolloutCollector
 from mora.runtime.folder import RunFolder
-from mora.runtime.roller import Roller
 
 UNITS = ("row", "group", "batch")
 FIRST = 10_000  # number of the first rollout: other draws than those of training
@@ -41,19 +41,19 @@ def gradients(unit: str, seed: int, runs: str, count: int, trained: Path | None)
     with TemporaryDirectory() as scratch:
         runtime = build(stage.config["runtime"])
         folder = RunFolder.open(Path(scratch), "run", {}, config="", overrides="", diff="", runtime=runtime)
-        parts = parts_of(stage, folder, runtime)
-        algo = build(stage.config["algo"], _partial_=True)(parts=parts)
-        model, tokenizer = parts.starting_model(frozen=True)
-        encoder = parts.encoder(tokenizer)
+        context = context_of(stage, folder, runtime)
+        algo = build(stage.config["algo"], _partial_=True)(context=context)
+        model, tokenizer = context.starting_model(frozen=True)
+        encoder = context.encoder(tokenizer)
         prompts, samples = algo.reference_prompts, algo.reference_samples
-        panel = standardized_panel(parts, model, encoder, prompts=prompts, samples=samples)
-        policy = trainable(parts, model, critic_width=algo.critic_width)
+        scorer = standardized_scorer(context, model, encoder, prompts=prompts, samples=samples)
+        policy = trainable(context, model, critic_width=algo.critic_width)
         if trained is not None:
             policy.adapter.load(trained / "policy")
-        roller = Roller(parts, algo.rollout, panel, encoder, minibatches=1)
+        collector = RolloutCollector(context, algo.rollout, scorer, encoder, minibatches=1)
         found = []
         for number in range(count):
-            rollout = roller.roll_out(policy, roller.rows(number), FIRST + number)
+            rollout = collector.collect(policy, collector.rows(number), FIRST + number)
             algo.credit(rollout)
             loss, _ = algo.loss(policy, rollout)
             found.append(flat(policy, loss))

@@ -28,8 +28,8 @@ from mora.report.style import (
     MUTED,
     OBJECTIVE_COLORS,
     PAPER,
-    Panel,
     Plate,
+    Scorer,
     legend_above,
     number,
     preference_colors,
@@ -210,8 +210,8 @@ def constraint(one: Enumerated) -> Plate:
 
 
 def plate(name: str, draws: Sequence[Callable[[Axes], None]]) -> Plate:
-    """Panels side by side; nothing but their picture is used."""
-    return Plate(name=name, title="", caption="", panels=[Panel(draw=d, alt="", size=SIZE) for d in draws], columns=2)
+    """Scorers side by side; nothing but their picture is used."""
+    return Plate(name=name, title="", caption="", scorers=[Scorer(draw=d, alt="", size=SIZE) for d in draws], columns=2)
 
 
 def figures(out: Path) -> None:

@@ -20,7 +20,7 @@ import mora
 from mora.evaluate import evaluate
 from mora.files import read_json, read_lines, write_json
 from mora.latest import find_latest
-from mora.reward.panel import ModelPanel
+from mora.reward.scorer import ModelScorer
 from mora.run.build import build, load_corpus
 from mora.run.plan import Stage, plan
 from mora.runtime.folder import RunFolder
@@ -101,7 +101,7 @@ def test_two_runs_fill_a_role_that_no_code_of_mora_names(kitchen: Kitchen) -> No
 
 def test_the_algorithm_gets_what_fills_its_roles(kitchen: Kitchen) -> None:
     def cook(stages: list[Stage]) -> None:
-        from mora.run.execute import parts_of
+        from mora.run.execute import context_of
         from mora.run.plan import texts
 
         *members, soup = stages
@@ -113,14 +113,14 @@ def test_the_algorithm_gets_what_fills_its_roles(kitchen: Kitchen) -> None:
             model.save_pretrained(stage.path / "model")
         runtime = build(soup.config["runtime"])
         folder = RunFolder.open(Path(soup.config["paths"]["runs"]), soup.slug, soup.identity, **texts(soup))
-        parts = parts_of(soup, folder, runtime)
-        assert parts.upstream == {"members": tuple(str(stage.path / "model") for stage in members)}
-        assert parts.reward is None and parts.provenance["members.1_run"] == members[1].id
+        context = context_of(soup, folder, runtime)
+        assert context.upstream == {"members": tuple(str(stage.path / "model") for stage in members)}
+        assert context.reward is None and context.provenance["members.1_run"] == members[1].id
         import kitchen.soup
 
         named = SimpleNamespace(from_pretrained=lambda folder: SimpleNamespace(save_pretrained=lambda to: None))
         kitchen.soup.AutoTokenizer = named  # type: ignore[attr-defined]
-        assert build(soup.config["algo"], _partial_=True)(parts=parts).fit() == {"models": 2.0}
+        assert build(soup.config["algo"], _partial_=True)(context=context).fit() == {"models": 2.0}
         made = LlamaForCausalLM.from_pretrained(soup.path / "model")
         assert all(bool((parameter == 1.25).all()) for parameter in made.parameters())
 
@@ -294,12 +294,12 @@ def test_an_evaluation_measures_a_reward_model(trained: Kitchen, capsys: pytest.
     said = capsys.readouterr().out
     table = read_json(run / "tables" / "phrase.json")
     with granted_only(["kitchen"]):
-        panel, rows = ModelPanel.load(run / "reward", "cpu"), load_corpus(stored_config(run)).pairs["test"]
+        scorer, rows = ModelScorer.load(run / "reward", "cpu"), load_corpus(stored_config(run)).pairs["test"]
     assert len(rows) == 16 and table["answers"] == 5
     asked = [rows[number] for number in (0, 3, 6, 9, 12)]
-    for column, name in enumerate(panel.objectives):
+    for column, name in enumerate(scorer.objectives):
         scores = [
-            [panel.score([row.prompt], [row.responses[0] + end]).atoms[0, column, 0].item() for row in asked]
+            [scorer.score([row.prompt], [row.responses[0] + end]).atoms[0, column, 0].item() for row in asked]
             for end in ("", " I hope this helps!")
         ]
         gains = [after - before for before, after in zip(*scores, strict=True)]

@@ -107,8 +107,8 @@ def test_the_page_is_drawn_from_the_tables_alone(compared, tmp_path, capsys, unf
 def test_each_model_is_loaded_once(runs, compared, monkeypatch, undrawn):
     before = (compared / "tables" / "reward_comparison.json").read_bytes()
     loaded: list[str] = []
-    original = compare_rewards._panel
-    monkeypatch.setattr(compare_rewards, "_panel", lambda run: loaded.append(run.folder.id) or original(run))
+    original = compare_rewards._scorer
+    monkeypatch.setattr(compare_rewards, "_scorer", lambda run: loaded.append(run.folder.id) or original(run))
     again = ask(runs, f"[{runs.scalar},{runs.qr},{runs.again}]")
     assert again.name == compared.name
     assert sorted(loaded) == sorted([runs.scalar, runs.qr, runs.again])
@@ -200,14 +200,14 @@ def test_prompts_that_were_trained_on_are_told(corpora):
 
 
 def test_the_pairs_of_the_comparison_are_judged(corpora, monkeypatch):
-    panel = SimpleNamespace(select=lambda objectives: f"panel for {objectives}")
+    scorer = SimpleNamespace(select=lambda objectives: f"scorer for {objectives}")
     asked: list[Any] = []
     quality = SimpleNamespace(measure=lambda *given, kind: asked.append((*given, kind)) or ({}, [], []))
-    monkeypatch.setattr(compare_rewards, "_panel", lambda run: panel)
+    monkeypatch.setattr(compare_rewards, "_scorer", lambda run: scorer)
     corpus, run = pairs_of("p", "q"), trained_on("seed", "y")
     corpora["seed"], run.config["reward"] = pairs_of("r"), {"_target_": "mora.reward.scalar.Scalar"}
     compare_rewards._judgement(run, corpus, SimpleNamespace(quality=quality))  # type: ignore[arg-type]
-    assert asked == [("panel for ('up',)", corpus.pairs["test"], "world", "scalar")]
+    assert asked == [("scorer for ('up',)", corpus.pairs["test"], "world", "scalar")]
 
 
 def test_other_objectives_are_refused(runs, tmp_path):

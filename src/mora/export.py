@@ -67,26 +67,26 @@ def _classifier(cfg: DictConfig) -> None:
     opened, _ = open_run(cfg.run, cfg.paths.runs)
     if not (opened.path / "reward").is_dir():
         raise InputError(f"{opened.path} holds no reward model; name a run of algo=reward_model")
-    panel = load_trained(opened.path / "reward", "cpu")
-    if not panel.kind.linear:
+    scorer = load_trained(opened.path / "reward", "cpu")
+    if not scorer.kind.linear:
         raise InputError(
-            f"{opened.path}: the mean of a {panel.kind.name} reward is not linear in what the model computes, so no "
+            f"{opened.path}: the mean of a {scorer.kind.name} reward is not linear in what the model computes, so no "
             "classifier with one linear head gives it; score with python -m mora.score instead"
         )
-    known = panel.standardization
+    known = scorer.standardization
     if known is None:
         raise InputError(f"{opened.path}: the reward model has no reference statistics; train it again")
-    special = {*panel.model.tokenizer.all_special_ids}
-    plain = [i for i in range(len(panel.model.tokenizer)) if i not in special]
-    texts = [[plain[(7 * i + size) % len(plain)] for i in range(size)] + [panel.encoder.eos] for size in (4, 9, 17)]
-    if cfg.objective is not None and cfg.objective not in panel.objectives:
-        raise InputError(f"objective={cfg.objective}: {opened.path} scores {', '.join(panel.objectives)}")
-    names = panel.objectives if cfg.objective is None else (cfg.objective,)
+    special = {*scorer.model.tokenizer.all_special_ids}
+    plain = [i for i in range(len(scorer.model.tokenizer)) if i not in special]
+    texts = [[plain[(7 * i + size) % len(plain)] for i in range(size)] + [scorer.encoder.eos] for size in (4, 9, 17)]
+    if cfg.objective is not None and cfg.objective not in scorer.objectives:
+        raise InputError(f"objective={cfg.objective}: {opened.path} scores {', '.join(scorer.objectives)}")
+    names = scorer.objectives if cfg.objective is None else (cfg.objective,)
     name = "classifier" if cfg.objective is None else file_name(f"classifier-{cfg.objective}", room=80)
     out = output_folder(cfg.out, opened, name)
     with new_folder(out) as folder:
-        shift, std = known.of_members(panel.members)
-        facts = write_classifier(panel.model, folder, objectives=names, shift=shift, std=std, sequences=texts)
+        shift, std = known.of_members(scorer.members)
+        facts = write_classifier(scorer.model, folder, objectives=names, shift=shift, std=std, sequences=texts)
     print(f"classifier of {', '.join(facts['objectives'])}: {out} (largest error {facts['largest error']:.1e})")
 
 

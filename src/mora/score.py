@@ -64,18 +64,18 @@ def _score_file(cfg: DictConfig, folder: RunFolder) -> None:
 
     from mora.dataset.write import writing
     from mora.reward.scoring import cut_texts, read_answers, score_answers
-    from mora.reward.stored import load_panel
+    from mora.reward.stored import load_scorer
 
     rows = read_answers(cfg.input)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    panel = load_panel(folder.path / "reward", device, batch_size=cfg.batch_size)
-    scored = score_answers(panel, rows)
+    scorer = load_scorer(folder.path / "reward", device, batch_size=cfg.batch_size)
+    scored = score_answers(scorer, rows)
     with writing(Path(cfg.output), "output") as write:
         for row in scored:
             write(row)
-    for note in cut_texts(panel, rows):
+    for note in cut_texts(scorer, rows):
         print(note)
-    print(f"{cfg.output}: {len(rows)} rows, scored on {', '.join(panel.objectives)} by {folder.id}")
+    print(f"{cfg.output}: {len(rows)} rows, scored on {', '.join(scorer.objectives)} by {folder.id}")
 
 
 def main() -> None:

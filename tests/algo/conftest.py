@@ -15,9 +15,9 @@ from torch import Tensor
 
 from mora.dataset.corpus import Corpus
 from mora.run.build import build
+from mora.runtime.context import Context
 from mora.runtime.devices import Runtime
 from mora.runtime.folder import RunFolder
-from mora.runtime.parts import Parts
 from mora.types import Row
 
 WORDS = [f"w{i:02d}" for i in range(24)]
@@ -127,7 +127,7 @@ def make(tmp_path: Path) -> Callable[..., Any]:
             fields = {name: vars(runtime)[name] for name in config["runtime"] if name != "_target_"}
             runtime = OneOfTwo(**fields, number=process)
         folder = RunFolder.open(tmp_path, f"run-{made}", {"made": made}, config="{}", overrides="{}", diff="{}")
-        parts = Parts(
+        context = Context(
             seed=config["seed"],
             folder=folder,
             runtime=runtime,
@@ -141,6 +141,6 @@ def make(tmp_path: Path) -> Callable[..., Any]:
             provenance={},
             **{name: build(config[name]) for name in ("reward", "risk", "scalarize", "preference", "adapter")},
         )
-        return build(config["algo"], _partial_=True)(parts=parts)
+        return build(config["algo"], _partial_=True)(context=context)
 
     return maker

@@ -7,24 +7,24 @@ from typing import Any
 from mora.dataset.encode import Encoder
 from mora.model.policy import Policy
 from mora.model.score_model import ScoreModel
-from mora.reward.panel import Panel
-from mora.runtime.actor import standardized_panel, trainable
+from mora.reward.scorer import Scorer
+from mora.runtime.actor import standardized_scorer, trainable
+from mora.runtime.collector import RolloutCollector
 from mora.runtime.reward_start import new_score_model
-from mora.runtime.roller import Roller
 from mora.runtime.rollout import Rollout
 
 
-def panel_of(algo: Any, model: Any, encoder: Encoder) -> Panel:
+def scorer_of(algo: Any, model: Any, encoder: Encoder) -> Scorer:
     prompts, samples, shift = algo.reference_prompts, algo.reference_samples, algo.rollout.shift_rewards
-    return standardized_panel(algo.parts, model, encoder, prompts=prompts, samples=samples, shift=shift)
+    return standardized_scorer(algo.context, model, encoder, prompts=prompts, samples=samples, shift=shift)
 
 
 def policy_of(algo: Any, model: Any) -> Policy:
-    return trainable(algo.parts, model, critic_width=getattr(algo, "critic_width", None))
+    return trainable(algo.context, model, critic_width=getattr(algo, "critic_width", None))
 
 
-def roller_of(algo: Any, panel: Panel, encoder: Encoder) -> Roller:
-    return Roller(algo.parts, algo.rollout, panel, encoder, minibatches=algo.minibatches)
+def collector_of(algo: Any, scorer: Scorer, encoder: Encoder) -> RolloutCollector:
+    return RolloutCollector(algo.context, algo.rollout, scorer, encoder, minibatches=algo.minibatches)
 
 
 def credited(algo: Any, rollout: Rollout) -> Rollout:
@@ -33,4 +33,4 @@ def credited(algo: Any, rollout: Rollout) -> Rollout:
 
 
 def score_model_of(algo: Any, encoder: Encoder) -> ScoreModel:
-    return new_score_model(algo.parts, encoder, trunk=algo.trunk, layout=algo._layout)
+    return new_score_model(algo.context, encoder, trunk=algo.trunk, layout=algo._layout)

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file
 
 from mora.files import read_lines
+from mora.runtime.collector import RolloutCollector
 from mora.runtime.engine import Engine
 from mora.runtime.loop import Loop
-from mora.runtime.roller import Roller
 
 REFERENCE = ("algo.reference_prompts=8", "algo.reference_samples=2")
 FITTED = ("algo.epochs=null", "algo.batch_size=8")
@@ -48,7 +48,7 @@ def small(make):
         algorithm, *chosen = name.split()
         algo = make(algorithm, *chosen, "algo.steps=2", *ROWS[name], *overrides, **longest, **more)
         if name == "exact":
-            algo.parts.corpus.prompts["train"] = algo.parts.corpus.prompts["train"][:2]
+            algo.context.corpus.prompts["train"] = algo.context.corpus.prompts["train"][:2]
         return algo
 
     return maker
@@ -56,14 +56,14 @@ def small(make):
 
 def weights(algo, name: str) -> dict[str, torch.Tensor]:
     """What the run hands on, by file and name."""
-    files = sorted((algo.parts.folder.path / PRODUCT.get(name, "policy")).glob("*.safetensors"))
+    files = sorted((algo.context.folder.path / PRODUCT.get(name, "policy")).glob("*.safetensors"))
     assert files
     return {f"{file.name}/{key}": value for file in files for key, value in load_file(file).items()}
 
 
 def metrics(algo) -> list[dict[str, float]]:
     """The rows that were logged, without wall times and memory."""
-    rows = read_lines(algo.parts.folder.metrics)
+    rows = read_lines(algo.context.folder.metrics)
     return [{k: v for k, v in row.items() if not k.startswith(("time/", "memory/"))} for row in rows]
 
 
@@ -89,7 +89,7 @@ def test_a_run_that_was_cut_continues_to_the_bits_of_an_uninterrupted_one(small,
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Loop, "_write_row", cut)
         begun.fit()
-    again.parts.folder = begun.parts.folder
+    again.context.folder = begun.context.folder
     again.fit()
     assert metrics(again) == metrics(whole) and [row["step"] for row in metrics(whole)] == [1, 2, 3, 4]
     assert all(math.isfinite(value) for row in metrics(whole) for value in row.values())
@@ -148,8 +148,8 @@ def test_training_moves_the_utility_up(small, name):
 def test_answers_to_a_prompt_share_a_group_and_no_preference(small, monkeypatch, name):
     """With ``preference=row`` each answer has a preference of its own, and groups are whole on a process."""
     seen = []
-    roll_out = Roller.roll_out
-    monkeypatch.setattr(Roller, "roll_out", lambda *given: seen.append(roll_out(*given)) or seen[-1])
+    collect = RolloutCollector.collect
+    monkeypatch.setattr(RolloutCollector, "collect", lambda *given: seen.append(collect(*given)) or seen[-1])
     small(name, "algo.steps=1").fit()
     (rollout,) = seen
     _, counts = torch.unique(rollout.group, return_counts=True)

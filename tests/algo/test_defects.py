@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from tests.adapters import svd_lora
-from tests.algo.pieces import credited, panel_of, policy_of, roller_of
+from tests.algo.pieces import collector_of, credited, policy_of, scorer_of
 from torch import nn
 
 from mora.dataset import collate
@@ -24,8 +24,8 @@ from mora.model.policy import Critic
 from mora.model.stored import load_policy
 from mora.model.svd_lora import AdapterState, SVDLoRALinear
 from mora.model.tokenizer import train_words
+from mora.runtime.collector import ON_POLICY
 from mora.runtime.engine import Engine
-from mora.runtime.roller import ON_POLICY
 from mora.types import Row
 
 SMALL = (
@@ -43,12 +43,12 @@ SMALL = (
 
 def prepared(algo, step: int = 0):
     """Policy, encoder and the experience of one rollout."""
-    model, tokenizer = algo.parts.starting_model(frozen=True)
-    encoder = algo.parts.encoder(tokenizer)
-    panel = panel_of(algo, model, encoder)
+    model, tokenizer = algo.context.starting_model(frozen=True)
+    encoder = algo.context.encoder(tokenizer)
+    scorer = scorer_of(algo, model, encoder)
     policy = policy_of(algo, model)
-    roller = roller_of(algo, panel, encoder)
-    rollout = roller.roll_out(policy, algo.parts.corpus.prompts["train"][:4], step)
+    collector = collector_of(algo, scorer, encoder)
+    rollout = collector.collect(policy, algo.context.corpus.prompts["train"][:4], step)
     return policy, encoder, credited(algo, rollout)
 
 
@@ -61,12 +61,12 @@ def layer(objectives: int = 2) -> SVDLoRALinear:
 def test_embeddings_norms_and_head_stay_trainable_beside_the_adapter(make, tmp_path):
     """Weights outside the adapter were trained but not stored, so the measured model was not the trained one."""
     algo = make("panacea", *SMALL, "adapter.head=false")
-    model, tokenizer = algo.parts.starting_model(frozen=True)
+    model, tokenizer = algo.context.starting_model(frozen=True)
     for part in (model, tokenizer):
         part.save_pretrained(tmp_path / "base")
-    algo.parts.policy = str(tmp_path / "base")
+    algo.context.policy = str(tmp_path / "base")
     algo.fit()
-    stored, _ = load_policy(algo.parts.folder.path / "policy", torch.device("cpu"))
+    stored, _ = load_policy(algo.context.folder.path / "policy", torch.device("cpu"))
     adapted = {n for n, p in stored.model.named_parameters() if p.requires_grad}
     assert adapted and all(n.rsplit(".", 1)[-1] in ("U", "V", "sigma", "s") for n in adapted)
     base = load_causal(tmp_path / "base").state_dict()
@@ -161,8 +161,8 @@ def test_processes_agree_on_preferences_only_by_luck(make):
     halves = [sampler(part, part // 4, part % 4, 2, seed=0, step=3) for part in rows.split(8)]
     assert torch.equal(torch.cat(halves), whole)
     shared = Sampler(unit="batch", vertex_probability=0.0, concentration=1.0)
-    both = [make("panacea", *SMALL, process=rank).parts for rank in (0, 1)]
-    drawn = [shared(rows[parts.runtime.rank * 8 :][:8], rows[:8], rows[:8], 2, seed=0, step=3) for parts in both]
+    both = [make("panacea", *SMALL, process=rank).context for rank in (0, 1)]
+    drawn = [shared(rows[context.runtime.rank * 8 :][:8], rows[:8], rows[:8], 2, seed=0, step=3) for context in both]
     assert torch.equal(*drawn)
 
 
@@ -180,11 +180,11 @@ def test_prompt_and_answer_together_are_longer_than_anything_scored(make):
 def test_weight_decay_lets_the_preference_fade(make, monkeypatch):
     """Decay of sigma and s pulls the adapter back to a model without preference."""
     algo = make("panacea", *SMALL, "algo.optimizer.weight_decay=1.0", "algo.optimizer.warmup=0")
-    policy = policy_of(algo, algo.parts.starting_model(frozen=True)[0])
+    policy = policy_of(algo, algo.context.starting_model(frozen=True)[0])
     with torch.no_grad():
         for value in policy.adapter.singular_values():
             value.fill_(1.0)
-    engine = algo.optimizer.engine(algo.parts, policy, algo.groups(policy), 1)
+    engine = algo.optimizer.engine(algo.context, policy, algo.groups(policy), 1)
     before = [value.clone() for value in policy.adapter.factors()]
     engine.step([lambda: 0.0 * sum(p.sum() for p in policy.parameters() if p.requires_grad)])
     assert all(bool((value == 1.0).all()) for value in policy.adapter.singular_values())
@@ -196,7 +196,7 @@ def test_a_broken_loss_on_one_process_hangs_the_others(make, monkeypatch):
     """All processes learn of it and stop together: here the other one reports, and this one raises too."""
     algo = make("panacea", *SMALL, process=0)
     module = nn.Linear(2, 1)
-    runtime = algo.parts.runtime
+    runtime = algo.context.runtime
     with monkeypatch.context() as alone:  # built without a process group
         alone.setattr(type(runtime), "world", 1)
         engine = Engine(
@@ -266,10 +266,10 @@ def test_answers_are_sampled_from_another_distribution_than_the_one_differentiat
     algo = make("panacea", *SMALL)
     policy, encoder, experience = prepared(algo)
     policy.model.generation_config.update(top_k=1, temperature=0.1, do_sample=True, max_new_tokens=2, eos_token_id=9)
-    model, _ = algo.parts.starting_model(frozen=True)
-    panel = panel_of(algo, model, encoder)
-    roller = roller_of(algo, panel, encoder)
-    again = roller.roll_out(policy, algo.parts.corpus.prompts["train"][:4], 0)
+    model, _ = algo.context.starting_model(frozen=True)
+    scorer = scorer_of(algo, model, encoder)
+    collector = collector_of(algo, scorer, encoder)
+    again = collector.collect(policy, algo.context.corpus.prompts["train"][:4], 0)
     assert torch.equal(again.ids, experience.ids)
 
 
@@ -304,7 +304,7 @@ def test_an_empty_row_of_a_mask_is_read_as_its_first_or_last_token():
 def test_dropout_makes_the_first_ratio_differ_from_one(make):
     """Old log-probabilities come from evaluation mode, new ones from training mode: they must be one function."""
     algo = make("panacea", *SMALL, "algo.optimizer.warmup=0")
-    algo.parts.model.config = {**algo.parts.model.config, "attention_dropout": 0.5}
+    algo.context.model.config = {**algo.context.model.config, "attention_dropout": 0.5}
     policy, _, experience = prepared(algo)
     assert policy.training
     output = policy(experience)
@@ -330,14 +330,14 @@ def test_the_score_clip_limits_the_kl_term_too():
 def test_the_score_clip_of_a_rollout_leaves_the_kl_term_alone(make):
     """The same in a rollout: rewards within the clip, token rewards not."""
     algo = make("panacea", *SMALL, "algo.rollout.score_clip=0.1", "algo.kl_coef=50.0")
-    model, tokenizer = algo.parts.starting_model(frozen=True)
-    encoder = algo.parts.encoder(tokenizer)
-    panel, policy = panel_of(algo, model, encoder), policy_of(algo, model)
+    model, tokenizer = algo.context.starting_model(frozen=True)
+    encoder = algo.context.encoder(tokenizer)
+    scorer, policy = scorer_of(algo, model, encoder), policy_of(algo, model)
     with torch.no_grad():
         for value in policy.adapter.singular_values():
             value.add_(0.5)
-    roller = roller_of(algo, panel, encoder)
-    experience = credited(algo, roller.roll_out(policy, algo.parts.corpus.prompts["train"][:4], 1))
+    collector = collector_of(algo, scorer, encoder)
+    experience = credited(algo, collector.collect(policy, algo.context.corpus.prompts["train"][:4], 1))
     assert experience.rewards.abs().max() <= 0.1
     assert experience.returns.abs().max() > 1.0
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.algo.pieces import credited, panel_of, policy_of, roller_of
+from tests.algo.pieces import collector_of, credited, policy_of, scorer_of
 
 from mora.functional.risk import mean
-from mora.reward.panel import ModelPanel
 from mora.reward.reference import reference_prompts
+from mora.reward.scorer import ModelScorer
 from mora.runtime.engine import Engine
 from mora.runtime.ptx import Pretraining
 from mora.runtime.rollout import Rollout
@@ -37,10 +37,10 @@ PANACEA = (
 
 def rolled_out(algo) -> Rollout:
     """The experience of one step of an untrained policy."""
-    model, tokenizer = algo.parts.starting_model(frozen=True)
-    encoder = algo.parts.encoder(tokenizer)
-    panel, policy = panel_of(algo, model, encoder), policy_of(algo, model)
-    rollout = roller_of(algo, panel, encoder).roll_out(policy, algo.parts.corpus.prompts["train"][:4], 0)
+    model, tokenizer = algo.context.starting_model(frozen=True)
+    encoder = algo.context.encoder(tokenizer)
+    scorer, policy = scorer_of(algo, model, encoder), policy_of(algo, model)
+    rollout = collector_of(algo, scorer, encoder).collect(policy, algo.context.corpus.prompts["train"][:4], 0)
     return credited(algo, rollout)
 
 
@@ -48,18 +48,18 @@ def test_a_learned_reward_is_measured_on_answers_of_the_policy_that_will_be_trai
     """Those answers, drawn again and scored by the stored model, have mean 0 and deviation 1 on every objective."""
     algo = make("reward_model", *REWARD)
     algo.fit()
-    policy, tokenizer = algo.parts.starting_model(frozen=True)
+    policy, tokenizer = algo.context.starting_model(frozen=True)
     samples = sample_reference(
         policy.eval(),
-        algo.parts.encoder(tokenizer),
-        reference_prompts(algo.parts.corpus.prompts["train"], 8),
+        algo.context.encoder(tokenizer),
+        reference_prompts(algo.context.corpus.prompts["train"], 8),
         samples=3,
-        seed=algo.parts.seed,
+        seed=algo.context.seed,
         batch_size=24,
         device=torch.device("cpu"),
     )
-    panel = ModelPanel.load(algo.parts.folder.path / "reward", "cpu")
-    scores = mean(panel.score(samples.prompts, samples.texts, samples.sampled))
+    scorer = ModelScorer.load(algo.context.folder.path / "reward", "cpu")
+    scores = mean(scorer.score(samples.prompts, samples.texts, samples.sampled))
     assert scores.shape == (24, 2)
     assert torch.allclose(scores.mean(0), torch.zeros(2), atol=1e-3)
     assert torch.allclose(scores.std(0, correction=0), torch.ones(2), atol=1e-3)
@@ -72,7 +72,7 @@ def test_the_rewards_of_a_rollout_are_what_the_chosen_risk_makes_of_the_belief(m
         heard.append(belief.atoms.amin(-1) - torch.tensor([3.0, 1.0]))
         return heard[-1]
 
-    algo.parts.risk = worst_case
+    algo.context.risk = worst_case
     experience = rolled_out(algo)
     assert len(heard) == 1 and torch.equal(experience.rewards, heard[0])
     assert torch.allclose(experience.gains, (heard[0] * experience.preference).sum(-1))
@@ -88,7 +88,7 @@ def test_rows_that_share_a_preference_are_judged_together_on_whatever_process_th
 
     def made(process: int | None, place: slice):
         algo = make("panacea", *PANACEA, *options, "preference.concentration=1000.0", process=process)
-        algo.parts.risk = lambda belief: rewards[place]
+        algo.context.risk = lambda belief: rewards[place]
         return algo
 
     whole = rolled_out(made(None, slice(16)))
@@ -102,7 +102,7 @@ def test_rows_that_share_a_preference_are_judged_together_on_whatever_process_th
             ids = torch.tensor([content_id(prompt) for prompt in whole.prompts])
             return next(t for t in (whole.rewards, whole.preference, ids) if torch.equal(t[place], own))
 
-        monkeypatch.setattr(type(algo.parts.runtime), "gather", gathered)
+        monkeypatch.setattr(type(algo.context.runtime), "gather", gathered)
         assert torch.allclose(rolled_out(algo).gains, whole.gains[place])
 
 
@@ -118,7 +118,7 @@ def test_every_update_has_its_own_supervised_rows_and_its_place_in_the_schedule(
 
     def hear_rate(self, given):
         found = step(self, given)
-        rates.append(found["lr"] / algo.parts.adapter.lr)
+        rates.append(found["lr"] / algo.context.adapter.lr)
         return found
 
     monkeypatch.setattr(Pretraining, "losses", hear_batch)
@@ -148,8 +148,8 @@ class Replay:
     def check(self) -> None:
         """The parts of the two processes make up the whole."""
         for name, join in (("sum", lambda a, b: a + b), ("gather", lambda a, b: torch.cat([a, b]))):
-            parts = zip(self.said[name, 0], self.said[name, 1], strict=True)
-            for whole, (first, second) in zip(self.heard[name], parts, strict=True):
+            context = zip(self.said[name, 0], self.said[name, 1], strict=True)
+            for whole, (first, second) in zip(self.heard[name], context, strict=True):
                 assert torch.allclose(join(first, second), whole, atol=1e-3, rtol=1e-5), name
 
 
@@ -159,13 +159,13 @@ def test_rewards_advantages_and_metrics_are_normalized_over_all_processes(make, 
     replay, made = Replay(monkeypatch), []
     for process in (None, 0, 1):
         algo = make("panacea", *PANACEA, *options, process=process)
-        model, tokenizer = algo.parts.starting_model(frozen=True)
-        encoder = algo.parts.encoder(tokenizer)
-        panel, policy = panel_of(algo, model, encoder), policy_of(algo, model)
-        roller = roller_of(algo, panel, encoder)
-        replay(algo.parts.runtime, process)
-        experience = credited(algo, roller.roll_out(policy, algo.parts.corpus.prompts["train"][:4], 0))
-        made.append((experience, roller.metrics(experience)))
+        model, tokenizer = algo.context.starting_model(frozen=True)
+        encoder = algo.context.encoder(tokenizer)
+        scorer, policy = scorer_of(algo, model, encoder), policy_of(algo, model)
+        collector = collector_of(algo, scorer, encoder)
+        replay(algo.context.runtime, process)
+        experience = credited(algo, collector.collect(policy, algo.context.corpus.prompts["train"][:4], 0))
+        made.append((experience, collector.metrics(experience)))
     replay.check()
     (whole, metrics), *shares = made
     for name in ("rewards", "gains"):
@@ -205,8 +205,8 @@ def test_the_supervised_terms_of_all_processes_add_up_to_that_of_one(make):
     found = []
     for process in (None, 0, 1):
         algo = make("panacea", *PANACEA, process=process)
-        model, tokenizer = algo.parts.starting_model(frozen=True)
-        ptx = Pretraining(algo.parts, algo.parts.encoder(tokenizer), coef=0.5, batch_size=8)
+        model, tokenizer = algo.context.starting_model(frozen=True)
+        ptx = Pretraining(algo.context, algo.context.encoder(tokenizer), coef=0.5, batch_size=8)
         policy = policy_of(algo, model)
         found.append(sum(float(one()[0].detach()) for one in ptx.losses(policy, update=1)))
     assert found[0] > 0 and found[1] + found[2] == pytest.approx(found[0], rel=1e-5)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from tests.adapters import sequences
-from tests.algo.pieces import credited, panel_of, policy_of, roller_of
+from tests.algo.pieces import collector_of, credited, policy_of, scorer_of
 
 import mora.algo.ppo as module
 import mora.runtime.learner as learner
@@ -18,8 +18,8 @@ from mora.model.adapter import read_settings
 from mora.model.generate import Sampling
 from mora.model.policy import Policy
 from mora.model.stored import KINDS, STANDARDIZATION, load_policy
+from mora.runtime.collector import RolloutCollector
 from mora.runtime.ptx import Pretraining
-from mora.runtime.roller import Roller
 from mora.runtime.rollout import Rollout
 from mora.runtime.rollout_metrics import explained_variance
 from mora.runtime.sampling import sample_rows
@@ -44,10 +44,10 @@ ADVANTAGES_AS_THEY_ARE = "algo.normalize_advantages=none"
 def trained(algo, monkeypatch):
     """Run ``fit`` and keep the policy and the experience of every step."""
     kept = {"experience": [], "policy": None}
-    roll_out, build = Roller.roll_out, module.trainable
+    collect, build = RolloutCollector.collect, module.trainable
 
-    def listen(roller, policy, rows, step):
-        kept["experience"].append(roll_out(roller, policy, rows, step))
+    def listen(collector, policy, rows, step):
+        kept["experience"].append(collect(collector, policy, rows, step))
         return kept["experience"][-1]
 
     def keep(*arguments, **named):
@@ -55,7 +55,7 @@ def trained(algo, monkeypatch):
         return kept["policy"]
 
     with monkeypatch.context() as patch:
-        patch.setattr(Roller, "roll_out", listen)
+        patch.setattr(RolloutCollector, "collect", listen)
         patch.setattr(module, "trainable", keep)
         algo.fit()
     return kept["policy"], kept["experience"]
@@ -74,20 +74,20 @@ def watched(monkeypatch, owner, name, before):
         yield
 
 
-def prepared(algo, monkeypatch=None, step: int = 0, *, rows: int = 4, move: float = 0.0, panel=None):
-    """Policy, roller and the experience of one rollout, without training."""
-    model, tokenizer = algo.parts.starting_model(frozen=True)
-    encoder = algo.parts.encoder(tokenizer)
-    panel = panel or panel_of(algo, model, encoder)
+def prepared(algo, monkeypatch=None, step: int = 0, *, rows: int = 4, move: float = 0.0, scorer=None):
+    """Policy, collector and the experience of one rollout, without training."""
+    model, tokenizer = algo.context.starting_model(frozen=True)
+    encoder = algo.context.encoder(tokenizer)
+    scorer = scorer or scorer_of(algo, model, encoder)
     policy = policy_of(algo, model)
     if move:
         generator = torch.Generator().manual_seed(9)
         with torch.no_grad():
             for value in [*policy.adapter.singular_values(), policy.critic.body[-1].weight]:
                 value.add_(move * torch.randn(value.shape, generator=generator))
-    roller = roller_of(algo, panel, encoder)
-    experience = roller.roll_out(policy, algo.parts.corpus.prompts["train"][:rows], step)
-    return policy, roller, credited(algo, experience)
+    collector = collector_of(algo, scorer, encoder)
+    experience = collector.collect(policy, algo.context.corpus.prompts["train"][:rows], step)
+    return policy, collector, credited(algo, experience)
 
 
 def test_the_preference_of_the_rollout_is_that_of_every_later_pass(make, monkeypatch):
@@ -148,7 +148,7 @@ def test_at_the_first_step_the_kl_is_zero_and_the_values_too(make, monkeypatch):
     _, experiences = trained(algo, monkeypatch)
     assert torch.equal(experiences[0].old_logps, experiences[0].ref_logps) and not experiences[0].values.any()
     assert not torch.equal(experiences[1].old_logps, experiences[1].ref_logps) and experiences[1].values.any()
-    rows = read_lines(algo.parts.folder.metrics)
+    rows = read_lines(algo.context.folder.metrics)
     assert rows[0]["kl"] == 0.0 and rows[1]["kl"] != 0.0
 
 
@@ -176,7 +176,7 @@ def _reference_advantages(rewards, old, ref, values, length, *, kl_coef, lam):
 @pytest.mark.parametrize("objectives", [1, 2, 4])
 def test_advantages_are_the_weighted_sum_of_those_of_the_objectives(make, objectives):
     algo = make("panacea", *SMALL, ADVANTAGES_AS_THEY_ARE, objectives=objectives)
-    _, roller, experience = prepared(algo, step=1, move=0.5)
+    _, collector, experience = prepared(algo, step=1, move=0.5)
     assert experience.returns.shape[-1] == objectives
     for b in range(len(experience.ids)):
         length = int(experience.response[b].sum())
@@ -200,9 +200,9 @@ def test_advantages_are_the_weighted_sum_of_those_of_the_objectives(make, object
 
 def test_rewards_are_the_gold_scores_in_units_of_the_reference(make):
     algo = make("panacea", *SMALL)
-    _, roller, experience = prepared(algo)
-    gold = torch.from_numpy(algo.parts.corpus.world.gold(experience.prompts, experience.texts))
-    known = roller.panel.standardization
+    _, collector, experience = prepared(algo)
+    gold = torch.from_numpy(algo.context.corpus.world.gold(experience.prompts, experience.texts))
+    known = collector.scorer.standardization
     assert torch.allclose(experience.rewards.double(), (gold - known.mean) / known.std, atol=1e-5)
     assert known.provenance["samples"] == 32
 
@@ -231,16 +231,16 @@ def test_advantages_are_scaled_or_whitened_over_response_tokens(make):
 def test_rows_that_were_cut_off_get_their_score_on_the_last_token(make):
     """Answers of at most 3 tokens from a nearly uniform model over 29 tokens: most have no end token."""
     algo = make("panacea", *SMALL, ADVANTAGES_AS_THEY_ARE, max_response=3)
-    _, roller, experience = prepared(algo)
+    _, collector, experience = prepared(algo)
     tokens = experience.ids[:, -experience.response.shape[1] :]
-    cut = ~((tokens == roller.encoder.eos) & experience.response).any(-1)
+    cut = ~((tokens == collector.encoder.eos) & experience.response).any(-1)
     assert 0 < int(cut.sum())
     assert bool((experience.response.sum(-1)[cut] == 3).all())
     for b in cut.nonzero().flatten().tolist():
         # At step 0 values and KL are 0: the advantage of the last token is the gain, and decays by 0.95 a token before.
         expected = [float(experience.gains[b]) * 0.95 ** (2 - t) for t in range(3)]
         assert experience.advantages[b, :3].tolist() == pytest.approx(expected, abs=1e-5)
-    assert roller.metrics(experience)["ended"] == pytest.approx(1 - float(cut.float().mean()))
+    assert collector.metrics(experience)["ended"] == pytest.approx(1 - float(cut.float().mean()))
 
 
 def test_losses_are_divided_by_rows_times_the_longest_answer_allowed(make):
@@ -287,20 +287,20 @@ def test_taking_rows_takes_them_from_everything(make):
 
 
 def make_policy(algo):
-    return policy_of(algo, algo.parts.starting_model(frozen=True)[0])
+    return policy_of(algo, algo.context.starting_model(frozen=True)[0])
 
 
 def _plain_ppo(algo):
     """Two rollouts of ordinary PPO with one reward, written out: what the algorithm must be at M = 1."""
-    parts, settings = algo.parts, algo.rollout
-    model, tokenizer = parts.starting_model(frozen=True)
-    encoder = parts.encoder(tokenizer)
-    standard = panel_of(algo, model, encoder).standardization
+    context, settings = algo.context, algo.rollout
+    model, tokenizer = context.starting_model(frozen=True)
+    encoder = context.encoder(tokenizer)
+    standard = scorer_of(algo, model, encoder).standardization
     policy = policy_of(algo, model)
     optimizer = torch.optim.AdamW(
         [
-            {"params": policy.adapter.factors(), "lr": algo.parts.adapter.lr},
-            {"params": policy.adapter.singular_values(), "lr": algo.parts.adapter.singular_lr},
+            {"params": policy.adapter.factors(), "lr": algo.context.adapter.lr},
+            {"params": policy.adapter.singular_values(), "lr": algo.context.adapter.singular_lr},
             {"params": list(policy.critic.parameters()), "lr": algo.critic_lr},
         ],
         betas=algo.optimizer.betas,
@@ -310,16 +310,16 @@ def _plain_ppo(algo):
     trainable = [p for group in optimizer.param_groups for p in group["params"]]
     from mora.dataset.order import batch
 
-    everything = parts.corpus.prompts["train"]
+    everything = context.corpus.prompts["train"]
     for step in range(algo.steps):
-        rows = [everything[i] for i in batch(step, len(everything), settings.prompts, parts.seed)]
-        prompts, _ = sample_rows(rows, settings.samples, encoder, parts.runtime.device)
+        rows = [everything[i] for i in batch(step, len(everything), settings.prompts, context.seed)]
+        prompts, _ = sample_rows(rows, settings.samples, encoder, context.runtime.device)
         one = torch.ones(len(prompts.texts), 1)
         tokens, mask = policy.generate(
             prompts,
             one,
             sampling=Sampling(temperature=1.0, top_p=1.0, top_k=0),
-            seed=parts.seed,
+            seed=context.seed,
             step=step,
             max_new_tokens=encoder.max_response,
             ends=encoder.ends,
@@ -348,7 +348,7 @@ def _plain_ppo(algo):
         texts = encoder.tokenizer.batch_decode(
             [t[m].tolist() for t, m in zip(tokens, mask, strict=True)], skip_special_tokens=True
         )
-        gold = parts.corpus.world.gold(prompts.texts, texts)[:, 0]
+        gold = context.corpus.world.gold(prompts.texts, texts)[:, 0]
         rewards = (gold - float(standard.mean)) / float(standard.std)
         advantages, returns = torch.zeros_like(old), torch.zeros_like(old)
         for b in range(len(rewards)):
@@ -417,9 +417,9 @@ def test_a_nonlinear_gain_has_a_critic_of_its_own(make, monkeypatch, options):
     last = experiences[-1]
     assert last.values.shape[-1] == last.returns.shape[-1] == 1
     assert policy.critic.body[-1].weight.abs().max() > 0
-    shared = algo.parts.scalarize.shares is not None
+    shared = algo.context.scalarize.shares is not None
     ids = [torch.tensor([content_id(prompt) for prompt in last.prompts])] if shared else []
-    gain = algo.parts.scalarize(last.rewards, last.preference, *ids)
+    gain = algo.context.scalarize(last.rewards, last.preference, *ids)
     assert torch.allclose(last.gains, gain)
     token = torch.zeros_like(last.old_logps)
     token -= algo.kl_coef * (last.old_logps - last.ref_logps) * last.response
@@ -471,7 +471,7 @@ def test_minibatches_that_do_not_divide_the_rollout_are_refused(make):
 
 def test_only_adapter_and_critic_are_trained(make, monkeypatch):
     algo = make("panacea", *SMALL)
-    base = {n: p.clone() for n, p in algo.parts.starting_model(frozen=True)[0].named_parameters()}
+    base = {n: p.clone() for n, p in algo.context.starting_model(frozen=True)[0].named_parameters()}
     policy, _ = trained(algo, monkeypatch)
     trainable = {n for n, p in policy.named_parameters() if p.requires_grad}
     assert all(n.startswith("critic.") or n.rsplit(".", 1)[-1] in ("U", "V", "sigma", "s") for n in trainable)
@@ -491,8 +491,8 @@ def test_singular_values_are_not_decayed(make, monkeypatch):
 
 def test_metrics_say_what_the_rollout_was(make, monkeypatch):
     algo = make("panacea", *SMALL)
-    policy, roller, e = prepared(algo, step=1, move=0.5)
-    metrics = roller.metrics(e)
+    policy, collector, e = prepared(algo, step=1, move=0.5)
+    metrics = collector.metrics(e)
     log_ratio = ((e.old_logps - e.ref_logps) * e.response).sum(-1)
     assert metrics["kl"] == pytest.approx(float(log_ratio.mean()), rel=1e-5)
     assert metrics["length"] == pytest.approx(float(e.response.sum(-1).double().mean()))
@@ -501,18 +501,18 @@ def test_metrics_say_what_the_rollout_was(make, monkeypatch):
         assert metrics[f"reward/{name}"] == pytest.approx(float(e.rewards[:, i].mean()), rel=1e-4)
         correlation = np.corrcoef(e.preference[:, i].numpy(), e.rewards[:, i].numpy())[0, 1]
         assert metrics[f"steering/{name}"] == pytest.approx(correlation, abs=1e-4)
-        gold = algo.parts.corpus.world.gold(e.prompts, e.texts)[:, i]
+        gold = algo.context.corpus.world.gold(e.prompts, e.texts)[:, i]
         assert metrics[f"gold/{name}"] == pytest.approx(gold.mean(), rel=1e-5)
     returns, errors = e.returns[e.response].double(), (e.returns - e.values)[e.response].double()
     explained = 1 - float(errors.var(correction=0) / returns.var(correction=0))
-    found = explained_variance(algo.parts.runtime, e.values, e.returns, e.trained)
+    found = explained_variance(algo.context.runtime, e.values, e.returns, e.trained)
     assert found == pytest.approx(explained, abs=1e-4)
 
 
 def test_every_step_writes_its_metrics(make, monkeypatch):
     algo = make("panacea", *SMALL)
     trained(algo, monkeypatch)
-    rows = read_lines(algo.parts.folder.metrics)
+    rows = read_lines(algo.context.folder.metrics)
     assert [row["step"] for row in rows] == [1, 2]
     for name in ("loss/policy", "loss/value", "policy/clipped", "policy/approx_kl", "grad_norm", "lr", "entropy"):
         assert all(math.isfinite(row[name]) for row in rows), name
@@ -520,12 +520,12 @@ def test_every_step_writes_its_metrics(make, monkeypatch):
 
 def test_the_stored_policy_is_the_trained_one(make, monkeypatch, tmp_path):
     first = make("panacea", *SMALL)
-    model, tokenizer = first.parts.starting_model(frozen=True)
+    model, tokenizer = first.context.starting_model(frozen=True)
     model.save_pretrained(tmp_path / "base")
     tokenizer.save_pretrained(tmp_path / "base")
-    first.parts.policy = str(tmp_path / "base")
+    first.context.policy = str(tmp_path / "base")
     policy, experiences = trained(first, monkeypatch)
-    place = first.parts.folder.path / "policy"
+    place = first.context.folder.path / "policy"
     stored, _ = load_policy(place, torch.device("cpu"))
     e = experiences[-1]
     arguments = (e.ids, e.mask, e.preference)
@@ -537,13 +537,13 @@ def test_the_stored_policy_is_the_trained_one(make, monkeypatch, tmp_path):
 def test_the_stored_policy_names_its_base_relative_to_itself(make, monkeypatch, tmp_path):
     """So that a folder of runs may be moved, and used from any working directory."""
     algo = make("panacea", *SMALL, "algo.steps=1")
-    model, tokenizer = algo.parts.starting_model(frozen=True)
+    model, tokenizer = algo.context.starting_model(frozen=True)
     for part in (model, tokenizer):
         part.save_pretrained(tmp_path / "base")
     monkeypatch.chdir(tmp_path)
-    algo.parts.policy = "base"
+    algo.context.policy = "base"
     algo.fit()
-    place = algo.parts.folder.path / "policy"
+    place = algo.context.folder.path / "policy"
     assert read_settings(place, KINDS)[2] == "../../base"
     monkeypatch.chdir("/")
     load_policy(place, torch.device("cpu"))
@@ -561,8 +561,8 @@ def test_training_steers_both_objectives(make, monkeypatch):
         "adapter.singular_lr=0.03",
     )
     policy, _ = trained(algo, monkeypatch)
-    encoder = algo.parts.encoder(algo.parts.starting_model(frozen=True)[1])
-    prompts, _ = sample_rows(algo.parts.corpus.prompts["test"], 16, encoder, torch.device("cpu"))
+    encoder = algo.context.encoder(algo.context.starting_model(frozen=True)[1])
+    prompts, _ = sample_rows(algo.context.corpus.prompts["test"], 16, encoder, torch.device("cpu"))
     gold = []
     for corner in torch.eye(2):
         tokens, mask = policy.eval().generate(
@@ -578,14 +578,14 @@ def test_training_steers_both_objectives(make, monkeypatch):
         texts = encoder.tokenizer.batch_decode(
             [t[m].tolist() for t, m in zip(tokens, mask, strict=True)], skip_special_tokens=True
         )
-        gold.append(algo.parts.corpus.world.gold(prompts.texts, texts).mean(0))
+        gold.append(algo.context.corpus.world.gold(prompts.texts, texts).mean(0))
     assert gold[0][0] > gold[1][0] + 0.3 and gold[1][1] > gold[0][1] + 0.3
 
 
 def _pretraining(algo, coef=0.7, size=6):
-    model, tokenizer = algo.parts.starting_model(frozen=True)
-    encoder = algo.parts.encoder(tokenizer)
-    return Pretraining(algo.parts, encoder, coef=coef, batch_size=size), policy_of(algo, model), encoder
+    model, tokenizer = algo.context.starting_model(frozen=True)
+    encoder = algo.context.encoder(tokenizer)
+    return Pretraining(algo.context, encoder, coef=coef, batch_size=size), policy_of(algo, model), encoder
 
 
 def test_ptx_is_the_mean_likelihood_of_answer_tokens_at_drawn_preferences(make):
@@ -607,7 +607,7 @@ def test_ptx_is_the_mean_likelihood_of_answer_tokens_at_drawn_preferences(make):
         assert answer[-1] == encoder.eos
     assert loss.item() == pytest.approx(-0.7 * total / tokens, rel=1e-5)
     assert len(preferences[0].unique(dim=0)) > 1
-    algo.parts.runtime.micro_batch = 1
+    algo.context.runtime.micro_batch = 1
     pieces = [one()[0] for one in ptx.losses(policy, update=3)]
     assert len(pieces) == 6 and sum(pieces).item() == pytest.approx(loss.item(), rel=1e-5)
 
@@ -616,7 +616,7 @@ def test_ptx_is_off_at_zero_and_needs_rows_otherwise(make):
     algo = make("panacea", *SMALL)
     ptx, policy, _ = _pretraining(algo, coef=0.0)
     assert ptx.losses(policy, update=0) == []
-    algo.parts.corpus.supervised["train"] = []
+    algo.context.corpus.supervised["train"] = []
     with pytest.raises(InputError, match="algo.ptx_coef"):
         _pretraining(algo)
 
@@ -642,23 +642,23 @@ def test_in_bf16_rollout_reference_and_update_compute_alike(make, monkeypatch, d
 
 def test_rewards_that_are_only_divided_keep_their_zero(make):
     """Counts are never negative; their standardized form is, below the mean."""
-    _, roller, scaled = prepared(make("panacea", *SMALL, "algo.rollout.shift_rewards=false"))
-    gold = torch.from_numpy(roller.parts.corpus.world.gold(scaled.prompts, scaled.texts))
-    assert torch.allclose(scaled.rewards.double(), gold / roller.panel.standardization.std, atol=1e-5)
+    _, collector, scaled = prepared(make("panacea", *SMALL, "algo.rollout.shift_rewards=false"))
+    gold = torch.from_numpy(collector.context.corpus.world.gold(scaled.prompts, scaled.texts))
+    assert torch.allclose(scaled.rewards.double(), gold / collector.scorer.standardization.std, atol=1e-5)
     assert bool((scaled.rewards >= 0).all()) and bool((prepared(make("panacea", *SMALL))[2].rewards < 0).any())
 
 
 def test_the_stored_units_say_whether_they_shift(make, monkeypatch):
     algo = make("panacea", *SMALL, "algo.steps=1", "algo.rollout.shift_rewards=false")
     trained(algo, monkeypatch)
-    facts = read_json(algo.parts.folder.path / "policy" / STANDARDIZATION)
+    facts = read_json(algo.context.folder.path / "policy" / STANDARDIZATION)
     assert facts["shifted"] == [False, False]
 
 
 def test_tracked_rewards_are_logged_with_what_was_tracked(make, monkeypatch):
     algo = make("panacea", *SMALL, "algo.steps=3", "algo.rollout.tracking=running")
     trained(algo, monkeypatch)
-    rows = read_lines(algo.parts.folder.metrics)
+    rows = read_lines(algo.context.folder.metrics)
     free = make("panacea", *SMALL, "algo.steps=1")
     _, (plain,) = trained(free, monkeypatch)
     for i, name in enumerate(("kind0", "kind1")):
@@ -666,7 +666,7 @@ def test_tracked_rewards_are_logged_with_what_was_tracked(make, monkeypatch):
         assert rows[0][f"tracked_std/{name}"] == pytest.approx(plain.rewards[:, i].std(correction=0).item(), rel=1e-5)
         assert rows[0][f"reward/{name}"] == pytest.approx(0.0, abs=1e-6)
         assert rows[2][f"tracked_std/{name}"] != rows[0][f"tracked_std/{name}"]
-    assert not any(name.startswith("tracked") for name in read_lines(free.parts.folder.metrics)[0])
+    assert not any(name.startswith("tracked") for name in read_lines(free.context.folder.metrics)[0])
 
 
 @pytest.mark.parametrize("how", ["running", "ema"])
@@ -674,21 +674,21 @@ def test_a_run_that_was_cut_continues_with_what_it_tracked(make, monkeypatch, ho
     options = (*SMALL, "algo.steps=4", f"algo.rollout.tracking={how}", "runtime.save_every=2")
     whole, begun, again = (make("panacea", *options) for _ in range(3))
     whole.fit()
-    roll_out = Roller.roll_out
+    collect = RolloutCollector.collect
 
     def cut(self, policy, rows, step):
         if step == 3:
             raise KeyboardInterrupt
-        return roll_out(self, policy, rows, step)
+        return collect(self, policy, rows, step)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Roller, "roll_out", cut)
+        patch.setattr(RolloutCollector, "collect", cut)
         begun.fit()
-    again.parts.folder = begun.parts.folder
+    again.context.folder = begun.context.folder
     again.fit()
     rows, wanted = (
         [{k: v for k, v in row.items() if not k.startswith(("time/", "memory/"))} for row in read_lines(path)]
-        for path in (again.parts.folder.metrics, whole.parts.folder.metrics)
+        for path in (again.context.folder.metrics, whole.context.folder.metrics)
     )
     assert rows == wanted and len(rows) == 4
 

@@ -31,13 +31,13 @@ def _nll(model, encoder, rows) -> tuple[float, int]:
 
 def _made(make, *options):
     algo = make("sft", *SMALL, *options)
-    model, tokenizer = algo.parts.starting_model(frozen=True)
-    return algo, model, algo.parts.encoder(tokenizer)
+    model, tokenizer = algo.context.starting_model(frozen=True)
+    return algo, model, algo.context.encoder(tokenizer)
 
 
 def test_the_loss_is_the_mean_over_answer_tokens_end_token_included(make):
     algo, model, encoder = _made(make)
-    rows = algo.parts.corpus.supervised["train"][:8]
+    rows = algo.context.corpus.supervised["train"][:8]
     total, tokens = _nll(model, encoder, rows)
     assert tokens == sum(len(row.responses[0].split()) + 1 for row in rows)
     loss = algo.loss(model, algo._collated(rows, list(range(8)), encoder), tokens)
@@ -47,7 +47,7 @@ def test_the_loss_is_the_mean_over_answer_tokens_end_token_included(make):
 def test_the_prompt_is_not_trained_on(make):
     """Changing the loss of prompt tokens alone is impossible to see: its gradient goes through answers only."""
     algo, model, encoder = _made(make)
-    rows = algo._collated(algo.parts.corpus.supervised["train"][:4], [0, 1, 2, 3], encoder)
+    rows = algo._collated(algo.context.corpus.supervised["train"][:4], [0, 1, 2, 3], encoder)
     logits = []
     handle = model.lm_head.register_forward_hook(lambda *a: (a[2].retain_grad(), logits.append(a[2])) and None)
     algo.loss(model, rows, 10.0).backward()
@@ -62,23 +62,23 @@ def test_micro_batches_do_not_change_the_model(make):
     for size in ("null", "3"):
         algo = make("sft", *SMALL, "algo.optimizer.eps=1e-5", f"runtime.micro_batch={size}")
         algo.fit()
-        states.append(AutoModelForCausalLM.from_pretrained(algo.parts.folder.path / "model").state_dict())
+        states.append(AutoModelForCausalLM.from_pretrained(algo.context.folder.path / "model").state_dict())
     for name, weights in states[0].items():
         assert all((weights - other[name]).abs().max() < 1e-4 for other in states[1:]), name
 
 
 def test_training_lowers_the_loss_and_says_so(make):
     algo, model, encoder = _made(make, "algo.steps=20")
-    test = algo.parts.corpus.supervised["test"]
+    test = algo.context.corpus.supervised["test"]
     before, tokens = _nll(model, encoder, test)
     summary = algo.fit()
-    trained = AutoModelForCausalLM.from_pretrained(algo.parts.folder.path / "model").eval()
+    trained = AutoModelForCausalLM.from_pretrained(algo.context.folder.path / "model").eval()
     after, _ = _nll(trained, encoder, test)
     assert after < 0.95 * before
     assert summary["test/loss"] == pytest.approx(after / tokens, rel=1e-4)
-    rows = read_lines(algo.parts.folder.metrics)
-    chosen = batch(0, len(algo.parts.corpus.supervised["train"]), 8, 0)
-    lengths = [len(algo.parts.corpus.supervised["train"][i].responses[0].split()) + 1 for i in chosen]
+    rows = read_lines(algo.context.folder.metrics)
+    chosen = batch(0, len(algo.context.corpus.supervised["train"]), 8, 0)
+    lengths = [len(algo.context.corpus.supervised["train"][i].responses[0].split()) + 1 for i in chosen]
     assert len(rows) == 20 and rows[0]["tokens"] == sum(lengths)
     assert all(math.isfinite(row["grad_norm"]) and row["lr"] >= 0 for row in rows)
 
@@ -88,7 +88,7 @@ def test_gradient_checkpointing_changes_nothing(make):
     for on in ("false", "true"):
         algo = make("sft", *SMALL, f"model.gradient_checkpointing={on}")
         algo.fit()
-        states.append(AutoModelForCausalLM.from_pretrained(algo.parts.folder.path / "model").state_dict())
+        states.append(AutoModelForCausalLM.from_pretrained(algo.context.folder.path / "model").state_dict())
     for name, weights in states[0].items():
         assert (weights - states[1][name]).abs().max() < 1e-4, name
 
@@ -96,16 +96,16 @@ def test_gradient_checkpointing_changes_nothing(make):
 def test_the_result_is_a_stock_model_with_its_tokenizer(make):
     algo = make("sft", *SMALL)
     algo.fit()
-    folder = algo.parts.folder.path / "model"
+    folder = algo.context.folder.path / "model"
     tokenizer = load_tokenizer(folder)
     assert tokenizer.chat_template and len(tokenizer) == AutoModelForCausalLM.from_pretrained(folder).config.vocab_size
 
 
 def test_epochs_are_counted_in_rows(make):
     algo = make("sft", "algo.epochs=1.5", "algo.batch_size=16", "algo.test_rows=4")
-    rows = len(algo.parts.corpus.supervised["train"])
+    rows = len(algo.context.corpus.supervised["train"])
     algo.fit()
-    assert len(read_lines(algo.parts.folder.metrics)) == round(1.5 * rows / 16)
+    assert len(read_lines(algo.context.folder.metrics)) == round(1.5 * rows / 16)
 
 
 def test_either_steps_or_epochs():
@@ -116,13 +116,13 @@ def test_either_steps_or_epochs():
 
 def test_no_held_out_rows_is_no_loss(make):
     algo = make("sft", *SMALL)
-    algo.parts.corpus.supervised["test"] = []
+    algo.context.corpus.supervised["test"] = []
     assert math.isnan(algo.fit()["test/loss"])
 
 
 def test_an_answer_that_is_too_long_is_refused_before_training(make):
     algo = make("sft", *SMALL)
-    algo.parts.corpus.supervised["train"].append(Row(prompt="w01", responses=("w01 " * 20,), where="file.jsonl:7"))
+    algo.context.corpus.supervised["train"].append(Row(prompt="w01", responses=("w01 " * 20,), where="file.jsonl:7"))
     with pytest.raises(InputError, match="file.jsonl:7"):
         algo.fit()
 
@@ -133,18 +133,18 @@ def test_answers_end_as_the_template_ends_a_turn_and_the_stored_model_says_so(ma
     (tmp_path / "ending.jinja").write_text(ending)
     algo = make("sft", *SMALL, f"model.chat_template={tmp_path / 'ending.jinja'}")
     algo.fit()
-    (encoder,) = algo.parts.encoders
+    (encoder,) = algo.context.encoders
     names = encoder.tokenizer.convert_ids_to_tokens([*encoder.ends, encoder.response("w01")[-1]])
     assert names == ["<bos>", "<eos>", "<bos>"]
-    folder = algo.parts.folder.path / "model"
+    folder = algo.context.folder.path / "model"
     assert GenerationConfig.from_pretrained(folder).eos_token_id == list(encoder.ends)
-    algo.parts.policy = str(folder)
-    assert algo.parts.encoder(algo.parts.starting_model(frozen=True)[1]).ends == encoder.ends
+    algo.context.policy = str(folder)
+    assert algo.context.encoder(algo.context.starting_model(frozen=True)[1]).ends == encoder.ends
 
 
 def test_what_the_model_cannot_read_is_refused_before_training(make):
     for limits in ((2048, 8), (8, 2048)):
         algo = make("sft", *SMALL)
-        algo.parts.corpus = replace(algo.parts.corpus, max_prompt=limits[0], max_response=limits[1])
+        algo.context.corpus = replace(algo.context.corpus, max_prompt=limits[0], max_response=limits[1])
         with pytest.raises(InputError, match=r"^model\.config: reads at most 2048 tokens, and dataset\.max_prompt="):
             algo.fit()

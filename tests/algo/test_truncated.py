@@ -10,8 +10,8 @@ from tests.algo.test_panacea import ADVANTAGES_AS_THEY_ARE, SMALL, prepared
 from mora.dataset import collate
 from mora.errors import InputError
 from mora.functional.scalarize import Linear, TchebycheffExpected
-from mora.reward.panel import GoldPanel, Panel
 from mora.reward.point import point_belief
+from mora.reward.scorer import GoldScorer, Scorer
 from mora.reward.standardization import Standardization
 from mora.runtime.rollout import RolloutSettings
 from mora.runtime.rollout_metrics import update_metrics
@@ -20,7 +20,7 @@ PENALTY = ("algo.rollout.truncated=penalty", "algo.rollout.missing_eos_penalty=0
 MASK = ("algo.rollout.truncated=mask",)
 
 
-class Ends(Panel):
+class Ends(Scorer):
     """1 for every end token that a reward model would read behind the prompt."""
 
     def __init__(self, encoder) -> None:
@@ -36,9 +36,9 @@ class Ends(Panel):
 def rolled(make, *overrides, max_response=12):
     """Answers of at most 12 tokens from a nearly uniform model over 29: most have no end token, some have."""
     algo = make("panacea", *SMALL, ADVANTAGES_AS_THEY_ARE, *overrides, max_response=max_response)
-    policy, roller, experience = prepared(algo, move=0.3, step=1)
+    policy, collector, experience = prepared(algo, move=0.3, step=1)
     assert 0 < int(experience.ended.sum()) < 16
-    return algo, policy, roller, experience
+    return algo, policy, collector, experience
 
 
 def gradient(algo, policy, experience):
@@ -50,16 +50,16 @@ def gradient(algo, policy, experience):
 
 def test_a_scorer_that_rewards_the_end_token_rewards_no_answer_that_was_cut_off(make):
     algo = make("panacea", *SMALL, max_response=3)
-    encoder = algo.parts.encoder(algo.parts.starting_tokenizer())
-    _, roller, experience = prepared(algo, panel=Ends(encoder))
+    encoder = algo.context.encoder(algo.context.starting_tokenizer())
+    _, collector, experience = prepared(algo, scorer=Ends(encoder))
     assert experience.rewards[:, 0].tolist() == experience.ended.float().tolist()
-    metrics = roller.metrics(experience)
+    metrics = collector.metrics(experience)
     assert metrics["ended"] == metrics["reward/kind0"] == float(experience.ended.float().mean()) < 0.5
 
 
 def test_by_default_rewards_are_those_of_the_scores(make):
-    _, _, roller, experience = rolled(make)
-    assert torch.equal(experience.trained, experience.response) and isinstance(roller.panel, GoldPanel)
+    _, _, collector, experience = rolled(make)
+    assert torch.equal(experience.trained, experience.response) and isinstance(collector.scorer, GoldScorer)
     plain = rolled(make, *PENALTY)[3]
     assert torch.equal(plain.rewards[plain.ended], experience.rewards[experience.ended])
     assert torch.allclose(plain.rewards[~plain.ended], experience.rewards[~experience.ended] - 0.75)
@@ -74,7 +74,7 @@ def test_the_penalty_comes_after_all_that_is_done_to_rewards(make, change):
 
 def test_masked_rows_train_neither_policy_nor_critic(make):
     """The gradient is that of the other rows alone; the divisor of the loss stays."""
-    algo, policy, roller, experience = rolled(make, *MASK)
+    algo, policy, collector, experience = rolled(make, *MASK)
     kept = experience.ended.nonzero().flatten().tolist()
     assert not experience.trained[~experience.ended].any() and not experience.advantages[~experience.ended].any()
     found, expected = gradient(algo, policy, experience), gradient(algo, policy, experience.take(kept))
@@ -100,22 +100,22 @@ def test_masked_rows_are_in_no_statistics(make):
 @pytest.mark.parametrize("more", [(), PENALTY, MASK, (*MASK, "algo.rollout.tracking=ema")])
 def test_a_policy_whose_answers_are_all_cut_off_is_seen_as_such_and_trains_on(make, monkeypatch, more):
     algo = make("panacea", *SMALL, *more, max_response=2)
-    _, roller, experience = prepared(algo)
+    _, collector, experience = prepared(algo)
     rows = (~experience.ended).nonzero().flatten().tolist()[:8]
     assert len(rows) == 8
-    policy = policy_of(algo, algo.parts.starting_model(frozen=True)[0])
+    policy = policy_of(algo, algo.context.starting_model(frozen=True)[0])
     width = experience.ids.shape[1] - experience.response.shape[1]
     prompts = collate.prompts(
-        [row for row in algo.parts.corpus.prompts["train"] for prompt in experience.prompts if row.prompt == prompt][
+        [row for row in algo.context.corpus.prompts["train"] for prompt in experience.prompts if row.prompt == prompt][
             :8
         ],
-        roller.encoder,
+        collector.encoder,
     )
-    again = roller.read(
+    again = collector.read(
         policy, prompts, experience.preference[rows], experience.ids[rows, width:], experience.response[rows], 0
     )
     algo.credit(again)
-    metrics = roller.metrics(again)
+    metrics = collector.metrics(again)
     assert metrics["ended"] == 0.0 and all(torch.isfinite(torch.tensor([*metrics.values()])))
     loss = gradient(algo, policy, again)
     assert loss.isfinite().all() and bool(loss.any()) == ("algo.rollout.truncated=mask" not in more)

@@ -13,16 +13,16 @@ from mora.evaluation.judgement import Judgement, RewardMethod
 from mora.evaluation.pairing import Origin
 from mora.evaluation.reward_comparison import CompareRewards
 from mora.evaluation.reward_model import Quality
-from mora.reward.panel import Panel
 from mora.reward.point import point_belief
 from mora.reward.quantile import Quantile
+from mora.reward.scorer import Scorer
 from mora.types import RewardBelief, Row
 
 NAMES = ("cure", "care", "brief", "warm", "exact", "plain")
 QUANTILE = Quantile(atoms=3, at=None, coupling="independent", initial_gap=0.1, centering=0.0)
 
 
-class NoisyPanel(Panel):
+class NoisyScorer(Scorer):
     """Scores are the true values (``value,value,...`` is an answer) times ``skill``, plus noise drawn for each text."""
 
     def __init__(self, objectives: Sequence[str], *, seed: int, skill: float, noise: float, spread: bool) -> None:
@@ -77,8 +77,8 @@ def judgement(run: str, given: Sequence[Row], *, seed: int = 0, world: bool = Tr
     names = list(given[0].labels)
     settings = {"skill": 2.0, "noise": 1.0, "spread": False} | own
     known: Any = PlainWorld(names) if world else None
-    panel = NoisyPanel(names, seed=seed, **settings)
-    table, lines, examples = QUALITY.measure(panel, given, known, kind="plain")
+    scorer = NoisyScorer(names, seed=seed, **settings)
+    table, lines, examples = QUALITY.measure(scorer, given, known, kind="plain")
     return Judgement(run=run, table=table, lines=lines, examples=examples)
 
 

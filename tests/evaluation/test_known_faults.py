@@ -18,8 +18,8 @@ from mora.evaluation.front import Front
 from mora.evaluation.optimum import Optimum, sampled_optimum
 from mora.functional.thinning import evenly
 from mora.model.policy import Policy
-from mora.reward.panel import Panel
 from mora.reward.point import point_belief
+from mora.reward.scorer import Scorer
 from mora.reward.standardization import Standardization
 from mora.runtime.sampling import decode
 from mora.types import Row
@@ -34,7 +34,7 @@ def _counts(text: str) -> list[float]:
     return [float(text.split().count(word)) for word in ("a", "b")]
 
 
-class Counts(Panel):
+class Counts(Scorer):
     """Scores an answer by its words "a" and "b", in units of its own."""
 
     def __init__(self) -> None:

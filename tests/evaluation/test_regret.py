@@ -22,7 +22,7 @@ from mora.model.adapter import place
 from mora.model.full import Full, FullAdapter
 from mora.model.generate import Sampling
 from mora.model.policy import Policy
-from mora.reward.panel import GoldPanel
+from mora.reward.scorer import GoldScorer
 from mora.reward.standardization import Standardization
 from mora.runtime.actor import trainable
 from mora.runtime.sampling import decode, sample_rows
@@ -51,45 +51,45 @@ SCALARIZERS = (
 
 @pytest.fixture(scope="module")
 def moved(tmp_path_factory):
-    """Parts, a policy away from its reference, and its encoder."""
+    """Context, a policy away from its reference, and its encoder."""
     algo = algorithm(COMMAND, tmp_path_factory.mktemp("run"), 0)
-    model, tokenizer = algo.parts.starting_model(frozen=True)
-    policy = trainable(algo.parts, model, critic_width=None)
+    model, tokenizer = algo.context.starting_model(frozen=True)
+    policy = trainable(algo.context, model, critic_width=None)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for weight in policy.adapter.singular_values():
             weight.add_(3 * torch.randn(weight.shape, generator=generator))
-    return algo.parts, policy, algo.parts.encoder(tokenizer)
+    return algo.context, policy, algo.context.encoder(tokenizer)
 
 
-def measured(moved, *, scalarize=SCALARIZERS[0], limit=200, preferences=None, panel=None):
-    parts, policy, encoder = moved
+def measured(moved, *, scalarize=SCALARIZERS[0], limit=200, preferences=None, scorer=None):
+    context, policy, encoder = moved
     evaluator = Regret(preferences=preferences, kl_coef=None, limit=None, max_responses=limit, batch_size=50)
-    panels = {"gold": panel or GoldPanel(parts.corpus.world)}
-    return evaluator.measure(policy, encoder, parts.corpus, panels, risk=mean, scalarize=scalarize, kl_coef=KL_COEF)
+    scorers = {"gold": scorer or GoldScorer(context.corpus.world)}
+    return evaluator.measure(policy, encoder, context.corpus, scorers, risk=mean, scalarize=scalarize, kl_coef=KL_COEF)
 
 
 def start_of(moved):
     """The same with the plain model that it started from, which is its own reference."""
-    parts, policy, encoder = moved
+    context, policy, encoder = moved
     model = copy.deepcopy(policy.model)
     place(model, {path: copy.deepcopy(layer.base) for path, layer in policy.adapter.layers.items()})
-    return parts, Policy(model, FullAdapter(model, model, Full(lr=0.0), []), None), encoder
+    return context, Policy(model, FullAdapter(model, model, Full(lr=0.0), []), None), encoder
 
 
 def test_exact_expectations_are_those_of_sampling(moved):
     """2,048 answers to each prompt: mean gold score and KL within four standard errors."""
-    parts, policy, encoder = moved
+    context, policy, encoder = moved
     table = measured(moved, preferences=[[0.3, 0.7]])
     (point,) = table["splits"]["train"]["scorers"]["gold"]["points"]
     weights = torch.tensor([[0.3, 0.7]])
-    prompts, _ = sample_rows(parts.corpus.prompts["train"], 2048, encoder, torch.device("cpu"))
+    prompts, _ = sample_rows(context.corpus.prompts["train"], 2048, encoder, torch.device("cpu"))
     rows = weights.expand(len(prompts.texts), -1)
     sampling = Sampling(temperature=1.0, top_p=1.0, top_k=0)
     tokens, mask = policy.generate(
         prompts, rows, sampling=sampling, seed=0, step=0, max_new_tokens=3, ends=encoder.ends, pad=encoder.pad
     )
-    gold = parts.corpus.world.gold(prompts.texts, decode(tokens, mask, encoder)[0])
+    gold = context.corpus.world.gold(prompts.texts, decode(tokens, mask, encoder)[0])
     ids, keep = torch.cat([prompts.ids, tokens], 1), torch.cat([prompts.mask, mask], 1)
     with torch.no_grad():
         logps = policy(sequences(ids, keep, rows, response=3), with_values=False).logps
@@ -129,22 +129,22 @@ def test_a_policy_nearer_the_optimum_has_less_regret_and_the_optimum_itself_none
 
 def test_held_out_prompts_are_measured_apart_in_the_units_of_training(moved):
     """Each split by its own optimum and reference; the statistics of rewards are those of the prompts of training."""
-    parts, policy, encoder = moved
+    context, policy, encoder = moved
     table = measured(moved, preferences=[[0.3, 0.7]])
-    asked = {split: [row.prompt for row in rows] for split, rows in parts.corpus.prompts.items()}
+    asked = {split: [row.prompt for row in rows] for split, rows in context.corpus.prompts.items()}
     assert {split: found["prompts"] for split, found in table["splits"].items()} == asked
     assert asked["test"] == ["a c", "b e"]
     trained, held_out = (table["splits"][split]["scorers"]["gold"] for split in ("train", "test"))
     assert held_out["units"] == trained["units"]
     (point,) = held_out["points"]
     assert point["reward"]["reference"] != pytest.approx([0.0, 0.0], abs=1e-3)  # another mean than that of training
-    alone = copy.deepcopy(parts.corpus)
+    alone = copy.deepcopy(context.corpus)
     alone.prompts = {"train": alone.prompts["test"], "test": []}
-    panel = GoldPanel(alone.world)
-    panel.standardization = Standardization(
+    scorer = GoldScorer(alone.world)
+    scorer.standardization = Standardization(
         mean=torch.tensor(trained["units"]["mean"]), std=torch.tensor(trained["units"]["std"]), provenance={}
     )
-    (again,) = measured((replace(parts, corpus=alone), policy, encoder), preferences=[[0.3, 0.7]], panel=panel)[
+    (again,) = measured((replace(context, corpus=alone), policy, encoder), preferences=[[0.3, 0.7]], scorer=scorer)[
         "splits"
     ]["train"]["scorers"]["gold"]["points"]
     assert again["utility"] == pytest.approx(point["utility"], abs=1e-6)

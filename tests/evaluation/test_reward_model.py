@@ -16,9 +16,9 @@ from mora.errors import InputError
 from mora.evaluation import pairwise
 from mora.evaluation.reward_model import Quality, write
 from mora.files import read_json, read_lines
-from mora.reward.panel import Panel
 from mora.reward.point import point_belief
 from mora.reward.quantile import Quantile
+from mora.reward.scorer import Scorer
 from mora.run.conclude import reward_lines
 from mora.types import RewardBelief, Row
 
@@ -175,7 +175,7 @@ def test_a_perfect_ranker_can_have_a_low_pooled_auc() -> None:
 # --- the table -------------------------------------------------------------------------------------------------------
 
 
-class TablePanel(Panel):
+class TableScorer(Scorer):
     """Scores read off the answer: "x:1.5" scores 1.5 on `up` and -1.5 on `down`."""
 
     def __init__(self, atoms: int = 1) -> None:
@@ -195,7 +195,7 @@ class TableWorld:
     """Gold is twice the score; answer 1 is called better with probability .75 and .9."""
 
     name = "table"
-    objectives = ("down", "up")  # another order than the panel's
+    objectives = ("down", "up")  # another order than the scorer's
 
     def gold(self, prompts: Sequence[str], responses: Sequence[str], ended: Any = None) -> np.ndarray[Any, Any]:
         values = np.array([float(r.split(":")[1]) for r in responses])
@@ -222,7 +222,7 @@ ROWS = [
 
 
 def test_accuracy_with_ties_labels_and_clusters_by_hand() -> None:
-    table, _, _ = QUALITY.measure(TablePanel(), ROWS, None, kind="scalar")
+    table, _, _ = QUALITY.measure(TableScorer(), ROWS, None, kind="scalar")
     up, down = table["accuracy"]["up"], table["accuracy"]["down"]
     # up: 1, 0 on prompt p and 1, 1/2 on prompt q: mean 5/8.
     assert up["value"] == pytest.approx(0.625) and (up["n"], up["prompts"]) == (4, 2)
@@ -242,7 +242,7 @@ def test_accuracy_with_ties_labels_and_clusters_by_hand() -> None:
 
 
 def test_losses_of_a_point_are_those_of_its_logit() -> None:
-    table, _, _ = QUALITY.measure(TablePanel(), ROWS[:2], None, kind="scalar")
+    table, _, _ = QUALITY.measure(TableScorer(), ROWS[:2], None, kind="scalar")
     # up: differences 1 (label 1) and 2 (label 0): softplus(-1) and softplus(2).
     want = (math.log1p(math.exp(-1)) + math.log1p(math.exp(2))) / 2
     assert table["log_loss"]["up"] == pytest.approx(want, rel=1e-5)
@@ -256,32 +256,32 @@ def test_losses_of_a_point_are_those_of_its_logit() -> None:
 
 def test_a_margin_is_as_large_for_either_answer() -> None:
     rows = [row("p", 0.0, 1.0, 1.0), row("p", 2.0, 0.0, 0.0), row("q", 0.5, 0.0, 1.0)]  # differences 1, -2 and -1/2
-    table, _, _ = QUALITY.measure(TablePanel(), rows, None, kind="scalar")
+    table, _, _ = QUALITY.measure(TableScorer(), rows, None, kind="scalar")
     bins = table["spread"]["up"]["margin_bins"]
     assert [row["margin"] for row in bins] == pytest.approx([0.5, 1.0, 2.0])
     assert [row["accuracy"] for row in bins] == [0.0, 1.0, 1.0]
 
 
 def test_the_summary_says_what_is_right_together() -> None:
-    table, _, _ = QUALITY.measure(TablePanel(), ROWS, None, kind="scalar")
+    table, _, _ = QUALITY.measure(TableScorer(), ROWS, None, kind="scalar")
     lines = reward_lines(table)
     assert [line.split()[0] for line in lines if "accuracy" in line] == ["up", "down"]
     low, high = table["conflicts"]["all_right"]["interval"]  # of 1.25 of 4
     assert lines[-1] == f"all objectives that label a pair right: 0.312 [{low:.3f}, {high:.3f}] of 4 pairs"
     assert 0 <= low < 0.3 and 0.4 < high <= 1
-    alone = reward_lines(QUALITY.measure(TablePanel(), [ROWS[1]], None, kind="scalar")[0])
+    alone = reward_lines(QUALITY.measure(TableScorer(), [ROWS[1]], None, kind="scalar")[0])
     assert not any("together" in line or "all objectives" in line for line in alone)
 
 
 def test_the_summary_says_what_is_noise_in_an_ece_and_in_an_accuracy() -> None:
-    table, _, _ = QUALITY.measure(TablePanel(), ROWS[:4] * 15, TableWorld(), kind="scalar")  # type: ignore[arg-type]
+    table, _, _ = QUALITY.measure(TableScorer(), ROWS[:4] * 15, TableWorld(), kind="scalar")  # type: ignore[arg-type]
     first, _, over = reward_lines(table)[:3]
     assert f"({table['calibration']['up']['ece_if_calibrated']:.3f} if calibrated)" in first
     assert "calibration error" in first and "of the best accuracy 0.900" in over and "above the best" in over
 
 
 def test_a_world_adds_bayes_gold_and_the_annotators_spread() -> None:
-    table, numbers, examples = QUALITY.measure(TablePanel(atoms=3), ROWS, TableWorld(), kind="quantile")  # type: ignore[arg-type]
+    table, numbers, examples = QUALITY.measure(TableScorer(atoms=3), ROWS, TableWorld(), kind="quantile")  # type: ignore[arg-type]
     up = table["accuracy"]["up"]
     assert up["bayes"] == pytest.approx(0.9) and table["accuracy"]["down"]["bayes"] == 0.75  # by name, not by place
     # of four decided pairs the scores say 1, 1, 0 and "equal"
@@ -319,29 +319,29 @@ def test_a_world_adds_bayes_gold_and_the_annotators_spread() -> None:
 
 
 def test_an_objective_without_labels_is_left_out_and_no_label_at_all_refused() -> None:
-    table, numbers, examples = QUALITY.measure(TablePanel(), [ROWS[1]], None, kind="scalar")
+    table, numbers, examples = QUALITY.measure(TableScorer(), [ROWS[1]], None, kind="scalar")
     assert "down" not in table["accuracy"] and table["objectives"] == ["up", "down"]
     assert {line["objective"] for line in numbers} == {"up"}
     with pytest.raises(InputError, match="no held-out pair has a label on up, down"):
-        QUALITY.measure(TablePanel(), [row("p", 0.0, 1.0, None)], None, kind="scalar")
+        QUALITY.measure(TableScorer(), [row("p", 0.0, 1.0, None)], None, kind="scalar")
     with pytest.raises(InputError, match="no held-out pair to measure"):
-        QUALITY.measure(TablePanel(), [], None, kind="scalar")
+        QUALITY.measure(TableScorer(), [], None, kind="scalar")
 
 
 def test_only_ties_give_no_accuracy() -> None:
-    table, _, _ = QUALITY.measure(TablePanel(), [row("p", 0.0, 1.0, 0.5)], None, kind="scalar")
+    table, _, _ = QUALITY.measure(TableScorer(), [row("p", 0.0, 1.0, 0.5)], None, kind="scalar")
     assert table["accuracy"]["up"]["value"] is None and table["separation"]["up"] is None
 
 
 def test_at_most_500_points_of_agreement() -> None:
     rows = [row(f"p{i}", i, i + 1, 1.0, 0.0) for i in range(400)]
-    table, _, _ = QUALITY.measure(TablePanel(), rows, TableWorld(), kind="scalar")  # type: ignore[arg-type]
+    table, _, _ = QUALITY.measure(TableScorer(), rows, TableWorld(), kind="scalar")  # type: ignore[arg-type]
     assert len(table["agreement"]["up"]) == 500
     assert len(table["calibration"]["up"]["bins"]) == 15
 
 
 def test_files(tmp_path: Path) -> None:
-    table, numbers, examples = QUALITY.measure(TablePanel(), ROWS, TableWorld(), kind="scalar")  # type: ignore[arg-type]
+    table, numbers, examples = QUALITY.measure(TableScorer(), ROWS, TableWorld(), kind="scalar")  # type: ignore[arg-type]
     write(tmp_path / "tables", table, numbers, examples)
     assert read_json(tmp_path / "tables" / "reward.json")["accuracy"]["up"]["value"] == pytest.approx(0.625)
     with (tmp_path / "tables" / "pairs.csv").open(encoding="utf-8") as file:
@@ -353,7 +353,7 @@ def test_files(tmp_path: Path) -> None:
 
 
 def test_the_examples_are_the_answers_at_both_ends(tmp_path: Path) -> None:
-    table, numbers, examples = QUALITY.measure(TablePanel(), ROWS, None, kind="scalar")
+    table, numbers, examples = QUALITY.measure(TableScorer(), ROWS, None, kind="scalar")
     up = [(e["end"], e["rank"], e["score"]) for e in examples if e["objective"] == "up"]
     # distinct answers score 3, 2, 1, 0 (prompts p and q both have a 0 and a 1)
     assert [row[:2] for row in up] == [("best", 1), ("best", 2), ("worst", 1), ("worst", 2)]
@@ -371,12 +371,12 @@ def test_a_temperature_is_fitted_on_the_other_half_of_the_prompts() -> None:
     gaps = generator.normal(size=3000)
     labels = (generator.random(3000) < 1 / (1 + np.exp(-gaps))).astype(float)
     rows = [row(f"p{i}", 0.0, 4 * gap, label) for i, (gap, label) in enumerate(zip(gaps, labels, strict=True))]
-    table, _, _ = QUALITY.measure(TablePanel(), rows, None, kind="scalar")
+    table, _, _ = QUALITY.measure(TableScorer(), rows, None, kind="scalar")
     tempered = table["temperature"]["up"]
     assert tempered["values"] == pytest.approx([4.0, 4.0], rel=0.2)
     assert tempered["log_loss"] < table["log_loss"]["up"] - 0.2
     assert tempered["calibration"]["ece"] < 0.04 < 0.1 < table["calibration"]["up"]["ece"]
-    one = QUALITY.measure(TablePanel(), [row("p", 0.0, 1.0, 1.0)], None, kind="scalar")[0]
+    one = QUALITY.measure(TableScorer(), [row("p", 0.0, 1.0, 1.0)], None, kind="scalar")[0]
     assert one["temperature"]["up"] is None
 
 
@@ -385,7 +385,7 @@ def test_a_temperature_knows_nothing_of_the_pairs_that_it_is_judged_on() -> None
     named = [f"p{i}" for i in range(60)]
     even = [name for name in named if Row(prompt=name).prompt_id % 2 == 0]
     rows = [row(name, 0.0, 2.0, float(name in even)) for name in named]
-    tempered = QUALITY.measure(TablePanel(), rows, None, kind="scalar")[0]["temperature"]["up"]
+    tempered = QUALITY.measure(TableScorer(), rows, None, kind="scalar")[0]["temperature"]["up"]
     first, second = tempered["values"]  # even prompts are judged by what the odd ones, all wrong, taught
     assert first > 100 and second < 0.1
 

@@ -16,15 +16,15 @@ from mora.files import read_json, write_lines
 from mora.records.read import record
 from mora.records.sections import Benchmark
 from mora.report.benchmark import benchmark_plates, benchmark_section
-from mora.reward.panel import Panel
 from mora.reward.point import point_belief
+from mora.reward.scorer import Scorer
 from mora.reward.standardization import Standardization
 from mora.run.conclude import section_lines
 from mora.settings.tree import conf_dir
 from mora.types import RewardBelief
 
 
-class TablePanel(Panel):
+class TableScorer(Scorer):
     """Scores read off the answer: "3 -1" scores 3 on `up` and -1 on `down`."""
 
     def __init__(self, objectives: Sequence[str] = ("up", "down")) -> None:
@@ -41,7 +41,7 @@ def row(subset: str, chosen: Any, rejected: Any, prompt: str = "p", **more: Any)
     return {"prompt": prompt, "chosen": chosen, "rejected": rejected, "subset": subset} | more
 
 
-def measured(tmp_path: Path, rows: list[Any], panel: Panel | None = None, **changed: Any) -> Any:
+def measured(tmp_path: Path, rows: list[Any], scorer: Scorer | None = None, **changed: Any) -> Any:
     write_lines(tmp_path / "rows.jsonl", rows)
     settings = {
         "path": str(tmp_path / "rows.jsonl"),
@@ -50,7 +50,7 @@ def measured(tmp_path: Path, rows: list[Any], panel: Panel | None = None, **chan
         "level": 0.95,
         "sections": {"A": ["a", "b"], "C": ["c"]},
     }
-    return Sections(**(settings | {"weights": {"a": 30, "b": 10}} | changed)).measure(panel or TablePanel())
+    return Sections(**(settings | {"weights": {"a": 30, "b": 10}} | changed)).measure(scorer or TableScorer())
 
 
 ROWS = [
@@ -114,28 +114,28 @@ def test_who_judges(tmp_path: Path) -> None:
         measured(tmp_path, rows, objective="left")
     with pytest.raises(InputError, match="give one of the two"):
         measured(tmp_path, rows, preference=[0.5, 0.5])
-    alone = measured(tmp_path, [row("a", "1", "0")], TablePanel(["only"]), objective=None)[0]
+    alone = measured(tmp_path, [row("a", "1", "0")], TableScorer(["only"]), objective=None)[0]
     assert alone["judge"] == {"objective": "only"} and alone["final"]["strict"] == 1.0
 
 
 def test_a_preference_weighs_standardized_scores(tmp_path: Path) -> None:
     """`up` differs by 1 and has the deviation 10, `down` by -1 with 1: at equal weights `down` decides."""
-    panel = TablePanel()
-    panel.standardization = Standardization(mean=torch.zeros(2), std=torch.tensor([10.0, 1.0]), provenance={})
+    scorer = TableScorer()
+    scorer.standardization = Standardization(mean=torch.zeros(2), std=torch.tensor([10.0, 1.0]), provenance={})
     rows = [row("a", "1 0", "0 1")]
-    table, _, _ = measured(tmp_path, rows, panel, objective=None, preference=[0.5, 0.5])
+    table, _, _ = measured(tmp_path, rows, scorer, objective=None, preference=[0.5, 0.5])
     assert table["judge"] == {"preference": {"up": 0.5, "down": 0.5}} and table["final"]["strict"] == 0.0
-    assert measured(tmp_path, rows, panel, objective=None, preference=[1.0, 0.0])[0]["final"]["strict"] == 1.0
+    assert measured(tmp_path, rows, scorer, objective=None, preference=[1.0, 0.0])[0]["final"]["strict"] == 1.0
     with pytest.raises(InputError, match="evaluation.preference=.*give 2 weights"):
-        measured(tmp_path, rows, panel, objective=None, preference=[1.0])
+        measured(tmp_path, rows, scorer, objective=None, preference=[1.0])
     with pytest.raises(InputError, match="has no reference statistics"):
-        measured(tmp_path, rows, TablePanel(), objective=None, preference=[0.5, 0.5])
+        measured(tmp_path, rows, TableScorer(), objective=None, preference=[0.5, 0.5])
 
 
 def test_a_text_is_scored_once_so_equal_answers_tie(tmp_path: Path) -> None:
-    panel = TablePanel()
-    table, _, _ = measured(tmp_path, [row("a", "1 0", ["1 0", "0 0"]), row("b", "1 0", "0 0")], panel)
-    assert len(panel.asked) == len(set(panel.asked)) == 2
+    scorer = TableScorer()
+    table, _, _ = measured(tmp_path, [row("a", "1 0", ["1 0", "0 0"]), row("b", "1 0", "0 0")], scorer)
+    assert len(scorer.asked) == len(set(scorer.asked)) == 2
     assert table["subsets"][0]["shared"] == 0.5
 
 

@@ -206,7 +206,7 @@ def test_the_median_turns_with_the_sign() -> None:
 
 
 def single(size: int = 9) -> RewardBelief:
-    """Weighted atoms in fp32, as a panel gives them."""
+    """Weighted atoms in fp32, as a scorer gives them."""
     sample = random_belief(size)
     return RewardBelief(atoms=sample.atoms.float(), weights=sample.weights.float(), kind="member")
 

@@ -23,14 +23,14 @@ from mora.functional.lagrangian import Lagrangian
 from mora.functional.scalarize import Linear, Minimum, Scalarizer, TchebycheffExpected
 from mora.model.lora import LoRALinear
 from mora.model.policy import Policy
-from mora.reward.panel import Panel
+from mora.reward.scorer import Scorer
 from mora.reward.standardization import Standardization
 from mora.run.build import build
+from mora.runtime.context import Context
 from mora.runtime.enumeration import Enumeration
 from mora.runtime.folder import RunFolder
-from mora.runtime.parts import Parts
 from mora.types import Prompts, RewardBelief, Row
-from tests.algo.pieces import policy_of, roller_of
+from tests.algo.pieces import collector_of, policy_of
 from tests.composed import composed
 
 PROMPTS = ("a", "b c")  # of different length: one is padded
@@ -148,7 +148,7 @@ CASES = (
 )
 
 
-class Table(Panel):
+class Table(Scorer):
     """Rewards of (prompt, response) drawn once, in double precision, already in standard units.
 
     Where prompts are ``unequal``, two points are taken off another objective on each of the two, and the draws halved.
@@ -199,10 +199,10 @@ class Setting:
     def __post_init__(self) -> None:
         self.generator = torch.Generator().manual_seed(self.seed)
         self.algo = algorithm(self.case.command, self.folder, self.seed)
-        parts, self.scalarize = self.algo.parts, self.algo.parts.scalarize
-        self.model, tokenizer = parts.starting_policy()
-        self.encoder = parts.encoder(tokenizer)
-        self.panel = Table(parts.corpus.objectives, self.generator, unequal=self.case.unequal)
+        context, self.scalarize = self.algo.context, self.algo.context.scalarize
+        self.model, tokenizer = context.starting_policy()
+        self.encoder = context.encoder(tokenizer)
+        self.scorer = Table(context.corpus.objectives, self.generator, unequal=self.case.unequal)
         self.policy = self._policy()
         least = 5.0 if self.case.unequal else 0.1
         weights = torch.rand(2, self.case.objectives, dtype=torch.float64, generator=self.generator) + least
@@ -231,7 +231,7 @@ class Setting:
         self.responses = ended + list(product(content, repeat=LENGTH))
         words = [[token for token in response if token != end] for response in self.responses]
         self.texts = [self.encoder.tokenizer.decode(row) for row in words]
-        rewards = [[self.panel.reward(prompt, text) for text in self.texts] for prompt in PROMPTS]
+        rewards = [[self.scorer.reward(prompt, text) for text in self.texts] for prompt in PROMPTS]
         self.rewards = torch.stack([torch.stack(row) for row in rewards])  # (X, Y, M)
         cut = torch.tensor([end not in response for response in self.responses])
         if self.case.penalty:
@@ -320,7 +320,7 @@ class Setting:
 
         Where a gain takes means over rows, each row counts there by its probability, as it would in a large sample.
         """
-        roller = roller_of(self.algo, self.panel, self.encoder)
+        collector = collector_of(self.algo, self.scorer, self.encoder)
         count = len(self.responses)
         rows = [Row(prompt=prompt) for prompt in PROMPTS for _ in self.preferences for _ in range(count)]
         prompts: Prompts = collate.prompts(rows, self.encoder)
@@ -332,8 +332,8 @@ class Setting:
         if self.scalarize.shares:
             with torch.no_grad():
                 share = torch.stack([self.logps(one) for one in self.preferences], 1).exp().flatten()  # as the rows lie
-            self.algo.parts.scalarize = Weighed(self.scalarize, share)
-        rows = roller.read(self.policy, prompts, preference, tokens, response, 0)
+            self.algo.context.scalarize = Weighed(self.scalarize, share)
+        rows = collector.read(self.policy, prompts, preference, tokens, response, 0)
         rows.group = torch.arange(len(PROMPTS)).repeat_interleave(count * len(self.preferences))
         self.algo.credit(rows)
         return rows
@@ -362,7 +362,7 @@ class Setting:
     def _of_exact(self) -> Tensor:
         device = torch.device("cpu")
         everything = Enumeration([Row(prompt=p) for p in PROMPTS], self.encoder, device, limit=200)
-        rewards = everything.rewards(self.panel, self.algo.parts.risk)
+        rewards = everything.rewards(self.scorer, self.algo.context.risk)
         with torch.no_grad(), self.policy.off():
             ref_logps = everything.logps(self.policy, None)
         for preference in self.preferences:
@@ -389,7 +389,7 @@ def algorithm(command: Sequence[str], folder: Path, seed: int) -> Any:
     config = composed(*command)
     runtime = build(config["runtime"])
     made = {name: build(config[name]) for name in PARTS}
-    parts = Parts(
+    context = Context(
         seed=seed,
         folder=RunFolder.open(folder, "run", {}, config="", overrides="", diff="", runtime=runtime),
         runtime=runtime,
@@ -401,7 +401,7 @@ def algorithm(command: Sequence[str], folder: Path, seed: int) -> Any:
         provenance={},
         **made,
     )
-    return build(config["algo"], _partial_=True)(parts=parts)
+    return build(config["algo"], _partial_=True)(context=context)
 
 
 def main() -> None:

@@ -228,8 +228,8 @@ def test_a_reward_model_ascends_the_likelihood_of_its_labels(tmp_path, kind):
     """Padded pairs in one batch, labels missing: against every sequence alone and the likelihood written out."""
     bare = [] if kind == "categorical" else ["reward.centering=0.0"]
     algo = algorithm(["algo=reward_model", f"reward={kind}", *bare, *OWN], tmp_path, 0)
-    _, tokenizer = algo.parts.starting_model(frozen=False)
-    encoder = algo.parts.encoder(tokenizer)
+    _, tokenizer = algo.context.starting_model(frozen=False)
+    encoder = algo.context.encoder(tokenizer)
     model = score_model_of(algo, encoder).double()
     generator = torch.Generator().manual_seed(5)
     head = model.head.linear
@@ -244,7 +244,7 @@ def test_a_reward_model_ascends_the_likelihood_of_its_labels(tmp_path, kind):
         last = model.backbones.trunks[0](input_ids=ids, use_cache=False).last_hidden_state[0, -1]
         return (head.weight @ last + head.bias).view(2, -1)
 
-    own = algo.parts.reward
+    own = algo.context.reward
     terms = [
         -log_likelihood(own, raw(row.prompt, row.responses[0])[m], raw(row.prompt, row.responses[1])[m], label) / 3
         for row in PAIRS
@@ -259,8 +259,8 @@ def test_a_reward_model_ascends_the_likelihood_of_its_labels(tmp_path, kind):
 def test_fine_tuning_ascends_the_likelihood_of_the_answers(tmp_path):
     """Prompts of different length in one batch: against each row alone; a prompt's own tokens do not count."""
     algo = algorithm(["algo=sft", "reward=gold", *OWN], tmp_path, 0)
-    model, tokenizer = algo.parts.starting_model(frozen=False)
-    encoder, model = algo.parts.encoder(tokenizer), model.double()
+    model, tokenizer = algo.context.starting_model(frozen=False)
+    encoder, model = algo.context.encoder(tokenizer), model.double()
     rows = [Row(prompt="a", responses=("b c",)), Row(prompt="b c", responses=("",)), Row(prompt="d", responses=("e",))]
     tokens = 3 + 1 + 2
     loss = algo.loss(model, collate.supervised(rows, encoder), tokens)

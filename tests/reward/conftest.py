@@ -12,9 +12,9 @@ from transformers import AutoConfig, AutoModel
 from mora.dataset.encode import Encoder
 from mora.model.score_model import ScoreModel
 from mora.model.tokenizer import train_words
-from mora.reward.panel import ModelPanel
 from mora.reward.quantile import Quantile
 from mora.reward.scalar import Scalar
+from mora.reward.scorer import ModelScorer
 from mora.types import Row
 
 WORDS = "a b c d e f g h i j".split()
@@ -59,8 +59,8 @@ def world() -> CountingWorld:
 
 
 @pytest.fixture
-def make_panel() -> Callable[..., ModelPanel]:
-    def make(kind: Scalar | Quantile, batch_size: int = 4) -> ModelPanel:
+def make_scorer() -> Callable[..., ModelScorer]:
+    def make(kind: Scalar | Quantile, batch_size: int = 4) -> ModelScorer:
         tokenizer = train_words([" ".join(WORDS)], closed=False)
         config = AutoConfig.for_model(
             "llama",
@@ -78,7 +78,7 @@ def make_panel() -> Callable[..., ModelPanel]:
         for parameter in backbone.parameters():
             parameter.data.mul_(5.0)
         model = ScoreModel.new(lambda: backbone, tokenizer, kind, objectives=("many_a", "many_b"), seed=0)
-        return ModelPanel(model, Encoder(tokenizer, 16, 12, "error"), kind, batch_size=batch_size)
+        return ModelScorer(model, Encoder(tokenizer, 16, 12, "error"), kind, batch_size=batch_size)
 
     return make
 

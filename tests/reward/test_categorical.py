@@ -18,7 +18,7 @@ from mora.errors import InputError
 from mora.export import export
 from mora.functional import risk
 from mora.reward.categorical import Categorical
-from mora.reward.panel import ModelPanel
+from mora.reward.scorer import ModelScorer
 from mora.reward.standardization import Standardization
 
 KIND = Categorical(atoms=10, entropy=0.1)
@@ -57,12 +57,12 @@ def test_values_without_meaning_are_refused(fields: dict[str, Any], key: str) ->
 
 
 def test_no_classifier_is_written_for_it(
-    make_panel: Callable[..., ModelPanel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_scorer: Callable[..., ModelScorer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its mean is no linear function of the features, and a linear head would score something else."""
-    panel = make_panel(KIND)
-    panel.standardization = Standardization(mean=torch.zeros(2), std=torch.ones(2), provenance={})
-    panel.save(tmp_path / "reward")
+    scorer = make_scorer(KIND)
+    scorer.standardization = Standardization(mean=torch.zeros(2), std=torch.ones(2), provenance={})
+    scorer.save(tmp_path / "reward")
     monkeypatch.setattr(mora.run.opened, "open_run", lambda run, runs: (SimpleNamespace(path=tmp_path), {}))
     cfg = OmegaConf.create(
         {

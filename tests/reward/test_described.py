@@ -28,10 +28,10 @@ UNITS = Standardization(
 )
 
 
-def test_kind_objectives_encoding_units_and_where_they_come_from(make_panel, tmp_path):
-    panel = make_panel(KIND)
-    panel.standardization = UNITS
-    panel.save(tmp_path / "reward")
+def test_kind_objectives_encoding_units_and_where_they_come_from(make_scorer, tmp_path):
+    scorer = make_scorer(KIND)
+    scorer.standardization = UNITS
+    scorer.save(tmp_path / "reward")
     said = [line.split() for line in described(tmp_path / "reward").splitlines()]
     assert said == [
         ["card", str(tmp_path / "reward" / "reward.json")],
@@ -54,10 +54,10 @@ def test_kind_objectives_encoding_units_and_where_they_come_from(make_panel, tmp
     ]
 
 
-def test_columns_stand_under_each_other(make_panel, tmp_path):
-    panel = make_panel(KIND)
-    panel.standardization = UNITS
-    panel.save(tmp_path / "reward")
+def test_columns_stand_under_each_other(make_scorer, tmp_path):
+    scorer = make_scorer(KIND)
+    scorer.standardization = UNITS
+    scorer.save(tmp_path / "reward")
     lines = described(tmp_path / "reward").splitlines()
     head, first, second = (
         next(line for line in lines if line.startswith(name)) for name in ("objective ", "many_a", "many_b")
@@ -65,12 +65,12 @@ def test_columns_stand_under_each_other(make_panel, tmp_path):
     assert head.index("std") == first.index("0.5") == second.index("2 ")
 
 
-def test_a_model_without_units_says_so_and_an_older_card_is_affine(make_panel, tmp_path):
-    make_panel(KIND).save(tmp_path / "bare")
+def test_a_model_without_units_says_so_and_an_older_card_is_affine(make_scorer, tmp_path):
+    make_scorer(KIND).save(tmp_path / "bare")
     assert described(tmp_path / "bare").endswith("raw until they are measured on a reference policy")
-    panel = make_panel(KIND)
-    panel.standardization = UNITS
-    panel.save(tmp_path / "reward")
+    scorer = make_scorer(KIND)
+    scorer.standardization = UNITS
+    scorer.save(tmp_path / "reward")
     card: Path = tmp_path / "reward" / "reward.json"
     facts = read_json(card)
     del facts["standardization"]["shifted"]

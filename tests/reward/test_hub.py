@@ -23,11 +23,11 @@ from mora.functional.classification import log_odds
 from mora.model.classifier import write_classifier
 from mora.model.sequence_classifier import SequenceClassifier
 from mora.reward.hub import Hub
-from mora.reward.hub_panel import HubPanel
-from mora.reward.panel import ModelPanel
+from mora.reward.hub_scorer import HubScorer
 from mora.reward.scalar import Scalar
+from mora.reward.scorer import ModelScorer
 from mora.reward.scoring import score_answers
-from mora.reward.stored import load_panel, load_trained
+from mora.reward.stored import load_scorer, load_trained
 from mora.reward.texts import Texts
 from mora.turns import joined
 
@@ -55,12 +55,12 @@ def hub(models: dict[str, Any], **changed: Any) -> Hub:
     return Hub(**fields | changed)
 
 
-def opened(models: dict[str, Any], **changed: Any) -> HubPanel:
-    return HubPanel.open(hub(models, **changed), tuple(models), "cpu")
+def opened(models: dict[str, Any], **changed: Any) -> HubScorer:
+    return HubScorer.open(hub(models, **changed), tuple(models), "cpu")
 
 
-def scores(panel: ModelPanel | HubPanel) -> torch.Tensor:
-    return panel.raw(PROMPTS, RESPONSES).atoms.squeeze(-1)
+def scores(scorer: ModelScorer | HubScorer) -> torch.Tensor:
+    return scorer.raw(PROMPTS, RESPONSES).atoms.squeeze(-1)
 
 
 def filled(prompt: str, response: str, text: str = TEXT) -> str:
@@ -229,10 +229,10 @@ def test_label_sign_and_form_say_what_of_the_logits_is_the_score(tmp_path: Path)
         "cost": {"path": str(folder), "label": "rude", "sign": -1, "zero": True},
         "odds": {"path": str(folder), "label": "odd", "form": "log_odds"},
     }
-    panel = opened(models)
-    assert panel.passes == 1 and panel.zero == (False, True, False)
-    assert panel.select(("cost", "odds")).zero == (True, False)
-    found = scores(panel)
+    scorer = opened(models)
+    assert scorer.passes == 1 and scorer.zero == (False, True, False)
+    assert scorer.select(("cost", "odds")).zero == (True, False)
+    found = scores(scorer)
     for row, (prompt, response) in enumerate(zip(PROMPTS, RESPONSES, strict=True)):
         logits = plain(folder, filled(prompt, response))
         odds = torch.logit(torch.softmax(logits.double(), -1)[2]).float()
@@ -259,9 +259,9 @@ def test_models_are_loaded_once_and_passed_once_per_form_of_text(tmp_path: Path,
         "y_bare": {"path": one, "label": "y", "chat": BARE},
         "other": other,
     }
-    panel = opened(models)
-    assert loads == [one, other] and panel.passes == 3
-    found = scores(panel)
+    scorer = opened(models)
+    assert loads == [one, other] and scorer.passes == 3
+    found = scores(scorer)
     for row, (prompt, response) in enumerate(zip(PROMPTS, RESPONSES, strict=True)):
         text, bare = (filled(prompt, response, chat) for chat in (TEXT, BARE))
         expected = torch.cat([plain(one, text), plain(one, bare)[1:], plain(other, text)])
@@ -278,58 +278,60 @@ def test_half_precision_is_coarse_and_its_head_is_not(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("chat", ["template", "answer"])
-def test_an_exported_reward_model_scores_as_it_did(tmp_path: Path, make_panel: Callable[..., ModelPanel], chat) -> None:
-    panel = make_panel(Scalar(margin=0.0, strength="ignore", centering=0.0, l2=0.0))
-    units = panel.standardize(PROMPTS, RESPONSES, provenance={})
+def test_an_exported_reward_model_scores_as_it_did(
+    tmp_path: Path, make_scorer: Callable[..., ModelScorer], chat
+) -> None:
+    scorer = make_scorer(Scalar(margin=0.0, strength="ignore", centering=0.0, l2=0.0))
+    units = scorer.standardize(PROMPTS, RESPONSES, provenance={})
     (tmp_path / "export").mkdir()
     facts = write_classifier(
-        panel.model,
+        scorer.model,
         tmp_path / "export",
-        objectives=panel.objectives,
+        objectives=scorer.objectives,
         shift=units.shift[:, None],
         std=units.std[:, None],
-        sequences=[[6, 7, panel.encoder.eos]],
+        sequences=[[6, 7, scorer.encoder.eos]],
     )
-    models = {name: {"path": str(tmp_path / "export"), "label": name} for name in panel.objectives}
+    models = {name: {"path": str(tmp_path / "export"), "label": name} for name in scorer.objectives}
     found = scores(opened(models, chat=chat)) + torch.tensor(facts["constants"])
-    torch.testing.assert_close(found, panel.score(PROMPTS, RESPONSES).atoms.squeeze(-1), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found, scorer.score(PROMPTS, RESPONSES).atoms.squeeze(-1), atol=1e-4, rtol=1e-4)
 
 
-def test_a_card_brings_the_panel_back_with_its_units(tmp_path: Path, monkeypatch) -> None:
+def test_a_card_brings_the_scorer_back_with_its_units(tmp_path: Path, monkeypatch) -> None:
     classifier(tmp_path / "model", labels=("x", "y"))
     monkeypatch.chdir(tmp_path)
     models = {"x": {"path": "model", "label": "x"}, "y": {"path": "model", "label": 1, "sign": -1, "zero": True}}
-    panel = opened(models)
-    panel.standardize(PROMPTS, RESPONSES, provenance={"run": "r"})
-    panel.save(tmp_path / "runs" / "one" / "reward")
+    scorer = opened(models)
+    scorer.standardize(PROMPTS, RESPONSES, provenance={"run": "r"})
+    scorer.save(tmp_path / "runs" / "one" / "reward")
     card = read_json(tmp_path / "runs" / "one" / "reward" / "reward.json")
     assert card["kind"] == "hub" and set(card["models"][0]["content"]) >= {"model.safetensors", "tokenizer.json"}
     monkeypatch.chdir("/")
-    loaded = load_panel(tmp_path / "runs" / "one" / "reward", "cpu", batch_size=2)
-    assert isinstance(loaded, HubPanel) and loaded.batch_size == 2 and loaded.zero == (False, True)
+    loaded = load_scorer(tmp_path / "runs" / "one" / "reward", "cpu", batch_size=2)
+    assert isinstance(loaded, HubScorer) and loaded.batch_size == 2 and loaded.zero == (False, True)
     torch.testing.assert_close(
-        loaded.score(PROMPTS, RESPONSES).atoms, panel.score(PROMPTS, RESPONSES).atoms, atol=1e-4, rtol=1e-4
+        loaded.score(PROMPTS, RESPONSES).atoms, scorer.score(PROMPTS, RESPONSES).atoms, atol=1e-4, rtol=1e-4
     )
     moved = shutil.move(tmp_path, tmp_path.with_name(f"{tmp_path.name}-moved"))  # runs and models together
-    again = load_panel(Path(moved) / "runs" / "one" / "reward", "cpu")
-    torch.testing.assert_close(again.score(PROMPTS, RESPONSES).atoms, panel.score(PROMPTS, RESPONSES).atoms)
+    again = load_scorer(Path(moved) / "runs" / "one" / "reward", "cpu")
+    torch.testing.assert_close(again.score(PROMPTS, RESPONSES).atoms, scorer.score(PROMPTS, RESPONSES).atoms)
     rows = score_answers(again, [{"prompt": p, "response": r} for p, r in zip(PROMPTS, RESPONSES, strict=True)])
-    assert rows[1]["scores"]["y"]["mean"] == pytest.approx(panel.score(PROMPTS, RESPONSES).atoms[1, 1, 0].item())
+    assert rows[1]["scores"]["y"]["mean"] == pytest.approx(scorer.score(PROMPTS, RESPONSES).atoms[1, 1, 0].item())
 
 
 def test_a_classifier_that_changed_or_went_is_refused(tmp_path: Path) -> None:
     folder = classifier(tmp_path / "model")
-    panel = opened({"help": str(folder)})
-    panel.standardize(PROMPTS, RESPONSES, provenance={})
-    panel.save(tmp_path / "reward")
+    scorer = opened({"help": str(folder)})
+    scorer.standardize(PROMPTS, RESPONSES, provenance={})
+    scorer.save(tmp_path / "reward")
     with pytest.raises(InputError, match="holds no trained model: its scores are those of .*/model"):
         load_trained(tmp_path / "reward", "cpu")
     classifier(folder, seed=1)
     with pytest.raises(InputError, match=r"model has changed since .*reward\.json was written"):
-        load_panel(tmp_path / "reward", "cpu")
+        load_scorer(tmp_path / "reward", "cpu")
     shutil.rmtree(folder)
     with pytest.raises(InputError, match="the classifier .*/model is gone"):
-        load_panel(tmp_path / "reward", "cpu")
+        load_scorer(tmp_path / "reward", "cpu")
 
 
 def test_a_model_of_the_hub_is_pinned_to_its_commit(tmp_path: Path, monkeypatch) -> None:
@@ -349,12 +351,12 @@ def test_a_model_of_the_hub_is_pinned_to_its_commit(tmp_path: Path, monkeypatch)
 
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", info)
     monkeypatch.setattr(SequenceClassifier, "load", classmethod(loaded))
-    panel = opened({"help": "org/model"}, revision="main")
-    panel.standardize(PROMPTS, RESPONSES, provenance={})
-    panel.save(tmp_path / "reward")
+    scorer = opened({"help": "org/model"}, revision="main")
+    scorer.standardize(PROMPTS, RESPONSES, provenance={})
+    scorer.save(tmp_path / "reward")
     assert read_json(tmp_path / "reward" / "reward.json")["models"][0]["commit"] == commit
-    again = load_panel(tmp_path / "reward", "cpu")
-    torch.testing.assert_close(scores(again), scores(panel))
+    again = load_scorer(tmp_path / "reward", "cpu")
+    torch.testing.assert_close(scores(again), scores(scorer))
     assert asked == ["main", commit, commit]
 
 
@@ -437,9 +439,9 @@ def test_a_classifier_that_cannot_score_is_refused(tmp_path: Path, spoil, change
 def test_a_classifier_that_reads_an_end_token_needs_one_in_every_text(tmp_path: Path) -> None:
     """BART's own code fails on a text without one."""
     folder = str(classifier(tmp_path / "model", "bart"))
-    panel = opened({"help": folder}, chat="pair")
+    scorer = opened({"help": folder}, chat="pair")
     expected = [plain(folder, prompt, response) for prompt, response in zip(PROMPTS, RESPONSES, strict=True)]
-    torch.testing.assert_close(panel.raw(PROMPTS, RESPONSES).atoms[:, 0], torch.stack(expected), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(scorer.raw(PROMPTS, RESPONSES).atoms[:, 0], torch.stack(expected), atol=1e-4, rtol=1e-4)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A", pair="[CLS] $A $B:1", special_tokens=[("[CLS]", 0)]
@@ -498,9 +500,9 @@ def test_the_longest_text_is_what_positions_allow(tmp_path: Path, model_type: st
 def test_every_objective_has_a_model_and_every_model_an_objective(tmp_path: Path) -> None:
     folder = str(classifier(tmp_path / "model"))
     with pytest.raises(InputError, match=r"reward\.models: no model for safe"):
-        HubPanel.open(hub({"help": folder}), ("help", "safe"), "cpu")
+        HubScorer.open(hub({"help": folder}), ("help", "safe"), "cpu")
     with pytest.raises(InputError, match=r"has safe, but the objectives are help"):
-        HubPanel.open(hub({"help": folder, "safe": folder}), ("help",), "cpu")
+        HubScorer.open(hub({"help": folder, "safe": folder}), ("help",), "cpu")
 
 
 def test_a_place_that_is_no_model_is_refused(tmp_path: Path) -> None:
@@ -543,4 +545,4 @@ def test_the_card_is_text_that_says_what_scores(tmp_path: Path) -> None:
     assert card["objectives"] == ["help"] and card["reward"]["_target_"] == "mora.reward.hub.Hub"
     assert card["standardization"] is None and card["zero"] == [False]
     with pytest.raises(InputError, match="has no reference statistics"):
-        load_panel(tmp_path / "reward", "cpu").score(PROMPTS, RESPONSES)
+        load_scorer(tmp_path / "reward", "cpu").score(PROMPTS, RESPONSES)

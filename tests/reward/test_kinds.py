@@ -315,7 +315,7 @@ def test_values_without_meaning_are_refused(make: Any, key: str) -> None:
 def test_gold_has_nothing_to_train() -> None:
     gold = Gold()
     assert not gold.trained and SCALAR.trained and QUANTILE.trained
-    with pytest.raises(ValueError, match="GoldPanel"):
+    with pytest.raises(ValueError, match="GoldScorer"):
         gold.loss(torch.zeros(1), torch.zeros(1), judgments(torch.zeros(1, 1)))
-    with pytest.raises(ValueError, match="GoldPanel"):
+    with pytest.raises(ValueError, match="GoldScorer"):
         gold.log_wins(torch.zeros(1), torch.zeros(1))

@@ -13,10 +13,10 @@ from mora.functional.margins import label_loss
 from mora.functional.risk import mean
 from mora.reward.categorical import Categorical
 from mora.reward.gaussian import Gaussian
-from mora.reward.panel import ModelPanel
 from mora.reward.quantile import Quantile
 from mora.reward.rating import Rated
 from mora.reward.scalar import Scalar
+from mora.reward.scorer import ModelScorer
 from mora.types import Row
 
 OBJECTIVES = ("many_a", "many_b")
@@ -57,10 +57,10 @@ KINDS = {
 }
 
 
-def quality(panel: ModelPanel, rows: list[Row]) -> tuple[list[float], list[float]]:
+def quality(scorer: ModelScorer, rows: list[Row]) -> tuple[list[float], list[float]]:
     """Accuracy of the means and log-loss of the kind's own probabilities, per objective."""
     prompts, *sides = zip(*((row.prompt, *row.responses) for row in rows), strict=True)
-    belief, log_wins_0, log_wins_1 = panel.pairs(prompts, *sides)
+    belief, log_wins_0, log_wins_1 = scorer.pairs(prompts, *sides)
     lead = mean(belief)[len(rows) :] - mean(belief)[: len(rows)]
     accuracy, log_loss = [], []
     for number, name in enumerate(OBJECTIVES):
@@ -73,22 +73,22 @@ def quality(panel: ModelPanel, rows: list[Row]) -> tuple[list[float], list[float
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_a_reward_model_learns_two_objectives_at_once(
-    make_panel: Callable[..., ModelPanel], world: Any, kind: Any
+    make_scorer: Callable[..., ModelScorer], world: Any, kind: Any
 ) -> None:
-    panel = make_panel(kind, batch_size=64)
+    scorer = make_scorer(kind, batch_size=64)
     train, test = pairs(world, 320, seed=1), pairs(world, 80, seed=2)
-    before = quality(panel, test)
-    optimizer = torch.optim.AdamW(panel.model.parameters(), lr=LR)
+    before = quality(scorer, test)
+    optimizer = torch.optim.AdamW(scorer.model.parameters(), lr=LR)
     for step in range(STEPS):
         optimizer.param_groups[0]["lr"] = LR * (1 - step / STEPS)
-        batch = collate.pairs([train[(32 * step + i) % 320] for i in range(32)], panel.encoder, OBJECTIVES)
-        raw = panel.model(batch.ids, batch.mask)
+        batch = collate.pairs([train[(32 * step + i) % 320] for i in range(32)], scorer.encoder, OBJECTIVES)
+        raw = scorer.model(batch.ids, batch.mask)
         losses = kind.loss(raw[:32], raw[32:], batch.judgments)
         optimizer.zero_grad()
         (losses.sum() / batch.judgments.labelled.sum()).backward()
-        torch.nn.utils.clip_grad_norm_(panel.model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(scorer.model.parameters(), 1.0)
         optimizer.step()
-    after = quality(panel, test)
+    after = quality(scorer, test)
     for number in range(len(OBJECTIVES)):
         assert before[0][number] < 0.7 and after[0][number] > 0.8
         assert after[1][number] < 0.45 < before[1][number]

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from mora.evaluation.reward_model import Quality
-from mora.reward.panel import ModelPanel
 from mora.reward.quality import held_out, quick_quality
 from mora.reward.quantile import Quantile
 from mora.reward.scalar import Scalar
+from mora.reward.scorer import ModelScorer
 from mora.types import Row
 
 QUANTILE = Quantile(atoms=5, at=None, coupling="independent", initial_gap=0.1, centering=0.0)
@@ -32,10 +32,10 @@ def rows(count: int) -> list[Row]:
     ]
 
 
-def test_the_quick_numbers_are_those_of_the_full_table(make_panel: Callable[..., ModelPanel]) -> None:
-    panel, pairs = make_panel(QUANTILE), rows(60)
-    found = quick_quality(panel, pairs)
-    table, _, _ = FULL.measure(panel, pairs, None, kind="quantile")
+def test_the_quick_numbers_are_those_of_the_full_table(make_scorer: Callable[..., ModelScorer]) -> None:
+    scorer, pairs = make_scorer(QUANTILE), rows(60)
+    found = quick_quality(scorer, pairs)
+    table, _, _ = FULL.measure(scorer, pairs, None, kind="quantile")
     assert set(found) == {"many_a", "many_b"}
     for name, quality in found.items():
         assert quality["accuracy"] == pytest.approx(table["accuracy"][name]["value"])
@@ -44,21 +44,21 @@ def test_the_quick_numbers_are_those_of_the_full_table(make_panel: Callable[...,
     assert found["many_a"]["n"] == 60 and found["many_b"]["n"] == 40
 
 
-def test_looking_changes_nothing_of_the_training(make_panel: Callable[..., ModelPanel]) -> None:
-    panel = make_panel(Scalar(margin=0.0, strength="ignore", centering=0.0, l2=0.0))
-    panel.model.train()
-    before = torch.get_rng_state(), [p.clone() for p in panel.model.parameters()]
-    quick_quality(panel, rows(8))
-    assert panel.model.training and torch.equal(torch.get_rng_state(), before[0])
-    assert all(torch.equal(new, old) for new, old in zip(panel.model.parameters(), before[1], strict=True))
-    assert all(p.grad is None for p in panel.model.parameters())
+def test_looking_changes_nothing_of_the_training(make_scorer: Callable[..., ModelScorer]) -> None:
+    scorer = make_scorer(Scalar(margin=0.0, strength="ignore", centering=0.0, l2=0.0))
+    scorer.model.train()
+    before = torch.get_rng_state(), [p.clone() for p in scorer.model.parameters()]
+    quick_quality(scorer, rows(8))
+    assert scorer.model.training and torch.equal(torch.get_rng_state(), before[0])
+    assert all(torch.equal(new, old) for new, old in zip(scorer.model.parameters(), before[1], strict=True))
+    assert all(p.grad is None for p in scorer.model.parameters())
 
 
-def test_nothing_labelled_says_nothing(make_panel: Callable[..., ModelPanel]) -> None:
-    panel = make_panel(QUANTILE)
-    assert quick_quality(panel, []) == {}
+def test_nothing_labelled_says_nothing(make_scorer: Callable[..., ModelScorer]) -> None:
+    scorer = make_scorer(QUANTILE)
+    assert quick_quality(scorer, []) == {}
     tied = [Row(prompt="a", responses=("b", "c"), labels={"many_a": 0.5, "many_b": None})]
-    found = quick_quality(panel, tied)
+    found = quick_quality(scorer, tied)
     assert set(found) == {"many_a"} and math.isnan(found["many_a"]["accuracy"])
     assert math.isfinite(found["many_a"]["log_loss"])
 

@@ -12,14 +12,14 @@ from omegaconf import OmegaConf
 
 from mora.errors import InputError
 from mora.files import read_lines
-from mora.reward.panel import ModelPanel
 from mora.reward.quantile import Quantile
+from mora.reward.scorer import ModelScorer
 from mora.runtime.folder import RunFolder
 from mora.score import score
 from mora.settings.compose import compose
 from mora.settings.identity import to_yaml
 
-MakePanel = Callable[..., ModelPanel]
+MakeScorer = Callable[..., ModelScorer]
 Texts = tuple[list[str], list[str]]
 ROWS = [{"prompt": "a b", "response": "c d"}, {"prompt": "a", "response_0": "b", "response_1": "c c"}]
 
@@ -39,11 +39,11 @@ def settings(tmp_path: Path, folder: RunFolder, **changed: Any) -> Any:
 
 
 @pytest.fixture
-def reward_run(tmp_path: Path, make_panel: MakePanel, texts: Texts) -> RunFolder:
+def reward_run(tmp_path: Path, make_scorer: MakeScorer, texts: Texts) -> RunFolder:
     folder = make_run(tmp_path / "runs", "reward_model")
-    panel = make_panel(Quantile(atoms=5, at=None, coupling="independent", initial_gap=0.1, centering=0.0))
-    panel.standardize(*texts, provenance={})
-    panel.save(folder.path / "reward")
+    scorer = make_scorer(Quantile(atoms=5, at=None, coupling="independent", initial_gap=0.1, centering=0.0))
+    scorer.standardize(*texts, provenance={})
+    scorer.save(folder.path / "reward")
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")
     return folder
 

@@ -14,12 +14,12 @@ from mora.dataset.write import writing
 from mora.errors import InputError
 from mora.files import record_lines
 from mora.functional import risk
-from mora.reward.panel import ModelPanel
 from mora.reward.quantile import Quantile
 from mora.reward.scalar import Scalar
+from mora.reward.scorer import ModelScorer
 from mora.reward.scoring import read_answers, score_answers
 
-MakePanel = Callable[..., ModelPanel]
+MakeScorer = Callable[..., ModelScorer]
 Texts = tuple[list[str], list[str]]
 
 
@@ -28,15 +28,15 @@ def write(path: Path, *lines: str) -> Path:
     return path
 
 
-def standardized(make_panel: MakePanel, texts: Texts, kind: Any) -> ModelPanel:
-    panel = make_panel(kind)
-    panel.standardize(*texts, provenance={})
-    return panel
+def standardized(make_scorer: MakeScorer, texts: Texts, kind: Any) -> ModelScorer:
+    scorer = make_scorer(kind)
+    scorer.standardize(*texts, provenance={})
+    return scorer
 
 
-def test_rows_come_back_in_order_with_their_scores(make_panel: MakePanel, texts: Texts, tmp_path: Path) -> None:
-    panel = standardized(
-        make_panel, texts, Quantile(atoms=5, at=None, coupling="independent", initial_gap=0.1, centering=0.0)
+def test_rows_come_back_in_order_with_their_scores(make_scorer: MakeScorer, texts: Texts, tmp_path: Path) -> None:
+    scorer = standardized(
+        make_scorer, texts, Quantile(atoms=5, at=None, coupling="independent", initial_gap=0.1, centering=0.0)
     )
     given = [
         {"prompt": "a b", "response": "c d e f g", "id": 7},
@@ -45,7 +45,7 @@ def test_rows_come_back_in_order_with_their_scores(make_panel: MakePanel, texts:
     ]
     rows = read_answers(write(tmp_path / "in.jsonl", json.dumps(given[0]), "", *map(json.dumps, given[1:]), ""))
     assert rows == given
-    scored = score_answers(panel, rows)
+    scored = score_answers(scorer, rows)
     assert [set(row) - set(one) for row, one in zip(scored, given, strict=True)] == [
         {"scores"},
         {"scores_0", "scores_1"},
@@ -58,15 +58,15 @@ def test_rows_come_back_in_order_with_their_scores(make_panel: MakePanel, texts:
         (scored[1], "scores_1", "a", "c c"),
         (scored[2], "scores", "h", "i"),
     ]:
-        belief = panel.score([prompt], [response])
+        belief = scorer.score([prompt], [response])
         for m, objective in enumerate(("many_a", "many_b")):
             assert row[name][objective]["mean"] == pytest.approx(risk.mean(belief)[0, m].item(), abs=1e-4)
             assert row[name][objective]["quantiles"] == pytest.approx(belief.atoms[0, m].tolist(), abs=1e-4)
 
 
-def test_a_scalar_reward_has_no_quantiles(make_panel: MakePanel, texts: Texts) -> None:
-    panel = standardized(make_panel, texts, Scalar(strength="ignore", margin=0.0, centering=0.0, l2=0.0))
-    scored = score_answers(panel, [{"prompt": "a", "response": "b"}])
+def test_a_scalar_reward_has_no_quantiles(make_scorer: MakeScorer, texts: Texts) -> None:
+    scorer = standardized(make_scorer, texts, Scalar(strength="ignore", margin=0.0, centering=0.0, l2=0.0))
+    scored = score_answers(scorer, [{"prompt": "a", "response": "b"}])
     assert scored[0]["scores"]["many_a"]["quantiles"] is None
 
 

@@ -12,8 +12,8 @@ import mora
 from mora.errors import InputError
 from mora.evaluate import evaluate
 from mora.files import read_json, write_json
-from mora.reward.panel import ModelPanel
 from mora.reward.scalar import Scalar
+from mora.reward.scorer import ModelScorer
 from mora.run.conclude import conclude
 from mora.runtime.folder import RunFolder
 from mora.settings.compose import compose
@@ -28,7 +28,7 @@ ROWS = [
 
 
 @pytest.fixture
-def runs(tmp_path: Path, make_panel: Callable[..., ModelPanel], texts: tuple[list[str], list[str]]) -> Path:
+def runs(tmp_path: Path, make_scorer: Callable[..., ModelScorer], texts: tuple[list[str], list[str]]) -> Path:
     identity = {"algo": {"_target_": "mora.algo.reward_model.RewardModel", "name": "reward_model"}}
     pair = {"response_0": "c", "response_1": "d", "many_b_response_id": 1}
     data = [pair | {"prompt": "A b!"}, pair | {"prompt": "other"}]
@@ -37,9 +37,9 @@ def runs(tmp_path: Path, make_panel: Callable[..., ModelPanel], texts: tuple[lis
     config = to_yaml(compose("train", ["algo=reward_model", "dataset=jsonl", "objectives.names=[many_b]", *keys]))
     folder = RunFolder.open(tmp_path / "runs", "reward", identity, config=config, overrides="[]", diff="{}")
     with folder.lock():
-        panel = make_panel(SCALAR)
-        panel.standardize(*texts, provenance={})
-        panel.save(folder.path / "reward")
+        scorer = make_scorer(SCALAR)
+        scorer.standardize(*texts, provenance={})
+        scorer.save(folder.path / "reward")
         folder.finish({})
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")
     return tmp_path / "runs"
@@ -55,8 +55,8 @@ def test_a_benchmark_of_the_newest_reward_run(runs: Path, capsys: pytest.Capture
     evaluate(settings(runs, "evaluation.objective=many_b"), [])
     (folder,) = runs.glob("reward-*")
     table = read_json(folder / "tables" / "sections.json")
-    panel = ModelPanel.load(folder / "reward", "cpu")
-    score = {text: float(panel.raw(["a b"], [text]).atoms[0, 1, 0]) for text in ("c d", "d c", "c", "e")}
+    scorer = ModelScorer.load(folder / "reward", "cpu")
+    score = {text: float(scorer.raw(["a b"], [text]).atoms[0, 1, 0]) for text in ("c d", "d c", "c", "e")}
     shared = {entry["section"]: entry["shared"] for entry in table["sections"]}
     assert shared["Safety"] == float(score["c d"] > score["d c"])
     first = 0.5 if score["c"] > score["e"] else 0.0  # "c" ties with itself

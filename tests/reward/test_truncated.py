@@ -15,15 +15,15 @@ from mora.dataset.collate import scored
 from mora.dataset.encode import Encoder
 from mora.errors import InputError
 from mora.model.tokenizer import train_words
-from mora.reward.panel import GoldPanel, ModelPanel
 from mora.reward.scalar import Scalar
+from mora.reward.scorer import GoldScorer, ModelScorer
 from mora.reward.scoring import cut_texts, read_answers, score_answers
 from mora.reward.standardization import Standardization
 from mora.reward.texts import Texts
 from mora.runtime.sampling import decode
 from mora.types import Sampled
 
-MakePanel = Callable[..., ModelPanel]
+MakeScorer = Callable[..., ModelScorer]
 SCALAR = Scalar(strength="ignore", margin=0.0, centering=0.01, l2=0.0)
 UNITS = Standardization(mean=torch.zeros(2), std=torch.ones(2), provenance={})
 WORDS = "abcdefghij"
@@ -87,26 +87,26 @@ def test_with_equal_limits_no_token_is_dropped_and_with_a_lower_one_the_end_stay
         assert read(shorter, "a b c", known) == [a, b, policy.eos]
 
 
-def test_a_panel_scores_what_was_sampled_in_its_place(
-    make_panel: MakePanel, texts: tuple[list[str], list[str]]
+def test_a_scorer_scores_what_was_sampled_in_its_place(
+    make_scorer: MakeScorer, texts: tuple[list[str], list[str]]
 ) -> None:
     """Rows are sorted by length to be scored, and what is known of them with them."""
-    panel = make_panel(SCALAR)
+    scorer = make_scorer(SCALAR)
     prompts, responses = texts
-    whole = panel.encoder.whole(responses)
+    whole = scorer.encoder.whole(responses)
     rows, ended = len(responses), tuple(i % 3 > 0 for i in range(len(responses)))
-    ids = torch.full((rows, 10), panel.encoder.pad)
+    ids = torch.full((rows, 10), scorer.encoder.pad)
     mask = torch.zeros(rows, 10, dtype=torch.bool)
     for row, one in enumerate(whole):
         kept = one if ended[row] else one[:-1]
         ids[row, : len(kept)], mask[row, : len(kept)] = torch.tensor(kept), True
-    said, sampled = decode(ids, mask, panel.encoder)
+    said, sampled = decode(ids, mask, scorer.encoder)
     assert said == responses and sampled.ended == ended
-    found = panel.raw(prompts, responses, sampled).atoms
+    found = scorer.raw(prompts, responses, sampled).atoms
     for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
-        alone = panel.raw([prompt], [response], Sampled(ended=(ended[row],))).atoms[0]
+        alone = scorer.raw([prompt], [response], Sampled(ended=(ended[row],))).atoms[0]
         torch.testing.assert_close(found[row], alone, atol=1e-4, rtol=1e-4)
-    plain = panel.raw(prompts, responses).atoms
+    plain = scorer.raw(prompts, responses).atoms
     apart = (found - plain).abs().amax((1, 2))
     assert all((float(gap) < 1e-4) == one for gap, one in zip(apart, ended, strict=True))
 
@@ -119,10 +119,10 @@ def test_a_world_is_told_what_ended(world: Any) -> None:
             heard.append(ended)
             return super().gold(prompts, responses)
 
-    panel = GoldPanel(Listening(), UNITS).select(["many_b"])
-    panel.score(["c"] * 2, ["a b", "b"], Sampled(ended=(True, False)))
-    panel.standardize(["c"] * 2, ["a b", "a"], {}, sampled=Sampled(ended=(False, True)))
-    panel.raw(["c"], ["a"])
+    scorer = GoldScorer(Listening(), UNITS).select(["many_b"])
+    scorer.score(["c"] * 2, ["a b", "b"], Sampled(ended=(True, False)))
+    scorer.standardize(["c"] * 2, ["a b", "a"], {}, sampled=Sampled(ended=(False, True)))
+    scorer.raw(["c"], ["a"])
     assert heard == [(True, False), (False, True), None]
 
 
@@ -177,9 +177,9 @@ def test_a_pair_has_no_end_and_a_template_that_hides_answers_is_told() -> None:
         Texts(tokenizer, "template", 60, "model")("a", "b c", False)
 
 
-def test_a_file_says_which_answers_ended(make_panel: MakePanel, tmp_path: Path) -> None:
-    panel = make_panel(SCALAR)
-    panel.standardization = UNITS
+def test_a_file_says_which_answers_ended(make_scorer: MakeScorer, tmp_path: Path) -> None:
+    scorer = make_scorer(SCALAR)
+    scorer.standardization = UNITS
     given = [
         {"prompt": "a", "response": "b c", "ended": False},
         {"prompt": "a", "response": "b c"},
@@ -188,12 +188,12 @@ def test_a_file_says_which_answers_ended(make_panel: MakePanel, tmp_path: Path) 
     path = tmp_path / "in.jsonl"
     path.write_text("\n".join(map(json.dumps, given)))
     rows = read_answers(path)
-    found = score_answers(panel, rows)
+    found = score_answers(scorer, rows)
     values = [found[0]["scores"], found[1]["scores"], found[2]["scores_0"], found[2]["scores_1"]]
     cut, whole, first, second = (value["many_a"]["mean"] for value in values)
     assert cut == pytest.approx(second, abs=1e-5) and whole == pytest.approx(first, abs=1e-5)
     assert abs(cut - whole) > 1e-3
-    assert cut_texts(panel, rows) == ["2 of 4 answers did not end, and were scored without an end token"]
+    assert cut_texts(scorer, rows) == ["2 of 4 answers did not end, and were scored without an end token"]
     path.write_text(json.dumps(given[0] | {"ended": "no"}))
     with pytest.raises(InputError, match=r"in\.jsonl:1: ended .*true or false"):
         read_answers(path)

@@ -25,8 +25,8 @@ from mora.runtime.engine import Engine, Runtime
 from mora.runtime.folder import RunFolder
 from mora.runtime.loop import Loop
 from mora.runtime.memory import PeakMemory
-from mora.runtime.spending import Spent
 from mora.runtime.track import NoTracker
+from mora.runtime.usage import Usage
 
 SETTINGS = {
     "device_type": "cpu",
@@ -152,7 +152,7 @@ def train(options: argparse.Namespace) -> None:
                 print("already finished", flush=True)
                 return
             engine = make_engine(runtime, options.steps, options.clip)
-            average, spent = Average(), Spent()
+            average, usage = Average(), Usage()
             loop = Loop(
                 folder,
                 runtime,
@@ -170,8 +170,8 @@ def train(options: argparse.Namespace) -> None:
                 average.count += 1
                 average.total += metrics["grad_norm"]
                 noise = torch.rand(())  # draws of torch's own generator are the same after a resume, too
-                spent.trained(runtime.share(data(step)[0] > 0))
-                loop.log(spent.take(runtime))
+                usage.trained(runtime.share(data(step)[0] > 0))
+                loop.log(usage.take(runtime))
                 loop.log({"engine": metrics, "average": float(average.total[0]) / average.count, "noise": noise})
                 if options.slow:
                     sys.stdout.write(f"step {step}\n")  # in one piece: the processes share the stream

@@ -17,8 +17,8 @@ from mora.errors import InputError
 from mora.functional import risk
 from mora.model.load import ModelSpec
 from mora.model.policy import Policy
-from mora.reward.panel import GoldPanel, Panel
 from mora.reward.point import point_belief
+from mora.reward.scorer import GoldScorer, Scorer
 from mora.reward.standardization import Standardization
 from mora.runtime.enumeration import Enumeration, Responses
 from mora.runtime.sampling import decode
@@ -259,8 +259,8 @@ def test_texts_are_the_words_before_the_end(setting, everything):
 def test_rewards_are_the_gold_of_each_text(setting, everything):
     corpus = setting[0]
     mean, std = torch.tensor([0.25, 0.5]), torch.tensor([2.0, 0.5])
-    panel = GoldPanel(corpus.world, Standardization(mean=mean, std=std, provenance={}))
-    rewards = everything.rewards(panel, risk.mean)
+    scorer = GoldScorer(corpus.world, Standardization(mean=mean, std=std, provenance={}))
+    rewards = everything.rewards(scorer, risk.mean)
     assert rewards.shape == (3, 85, 2)
     for x, prompt in enumerate(PROMPTS):
         gold = torch.from_numpy(corpus.world.gold([prompt] * 85, everything.texts)).float()
@@ -275,18 +275,18 @@ def test_an_enumerated_response_is_scored_as_a_sampled_one_is(setting, everythin
     _, encoder, _ = setting
     heard = []
 
-    class Listening(Panel):
+    class Listening(Scorer):
         def raw(self, prompts, responses, sampled=None):
             batch = collate.scored(prompts, responses, encoder, sampled)
             ends = ((batch.ids == encoder.eos) & batch.response).any(-1).float()
             heard.append(batch.ids[batch.response].tolist())
             return point_belief(ends[:, None, None].expand(-1, 2, 1))
 
-    panel = Listening(("r1", "r2"), Standardization(mean=torch.zeros(2), std=torch.ones(2), provenance={}))
-    rewards = everything.rewards(panel, risk.mean)
+    scorer = Listening(("r1", "r2"), Standardization(mean=torch.zeros(2), std=torch.ones(2), provenance={}))
+    rewards = everything.rewards(scorer, risk.mean)
     assert rewards[0, :, 0].tolist() == [1.0] * 21 + [0.0] * 64
     texts, sampled = decode(everything.responses.tokens, everything.responses.mask, encoder)
-    panel.raw(["a"] * 85, texts, sampled)
+    scorer.raw(["a"] * 85, texts, sampled)
     assert heard[0] == heard[1] * 3 == everything.responses.tokens[everything.responses.mask].tolist() * 3
 
 
@@ -295,9 +295,9 @@ def test_the_reference_gets_mean_0_and_deviation_1_exactly(setting):
     everything = enumeration(setting, ["a d", "b d", "c d"])
     with torch.no_grad():
         ref_logps = logps_of(everything, policy, None)
-    panel = GoldPanel(corpus.world)
-    everything.standardize(panel, ref_logps)
-    rewards = everything.rewards(panel, risk.mean).double()
+    scorer = GoldScorer(corpus.world)
+    everything.standardize(scorer, ref_logps)
+    rewards = everything.rewards(scorer, risk.mean).double()
     share = ref_logps.exp()[..., None] / 3
     torch.testing.assert_close((share * rewards).sum((0, 1)), torch.zeros(2, dtype=torch.float64), atol=1e-6, rtol=0)
     torch.testing.assert_close((share * rewards**2).sum((0, 1)), torch.ones(2, dtype=torch.float64), atol=1e-6, rtol=0)
@@ -305,10 +305,10 @@ def test_the_reference_gets_mean_0_and_deviation_1_exactly(setting):
     gold = torch.stack([torch.from_numpy(corpus.world.gold([p] * 85, everything.texts)) for p in everything.prompts])
     mean = (share * gold).sum((0, 1))
     deviation = (share * (gold - mean) ** 2).sum((0, 1)).sqrt()
-    torch.testing.assert_close(panel.standardization.mean.double(), mean, atol=1e-7, rtol=0)
-    torch.testing.assert_close(panel.standardization.std.double(), deviation, atol=1e-7, rtol=0)
-    assert panel.standardization.provenance["weights"] == "exact"
+    torch.testing.assert_close(scorer.standardization.mean.double(), mean, atol=1e-7, rtol=0)
+    torch.testing.assert_close(scorer.standardization.std.double(), deviation, atol=1e-7, rtol=0)
+    assert scorer.standardization.provenance["weights"] == "exact"
     uniform = torch.full_like(ref_logps, 1 / 85).log()
-    other = GoldPanel(corpus.world)
+    other = GoldScorer(corpus.world)
     everything.standardize(other, uniform)
-    assert float((other.standardization.mean - panel.standardization.mean).abs().max()) > 1e-3  # the weights count
+    assert float((other.standardization.mean - scorer.standardization.mean).abs().max()) > 1e-3  # the weights count

@@ -11,11 +11,11 @@ import torch
 
 from mora.errors import InputError
 from mora.functional import risk
-from mora.reward.panel import Panel
+from mora.reward.scorer import Scorer
 from mora.reward.standardization import Standardization
 from mora.runtime.rewards import Rewards
 from mora.runtime.rollout import RolloutSettings
-from mora.runtime.spending import Spent
+from mora.runtime.usage import Usage
 from mora.types import RewardBelief, Sampled
 
 PROMPTS = ["a", "a", "a", "b", "b", "c", "c", "c", "c", "a", "b", "c"]  # cut in half, c stands on both sides
@@ -40,7 +40,7 @@ SETTINGS = {
 LOWER = partial(risk.lcb, k=1.0)
 
 
-class Members(Panel):
+class Members(Scorer):
     """Five members who differ by a constant per prompt and objective, of ``size``, and by answer."""
 
     def __init__(self, size: float = 0.0, kind: str = "member", shifted=(True, True)) -> None:
@@ -76,16 +76,18 @@ class Processes:
         return SimpleNamespace(rank=rank, world=self.world, device=torch.device("cpu"), gather=gather, main=rank == 0)
 
 
-def made(runtime, panel=None, reduce=LOWER, **settings) -> Rewards:
-    return Rewards(SimpleNamespace(runtime=runtime, risk=reduce, spent=Spent()), panel or Members(), **PLAIN | settings)
+def made(runtime, scorer=None, reduce=LOWER, **settings) -> Rewards:
+    return Rewards(
+        SimpleNamespace(runtime=runtime, risk=reduce, usage=Usage()), scorer or Members(), **PLAIN | settings
+    )
 
 
-def rolled(world: int = 1, rollouts: int = 1, panel=Members, **settings):
+def rolled(world: int = 1, rollouts: int = 1, scorer=Members, **settings):
     """Rewards (12, 2) of each rollout, joined over processes, and what each process tracks."""
     processes, found = Processes(world), [None] * world
 
     def work(rank: int) -> None:
-        own, mine = panel(), slice(rank * 12 // world, (rank + 1) * 12 // world)
+        own, mine = scorer(), slice(rank * 12 // world, (rank + 1) * 12 // world)
         rewards = made(processes.runtime(rank), own, **settings)
         values = []
         for step in range(rollouts):
@@ -102,16 +104,16 @@ def rolled(world: int = 1, rollouts: int = 1, panel=Members, **settings):
 
 
 def test_by_default_rewards_are_the_risk_of_the_standardized_belief():
-    panel = Members(3.0)
-    found = made(Processes(1).runtime(0), panel)(PROMPTS, TEXTS, ENDED)
-    assert torch.equal(found, LOWER(panel.score(PROMPTS, TEXTS)))
+    scorer = Members(3.0)
+    found = made(Processes(1).runtime(0), scorer)(PROMPTS, TEXTS, ENDED)
+    assert torch.equal(found, LOWER(scorer.score(PROMPTS, TEXTS)))
 
 
 def test_centered_rewards_do_not_know_shifts_per_member_and_prompt():
     (plain,), _ = rolled(center_by_prompt=True)
-    (shifted,), _ = rolled(center_by_prompt=True, panel=partial(Members, 5.0))
+    (shifted,), _ = rolled(center_by_prompt=True, scorer=partial(Members, 5.0))
     torch.testing.assert_close(shifted, plain, atol=1e-5, rtol=0)
-    (raw,), _ = rolled(panel=partial(Members, 5.0))
+    (raw,), _ = rolled(scorer=partial(Members, 5.0))
     assert (raw - plain).abs().max() > 1.0
 
 
@@ -143,8 +145,8 @@ def test_tracking_acts_after_risk_and_before_the_clip_and_updates_once_per_rollo
 
 
 def test_an_objective_that_is_not_shifted_is_not_shifted_by_tracking():
-    (plain,), _ = rolled(panel=partial(Members, shifted=(True, False)))
-    (found,), _ = rolled(panel=partial(Members, shifted=(True, False)), tracking="ema")
+    (plain,), _ = rolled(scorer=partial(Members, shifted=(True, False)))
+    (found,), _ = rolled(scorer=partial(Members, shifted=(True, False)), tracking="ema")
     torch.testing.assert_close(found[:, 1], plain[:, 1] / plain[:, 1].std(correction=0))
     torch.testing.assert_close(found[:, 0].mean(), torch.tensor(0.0), atol=1e-6, rtol=0)
 
@@ -153,9 +155,9 @@ def test_an_objective_that_is_not_shifted_is_not_shifted_by_tracking():
 def test_means_are_not_taken_off_a_reward_whose_zero_means_something(setting):
     kept = Members()
     kept.zero = (False, True)
-    for panel in (kept, Members(shifted=(True, False))):
+    for scorer in (kept, Members(shifted=(True, False))):
         with pytest.raises(InputError, match="a reward of 0 means something for y,"):
-            made(Processes(1).runtime(0), panel, **setting)
+            made(Processes(1).runtime(0), scorer, **setting)
     made(Processes(1).runtime(0), kept, tracking="ema")
 
 

@@ -15,17 +15,17 @@ from torch import Tensor, nn
 from mora import bounds
 from mora.bounds import Count, NonNegative
 from mora.functional.expectation import exact_kl, exact_utility, expected_rewards
-from mora.runtime.actor import save_policy, standardized_panel, trainable
+from mora.runtime.actor import save_policy, standardized_scorer, trainable
+from mora.runtime.context import Context
 from mora.runtime.enumeration import Enumeration
 from mora.runtime.learner import Learner, Optimizer
-from mora.runtime.parts import Parts
 
 
 @dataclass(kw_only=True)
 class Exact:
     """``algo=exact``; the fields are the keys of ``conf/algo/exact.yaml``."""
 
-    parts: Parts
+    context: Context
     kl_coef: NonNegative
     reference_prompts: Count
     reference_samples: Count
@@ -39,33 +39,33 @@ class Exact:
 
     def fit(self) -> dict[str, float]:
         """Train, write ``policy/`` and return the summary."""
-        parts, runtime = self.parts, self.parts.runtime
-        assert parts.preference is not None and parts.risk is not None
-        model, tokenizer = parts.starting_policy()
-        encoder = parts.encoder(tokenizer)
-        panel = standardized_panel(
-            parts, model, encoder, prompts=self.reference_prompts, samples=self.reference_samples
+        context, runtime = self.context, self.context.runtime
+        assert context.preference is not None and context.risk is not None
+        model, tokenizer = context.starting_policy()
+        encoder = context.encoder(tokenizer)
+        scorer = standardized_scorer(
+            context, model, encoder, prompts=self.reference_prompts, samples=self.reference_samples
         )
-        policy = trainable(parts, model, critic_width=None)
-        everything = Enumeration(parts.corpus.prompts["train"], encoder, runtime.device, limit=self.max_responses)
-        rewards = everything.rewards(panel, parts.risk).to(runtime.device)
+        policy = trainable(context, model, critic_width=None)
+        everything = Enumeration(context.corpus.prompts["train"], encoder, runtime.device, limit=self.max_responses)
+        rewards = everything.rewards(scorer, context.risk).to(runtime.device)
         with torch.no_grad():
             with policy.off():
                 ref_logps = everything.logps(policy, None)
         if runtime.main:  # every process computes the same: it counts once
-            parts.spent.scored(panel, len(everything.prompts) * len(everything.texts))
-            parts.spent.read(len(everything.ids))
-        learner = Learner(parts, policy, policy.adapter.groups(), self.optimizer, steps=self.steps)
+            context.usage.scored(scorer, len(everything.prompts) * len(everything.texts))
+            context.usage.read(len(everything.ids))
+        learner = Learner(context, policy, policy.adapter.groups(), self.optimizer, steps=self.steps)
         for step in learner.steps():
             numbers = runtime.share(torch.arange(self.preferences))
-            drawn = parts.preference(numbers, numbers, numbers, len(panel.objectives), seed=parts.seed, step=step)
+            drawn = context.preference(numbers, numbers, numbers, len(scorer.objectives), seed=context.seed, step=step)
             losses = [
                 partial(self.loss, learner.module, everything, ref_logps, rewards, preference)
                 for preference in drawn.to(runtime.device)
             ]
             metrics, sums = learner.update(losses)
             learner.log(metrics | {"utility": -metrics["loss"], "kl": float(sums["kl"]) / self.preferences})
-        save_policy(parts, policy, tokenizer, panel)
+        save_policy(context, policy, tokenizer, scorer)
         learner.close()
         return {}
 
@@ -78,9 +78,9 @@ class Exact:
         preference: Tensor,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """``-U / preferences`` at one preference (M,), U the exact utility; and the exact KL in nats."""
-        scalarize = self.parts.scalarize
+        scalarize = self.context.scalarize
         assert scalarize is not None
-        self.parts.spent.trained(everything.mask)
+        self.context.usage.trained(everything.mask)
         logps = everything.logps(module, preference)
         kl = exact_kl(logps, ref_logps)
         if scalarize.shares:  # a function of expectations

@@ -20,11 +20,11 @@ from mora.errors import InputError
 from mora.functional.advantages import Normalization, normalized
 from mora.functional.kl import sequence_kl
 from mora.functional.policy import clipped_surrogate_loss
-from mora.runtime.actor import save_policy, standardized_panel, trainable
+from mora.runtime.actor import save_policy, standardized_scorer, trainable
+from mora.runtime.collector import RolloutCollector
 from mora.runtime.console import say
+from mora.runtime.context import Context
 from mora.runtime.learner import Learner, Optimizer
-from mora.runtime.parts import Parts
-from mora.runtime.roller import Roller
 from mora.runtime.rollout import Rollout, RolloutSettings
 from mora.runtime.rollout_metrics import update_metrics
 
@@ -33,7 +33,7 @@ from mora.runtime.rollout_metrics import update_metrics
 class PolicyGradient:
     """The fields are keys of ``conf/algo/rloo.yaml``."""
 
-    parts: Parts
+    context: Context
     rollout: RolloutSettings
     kl_coef: NonNegative
     reference_prompts: Count
@@ -64,53 +64,55 @@ class PolicyGradient:
 
         Raises InputError where the prompts of a step do not split evenly over the processes.
         """
-        parts, settings = self.parts, self.rollout
-        assert parts.preference is not None
-        if parts.preference.unit in ("row", "sample"):
+        context, settings = self.context, self.rollout
+        assert context.preference is not None
+        if context.preference.unit in ("row", "sample"):
             say(
-                f"{parts.folder.id}: preference={parts.preference.unit}: the answers that are the baseline of one were "
-                "drawn at other preferences, and explain little of its return; preference=group learns more from as "
-                "many answers (docs/known_answers.md)"
+                f"{context.folder.id}: preference={context.preference.unit}: the answers that are the baseline of one "
+                "were drawn at other preferences, and explain little of its return; preference=group learns more from "
+                "as many answers (docs/known_answers.md)"
             )
-        parts.runtime.share(range(settings.prompts))  # all answers to a prompt are on one process
-        model, tokenizer = parts.starting_policy()
-        encoder = parts.encoder(tokenizer)
+        context.runtime.share(range(settings.prompts))  # all answers to a prompt are on one process
+        model, tokenizer = context.starting_policy()
+        encoder = context.encoder(tokenizer)
         prompts, samples = self.reference_prompts, self.reference_samples
-        panel = standardized_panel(
-            parts, model, encoder, prompts=prompts, samples=samples, shift=settings.shift_rewards
+        scorer = standardized_scorer(
+            context, model, encoder, prompts=prompts, samples=samples, shift=settings.shift_rewards
         )
-        policy = trainable(parts, model, critic_width=None)
-        roller = Roller(parts, settings, panel, encoder, minibatches=self.minibatches)
+        policy = trainable(context, model, critic_width=None)
+        collector = RolloutCollector(context, settings, scorer, encoder, minibatches=self.minibatches)
         learner = Learner(
-            parts,
+            context,
             policy,
             policy.adapter.groups(),
             self.optimizer,
             steps=self.steps,
             updates=self.epochs * self.minibatches,
-            stateful=roller.stateful,
+            stateful=collector.stateful,
         )
         for step in learner.steps():
-            rollout = roller.roll_out(policy, roller.rows(step), step)
+            rollout = collector.collect(policy, collector.rows(step), step)
             self.credit(rollout)
-            metrics = roller.metrics(rollout)
-            for some in rollout.batches(self.epochs, self.minibatches, seed=parts.seed, step=step):
-                rows = [rollout.take(index) for index in parts.micro_batches(some)]
+            metrics = collector.metrics(rollout)
+            for some in rollout.batches(self.epochs, self.minibatches, seed=context.seed, step=step):
+                rows = [rollout.take(index) for index in context.micro_batches(some)]
                 updated, sums = learner.update([partial(self.loss, learner.module, row) for row in rows])
                 metrics |= updated | update_metrics(sums)
             learner.log(metrics)
-        save_policy(parts, policy, tokenizer, panel)
+        save_policy(context, policy, tokenizer, scorer)
         learner.close()
-        return roller.conclude()
+        return collector.conclude()
 
     def credit(self, rollout: Rollout) -> None:
         """Give every token of an answer the answer's advantage (B, T), normalized."""
-        assert rollout.group is not None and self.parts.scalarize is not None
-        kl_coef = self.kl_coef * self.parts.scalarize.kl_weight
+        assert rollout.group is not None and self.context.scalarize is not None
+        kl_coef = self.kl_coef * self.context.scalarize.kl_weight
         kl = sequence_kl(rollout.old_logps, rollout.ref_logps, rollout.response)
         returns = rollout.streams - kl_coef * kl[:, None]
         advantages = self.baseline(returns, rollout.weights, rollout.group)[:, None].expand_as(rollout.old_logps)
-        rollout.advantages = normalized(advantages, rollout.trained, self.normalize_advantages, self.parts.runtime.sum)
+        rollout.advantages = normalized(
+            advantages, rollout.trained, self.normalize_advantages, self.context.runtime.sum
+        )
 
     def loss(self, module: nn.Module, rows: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
         """Clipped surrogate of some rows of a rollout, whose gradient at ratio 1 is REINFORCE's.
@@ -118,7 +120,7 @@ class PolicyGradient:
         Beside it the loss, the clipped tokens, the summed log-ratio and the tokens.
         """
         assert rows.advantages is not None
-        self.parts.spent.trained(rows.mask)
+        self.context.usage.trained(rows.mask)
         output = module(rows)
         surrogate, clipped = clipped_surrogate_loss(
             output.logps, rows.old_logps, rows.advantages, rows.trained, clip=self.clip, normalizer=rows.normalizer

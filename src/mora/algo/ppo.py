@@ -20,11 +20,11 @@ from mora.bounds import Count, NonNegative, Positive
 from mora.functional.advantages import Normalization, normalized, token_rewards
 from mora.functional.policy import clipped_surrogate_loss, clipped_value_loss
 from mora.model.policy import Policy
-from mora.runtime.actor import save_policy, standardized_panel, trainable
+from mora.runtime.actor import save_policy, standardized_scorer, trainable
+from mora.runtime.collector import RolloutCollector
+from mora.runtime.context import Context
 from mora.runtime.learner import Learner, Optimizer
-from mora.runtime.parts import Parts
 from mora.runtime.ptx import Pretraining
-from mora.runtime.roller import Roller
 from mora.runtime.rollout import Rollout, RolloutSettings
 from mora.runtime.rollout_metrics import explained_variance, update_metrics
 
@@ -33,7 +33,7 @@ from mora.runtime.rollout_metrics import explained_variance, update_metrics
 class PPO:
     """The fields are keys of ``conf/algo/ppo.yaml``."""
 
-    parts: Parts
+    context: Context
     rollout: RolloutSettings
     kl_coef: NonNegative
     reference_prompts: Count
@@ -57,51 +57,53 @@ class PPO:
 
     def fit(self) -> dict[str, float]:
         """Train, write ``policy/`` and return the summary."""
-        parts, settings = self.parts, self.rollout
-        model, tokenizer = parts.starting_policy()
-        encoder = parts.encoder(tokenizer)
+        context, settings = self.context, self.rollout
+        model, tokenizer = context.starting_policy()
+        encoder = context.encoder(tokenizer)
         prompts, samples = self.reference_prompts, self.reference_samples
-        panel = standardized_panel(
-            parts, model, encoder, prompts=prompts, samples=samples, shift=settings.shift_rewards
+        scorer = standardized_scorer(
+            context, model, encoder, prompts=prompts, samples=samples, shift=settings.shift_rewards
         )
-        policy = trainable(parts, model, critic_width=self.critic_width)
-        roller = Roller(parts, settings, panel, encoder, minibatches=self.minibatches)
-        ptx = Pretraining(parts, encoder, coef=self.ptx_coef, batch_size=self.ptx_batch_size)
+        policy = trainable(context, model, critic_width=self.critic_width)
+        collector = RolloutCollector(context, settings, scorer, encoder, minibatches=self.minibatches)
+        ptx = Pretraining(context, encoder, coef=self.ptx_coef, batch_size=self.ptx_batch_size)
         per_step = self.epochs * self.minibatches
         learner = Learner(
-            parts,
+            context,
             policy,
             self.groups(policy),
             self.optimizer,
             steps=self.steps,
             updates=per_step,
-            stateful=roller.stateful,
+            stateful=collector.stateful,
         )
         for step in learner.steps():
-            rollout = roller.roll_out(policy, roller.rows(step), step)
+            rollout = collector.collect(policy, collector.rows(step), step)
             self.credit(rollout)
-            metrics = roller.metrics(rollout) | self._critic_metrics(rollout)
-            for number, some in enumerate(rollout.batches(self.epochs, self.minibatches, seed=parts.seed, step=step)):
+            metrics = collector.metrics(rollout) | self._critic_metrics(rollout)
+            for number, some in enumerate(rollout.batches(self.epochs, self.minibatches, seed=context.seed, step=step)):
                 losses = ptx.losses(learner.module, step * per_step + number)
-                for index in parts.micro_batches(some):
+                for index in context.micro_batches(some):
                     losses.append(partial(self.loss, learner.module, rollout.take(index)))
                 updated, sums = learner.update(losses)
                 metrics |= updated | update_metrics(sums)
             learner.log(metrics)
-        save_policy(parts, policy, tokenizer, panel)
+        save_policy(context, policy, tokenizer, scorer)
         learner.close()
-        return roller.conclude()
+        return collector.conclude()
 
     def credit(self, rollout: Rollout) -> None:
         """Give a rollout its advantages (B, T), scalarized and normalized, and the critic's returns (B, T, C)."""
-        assert self.parts.scalarize is not None
-        kl_coef = self.kl_coef * self.parts.scalarize.kl_weight
+        assert self.context.scalarize is not None
+        kl_coef = self.kl_coef * self.context.scalarize.kl_weight
         rewards = token_rewards(
             rollout.streams, rollout.old_logps, rollout.ref_logps, rollout.response, kl_coef=kl_coef
         )
         advantages, rollout.returns = self.advantage(rewards, rollout.values, rollout.response)
         scalarized = (advantages * rollout.weights[:, None, :]).sum(-1)
-        rollout.advantages = normalized(scalarized, rollout.trained, self.normalize_advantages, self.parts.runtime.sum)
+        rollout.advantages = normalized(
+            scalarized, rollout.trained, self.normalize_advantages, self.context.runtime.sum
+        )
 
     def loss(self, module: nn.Module, rows: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
         """Clipped surrogate plus clipped value loss of some rows of a rollout, each row at its own preference.
@@ -109,7 +111,7 @@ class PPO:
         Beside it the two losses, the clipped tokens, the summed log-ratio and the tokens.
         """
         assert rows.advantages is not None
-        self.parts.spent.trained(rows.mask)
+        self.context.usage.trained(rows.mask)
         output = module(rows)
         surrogate, clipped = clipped_surrogate_loss(
             output.logps, rows.old_logps, rows.advantages, rows.trained, clip=self.clip, normalizer=rows.normalizer
@@ -139,5 +141,5 @@ class PPO:
 
     def _critic_metrics(self, rollout: Rollout) -> dict[str, float]:
         assert rollout.values is not None and rollout.returns is not None
-        explained = explained_variance(self.parts.runtime, rollout.values, rollout.returns, rollout.trained)
+        explained = explained_variance(self.context.runtime, rollout.values, rollout.returns, rollout.trained)
         return {"value/explained_variance": explained}

@@ -24,13 +24,13 @@ from mora.model.lora import LoRASettings
 from mora.model.score_model import ScoreModel
 from mora.reward.discriminant import Discriminant
 from mora.reward.hub import Hub
-from mora.reward.panel import ModelPanel
+from mora.reward.scorer import ModelScorer
 from mora.runtime.closed_form import Solver
+from mora.runtime.context import Context, check_length, total_steps
 from mora.runtime.conversion import compared_heads
 from mora.runtime.learner import Learner, Optimizer
 from mora.runtime.measuring import measure
 from mora.runtime.padding import by_length
-from mora.runtime.parts import Parts, check_length, total_steps
 from mora.runtime.quality_log import Watched
 from mora.runtime.reward_start import Trunk, layout_of, new_score_model, reader, standardize_trained
 from mora.runtime.teaching import rows_that_teach
@@ -44,7 +44,7 @@ SEQUENCES_AT_ONCE = 8  # that are alike in length and padded to one, where batch
 class RewardModel:
     """``algo=reward_model``; the fields are the keys of ``conf/algo/reward_model.yaml``."""
 
-    parts: Parts
+    context: Context
     trunk: Trunk
     sharing: Sharing
     lora: LoRASettings
@@ -69,46 +69,46 @@ class RewardModel:
 
     def fit(self) -> dict[str, Any]:
         """Train, standardize on samples of the reference policy, write ``reward/`` and return the summary."""
-        parts = self.parts
-        if isinstance(parts.reward, Hub):
-            return measure(parts, parts.reward, prompts=self.reference_prompts, samples=self.reference_samples)
-        tokenizer = parts.starting_tokenizer()
-        parts.starting_weights(tokenizer, frozen=True)  # tried and let go: it draws the reference answers in the end
-        encoder = reader(parts, tokenizer)
-        model = new_score_model(parts, encoder, trunk=self.trunk, layout=self._layout)
-        assert parts.reward is not None
-        panel = ModelPanel(model, encoder, parts.reward)
-        rows = rows_that_teach(parts, encoder, token_wise=self.token_wise)
+        context = self.context
+        if isinstance(context.reward, Hub):
+            return measure(context, context.reward, prompts=self.reference_prompts, samples=self.reference_samples)
+        tokenizer = context.starting_tokenizer()
+        context.starting_weights(tokenizer, frozen=True)  # tried and let go: it draws the reference answers in the end
+        encoder = reader(context, tokenizer)
+        model = new_score_model(context, encoder, trunk=self.trunk, layout=self._layout)
+        assert context.reward is not None
+        scorer = ModelScorer(model, encoder, context.reward)
+        rows = rows_that_teach(context, encoder, token_wise=self.token_wise)
         units = {"prompts": self.reference_prompts, "samples": self.reference_samples}
-        standardized = partial(standardize_trained, parts, panel, tokenizer, **units)
+        standardized = partial(standardize_trained, context, scorer, tokenizer, **units)
         facts: dict[str, Any] = {}
-        if isinstance(parts.reward, Discriminant):
-            solver = Solver(parts, parts.reward, model, encoder, rows)
+        if isinstance(context.reward, Discriminant):
+            solver = Solver(context, context.reward, model, encoder, rows)
             facts["discriminant"] = solver.fit(partial(self._learner, model, []), self.batch_size, standardized)
-            if parts.trunk_folder is not None:
-                facts["conversion"] = compared_heads(parts, parts.trunk_folder, panel)
+            if context.trunk_folder is not None:
+                facts["conversion"] = compared_heads(context, context.trunk_folder, scorer)
         else:
-            self._train(panel, rows, standardized)
-        if parts.runtime.main:
-            panel.save(parts.folder.path / "reward", **facts)
-        parts.runtime.barrier()
+            self._train(scorer, rows, standardized)
+        if context.runtime.main:
+            scorer.save(context.folder.path / "reward", **facts)
+        context.runtime.barrier()
         return facts
 
-    def _train(self, panel: ModelPanel, rows: Sequence[Row], standardized: Callable[[], None]) -> None:
+    def _train(self, scorer: ModelScorer, rows: Sequence[Row], standardized: Callable[[], None]) -> None:
         """Train backbones and head by the loss of the kind."""
-        parts, runtime = self.parts, self.parts.runtime
-        model, encoder = panel.model, panel.encoder
+        context, runtime = self.context, self.context.runtime
+        model, encoder = scorer.model, scorer.encoder
         total = total_steps(steps=self.steps, epochs=self.epochs, rows=len(rows), batch_size=self.batch_size)
         lr = self.lora_lr if model.layout.adapted else self.lr
         learner = self._learner(model.train(), [{"params": model.backbones.trained(), "lr": lr}], total)
-        batches = parts.batches(rows, encoder, self.batch_size, self.length_window)
-        watched = Watched(parts, panel, every=self.quality_every, pairs=self.quality_pairs, done=learner.done)
+        batches = context.batches(rows, encoder, self.batch_size, self.length_window)
+        watched = Watched(context, scorer, every=self.quality_every, pairs=self.quality_pairs, done=learner.done)
         measured = False
         for step in learner.steps():
             chosen = batches(step)
             counts = self._counts([rows[i] for i in chosen])
             mine = runtime.share(chosen)
-            micro = parts.micro_batches(mine, encoder.lengths(take(rows, mine)))
+            micro = context.micro_batches(mine, encoder.lengths(take(rows, mine)))
             pairs = [partial(self._collated, rows, index, encoder) for index in micro]
             metrics: dict[str, Any] = self._cosines(model, step, pairs, counts)
             updated, sums = learner.update([partial(self.loss, learner.module, made(), counts) for made in pairs])
@@ -126,14 +126,14 @@ class RewardModel:
         self, model: ScoreModel, groups: list[dict[str, Any]], total: int, stateful: Mapping[str, Any] | None = None
     ) -> Learner:
         groups = [*groups, {"params": list(model.head.parameters()), "lr": self.head_lr, "weight_decay": 0.0}]
-        return Learner(self.parts, model, groups, self.optimizer, steps=total, stateful=stateful)
+        return Learner(self.context, model, groups, self.optimizer, steps=total, stateful=stateful)
 
     def loss(self, module: nn.Module, pairs: PairBatch, counts: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Sum over objectives of the mean loss of the pairs that teach them; ``counts`` (M,) are of the global batch.
 
         Beside it each objective's summed loss and right predictions (M,).
         """
-        reward = self.parts.reward
+        reward = self.context.reward
         assert reward is not None
         losses, raw = self._losses(module, pairs)
         half, said = len(raw) // 2, pairs.judgments
@@ -146,10 +146,10 @@ class RewardModel:
 
     def _losses(self, module: nn.Module, pairs: PairBatch) -> tuple[Tensor, Tensor]:
         """Losses (B, M) of pairs, and raw outputs (2B, M, W) at the ends of their answers."""
-        reward, half = self.parts.reward, len(pairs.ids) // 2
+        reward, half = self.context.reward, len(pairs.ids) // 2
         assert reward is not None
-        trunks, adapters = self._layout.counts(len(self.parts.corpus.objectives), reward.members)
-        self.parts.spent.trained(pairs.mask, passes=trunks * adapters)
+        trunks, adapters = self._layout.counts(len(self.context.corpus.objectives), reward.members)
+        self.context.usage.trained(pairs.mask, passes=trunks * adapters)
         if not self.token_wise:
             size = SEQUENCES_AT_ONCE if self.length_window > 1 else 2 * half
             raw = by_length(module, pairs.ids, pairs.mask, size)
@@ -166,7 +166,7 @@ class RewardModel:
         self, model: nn.Module, step: int, batches: Sequence[Callable[[], PairBatch]], counts: Tensor
     ) -> dict[str, dict[str, float]]:
         """Cosine between the gradients of every two objectives on the trunk that they share, now and then."""
-        names = self.parts.corpus.objectives
+        names = self.context.corpus.objectives
         if not self.cosine_every or step % self.cosine_every or len(names) < 2 or self.sharing != "trunk":
             return {}
         assert isinstance(model, ScoreModel)
@@ -176,29 +176,29 @@ class RewardModel:
             return list((losses.sum(0) / counts[0].clamp_min(1)).unbind())
 
         losses, trained = [partial(means, pairs) for pairs in batches], model.backbones.trained()
-        found = cosines(losses, trained, self.parts.runtime.sum, count=len(names), at_once=GRADIENTS_AT_ONCE)
+        found = cosines(losses, trained, self.context.runtime.sum, count=len(names), at_once=GRADIENTS_AT_ONCE)
         pairs = combinations(enumerate(names), 2)
         return {"gradient_cosine": {f"{a}.{b}": found[i][j] for (i, a), (j, b) in pairs}}
 
     @property
     def _layout(self) -> Layout:
-        return layout_of(self.parts.reward, self.sharing, self.lora)
+        return layout_of(self.context.reward, self.sharing, self.lora)
 
     def _counts(self, rows: Sequence[Row]) -> Tensor:
         """Pairs that teach each objective, and those with a label on it: (2, M)."""
-        kind = self.parts.reward
+        kind = self.context.reward
         assert kind is not None
-        said = collate.judgments(rows, self.parts.corpus.objectives)
+        said = collate.judgments(rows, self.context.corpus.objectives)
         counts = torch.stack([kind.covered(said).sum(0), said.labelled.sum(0)])
-        return counts.to(self.parts.runtime.device).float()
+        return counts.to(self.context.runtime.device).float()
 
     def _means(self, sums: Mapping[str, Tensor], counts: Tensor) -> dict[str, float]:
         found: dict[str, float] = {}
         for key, count in zip(("loss", "accuracy"), counts, strict=True):
             means = (sums[key] / count.clamp_min(1)).tolist()
-            found |= {f"{key}/{name}": mean for name, mean in zip(self.parts.corpus.objectives, means, strict=True)}
+            found |= {f"{key}/{name}": mean for name, mean in zip(self.context.corpus.objectives, means, strict=True)}
         return found
 
     def _collated(self, rows: Sequence[Row], index: list[int], encoder: Encoder) -> PairBatch:
         chosen = [rows[i] for i in index]
-        return collate.pairs(chosen, encoder, self.parts.corpus.objectives).to(self.parts.runtime.device)
+        return collate.pairs(chosen, encoder, self.context.corpus.objectives).to(self.context.runtime.device)

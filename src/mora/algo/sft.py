@@ -18,8 +18,8 @@ from mora.dataset.store import take
 from mora.files import new_folder
 from mora.model.generate import state_ends
 from mora.model.policy import token_logps
+from mora.runtime.context import Context, total_steps
 from mora.runtime.learner import Learner, Optimizer
-from mora.runtime.parts import Parts, total_steps
 from mora.types import Row, Sequences
 
 
@@ -27,7 +27,7 @@ from mora.types import Row, Sequences
 class SFT:
     """``algo=sft``; the fields are the keys of ``conf/algo/sft.yaml``."""
 
-    parts: Parts
+    context: Context
     steps: Count | None
     epochs: Positive | None
     batch_size: Count
@@ -41,29 +41,29 @@ class SFT:
 
     def fit(self) -> dict[str, float]:
         """Train, write ``model/`` and return the summary."""
-        parts, runtime = self.parts, self.parts.runtime
-        model, tokenizer = parts.starting_model(frozen=False)
-        encoder = parts.encoder(tokenizer)
-        if parts.model.gradient_checkpointing:
+        context, runtime = self.context, self.context.runtime
+        model, tokenizer = context.starting_model(frozen=False)
+        encoder = context.encoder(tokenizer)
+        if context.model.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        rows = parts.admitted(parts.corpus.supervised["train"], encoder)
-        batches = parts.batches(rows, encoder, self.batch_size, self.length_window)
+        rows = context.admitted(context.corpus.supervised["train"], encoder)
+        batches = context.batches(rows, encoder, self.batch_size, self.length_window)
         total = total_steps(steps=self.steps, epochs=self.epochs, rows=len(rows), batch_size=self.batch_size)
         groups = [{"params": list(model.parameters()), "lr": self.lr}]
-        learner = Learner(parts, model.train(), groups, self.optimizer, steps=total)
+        learner = Learner(context, model.train(), groups, self.optimizer, steps=total)
         for step in learner.steps():
             chosen = batches(step)
             tokens = sum(len(encoder.response_of(rows[i])) for i in chosen)
             mine = [self._collated(rows, index, encoder) for index in self._micro(rows, runtime.share(chosen), encoder)]
             for some in mine:
-                parts.spent.trained(some.mask)
+                context.usage.trained(some.mask)
             metrics, _ = learner.update([partial(self._update, learner.module, some, tokens) for some in mine])
             learner.log(metrics | {"tokens": tokens})
-        parts.model.finish(model)
-        test_loss = self.test_loss(learner.module, parts.corpus.supervised["test"][: self.test_rows], encoder)
+        context.model.finish(model)
+        test_loss = self.test_loss(learner.module, context.corpus.supervised["test"][: self.test_rows], encoder)
         if runtime.main:
             state_ends(model, encoder.ends)
-            with new_folder(parts.folder.path / "model", sealed=True) as folder:
+            with new_folder(context.folder.path / "model", sealed=True) as folder:
                 model.save_pretrained(folder)
                 tokenizer.save_pretrained(folder)
         runtime.barrier()
@@ -95,7 +95,7 @@ class SFT:
         return sum(float(self.loss(module, self._collated(rows, index, encoder), tokens)) for index in chunks)
 
     def _micro(self, rows: Sequence[Row], chosen: Sequence[int] | np.ndarray, encoder: Encoder) -> list[list[int]]:
-        return self.parts.micro_batches(chosen, encoder.lengths(take(rows, chosen)))
+        return self.context.micro_batches(chosen, encoder.lengths(take(rows, chosen)))
 
     def _collated(self, rows: Sequence[Row], index: list[int], encoder: Encoder) -> Sequences:
-        return collate.supervised([rows[i] for i in index], encoder).to(self.parts.runtime.device)
+        return collate.supervised([rows[i] for i in index], encoder).to(self.context.runtime.device)

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from mora.dataset.corpus import Corpus
     from mora.evaluation.front import Front
     from mora.model.policy import Policy
-    from mora.reward.hub_panel import HubPanel
-    from mora.reward.panel import ModelPanel, Panel
+    from mora.reward.hub_scorer import HubScorer
+    from mora.reward.scorer import ModelScorer, Scorer
     from mora.runtime.folder import RunFolder
 
 
@@ -44,13 +44,13 @@ class Run(Protocol):
     def preferences(self, given: list[list[float]] | None, policy: Policy) -> list[list[float]] | None:
         """Those ``given``; else the one that it was trained at, where it is only one, and None where there are many."""
 
-    def reward(self) -> ModelPanel | HubPanel:
+    def reward(self) -> ModelScorer | HubScorer:
         """The reward model.  For evaluations that measure a reward."""
 
     def front(self, front: Front) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """The tables ``front.json`` and ``samples.jsonl`` of its policy: answers at every preference, with scores."""
 
-    def judges(self) -> dict[str, Panel]:
+    def judges(self) -> dict[str, Scorer]:
         """What a policy is held against: "gold", the rules of the world, and "reward", the model that trained it.
 
         What trained it has the units of training.  Only for a dataset that is a world.

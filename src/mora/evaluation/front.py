@@ -37,7 +37,7 @@ from mora.model.generate import Sampling
 from mora.model.policy import Policy
 from mora.records import front as records
 from mora.records.read import record
-from mora.reward.panel import Panel
+from mora.reward.scorer import Scorer
 from mora.runtime.sampling import decode, sample_rows
 from mora.types import Row, Sampled, Sequences
 
@@ -101,7 +101,7 @@ class Front:
         policy: Policy,
         encoder: Encoder,
         corpus: Corpus,
-        scorers: Mapping[str, Panel],
+        scorers: Mapping[str, Scorer],
         *,
         seed: int,
     ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -163,7 +163,7 @@ class Front:
         policy: Policy,
         encoder: Encoder,
         corpus: Corpus,
-        scorers: Mapping[str, Panel],
+        scorers: Mapping[str, Scorer],
         rows: Sequence[Row],
         preference: Floats | None,
         seed: int,
@@ -204,8 +204,8 @@ class Front:
         known = Sampled.joined(batches)
         found["ended"] = list(known.ended)
         found["clusters"] = [i // self.samples for i in range(len(found["texts"]))]
-        for name, panel in scorers.items():
-            scored = panel.score if panel.standardized else panel.raw
+        for name, scorer in scorers.items():
+            scored = scorer.score if scorer.standardized else scorer.raw
             belief = scored(found["prompts"], found["texts"], known)
             found[name] = mean(belief).double().cpu().numpy()  # type: ignore[assignment]
         if corpus.world is not None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mora.dataset.worlds import World
 from mora.errors import InputError
 from mora.functional import pairs, risk
-from mora.reward.panel import Panel
+from mora.reward.scorer import Scorer
 from mora.types import Row
 
 Floats = NDArray[np.float64]
@@ -30,7 +30,7 @@ class Pairs:
     log_wins_0: Floats  # log-probability that answer 0 is better
     log_wins_1: Floats
     spread: Floats  # of the difference, under independent beliefs
-    units: Floats  # (n, 2) means in standard units for agreement; raw where the panel has none
+    units: Floats  # (n, 2) means in standard units for agreement; raw where the scorer has none
     gold: Floats | None  # (n, 2)
     true_spread: Floats | None
     true_probability: Floats | None  # that answer 1 is called better, where a world knows
@@ -51,7 +51,7 @@ class Pairs:
         return pairs.credits(self.score_1 - self.score_0, self.label)
 
 
-def labelled_pairs(panel: Panel, rows: Sequence[Row], world: World | None) -> dict[str, Pairs]:
+def labelled_pairs(scorer: Scorer, rows: Sequence[Row], world: World | None) -> dict[str, Pairs]:
     """The pairs of each objective that has labels, scored; ``world`` adds gold scores and annotators' spread.
 
     Raises InputError when there is no pair, or no labelled one.
@@ -60,8 +60,8 @@ def labelled_pairs(panel: Panel, rows: Sequence[Row], world: World | None) -> di
         raise InputError("no held-out pair to measure the reward model on; set aside a test split of the dataset")
     prompts = [row.prompt for row in rows]
     sides = [[row.responses[side] for row in rows] for side in (0, 1)]
-    raw, *wins = panel.pairs(prompts, *sides)
-    scaled = raw if panel.standardization is None else panel.standardization(raw)
+    raw, *wins = scorer.pairs(prompts, *sides)
+    scaled = raw if scorer.standardization is None else scorer.standardization(raw)
     half = len(rows)
     logs = [_numbers(side) for side in wins]
     means, units = _sides(risk.mean(raw), half), _sides(risk.mean(scaled), half)
@@ -71,7 +71,7 @@ def labelled_pairs(panel: Panel, rows: Sequence[Row], world: World | None) -> di
     noise = None if world is None else _sides(world.spread(prompts, responses), half)
     chance = None if world is None else _numbers(world.bayes_probabilities(rows))
     found = {}
-    for column, name in enumerate(panel.objectives):
+    for column, name in enumerate(scorer.objectives):
         kept = [i for i, row in enumerate(rows) if row.labels.get(name) is not None]
         if not kept:
             continue
@@ -93,7 +93,9 @@ def labelled_pairs(panel: Panel, rows: Sequence[Row], world: World | None) -> di
             true_probability=None if place is None or chance is None else chance[kept, place],
         )
     if not found:
-        raise InputError(f"no held-out pair has a label on {', '.join(panel.objectives)}; check dataset and objectives")
+        raise InputError(
+            f"no held-out pair has a label on {', '.join(scorer.objectives)}; check dataset and objectives"
+        )
     return found
 
 

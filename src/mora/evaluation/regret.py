@@ -29,7 +29,7 @@ from mora.functional import tilting
 from mora.functional.hull import hull_front
 from mora.functional.lagrangian import Lagrangian
 from mora.model.policy import Policy
-from mora.reward.panel import Panel
+from mora.reward.scorer import Scorer
 from mora.runtime.enumeration import Enumeration
 from mora.types import RewardBelief
 
@@ -78,7 +78,7 @@ class Regret:
         policy: Policy,
         encoder: Encoder,
         corpus: Corpus,
-        scorers: Mapping[str, Panel],
+        scorers: Mapping[str, Scorer],
         *,
         risk: Callable[[RewardBelief], Tensor],
         scalarize: Any,
@@ -112,16 +112,16 @@ class Regret:
             texts, ended = everything.texts, everything.sampled.ended
             gold = np.stack([world.gold([row.prompt] * len(texts), texts, ended) for row in rows])
             judged = {}
-            for name, panel in scorers.items():
-                if not panel.standardized:  # the first split are the prompts of training: their units are those of all
-                    everything.standardize(panel, torch.from_numpy(reference))
-                assert panel.standardization is not None
+            for name, scorer in scorers.items():
+                if not scorer.standardized:  # the first split are the prompts of training: their units are those of all
+                    everything.standardize(scorer, torch.from_numpy(reference))
+                assert scorer.standardization is not None
                 if isinstance(scalarize, Lagrangian):
-                    scalarize.bind(corpus.objectives, panel.standardization.in_units)
-                rewards = everything.rewards(panel, risk).double().cpu().numpy()
+                    scalarize.bind(corpus.objectives, scorer.standardization.in_units)
+                rewards = everything.rewards(scorer, risk).double().cpu().numpy()
                 truth = Truth(ref_logps=reference, rewards=rewards, scalarize=scalarize, kl_coef=kl_coef)
                 points = [_point(truth, gold, w, found) for w, found in zip(grid, policies, strict=True)]
-                judged[name] = {"units": panel.standardization.facts(), "points": points, "summary": summary(points)}
+                judged[name] = {"units": scorer.standardization.facts(), "points": points, "summary": summary(points)}
             table["splits"][split] = {
                 "prompts": [row.prompt for row in rows],
                 "responses": len(everything.texts),

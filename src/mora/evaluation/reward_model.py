@@ -35,7 +35,7 @@ from mora.functional.thinning import evenly
 from mora.records.quality import RewardQuality
 from mora.records.read import record
 from mora.reward.cost import Cost
-from mora.reward.panel import ModelPanel, Panel
+from mora.reward.scorer import ModelScorer, Scorer
 from mora.types import Row
 
 Floats = NDArray[np.float64]
@@ -57,25 +57,25 @@ class Quality:
 
     def measure_run(self, run: Run) -> str:
         """Write ``reward.json`` of a reward model, ``pairs.csv`` and ``examples.{jsonl,txt}``."""
-        panel, corpus, model = run.reward(), run.corpus, run.config["model"]
-        table, lines, examples = self.measure(panel, corpus.pairs["test"], corpus.world, kind=panel.kind.name)
+        scorer, corpus, model = run.reward(), run.corpus, run.config["model"]
+        table, lines, examples = self.measure(scorer, corpus.pairs["test"], corpus.world, kind=scorer.kind.name)
         head = {"model": model["name"], "smoke": model["smoke"], "split": "test"}
         write(run.folder.tables, head | table, lines, examples)
         return "reward"
 
     def measure(
-        self, panel: Panel, rows: Sequence[Row], world: World | None, *, kind: str
+        self, scorer: Scorer, rows: Sequence[Row], world: World | None, *, kind: str
     ) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
         """The table ``reward.json``, the rows of ``pairs.csv`` and of ``examples.jsonl``; ``kind`` is the reward's.
 
         ``world`` adds what only a world knows: the best possible accuracy, annotators' spread and gold scores.
         An objective without labels is left out.  Raises InputError when there is no labelled pair at all.
         """
-        pairs = labelled_pairs(panel, rows, world)
+        pairs = labelled_pairs(scorer, rows, world)
         bins = self.calibration_bins
-        unit = "std of the reference policy" if panel.standardized else "logits"
+        unit = "std of the reference policy" if scorer.standardized else "logits"
         table: dict[str, Any] = {
-            "objectives": list(panel.objectives),
+            "objectives": list(scorer.objectives),
             "kind": kind,
             "pairs": len(rows),
             "level": self.level,
@@ -90,7 +90,7 @@ class Quality:
             "risk_coverage": {n: _risk_coverage(p) for n, p in pairs.items()},
             "length": {n: _length(p) for n, p in pairs.items()},
             "separation": {n: _separation(p) for n, p in pairs.items()},
-            "sign": {n: _sign(p, panel, n) for n, p in pairs.items()},
+            "sign": {n: _sign(p, scorer, n) for n, p in pairs.items()},
             "conflicts": _conflicts(pairs, rows, self.level),
             "agreement": {n: _points(p, self.points) for n, p in pairs.items()},
             "gold": {n: _gold(p) for n, p in pairs.items()},
@@ -269,10 +269,10 @@ def _gold(pairs: Pairs) -> dict[str, float] | None:
     }
 
 
-def _sign(pairs: Pairs, panel: Panel, name: str) -> dict[str, float | int] | None:
+def _sign(pairs: Pairs, scorer: Scorer, name: str) -> dict[str, float | int] | None:
     """Share of marked answers whose reward is on the side of zero that the mark says; None where zero says nothing."""
-    kind = panel.kind if isinstance(panel, ModelPanel) else None
-    if not isinstance(kind, Cost) or not panel.zero[panel.objectives.index(name)]:
+    kind = scorer.kind if isinstance(scorer, ModelScorer) else None
+    if not isinstance(kind, Cost) or not scorer.zero[scorer.objectives.index(name)]:
         return None
     right = [
         (score > 0) == (sum(marks) / len(marks) >= kind.threshold)

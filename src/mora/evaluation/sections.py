@@ -26,11 +26,11 @@ from mora.functional.sections import coefficients, stratified_stderr, top_credit
 from mora.functional.stats import share_within
 from mora.records.read import record
 from mora.records.sections import Benchmark
-from mora.reward.panel import ModelPanel, Panel
+from mora.reward.scorer import ModelScorer, Scorer
 from mora.types import content_id
 
 Floats = NDArray[np.float64]
-Scorer = Callable[[Sequence[str], Sequence[str]], Floats]  # prompts and answers (B) to scores (B,)
+ScoreTexts = Callable[[Sequence[str], Sequence[str]], Floats]  # prompts and answers (B) to scores (B,)
 TABLE, SUBSETS, ROWS = "sections.json", "sections.csv", "section_rows.csv"
 
 
@@ -68,16 +68,16 @@ class Sections:
         write(run.folder.tables, {"run": run.folder.id} | table, subsets, rows)
         return "sections"
 
-    def measure(self, panel: Panel) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
+    def measure(self, scorer: Scorer) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
         """The table ``sections.json``, the rows of ``sections.csv`` (subsets) and of ``section_rows.csv``.
 
         Raises InputError for bad rows, with file and line, and where it is not said who judges.
         """
-        judge, scorer = self._judge(panel)
+        judge, score = self._judge(scorer)
         contests = read_contests(self.path)
         subsets = [contest.subset for contest in contests]
         sections, odd, notes = self._arranged(subsets)
-        scores = _scores(scorer, contests)
+        scores = _scores(score, contests)
         prompts = [content_id(contest.prompt) for contest in contests]
         credit = np.array([top_credit(*both) for both in scores])  # (n, 2): strict, shared
         of_section = {name: coefficients(subsets, own, self.weights or {}) for name, own in sections.items()}
@@ -92,7 +92,7 @@ class Sections:
                 found |= {key: value, f"{key}_stderr": error, f"{key}_interval": interval}
             return found | {"n": int((coefficient > 0).sum())}
 
-        cut, said = _cut(panel, contests)
+        cut, said = _cut(scorer, contests)
         table: dict[str, Any] = {
             "path": str(self.path),
             "judge": judge,
@@ -115,15 +115,15 @@ class Sections:
         table["subsets"] = lines
         return table, lines, [_line(*row) for row in zip(contests, scores, credit.tolist(), strict=True)]
 
-    def _judge(self, panel: Panel) -> tuple[dict[str, Any], Scorer]:
+    def _judge(self, scorer: Scorer) -> tuple[dict[str, Any], ScoreTexts]:
         """Who judges, and how: by the raw scores of one objective, or by a utility of standardized scores."""
-        names = list(panel.objectives)
+        names = list(scorer.objectives)
         if self.preference is not None:
             weights = checked(self.preference, names, "evaluation.preference")
             if len(weights) != 1:
                 raise InputError(f"evaluation.preference={self.preference}: give one weight per objective")
             facts = {"preference": dict(zip(names, weights[0].tolist(), strict=True))}
-            return facts, lambda prompts, texts: _numbers(risk.mean(panel.score(prompts, texts)).cpu() @ weights[0])
+            return facts, lambda prompts, texts: _numbers(risk.mean(scorer.score(prompts, texts)).cpu() @ weights[0])
         if self.objective is None and len(names) > 1:
             raise InputError(
                 f"evaluation.objective=null: the reward has {', '.join(names)}; name the one that judges, or give "
@@ -133,7 +133,7 @@ class Sections:
         if chosen not in names:
             raise InputError(f"evaluation.objective={chosen}: the reward has {', '.join(names)}")
         column = names.index(chosen)
-        return {"objective": chosen}, lambda prompts, texts: _numbers(risk.mean(panel.raw(prompts, texts))[:, column])
+        return {"objective": chosen}, lambda prompts, texts: _numbers(risk.mean(scorer.raw(prompts, texts))[:, column])
 
     def _arranged(self, subsets: Sequence[str]) -> tuple[dict[str, list[str]], dict[str, list[str]], list[str]]:
         """The sections that have rows; which were ``left_out`` and which subsets are ``unmapped``; all this in words.
@@ -181,14 +181,14 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _scores(scorer: Scorer, contests: Sequence[Contest]) -> list[tuple[list[float], list[float]]]:
+def _scores(score: ScoreTexts, contests: Sequence[Contest]) -> list[tuple[list[float], list[float]]]:
     """Scores of right and of wrong answers of each row; a text is scored once, so equal answers score alike."""
     texts = [(one.prompt, text) for one in contests for text in (*one.chosen, *one.rejected)]
     distinct = list(dict.fromkeys(texts))
-    values = scorer([prompt for prompt, _ in distinct], [text for _, text in distinct])
-    score = dict(zip(distinct, values.tolist(), strict=True))
+    values = score([prompt for prompt, _ in distinct], [text for _, text in distinct])
+    known = dict(zip(distinct, values.tolist(), strict=True))
     return [
-        ([score[one.prompt, text] for text in one.chosen], [score[one.prompt, text] for text in one.rejected])
+        ([known[one.prompt, text] for text in one.chosen], [known[one.prompt, text] for text in one.rejected])
         for one in contests
     ]
 
@@ -210,12 +210,12 @@ def _numbers(values: Tensor) -> Floats:
     return numbers
 
 
-def _cut(panel: Panel, contests: Sequence[Contest]) -> tuple[dict[str, int] | None, list[str]]:
+def _cut(scorer: Scorer, contests: Sequence[Contest]) -> tuple[dict[str, int] | None, list[str]]:
     """How many texts were longer than the model takes, and so judged in part, and in words; None for rules."""
-    if not isinstance(panel, ModelPanel):
+    if not isinstance(scorer, ModelScorer):
         return None, []
     answers = [text for one in contests for text in (*one.chosen, *one.rejected)]
-    return beyond(panel.encoder, [one.prompt for one in contests], answers)
+    return beyond(scorer.encoder, [one.prompt for one in contests], answers)
 
 
 def _line(contest: Contest, scores: tuple[list[float], list[float]], credit: Sequence[float]) -> dict[str, Any]:

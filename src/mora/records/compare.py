@@ -79,7 +79,7 @@ class Curve:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spent:
+class Usage:
     """What runs cost; NaN where it was not recorded."""
 
     generated_tokens: float
@@ -90,7 +90,7 @@ class Spent:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StageSpent(Spent):
+class StageUsage(Usage):
     """What one run cost."""
 
     run: str
@@ -101,9 +101,9 @@ class StageSpent(Spent):
 class Budget:
     """What a method cost: its run, that with all runs below it, and those one by one."""
 
-    run: Spent
-    chain: Spent
-    stages: tuple[StageSpent, ...] = ()
+    run: Usage
+    chain: Usage
+    stages: tuple[StageUsage, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

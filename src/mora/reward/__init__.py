@@ -1,6 +1,6 @@
-"""Reward: kinds of reward model behind one protocol, and panels that score texts on all objectives.
+"""Reward: kinds of reward model behind one protocol, and scorers that score texts on all objectives.
 
-A kind says how the raw outputs of a head are trained on pairs and read as a belief; a panel holds a trained model or
+A kind says how the raw outputs of a head are trained on pairs and read as a belief; a scorer holds a trained model or
 the rules of a world and hands out beliefs in units of the reference policy's standard deviation.
 """
 

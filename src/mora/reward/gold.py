@@ -10,7 +10,7 @@ from mora.reward.untrained import Untrained
 
 @dataclass(kw_only=True)
 class Gold(Untrained):
-    """``reward=gold``; it has no keys.  Score with :class:`mora.reward.panel.GoldPanel`."""
+    """``reward=gold``; it has no keys.  Score with :class:`mora.reward.scorer.GoldScorer`."""
 
     name: ClassVar[str] = "gold"
-    panel: ClassVar[str] = "GoldPanel"
+    scorer: ClassVar[str] = "GoldScorer"

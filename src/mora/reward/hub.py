@@ -41,11 +41,11 @@ class Hub(Untrained):
     """``reward=hub``; the fields are the keys of ``conf/reward/hub.yaml``.
 
     ``models`` maps an objective to a path, or to a mapping with a path and whatever differs from the other fields.
-    Score with :class:`mora.reward.hub_panel.HubPanel`.
+    Score with :class:`mora.reward.hub_scorer.HubScorer`.
     """
 
     name: ClassVar[str] = "hub"
-    panel: ClassVar[str] = "HubPanel"
+    scorer: ClassVar[str] = "HubScorer"
 
     models: Mapping[str, Any]
     revision: str | None

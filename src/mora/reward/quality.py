@@ -13,7 +13,7 @@ from mora.functional import pairs, risk
 from mora.functional.calibration import calibration
 from mora.functional.correlation import mean
 from mora.functional.thinning import evenly
-from mora.reward.panel import Panel
+from mora.reward.scorer import Scorer
 from mora.types import Row
 
 CALIBRATION_BINS, LEVEL = 15, 0.95  # as in conf/evaluation/reward_model.yaml
@@ -27,7 +27,7 @@ def held_out(rows: Sequence[Row], objectives: Sequence[str], most: int) -> list[
     return evenly([row for row in rows if any(row.labels.get(name) is not None for name in objectives)], most)
 
 
-def quick_quality(panel: Panel, rows: Sequence[Row], *, bins: int = CALIBRATION_BINS) -> dict[str, dict[str, Any]]:
+def quick_quality(scorer: Scorer, rows: Sequence[Row], *, bins: int = CALIBRATION_BINS) -> dict[str, dict[str, Any]]:
     """Per objective that has labels on ``rows``: ``accuracy``, ``log_loss`` (nats), ``ece`` beside what it would be by
     chance (``ece_if_calibrated``), ``calibration_error`` without that, the ends of its interval, and ``n`` pairs.
 
@@ -37,14 +37,14 @@ def quick_quality(panel: Panel, rows: Sequence[Row], *, bins: int = CALIBRATION_
     """
     if not rows:
         return {}
-    belief, wins_0, wins_1 = panel.pairs(
+    belief, wins_0, wins_1 = scorer.pairs(
         [row.prompt for row in rows], *([row.responses[s] for row in rows] for s in (0, 1))
     )
     means = _numbers(risk.mean(belief))
     differences = means[len(rows) :] - means[: len(rows)]
     logs_0, logs_1 = _numbers(wins_0), _numbers(wins_1)
     found: dict[str, dict[str, Any]] = {}
-    for column, name in enumerate(panel.objectives):
+    for column, name in enumerate(scorer.objectives):
         given = [row.labels.get(name) for row in rows]
         kept = [i for i, label in enumerate(given) if label is not None]
         if not kept:

@@ -1,4 +1,4 @@
-"""Files of answers, scored: each row comes back in its place with what the panel says of its answers."""
+"""Files of answers, scored: each row comes back in its place with what the scorer says of its answers."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from mora.errors import InputError
 from mora.functional import risk
 from mora.limits import SHOWN
 from mora.manifest import check_file
-from mora.reward.hub_panel import HubPanel
-from mora.reward.panel import ModelPanel, Panel
+from mora.reward.hub_scorer import HubScorer
+from mora.reward.scorer import ModelScorer, Scorer
 from mora.types import Sampled
 
 FORMS = {("response",): ("scores",), ("response_0", "response_1"): ("scores_0", "scores_1")}
@@ -45,7 +45,7 @@ def read_answers(path: Path | str) -> list[dict[str, Any]]:
     return rows
 
 
-def score_answers(panel: Panel, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def score_answers(scorer: Scorer, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows with ``scores``, or ``scores_0`` and ``scores_1``: of each objective mean, quantiles, members.
 
     Scores are in standard deviations of the reference policy.  An answer whose row says ``ended: false`` (``ended_0``,
@@ -55,7 +55,7 @@ def score_answers(panel: Panel, rows: Sequence[dict[str, Any]]) -> list[dict[str
     """
     places = [(row, text, score) for row in rows for text, score in zip(*_form(row), strict=True)]
     ended = Sampled(ended=tuple(_ended(row, text) for row, text, _ in places))
-    belief = panel.score([row["prompt"] for row, _, _ in places], [row[text] for row, text, _ in places], ended)
+    belief = scorer.score([row["prompt"] for row, _, _ in places], [row[text] for row, text, _ in places], ended)
     means = risk.mean(belief).tolist()
     atoms = belief.atoms.tolist()
     scored: dict[int, dict[str, Any]] = {id(row): dict(row) for row in rows}
@@ -66,20 +66,20 @@ def score_answers(panel: Panel, rows: Sequence[dict[str, Any]]) -> list[dict[str
                 "quantiles": atoms[index][m] if belief.kind == "quantile" else None,
                 "members": atoms[index][m] if belief.kind == "member" else None,
             }
-            for m, name in enumerate(panel.objectives)
+            for m, name in enumerate(scorer.objectives)
         }
     return [scored[id(row)] for row in rows]
 
 
-def cut_texts(panel: ModelPanel | HubPanel, rows: Sequence[dict[str, Any]]) -> list[str]:
-    """What to tell the user about scored answers that did not end, and texts that the panel read only a part of."""
+def cut_texts(scorer: ModelScorer | HubScorer, rows: Sequence[dict[str, Any]]) -> list[str]:
+    """What to tell the user about scored answers that did not end, and texts that the scorer read only a part of."""
     ended = [_ended(row, text) for row in rows for text in _form(row)[0]]
     cut = len(ended) - sum(ended)
     said = [f"{cut} of {len(ended)} answers did not end, and were scored without an end token"] if cut else []
-    if isinstance(panel, HubPanel):
-        return said + panel.notes()
+    if isinstance(scorer, HubScorer):
+        return said + scorer.notes()
     answers = [row[text] for row in rows for text in _form(row)[0]]
-    return said + beyond(panel.encoder, [row["prompt"] for row in rows], answers)[1]
+    return said + beyond(scorer.encoder, [row["prompt"] for row in rows], answers)[1]
 
 
 def _ended(row: Mapping[str, Any], text: str) -> bool:

@@ -11,14 +11,14 @@ from mora.types import Judgments, RewardBelief
 
 
 class Untrained(Point):
-    """One point per objective, scored by a panel of its own: there is no head of ours to train or to read.
+    """One point per objective, scored by a scorer of its own: there is no head of ours to train or to read.
 
-    ``panel`` names what scores instead.  Whatever concerns a head raises ValueError.
+    ``scorer`` names what scores instead.  Whatever concerns a head raises ValueError.
     """
 
     name: ClassVar[str]
     trained: ClassVar[bool] = False
-    panel: ClassVar[str]
+    scorer: ClassVar[str]
 
     @property
     def initial_bias(self) -> tuple[float, ...]:
@@ -42,4 +42,4 @@ class Untrained(Point):
         raise self._error()
 
     def _error(self) -> ValueError:
-        return ValueError(f"a {self.name} reward is not trained: there is no head to train or read; use {self.panel}")
+        return ValueError(f"a {self.name} reward is not trained: there is no head to train or read; use {self.scorer}")

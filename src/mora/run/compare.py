@@ -21,8 +21,8 @@ from mora.evaluation.methods import Method
 from mora.files import read_object
 from mora.functional.risk import mean
 from mora.report.compare import write_comparison
-from mora.reward.panel import GoldPanel, Panel
-from mora.reward.stored import load_panel
+from mora.reward.scorer import GoldScorer, Scorer
+from mora.reward.stored import load_scorer
 from mora.run.build import build, load_corpus
 from mora.run.compared import Opened, check_alike, facts, open_comparison, open_runs, seed_warnings, smoke_warnings
 from mora.run.measure import front_of, reward_folder
@@ -45,11 +45,11 @@ def compare(cfg: DictConfig, overrides: Sequence[str]) -> Path:
     runs = [run for group in groups.values() for run in group]
     check_alike(runs)
     corpus = load_corpus(runs[0].config)
-    name, panel = _judge(evaluator.judge, corpus, runs, cfg.paths.runs)
+    name, scorer = _judge(evaluator.judge, corpus, runs, cfg.paths.runs)
     protocol = evaluator.protocol(corpus, seed=cfg.seed)
     folder = open_comparison(cfg, overrides, groups, "compare", protocol=protocol, judge=name)
     with folder.lock():
-        grid, judge = preference_grid(evaluator.preferences, corpus.objectives), _asking(panel)
+        grid, judge = preference_grid(evaluator.preferences, corpus.objectives), _asking(scorer)
         judged = {run: judge_answers(_answers(run, corpus, evaluator, folder, cfg.seed), judge) for run in runs}
         methods = [
             Method(
@@ -83,17 +83,17 @@ def compare(cfg: DictConfig, overrides: Sequence[str]) -> Path:
 # --- the judge -------------------------------------------------------------------------------------------------------
 
 
-def _judge(given: str | None, corpus: Corpus, runs: Sequence[Opened], root: str) -> tuple[str, Panel]:
-    """The judge's name, "gold" or that of a reward run, and its panel.  Raises InputError where it must be named."""
+def _judge(given: str | None, corpus: Corpus, runs: Sequence[Opened], root: str) -> tuple[str, Scorer]:
+    """The judge's name, "gold" or that of a reward run, and its scorer.  Raises InputError where it must be named."""
     if given is None and corpus.world is not None:
-        return "gold", GoldPanel(corpus.world).select(corpus.objectives)
+        return "gold", GoldScorer(corpus.world).select(corpus.objectives)
     if given == "gold":
         raise InputError("evaluation.judge=gold: the rules of a world judge by themselves where there is one; use null")
     if given is not None:
         folder = RunFolder.find(given, root).path
         if not (folder / "reward").is_dir():
             raise InputError(f"evaluation.judge={given}: that run trained no reward model; name a run of reward_model")
-        return folder.name, load_panel(folder / "reward", compute_device()).select(corpus.objectives)
+        return folder.name, load_scorer(folder / "reward", compute_device()).select(corpus.objectives)
     trained = {run.trainer: run for run in runs if run.trainer is not None}
     if len(trained) != 1:
         listed = ", ".join(sorted(trained)) or "none"
@@ -108,12 +108,12 @@ def _judge(given: str | None, corpus: Corpus, runs: Sequence[Opened], root: str)
             f"evaluation.judge=null: {run.folder.id} was trained by rules that {runs[0].folder.id} has no world for; "
             "name the reward run that judges all of them, or name that run first"
         )
-    return name, load_panel(path, compute_device()).select(corpus.objectives)
+    return name, load_scorer(path, compute_device()).select(corpus.objectives)
 
 
-def _asking(panel: Panel) -> Judge:
+def _asking(scorer: Scorer) -> Judge:
     def ask(prompts: Sequence[str], responses: Sequence[str], ended: Sampled) -> Floats:
-        scores: Floats = mean(panel.raw(prompts, responses, ended)).double().cpu().numpy()
+        scores: Floats = mean(scorer.raw(prompts, responses, ended)).double().cpu().numpy()
         return scores
 
     return ask

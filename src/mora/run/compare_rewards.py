@@ -15,8 +15,8 @@ from mora.evaluation.reward_comparison import CompareRewards
 from mora.evaluation.reward_comparison_tables import write_tables
 from mora.files import read_object
 from mora.report.compare import write_reward_comparison
-from mora.reward.panel import Panel
-from mora.reward.stored import load_panel
+from mora.reward.scorer import Scorer
+from mora.reward.stored import load_scorer
 from mora.run.build import build, load_corpus
 from mora.run.compared import (
     REWARD,
@@ -113,13 +113,13 @@ def _judgement(run: Opened, corpus: Corpus, evaluator: CompareRewards) -> Judgem
     """What the reward model of a run says of the held-out pairs of ``corpus``; the model is loaded and let go."""
     rows = corpus.pairs["test"]
     say(f"{run.folder.id}: judging {len(rows)} pairs")
-    panel = _panel(run).select(corpus.objectives)
-    table, lines, examples = evaluator.quality.measure(panel, rows, corpus.world, kind=_kind(run))
+    scorer = _scorer(run).select(corpus.objectives)
+    table, lines, examples = evaluator.quality.measure(scorer, rows, corpus.world, kind=_kind(run))
     return Judgement(run=run.folder.id, table=table, lines=lines, examples=examples)
 
 
-def _panel(run: Opened) -> Panel:
-    return load_panel(run.folder.path / "reward", compute_device())
+def _scorer(run: Opened) -> Scorer:
+    return load_scorer(run.folder.path / "reward", compute_device())
 
 
 # --- the same pairs --------------------------------------------------------------------------------------------------

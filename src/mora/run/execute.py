@@ -24,9 +24,9 @@ from mora.run.plan import Stage, fitting, learning_rates, rates_of, texts
 from mora.run.record import record_data
 from mora.run.trial import try_models
 from mora.runtime.console import say
+from mora.runtime.context import Context
 from mora.runtime.devices import Runtime
 from mora.runtime.folder import RunFolder
-from mora.runtime.parts import Parts
 
 
 def execute(stages: Sequence[Stage], cfg: DictConfig) -> None:
@@ -127,10 +127,10 @@ def _teacher_warnings(stage: Stage, stages: Sequence[Stage]) -> list[str]:
     ]
 
 
-def parts_of(stage: Stage, folder: RunFolder, runtime: Runtime) -> Parts:
+def context_of(stage: Stage, folder: RunFolder, runtime: Runtime) -> Context:
     """What the algorithm of a stage is handed: an object per group of the configuration."""
     config = stage.config
-    return Parts(
+    return Context(
         seed=config["seed"],
         folder=folder,
         runtime=runtime,
@@ -160,16 +160,16 @@ def _folder(stage: Stage, role: str) -> Path | None:
 def _run(stage: Stage, folder: RunFolder, runtime: Runtime) -> dict[str, Any]:
     config = stage.config
     runtime.at(f"the data and models of {stage.id}", long=True)
-    parts = parts_of(stage, folder, runtime)
-    record_data(folder, parts.corpus, stage.runs, runtime)
+    context = context_of(stage, folder, runtime)
+    record_data(folder, context.corpus, stage.runs, runtime)
     try:
-        summary = build(config["algo"], _partial_=True)(parts=parts).fit()
+        summary = build(config["algo"], _partial_=True)(context=context).fit()
     except FloatingPointError as error:
         raise InputError(_diverged(folder, config, error)) from error
     runtime.at(f"the evaluation of {stage.id}", long=True)
-    for note in parts.notes():
+    for note in context.notes():
         say(f"{stage.id}: {note}")
-    if stage.produces == "reward" and not len(parts.corpus.pairs["test"]):
+    if stage.produces == "reward" and not len(context.corpus.pairs["test"]):
         nothing = fitting(stage.produces, config["evaluation"])
         runtime.on_main(lambda: note_measured(folder, "reward", nothing, seed=0))
         say(f"{stage.id}: not measured, since the dataset has no held-out pair (dataset.test_share, dataset.test_path)")

@@ -95,7 +95,7 @@ def _refuse_gain_without_meaning(stage: Stage, reward: RewardKind) -> None:
 
 def refuse_stage_without_meaning(stage: Stage) -> None:
     """Refuse settings of an algorithm, of a reward, and of training it, that mean nothing.  Raises InputError."""
-    build(stage.config["algo"], _partial_=True)(parts=None)
+    build(stage.config["algo"], _partial_=True)(context=None)
     if "reward" not in stage.identity:
         return
     kind, algo = build(stage.config["reward"]), stage.config["algo"]

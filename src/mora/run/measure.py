@@ -17,10 +17,10 @@ from mora.files import read_object, record_json
 from mora.functional.lagrangian import Lagrangian
 from mora.model.policy import Policy
 from mora.model.stored import STANDARDIZATION, load_plain, load_policy
-from mora.reward.hub_panel import HubPanel
-from mora.reward.panel import GoldPanel, ModelPanel, Panel
+from mora.reward.hub_scorer import HubScorer
+from mora.reward.scorer import GoldScorer, ModelScorer, Scorer
 from mora.reward.standardization import Standardization
-from mora.reward.stored import load_panel
+from mora.reward.stored import load_scorer
 from mora.run.build import build, load_corpus
 from mora.run.opened import compute_device
 from mora.run.plan import MEASURED, fitting, measured_with
@@ -86,15 +86,15 @@ class FinishedRun:
         """The preferences to measure a policy at."""
         return _own_preferences(given, policy, self.config)
 
-    def reward(self) -> ModelPanel | HubPanel:
+    def reward(self) -> ModelScorer | HubScorer:
         """The reward model."""
-        return load_panel(self.folder.path / "reward", compute_device())
+        return load_scorer(self.folder.path / "reward", compute_device())
 
     def front(self, front: Front) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Answers at every preference, and their scores."""
         return front_of(self.folder, self.config, front, self.corpus, seed=self.seed)
 
-    def judges(self) -> dict[str, Panel]:
+    def judges(self) -> dict[str, Scorer]:
         """Gold, and the reward model that trained it."""
         return _judges(self.folder, self.config, self.corpus)
 
@@ -144,15 +144,15 @@ def front_of(
 
     A policy that was trained at one preference is asked at that one, where none are named and ``own_preference`` is.
     """
-    scorers: dict[str, Panel] = {}
+    scorers: dict[str, Scorer] = {}
     provenance: dict[str, Any] = {}
     if corpus.world is not None:
-        scorers["gold"] = GoldPanel(corpus.world).select(corpus.objectives)
+        scorers["gold"] = GoldScorer(corpus.world).select(corpus.objectives)
         trained = config["reward"]["origin"] == "rules"
         provenance["gold"] = {"kind": "rules of the world", "world": corpus.world.name, "trained the policy": trained}
     reward = reward_folder(folder, config)
     if reward is not None:
-        scorers["reward"] = load_panel(reward, compute_device()).select(corpus.objectives)
+        scorers["reward"] = load_scorer(reward, compute_device()).select(corpus.objectives)
         run = folder.identity["upstream"]["reward"]
         provenance["reward"] = {"kind": "reward model", "run": run, "trained the policy": True}
     policy, tokenizer = _policy(folder, config)
@@ -190,13 +190,13 @@ def _check_units(folder: RunFolder, config: Mapping[str, Any]) -> None:
         )
 
 
-def _judges(folder: RunFolder, config: Mapping[str, Any], corpus: Corpus) -> dict[str, Panel]:
+def _judges(folder: RunFolder, config: Mapping[str, Any], corpus: Corpus) -> dict[str, Scorer]:
     """The rewards that a policy is held against: gold, and the model that trained it; what trained has its units."""
     assert corpus.world is not None
-    judges: dict[str, Panel] = {"gold": GoldPanel(corpus.world).select(corpus.objectives)}
+    judges: dict[str, Scorer] = {"gold": GoldScorer(corpus.world).select(corpus.objectives)}
     reward = reward_folder(folder, config)
     if reward is not None:
-        own = load_panel(reward, compute_device()).select(corpus.objectives)
+        own = load_scorer(reward, compute_device()).select(corpus.objectives)
         floors_are_its_own = isinstance(build(config["scalarize"]), Lagrangian)
         judges = {"reward": own} if floors_are_its_own else judges | {"reward": own}
     units = folder.path / "policy" / STANDARDIZATION

@@ -21,8 +21,8 @@ from mora.functional.temperature import at_a_bound, fit_temperature
 from mora.model.score_model import ScoreModel
 from mora.reward.discriminant import Discriminant, Statistics
 from mora.runtime.console import say
+from mora.runtime.context import Context
 from mora.runtime.learner import Learner
-from mora.runtime.parts import Parts
 from mora.types import PairBatch, Row
 
 
@@ -30,12 +30,12 @@ class Solver:
     """Solves the heads of ``model`` on pairs ``rows``; a share of the prompts is held back for the temperature."""
 
     def __init__(
-        self, parts: Parts, kind: Discriminant, model: ScoreModel, encoder: Encoder, rows: Sequence[Row]
+        self, context: Context, kind: Discriminant, model: ScoreModel, encoder: Encoder, rows: Sequence[Row]
     ) -> None:
-        self.parts, self.kind, self.model, self.encoder = parts, kind, model, encoder
+        self.context, self.kind, self.model, self.encoder = context, kind, model, encoder
         held = np.fromiter((in_calibration(row.prompt, kind.calibration_share) for row in rows), bool, len(rows))
         self.held, self.kept = take(rows, np.flatnonzero(held)), take(rows, np.flatnonzero(~held))
-        for name in parts.corpus.objectives:
+        for name in context.corpus.objectives:
             if all(row.labels.get(name) is None for row in self.held):
                 raise InputError(f"objective {name}: no pair was kept for calibration; raise reward.calibration_share")
         model.eval().backbones.requires_grad_(False)
@@ -48,13 +48,13 @@ class Solver:
         ``learner`` makes that of so many steps, which keeps the state of the pass; ``standardize`` is called within
         the last step, whose row counts what calibration and samples cost.
         """
-        parts, kept = self.parts, self.kept
+        context, kept = self.context, self.kept
         total = max(ceil(len(kept) / batch_size), 1)
-        statistics = Statistics(parts.corpus.objectives, self.model.backbones.hidden, self.kind.form)
+        statistics = Statistics(context.corpus.objectives, self.model.backbones.hidden, self.kind.form)
         passing = learner(total, {"statistics": statistics})
         facts = None
         for step in passing.steps():
-            chosen = batch(step, len(kept), batch_size, parts.seed)[: len(kept) - step * batch_size]
+            chosen = batch(step, len(kept), batch_size, context.seed)[: len(kept) - step * batch_size]
             statistics.include(self._summed(statistics, chosen))
             if step == total - 1:
                 facts = self._solve(statistics)
@@ -68,14 +68,14 @@ class Solver:
 
     def _summed(self, statistics: Statistics, chosen: NDArray[np.int64]) -> list[Tensor]:
         """The sums of a batch, over all processes."""
-        parts = self.parts
+        context = self.context
         own = Statistics(statistics.objectives, statistics.hidden, statistics.form)
-        mine = parts.runtime.share(chosen)
-        for index in parts.micro_batches(mine, self.encoder.lengths(take(self.kept, mine))):
+        mine = context.runtime.share(chosen)
+        for index in context.micro_batches(mine, self.encoder.lengths(take(self.kept, mine))):
             pairs = self._collated(self.kept, index)
-            parts.spent.read(len(pairs.ids))
+            context.usage.read(len(pairs.ids))
             own.add(*self._features(pairs), pairs.judgments.labels, pairs.judgments.labelled)
-        return [parts.runtime.sum(tensor.to(parts.runtime.device)) for tensor in own.tensors()]
+        return [context.runtime.sum(tensor.to(context.runtime.device)) for tensor in own.tensors()]
 
     def _solve(self, statistics: Statistics) -> dict[str, dict[str, Any]]:
         """Fill the head with what the statistics give, at a temperature of the pairs held back."""
@@ -87,22 +87,22 @@ class Solver:
             facts[name]["temperature"] = temperature
             facts[name]["warning"] = "; ".join(filter(None, (facts[name]["warning"], limit))) or None
             if facts[name]["warning"]:
-                say(f"{self.parts.folder.id}: objective {name}: {facts[name]['warning']}")
+                say(f"{self.context.folder.id}: objective {name}: {facts[name]['warning']}")
         return facts
 
     def _temperatures(self) -> tuple[Tensor, list[str | None]]:
         """The temperature (M,) of each objective on pairs that the head was not solved from, and warnings about it."""
-        parts, found = self.parts, []
-        for index in parts.micro_batches(range(len(self.held)), self.encoder.lengths(self.held)):
+        context, found = self.context, []
+        for index in context.micro_batches(range(len(self.held)), self.encoder.lengths(self.held)):
             pairs = self._collated(self.held, index)
-            if parts.runtime.main:  # every process reads the same pairs: they count once
-                parts.spent.read(len(pairs.ids))
+            if context.runtime.main:  # every process reads the same pairs: they count once
+                context.usage.read(len(pairs.ids))
             with torch.no_grad():
                 first, second = (self.model.head([features]).squeeze(-1) for features in self._features(pairs))
             said = pairs.judgments
             found.append(((second - first).double().cpu(), said.labels.double().cpu(), said.labelled.cpu()))
         temperatures, limits = [], []
-        for number in range(len(parts.corpus.objectives)):
+        for number in range(len(context.corpus.objectives)):
             known = [(m[k[:, number], number], q[k[:, number], number]) for m, q, k in found]
             margins, labels = (torch.cat(columns) for columns in zip(*known, strict=True))
             temperatures.append(fit_temperature(margins, labels))
@@ -112,11 +112,11 @@ class Solver:
     @torch.no_grad()
     def _features(self, pairs: PairBatch) -> tuple[Tensor, Tensor]:
         """Features (B, H) of first and of second answers."""
-        with self.parts.runtime.autocast():
+        with self.context.runtime.autocast():
             (features,) = self.model.features(pairs.ids, pairs.mask)
         half = len(features) // 2
         return features[:half], features[half:]
 
     def _collated(self, rows: Sequence[Row], index: Sequence[int]) -> PairBatch:
         chosen = [rows[i] for i in index]
-        return collate.pairs(chosen, self.encoder, self.parts.corpus.objectives).to(self.parts.runtime.device)
+        return collate.pairs(chosen, self.encoder, self.context.corpus.objectives).to(self.context.runtime.device)

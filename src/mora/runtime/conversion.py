@@ -13,9 +13,9 @@ from mora.errors import InputError
 from mora.functional import risk
 from mora.model.backbones import Layout
 from mora.model.score_model import read_card
-from mora.reward.panel import ModelPanel
+from mora.reward.scorer import ModelScorer
 from mora.reward.stored import load_trained
-from mora.runtime.parts import Parts
+from mora.runtime.context import Context
 from mora.types import RewardBelief
 
 
@@ -33,13 +33,13 @@ def check_convertible(folder: Path) -> None:
         )
 
 
-def compared_heads(parts: Parts, folder: Path, converted: ModelPanel) -> dict[str, dict[str, Any]]:
+def compared_heads(context: Context, folder: Path, converted: ModelScorer) -> dict[str, dict[str, Any]]:
     """Per objective that both score: cosine of the two heads' weights, both accuracies, correlation of their margins.
 
     On the labelled test pairs, ties left out; accuracies and the correlation are None where there are fewer than two.
     """
-    old = load_trained(folder, parts.runtime.device)
-    rows = parts.corpus.pairs["test"]
+    old = load_trained(folder, context.runtime.device)
+    rows = context.corpus.pairs["test"]
     found: dict[str, dict[str, Any]] = {}
     for name in converted.objectives:
         if name not in old.objectives:
@@ -52,7 +52,7 @@ def compared_heads(parts: Parts, folder: Path, converted: ModelPanel) -> dict[st
             prompts = [row.prompt for row in decided]
             sides = [[row.responses[side] for row in decided] for side in (0, 1)]
             before, after = (
-                _margins(panel.pairs(prompts, *sides)[0], panel.objectives.index(name)) for panel in (old, converted)
+                _margins(scorer.pairs(prompts, *sides)[0], scorer.objectives.index(name)) for scorer in (old, converted)
             )
             for key, margins in (("accuracy_before", before), ("accuracy_after", after)):
                 right = margins * signs
@@ -69,9 +69,9 @@ def _margins(belief: RewardBelief, column: int) -> Tensor:
     return means[half:] - means[:half]
 
 
-def _cosine(old: ModelPanel, new: ModelPanel, name: str) -> float:
+def _cosine(old: ModelScorer, new: ModelScorer, name: str) -> float:
     rows = [
-        panel.model.head.linear.weight[panel.objectives.index(name) * panel.model.head.width].detach().double().cpu()
-        for panel in (old, new)
+        scorer.model.head.linear.weight[scorer.objectives.index(name) * scorer.model.head.width].detach().double().cpu()
+        for scorer in (old, new)
     ]
     return float(cosine_similarity(rows[0], rows[1], dim=0))

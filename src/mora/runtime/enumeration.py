@@ -18,7 +18,7 @@ from mora.dataset import collate
 from mora.dataset.encode import Encoder
 from mora.errors import InputError
 from mora.model.policy import Forward
-from mora.reward.panel import Panel
+from mora.reward.scorer import Scorer
 from mora.runtime.sampling import decode
 from mora.types import RewardBelief, Row, Sampled, Sequences
 
@@ -125,12 +125,12 @@ class Enumeration:
         sampled = self.sampled.take([*range(len(self.texts))] * count)
         return [p for p in self.prompts for _ in self.texts], self.texts * count, sampled
 
-    def standardize(self, panel: Panel, ref_logps: Tensor) -> None:
-        """Give ``panel`` its units exactly, from the reference policy's log-probabilities (X, Y)."""
+    def standardize(self, scorer: Scorer, ref_logps: Tensor) -> None:
+        """Give ``scorer`` its units exactly, from the reference policy's log-probabilities (X, Y)."""
         weights = ref_logps.double().exp().flatten() / len(self.prompts)
         prompts, texts, sampled = self._everywhere()
-        panel.standardize(prompts, texts, {"weights": "exact"}, weights=weights, sampled=sampled)
+        scorer.standardize(prompts, texts, {"weights": "exact"}, weights=weights, sampled=sampled)
 
-    def rewards(self, panel: Panel, risk: Callable[[RewardBelief], Tensor]) -> Tensor:
-        """Rewards (X, Y, M) of all responses: the risk of the panel's belief, in its standard units."""
-        return risk(panel.score(*self._everywhere())).view(len(self.prompts), len(self.texts), -1)
+    def rewards(self, scorer: Scorer, risk: Callable[[RewardBelief], Tensor]) -> Tensor:
+        """Rewards (X, Y, M) of all responses: the risk of the scorer's belief, in its standard units."""
+        return risk(scorer.score(*self._everywhere())).view(len(self.prompts), len(self.texts), -1)

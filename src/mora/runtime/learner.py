@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from mora import bounds
 from mora.bounds import Betas, NonNegative, Part
+from mora.runtime.context import Context
 from mora.runtime.engine import Engine
-from mora.runtime.parts import Parts
 from mora.runtime.schedule import Schedule
 
 Loss = Callable[[], tuple[Tensor, Mapping[str, Tensor]]]
@@ -33,10 +33,10 @@ class Optimizer:
     def __post_init__(self) -> None:
         bounds.check(self, "algo.optimizer")
 
-    def engine(self, parts: Parts, module: nn.Module, groups: Sequence[Mapping[str, Any]], updates: int) -> Engine:
+    def engine(self, context: Context, module: nn.Module, groups: Sequence[Mapping[str, Any]], updates: int) -> Engine:
         """An engine for ``module``; a parameter group without ``weight_decay`` has the setting's."""
         return Engine(
-            parts.runtime,
+            context.runtime,
             module,
             [{"weight_decay": self.weight_decay, **group} for group in groups],
             betas=self.betas,
@@ -57,7 +57,7 @@ class Learner:
 
     def __init__(
         self,
-        parts: Parts,
+        context: Context,
         module: nn.Module,
         groups: Sequence[Mapping[str, Any]],
         optimizer: Optimizer,
@@ -66,9 +66,9 @@ class Learner:
         updates: int = 1,
         stateful: Mapping[str, Any] | None = None,
     ) -> None:
-        self._parts = parts
-        self.engine = optimizer.engine(parts, module, groups, steps * updates)
-        self._loop = parts.loop(self.engine, steps, stateful)
+        self._context = context
+        self.engine = optimizer.engine(context, module, groups, steps * updates)
+        self._loop = context.loop(self.engine, steps, stateful)
 
     @property
     def module(self) -> nn.Module:
@@ -104,13 +104,13 @@ class Learner:
     def _over_processes(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if not sums:
             return {}
-        together = self._parts.runtime.sum(torch.cat([number.reshape(-1) for number in sums.values()]))
+        together = self._context.runtime.sum(torch.cat([number.reshape(-1) for number in sums.values()]))
         cut = together.split([number.numel() for number in sums.values()])
         return {name: part.view_as(sums[name]) for name, part in zip(sums, cut, strict=True)}
 
     def log(self, metrics: Mapping[str, Any]) -> None:
         """Write the row of this step: ``metrics`` and what was spent since the last row."""
-        self._loop.log(dict(metrics) | self._parts.spent.take(self._parts.runtime))
+        self._loop.log(dict(metrics) | self._context.usage.take(self._context.runtime))
 
     def close(self) -> None:
         """Let the optimizer's memory go."""

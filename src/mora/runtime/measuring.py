@@ -9,30 +9,30 @@ import torch
 
 from mora.files import write_lines
 from mora.reward.hub import Hub
-from mora.reward.hub_panel import HubPanel
+from mora.reward.hub_scorer import HubScorer
 from mora.runtime.actor import standardize
 from mora.runtime.console import say
-from mora.runtime.parts import Parts
+from mora.runtime.context import Context
 
 
-def measure(parts: Parts, kind: Hub, *, prompts: int, samples: int) -> dict[str, Any]:
+def measure(context: Context, kind: Hub, *, prompts: int, samples: int) -> dict[str, Any]:
     """Open the classifiers, standardize them on samples of the reference policy and write ``reward/``.
 
     ``samples`` answers to each of ``prompts`` training prompts, as ``standardize`` draws them; one row of metrics says
     what was spent.
     """
-    begin, runtime = time.perf_counter(), parts.runtime
-    panel = HubPanel.open(kind, parts.corpus.objectives, runtime.device)
-    policy, tokenizer = parts.starting_model(frozen=True)
-    standardize(parts, panel, policy.eval(), parts.encoder(tokenizer), prompts=prompts, samples=samples)
-    row = parts.spent.take(runtime) | {
+    begin, runtime = time.perf_counter(), context.runtime
+    scorer = HubScorer.open(kind, context.corpus.objectives, runtime.device)
+    policy, tokenizer = context.starting_model(frozen=True)
+    standardize(context, scorer, policy.eval(), context.encoder(tokenizer), prompts=prompts, samples=samples)
+    row = context.usage.take(runtime) | {
         "time/step": time.perf_counter() - begin,
-        "memory/peak": float(runtime.gather(torch.tensor([parts.memory.gib()])).max()),
+        "memory/peak": float(runtime.gather(torch.tensor([context.memory.gib()])).max()),
     }
     if runtime.main:
-        for note in panel.notes():
-            say(f"{parts.folder.id}: {note}")
-        panel.save(parts.folder.path / "reward", notes=panel.notes())
-        write_lines(parts.folder.metrics, [{"step": 1} | row])
+        for note in scorer.notes():
+            say(f"{context.folder.id}: {note}")
+        scorer.save(context.folder.path / "reward", notes=scorer.notes())
+        write_lines(context.folder.metrics, [{"step": 1} | row])
     runtime.barrier()
     return {}

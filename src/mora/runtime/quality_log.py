@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from mora.files import json_line, read_lines, write_text
-from mora.reward.panel import ModelPanel
 from mora.reward.quality import held_out, quick_quality
+from mora.reward.scorer import ModelScorer
+from mora.runtime.context import Context
 from mora.runtime.devices import Runtime
 from mora.runtime.folder import RunFolder
 from mora.runtime.loop import truncate_metrics
-from mora.runtime.parts import Parts
 
 QUALITY = "quality.jsonl"
 
@@ -48,18 +48,18 @@ class QualityLog:
 class Watched:
     """A reward model that is measured on some held-out pairs ``every`` so many steps (0: never) while it is trained."""
 
-    def __init__(self, parts: Parts, panel: ModelPanel, *, every: int, pairs: int, done: int) -> None:
-        self._parts, self._panel, self._every, self._pairs = parts, panel, every, pairs
-        self._log = QualityLog(parts.folder, parts.runtime, done=done)
+    def __init__(self, context: Context, scorer: ModelScorer, *, every: int, pairs: int, done: int) -> None:
+        self._context, self._scorer, self._every, self._pairs = context, scorer, every, pairs
+        self._log = QualityLog(context.folder, context.runtime, done=done)
 
     def measure(self, step: int) -> None:
         """Accuracy, log-loss and calibration after ``step`` finished steps, where it is time for them."""
         if not self._every or step % self._every:
             return
-        rows = held_out(self._parts.corpus.pairs["test"], self._panel.objectives, self._pairs)
-        if self._parts.runtime.main:  # every process reads the same pairs: they count once
-            self._parts.spent.scored(self._panel, 2 * len(rows))
-        self._log.append(step, quick_quality(self._panel, rows))
+        rows = held_out(self._context.corpus.pairs["test"], self._scorer.objectives, self._pairs)
+        if self._context.runtime.main:  # every process reads the same pairs: they count once
+            self._context.usage.scored(self._scorer, 2 * len(rows))
+        self._log.append(step, quick_quality(self._scorer, rows))
 
 
 def newest(path: Path) -> tuple[int, Measured] | None:

@@ -16,23 +16,23 @@ from mora.model.score_model import ScoreModel
 from mora.reward import RewardKind
 from mora.reward.discriminant import Discriminant
 from mora.reward.ensemble import Ensemble
-from mora.reward.panel import ModelPanel
+from mora.reward.scorer import ModelScorer
 from mora.runtime.actor import standardize
+from mora.runtime.context import Context
 from mora.runtime.conversion import check_convertible
-from mora.runtime.parts import Parts
 
 Trunk = Literal["policy", "base", "reward"]  # what a trunk starts as: the policy, its base, or another reward's trunk
 
 
-def reader(parts: Parts, tokenizer: PreTrainedTokenizerBase) -> Encoder:
+def reader(context: Context, tokenizer: PreTrainedTokenizerBase) -> Encoder:
     """How the reward model reads texts: by the tokenizer of its trunk.
 
     Raises InputError for a reward run of several trunks.
     """
-    if parts.trunk_folder is None:
-        return parts.encoder(tokenizer)
-    check_convertible(parts.trunk_folder)
-    return parts.encoder(load_tokenizer(parts.trunk_folder, stored=True))
+    if context.trunk_folder is None:
+        return context.encoder(tokenizer)
+    check_convertible(context.trunk_folder)
+    return context.encoder(load_tokenizer(context.trunk_folder, stored=True))
 
 
 def layout_of(kind: RewardKind | None, sharing: Sharing, lora: LoRASettings) -> Layout:
@@ -41,66 +41,66 @@ def layout_of(kind: RewardKind | None, sharing: Sharing, lora: LoRASettings) -> 
     return Layout(objectives=sharing, members=members, lora=lora if "lora" in (sharing, members) else None)
 
 
-def new_score_model(parts: Parts, encoder: Encoder, *, trunk: Trunk, layout: Layout) -> ScoreModel:
+def new_score_model(context: Context, encoder: Encoder, *, trunk: Trunk, layout: Layout) -> ScoreModel:
     """Fresh heads of the run's reward kind on trunks, adapted or apart as ``layout`` says, on the run's device.
 
     Raises InputError for a trunk that cannot read the run's texts.
     """
-    assert parts.reward is not None
-    start = _Start(parts=parts, encoder=encoder, trunk=trunk, layout=layout)
+    assert context.reward is not None
+    start = _Start(context=context, encoder=encoder, trunk=trunk, layout=layout)
     model = ScoreModel.new(
         start.load,
         encoder.tokenizer,
-        parts.reward,
-        objectives=parts.corpus.objectives,
-        seed=parts.seed,
+        context.reward,
+        objectives=context.corpus.objectives,
+        seed=context.seed,
         layout=layout,
         source=start.source,
     )
-    model.to(parts.runtime.device).eval().check_padding()
-    if parts.model.gradient_checkpointing:
+    model.to(context.runtime.device).eval().check_padding()
+    if context.model.gradient_checkpointing:
         model.backbones.checkpoint_activations()
     return model
 
 
 def standardize_trained(
-    parts: Parts, panel: ModelPanel, tokenizer: PreTrainedTokenizerBase, *, prompts: int, samples: int
+    context: Context, scorer: ModelScorer, tokenizer: PreTrainedTokenizerBase, *, prompts: int, samples: int
 ) -> None:
     """Put scores into units of the reference policy, which is loaded now: training does without it.
 
     Statistics come from ``samples`` answers to each of ``prompts`` training prompts.
     """
-    parts.runtime.at("the answers that set the units of the reward", long=True)
-    if not panel.model.layout.adapted:  # the trunks were trained
-        parts.model.finish(panel.model.backbones)
-    panel.model.eval()
-    policy = parts.starting_weights(tokenizer, frozen=True).eval()
-    standardize(parts, panel, policy, parts.encoder(tokenizer), prompts=prompts, samples=samples)
+    context.runtime.at("the answers that set the units of the reward", long=True)
+    if not scorer.model.layout.adapted:  # the trunks were trained
+        context.model.finish(scorer.model.backbones)
+    scorer.model.eval()
+    policy = context.starting_weights(tokenizer, frozen=True).eval()
+    standardize(context, scorer, policy, context.encoder(tokenizer), prompts=prompts, samples=samples)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Start:
-    parts: Parts
+    context: Context
     encoder: Encoder
     trunk: Trunk
     layout: Layout
 
     def load(self) -> PreTrainedModel:
         """A trunk: in fp32 where it is trained, else as the model says; quantized only under adapters."""
-        parts, source = self.parts, self.source
+        context, source = self.context, self.source
         made: Any
         if source is not None:
             made = source.load()
         else:  # the base is made once more: the policy's own weights stay the reference
-            made = self._spec.build(self.encoder.tokenizer, seed=parts.seed).base_model
-        parts.check_reach(made, self.encoder.tokenizer, "model.config" if source is None else str(source.path))
+            made = self._spec.build(self.encoder.tokenizer, seed=context.seed).base_model
+        context.check_reach(made, self.encoder.tokenizer, "model.config" if source is None else str(source.path))
         return made
 
     @property
     def source(self) -> TrunkSource | None:
         """Where trunks are loaded from; None for a base that is made from its configuration."""
-        parts, spec = self.parts, self._spec
-        path = {"policy": parts.policy, "base": None, "reward": parts.trunk_folder}[self.trunk] or spec.path
+        context, spec = self.context, self._spec
+        path = {"policy": context.policy, "base": None, "reward": context.trunk_folder}[self.trunk] or spec.path
         if path is None:
             return None
         revision = find(str(path), spec.revision if path == spec.path else None, "model.path")
@@ -115,8 +115,8 @@ class _Start:
     @property
     def _spec(self) -> ModelSpec:
         """How trunks are held."""
-        spec = self.parts.model
+        spec = self.context.model
         if self.layout.adapted:
             return spec
-        solved = isinstance(self.parts.reward, Discriminant)  # its trunk stays as it is
+        solved = isinstance(self.context.reward, Discriminant)  # its trunk stays as it is
         return replace(spec, quantization=None) if solved else spec.trained

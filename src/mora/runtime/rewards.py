@@ -10,9 +10,9 @@ from torch import Tensor
 
 from mora.errors import InputError
 from mora.functional.centering import centered
-from mora.reward.panel import Panel
+from mora.reward.scorer import Scorer
 from mora.reward.tracking import Tracking
-from mora.runtime.parts import Parts
+from mora.runtime.context import Context
 from mora.types import RewardBelief, Sampled, content_id
 
 Truncated = Literal["score", "penalty", "mask"]
@@ -29,8 +29,8 @@ class Rewards:
 
     def __init__(
         self,
-        parts: Parts,
-        panel: Panel,
+        context: Context,
+        scorer: Scorer,
         *,
         center_by_prompt: bool,
         tracking: Literal["none", "running", "ema"],
@@ -40,28 +40,28 @@ class Rewards:
         truncated: Truncated,
         missing_eos_penalty: float | None,
     ) -> None:
-        assert panel.standardization is not None
-        shifts = [shift and not zero for shift, zero in zip(panel.standardization.shifts, panel.zero, strict=True)]
+        assert scorer.standardization is not None
+        shifts = [shift and not zero for shift, zero in zip(scorer.standardization.shifts, scorer.zero, strict=True)]
         if not all(shifts) and (center_by_prompt or normalize_rewards):
-            kept = [name for name, shift in zip(panel.objectives, shifts, strict=True) if not shift]
+            kept = [name for name, shift in zip(scorer.objectives, shifts, strict=True) if not shift]
             raise InputError(
                 f"a reward of 0 means something for {', '.join(kept)}, and algo.rollout.center_by_prompt and "
                 "algo.rollout.normalize_rewards subtract means; set both to false"
             )
-        self.parts, self.panel = parts, panel
+        self.context, self.scorer = context, scorer
         self.center_by_prompt, self.score_clip, self.normalize = center_by_prompt, score_clip, normalize_rewards
         self.masked, self.missing_eos_penalty = truncated == "mask", missing_eos_penalty
         self.tracking = None if tracking == "none" else Tracking(tracking, decay=tracking_decay, shifts=shifts)
 
     def __call__(self, prompts: list[str], texts: list[str], sampled: Sampled) -> Tensor:
         """Rewards (B, M) of this process' answers; once per rollout, since tracking takes them in."""
-        runtime = self.parts.runtime
-        assert self.parts.risk is not None
-        self.parts.spent.scored(self.panel, len(texts))
-        belief = self.panel.score(prompts, texts, sampled)
+        runtime = self.context.runtime
+        assert self.context.risk is not None
+        self.context.usage.scored(self.scorer, len(texts))
+        belief = self.scorer.score(prompts, texts, sampled)
         if self.center_by_prompt:
             belief = self._centered(belief, prompts)
-        rewards = self.parts.risk(belief).to(runtime.device)
+        rewards = self.context.risk(belief).to(runtime.device)
         ended = torch.tensor(sampled.ended, device=rewards.device)
         if self.tracking is not None:
             known = self._counted(rewards, ended)
@@ -80,12 +80,12 @@ class Rewards:
 
     def _counted(self, rewards: Tensor, ended: Tensor) -> Tensor:
         """The rewards of all processes that statistics are taken over."""
-        everything = self.parts.runtime.gather(rewards)
-        return everything[self.parts.runtime.gather(ended.long()) > 0] if self.masked else everything
+        everything = self.context.runtime.gather(rewards)
+        return everything[self.context.runtime.gather(ended.long()) > 0] if self.masked else everything
 
     def _centered(self, belief: RewardBelief, prompts: list[str]) -> RewardBelief:
         """The belief less the means over all answers to the same prompt, of which other processes may hold some."""
-        runtime = self.parts.runtime
+        runtime = self.context.runtime
         everything = replace(belief, atoms=runtime.gather(belief.atoms), weights=runtime.gather(belief.weights))
         groups = runtime.gather(torch.tensor([content_id(prompt) for prompt in prompts]))
         whole = centered(everything, groups)

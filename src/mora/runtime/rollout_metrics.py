@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from mora.functional.kl import sequence_kl
+from mora.runtime.context import Context
 from mora.runtime.devices import Runtime
-from mora.runtime.parts import Parts
 from mora.runtime.rollout import Rollout
 
 
-def rollout_metrics(parts: Parts, rollout: Rollout, objectives: Sequence[str]) -> dict[str, float]:
+def rollout_metrics(context: Context, rollout: Rollout, objectives: Sequence[str]) -> dict[str, float]:
     """Means over the global batch of what was sampled."""
-    runtime, response = parts.runtime, rollout.response
+    runtime, response = context.runtime, rollout.response
     kl = sequence_kl(rollout.old_logps, rollout.ref_logps, response)
     columns = {
         "gain": rollout.gains,
@@ -25,12 +25,12 @@ def rollout_metrics(parts: Parts, rollout: Rollout, objectives: Sequence[str]) -
         "ended": rollout.ended.float(),
     }
     columns |= {f"reward/{name}": rollout.rewards[:, i] for i, name in enumerate(objectives)}
-    if parts.corpus.world is not None:
-        gold = parts.corpus.world.gold(rollout.prompts, rollout.texts, rollout.ended.tolist())
+    if context.corpus.world is not None:
+        gold = context.corpus.world.gold(rollout.prompts, rollout.texts, rollout.ended.tolist())
         columns |= {f"gold/{n}": torch.from_numpy(gold[:, i]).to(kl) for i, n in enumerate(objectives)}
     table = runtime.gather(torch.stack(list(columns.values()), dim=1).float())
     metrics = dict(zip(columns, table.double().mean(0).tolist(), strict=True))
-    if parts.preference is not None and parts.preference.fixed:
+    if context.preference is not None and context.preference.fixed:
         return metrics  # nothing varies that could steer
     return metrics | _steering(runtime, rollout, objectives)
 

@@ -68,7 +68,7 @@ STATED: Mapping[str, tuple[str, ...]] = {
 """Keys of constructed sections (patterns) that say what the plan of a command needs to know; no object is handed them.
 """
 
-SUPPLIED: tuple[str, ...] = ("parts",)
+SUPPLIED: tuple[str, ...] = ("context",)
 """Fields that code hands to a constructed object; no YAML sets them."""
 
 VALUES: Mapping[str, str] = {

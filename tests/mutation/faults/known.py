@@ -33,7 +33,7 @@ FAULTS = (
     ),
     Fault(
         name="advantages_not_detached",
-        file="runtime/roller.py",
+        file="runtime/collector.py",
         old="    @torch.no_grad()\n    def read(",
         new="    def read(",
         why="The update differentiates the critic, the KL penalty and the old log-probabilities too.",

@@ -19,15 +19,15 @@ FAULTS = (
         old="deviation = (share * (scores - center) ** 2).sum(0).sqrt()",
         new="deviation = (share * (scores - center) ** 2).sum(0)",
         why="Objectives share no unit, so a preference of one half is not one half.",
-        caught_by=("tests/reward/test_panel.py::test_standardized_means_have_mean_0_and_deviation_1",),
+        caught_by=("tests/reward/test_scorer.py::test_standardized_means_have_mean_0_and_deviation_1",),
     ),
     Fault(
         name="scores_come_back_in_order_of_length",
-        file="reward/panel.py",
+        file="reward/scorer.py",
         old="raw[rows] = self.model(batch.ids, batch.mask)",
         new="raw[start : start + len(rows)] = self.model(batch.ids, batch.mask)",
         why="Answers get the scores of other answers.",
-        caught_by=("tests/reward/test_panel.py::test_scores_come_in_input_order_and_do_not_depend_on_the_batch",),
+        caught_by=("tests/reward/test_scorer.py::test_scores_come_in_input_order_and_do_not_depend_on_the_batch",),
     ),
     Fault(
         name="score_read_at_the_last_place",

@@ -39,7 +39,7 @@ FAULTS = (
     ),
     Fault(
         name="updates_at_another_preference_than_the_rollout",
-        file="runtime/roller.py",
+        file="runtime/collector.py",
         old="            preference=preference,\n            rewards=rewards,",
         new="            preference=preference.flip(0),\n            rewards=rewards,",
         why="The ratio compares two policies that never met: the one that answered and the one at a new preference.",
@@ -47,7 +47,7 @@ FAULTS = (
     ),
     Fault(
         name="reference_with_the_adapter_on",
-        file="runtime/roller.py",
+        file="runtime/collector.py",
         old="policy.reference(some)",
         new="policy(some, with_values=False).logps",
         why="The KL penalty is always 0, and the policy may go anywhere.",
@@ -55,7 +55,7 @@ FAULTS = (
     ),
     Fault(
         name="the_same_noise_at_every_step",
-        file="runtime/roller.py",
+        file="runtime/collector.py",
         old="                step=step,\n                max_new_tokens",
         new="                step=0,\n                max_new_tokens",
         why="A prompt that comes again is answered with the same luck.",
@@ -64,7 +64,7 @@ FAULTS = (
     Fault(
         name="risk_is_read_and_ignored",
         file="runtime/rewards.py",
-        old="rewards = self.parts.risk(belief)",
+        old="rewards = self.context.risk(belief)",
         new="rewards = belief.atoms.mean(-1)",
         why="A setting that asks for caution changes nothing.",
         caught_by=(
@@ -89,7 +89,7 @@ FAULTS = (
     ),
     Fault(
         name="normalized_by_all_minibatches",
-        file="runtime/roller.py",
+        file="runtime/collector.py",
         old="normalizer=global_rows / self.minibatches * encoder.max_response",
         new="normalizer=float(global_rows * encoder.max_response)",
         why="More minibatches mean smaller steps.",
@@ -97,7 +97,7 @@ FAULTS = (
     ),
     Fault(
         name="group_means_of_one_process",
-        file="runtime/roller.py",
+        file="runtime/collector.py",
         old="return everything[0][mine], everything[1][mine]",
         new="return scalarize.streams(rewards, preference, ids)",
         why="Which objective is worst off is decided by each process for itself.",
@@ -117,7 +117,7 @@ FAULTS = (
     ),
     Fault(
         name="masked_rows_train",
-        file="runtime/roller.py",
+        file="runtime/collector.py",
         old="trained = response & ended[:, None] if",
         new="trained = response if",
         why="A setting that leaves cut answers out leaves none out.",

@@ -56,7 +56,7 @@ FAULTS = (
     Fault(
         name="tracked_units_are_not_in_the_checkpoint",
         file="algo/ppo.py",
-        old="stateful=roller.stateful",
+        old="stateful=collector.stateful",
         new="stateful=None",
         why="A run that is continued begins with another unit of reward.",
         caught_by=("tests/algo/test_panacea.py::test_a_run_that_was_cut_continues_with_what_it_tracked",),

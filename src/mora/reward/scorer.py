@@ -1,4 +1,4 @@
-"""Panels score texts on all objectives: a trained model, or the rules of a world, in one unit; higher is better."""
+"""Scorers score texts on all objectives: a trained model, or the rules of a world, in one unit; higher is better."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from mora.types import RewardBelief, Sampled
 SCORED_AT_ONCE = 32  # sequences per forward pass; changes memory and speed only
 
 
-class Panel(ABC):
+class Scorer(ABC):
     """Scores of M objectives.  ``score`` is in units of the reference policy's standard deviation, ``raw`` is not.
 
     Answers are whole, unless ``sampled`` says which of them ended: one that was cut off is scored as it stands, without
@@ -97,7 +97,7 @@ class Panel(ABC):
         )
         return self.standardization
 
-    def select(self, objectives: Sequence[str]) -> Panel:
+    def select(self, objectives: Sequence[str]) -> Scorer:
         """The same scores for some objectives, in the order given.  Raises InputError for one that is not scored."""
         unknown = [name for name in objectives if name not in self.objectives]
         if unknown or not objectives:
@@ -108,32 +108,32 @@ class Panel(ABC):
         return self if tuple(objectives) == self.objectives else Selection(self, objectives)
 
 
-class Selection(Panel):
-    """Some objectives of another panel.  Its statistics are its own from the first ``standardize`` on."""
+class Selection(Scorer):
+    """Some objectives of another scorer.  Its statistics are its own from the first ``standardize`` on."""
 
-    def __init__(self, panel: Panel, objectives: Sequence[str]) -> None:
-        self.panel = panel
-        self.columns = [panel.objectives.index(name) for name in objectives]
-        known = panel.standardization
+    def __init__(self, scorer: Scorer, objectives: Sequence[str]) -> None:
+        self.scorer = scorer
+        self.columns = [scorer.objectives.index(name) for name in objectives]
+        known = scorer.standardization
         super().__init__(objectives, None if known is None else known.select(self.columns))
-        self.zero, self.members = tuple(panel.zero[column] for column in self.columns), panel.members
+        self.zero, self.members = tuple(scorer.zero[column] for column in self.columns), scorer.members
 
     def raw(self, prompts: Sequence[str], responses: Sequence[str], sampled: Sampled | None = None) -> RewardBelief:
         """Belief (B, M, S) of the selected objectives."""
-        return self._select(self.panel.raw(prompts, responses, sampled))
+        return self._select(self.scorer.raw(prompts, responses, sampled))
 
     def pairs(
         self, prompts: Sequence[str], responses_0: Sequence[str], responses_1: Sequence[str]
     ) -> tuple[RewardBelief, Tensor, Tensor]:
-        """As the whole panel says, for the selected objectives."""
-        belief, wins_0, wins_1 = self.panel.pairs(prompts, responses_0, responses_1)
+        """As the whole scorer says, for the selected objectives."""
+        belief, wins_0, wins_1 = self.scorer.pairs(prompts, responses_0, responses_1)
         return self._select(belief), wins_0[:, self.columns], wins_1[:, self.columns]
 
     def _select(self, belief: RewardBelief) -> RewardBelief:
         return replace(belief, atoms=belief.atoms[:, self.columns], weights=belief.weights[:, self.columns])
 
 
-class ModelPanel(Panel):
+class ModelScorer(Scorer):
     """The scores of a trained model."""
 
     def __init__(
@@ -155,8 +155,8 @@ class ModelPanel(Panel):
         self.zero, self.passes, self.members = kind.has_zero(self.objectives), len(model.backbones), kind.members
 
     @classmethod
-    def load(cls, folder: Path | str, device: torch.device | str, *, batch_size: int = SCORED_AT_ONCE) -> ModelPanel:
-        """The panel of a reward model folder, checked to score alike under either padding.  Raises InputError."""
+    def load(cls, folder: Path | str, device: torch.device | str, *, batch_size: int = SCORED_AT_ONCE) -> ModelScorer:
+        """The scorer of a reward model folder, checked to score alike under either padding.  Raises InputError."""
         card = read_card(folder)
         path = Path(folder) / CARD
         for key in ("encoding", "reward"):
@@ -213,7 +213,7 @@ class ModelPanel(Panel):
         return raw
 
 
-class GoldPanel(Panel):
+class GoldScorer(Scorer):
     """The true scores of a world."""
 
     def __init__(self, world: World, standardization: Standardization | None = None) -> None:
@@ -233,8 +233,8 @@ class GoldPanel(Panel):
         write_json(Path(folder) / CARD, card)
 
     @classmethod
-    def load(cls, folder: Path | str, world: World) -> GoldPanel:
-        """The panel of ``world`` with stored statistics.  Raises InputError when they are another world's."""
+    def load(cls, folder: Path | str, world: World) -> GoldScorer:
+        """The scorer of ``world`` with stored statistics.  Raises InputError when they are another world's."""
         path = Path(folder) / CARD
         card = read_object(path, ["world", "objectives", "standardization"])
         if card.get("world") != world.name or tuple(card["objectives"]) != tuple(world.objectives):

@@ -16,10 +16,10 @@ from mora.functional.noise import Stream, normal
 from mora.functional.scalarize import check_sharing
 from mora.model.generate import Sampling
 from mora.model.policy import Policy
-from mora.reward.panel import Panel
+from mora.reward.scorer import Scorer
 from mora.reward.tracking import Tracking
 from mora.runtime.console import say
-from mora.runtime.parts import Parts
+from mora.runtime.context import Context
 from mora.runtime.rewards import Rewards
 from mora.runtime.rollout import Rollout, RolloutSettings
 from mora.runtime.rollout_metrics import rollout_metrics
@@ -29,35 +29,36 @@ from mora.types import Prompts, Row, Sequences, content_id
 ON_POLICY = Sampling(temperature=1.0, top_p=1.0, top_k=0)
 
 
-class Roller:
+class RolloutCollector:
     """Makes rollouts: chooses prompts and preferences, samples, reads and scores."""
 
     def __init__(
         self,
-        parts: Parts,
+        context: Context,
         settings: RolloutSettings,
-        panel: Panel,
+        scorer: Scorer,
         encoder: Encoder,
         *,
         minibatches: int,
     ) -> None:
-        self.parts, self.settings, self.panel, self.encoder = parts, settings, panel, encoder
+        self.context, self.settings, self.scorer, self.encoder = context, settings, scorer, encoder
         self.minibatches = minibatches
-        assert parts.scalarize is not None and parts.preference is not None
-        check_sharing(parts.scalarize, parts.preference.unit, prompts=settings.prompts, samples=settings.samples)
-        settings.check_scalarize(parts.scalarize)
-        if isinstance(parts.scalarize, Lagrangian):
-            assert panel.standardization is not None
-            parts.scalarize.bind(panel.objectives, panel.standardization.in_units)
-        share = settings.prompts * settings.samples / parts.runtime.world
+        assert context.scalarize is not None and context.preference is not None
+        check_sharing(context.scalarize, context.preference.unit, prompts=settings.prompts, samples=settings.samples)
+        settings.check_scalarize(context.scalarize)
+        if isinstance(context.scalarize, Lagrangian):
+            assert scorer.standardization is not None
+            context.scalarize.bind(scorer.objectives, scorer.standardization.in_units)
+        share = settings.prompts * settings.samples / context.runtime.world
         if share % minibatches:
             raise InputError(
-                f"{settings.prompts} prompts x {settings.samples} samples on {parts.runtime.world} processes cannot be "
-                f"cut into algo.minibatches={minibatches} equal parts; change algo.rollout.prompts or algo.minibatches"
+                f"{settings.prompts} prompts x {settings.samples} samples on {context.runtime.world} processes cannot "
+                f"be cut into algo.minibatches={minibatches} equal parts; change algo.rollout.prompts or "
+                "algo.minibatches"
             )
         self.rewards = Rewards(
-            parts,
-            panel,
+            context,
+            scorer,
             center_by_prompt=settings.center_by_prompt,
             tracking=settings.tracking,
             tracking_decay=settings.tracking_decay,
@@ -70,39 +71,39 @@ class Roller:
     @property
     def stateful(self) -> dict[str, Tracking | Lagrangian]:
         """What belongs into a checkpoint, by name."""
-        kept = {"tracking": self.rewards.tracking, "multipliers": self.parts.scalarize}
+        kept = {"tracking": self.rewards.tracking, "multipliers": self.context.scalarize}
         return {name: one for name, one in kept.items() if isinstance(one, Tracking | Lagrangian)}
 
     def rows(self, step: int) -> list[Row]:
         """The prompts of a step, over all processes."""
-        prompts = self.parts.corpus.prompts["train"]
-        return [prompts[i] for i in batch(step, len(prompts), self.settings.prompts, self.parts.seed)]
+        prompts = self.context.corpus.prompts["train"]
+        return [prompts[i] for i in batch(step, len(prompts), self.settings.prompts, self.context.seed)]
 
-    def roll_out(self, policy: Policy, rows: Sequence[Row], step: int) -> Rollout:
+    def collect(self, policy: Policy, rows: Sequence[Row], step: int) -> Rollout:
         """Answers of the current policy to ``rows``; the policy is left in training mode."""
-        parts, settings, encoder = self.parts, self.settings, self.encoder
-        parts.runtime.within("rollout")
+        context, settings, encoder = self.context, self.settings, self.encoder
+        context.runtime.within("rollout")
         policy.eval()
-        places = parts.runtime.share(range(len(rows) * settings.samples))
-        prompts, groups = sample_rows(rows, settings.samples, encoder, parts.runtime.device, places)
-        assert parts.preference is not None
+        places = context.runtime.share(range(len(rows) * settings.samples))
+        prompts, groups = sample_rows(rows, settings.samples, encoder, context.runtime.device, places)
+        assert context.preference is not None
         numbers = torch.tensor([place % settings.samples for place in places])
-        preference = parts.preference(
-            prompts.row_ids, groups, numbers, len(self.panel.objectives), seed=parts.seed, step=step
-        ).to(parts.runtime.device)
-        with parts.runtime.autocast():
+        preference = context.preference(
+            prompts.row_ids, groups, numbers, len(self.scorer.objectives), seed=context.seed, step=step
+        ).to(context.runtime.device)
+        with context.runtime.autocast():
             tokens, response = policy.generate(
                 prompts,
                 preference,
                 sampling=ON_POLICY,
-                seed=parts.seed,
+                seed=context.seed,
                 step=step,
                 max_new_tokens=encoder.max_response,
                 ends=encoder.ends,
                 pad=encoder.pad,
-                at_once=parts.runtime.sample_batch,
+                at_once=context.runtime.sample_batch,
             )
-        parts.spent.sampled(response)
+        context.usage.sampled(response)
         longest = int(response.sum(-1).max())
         rollout = self.read(policy, prompts, preference, tokens[:, :longest], response[:, :longest], step)
         if step == 0 and not torch.equal(rollout.old_logps, rollout.ref_logps):
@@ -120,7 +121,7 @@ class Roller:
         ``step`` and the identities of the rows are what the noise of scores is keyed by.  Every process hands in as
         many rows.  Where there are constraints, their multipliers take a step by what these rows got.
         """
-        runtime, encoder = self.parts.runtime, self.encoder
+        runtime, encoder = self.context.runtime, self.encoder
         texts, sampled = decode(tokens, response, encoder)
         ended = torch.tensor(sampled.ended, device=response.device)
         trained = response & ended[:, None] if self.settings.truncated == "mask" else response
@@ -129,7 +130,7 @@ class Roller:
         rewards = self.rewards(prompts.texts, texts, sampled)
         if self.settings.score_noise:
             places = torch.arange(rewards.shape[1], device=prompts.row_ids.device)
-            drawn = normal(self.parts.seed, Stream.SCORE, step, prompts.row_ids[:, None], places[None, :])
+            drawn = normal(self.context.seed, Stream.SCORE, step, prompts.row_ids[:, None], places[None, :])
             rewards = rewards + self.settings.score_noise * drawn.to(rewards)
         streams, weights = self._scalarized(rewards, preference, prompts.texts)
         global_rows = len(tokens) * runtime.world
@@ -162,20 +163,20 @@ class Roller:
             found["old_logps"].append(forward.logps)
             values += [] if forward.values is None else [forward.values]
             found["entropy"].append(forward.entropy)
-            with self.parts.runtime.autocast():  # as the engine computes the policy's own pass
+            with self.context.runtime.autocast():  # as the engine computes the policy's own pass
                 found["ref_logps"].append(policy.reference(some))
-            self.parts.spent.read(2 * len(some.ids))  # by the policy and by its reference
-        return {name: torch.cat(parts) for name, parts in found.items()}, torch.cat(values) if values else None
+            self.context.usage.read(2 * len(some.ids))  # by the policy and by its reference
+        return {name: torch.cat(context) for name, context in found.items()}, torch.cat(values) if values else None
 
     def _rows(self, count: int, most: int) -> Iterator[slice]:
         """Rows of passes that are not differentiated: micro-batches, cut to ``most``."""
-        for index in self.parts.micro_batches(range(count)):
+        for index in self.context.micro_batches(range(count)):
             for start in range(index[0], index[-1] + 1, most):
                 yield slice(start, min(start + most, index[-1] + 1))
 
     def _scalarized(self, rewards: Tensor, preference: Tensor, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Streams and weights (B, C) of this process' rows; means are those of the global batch."""
-        runtime, scalarize = self.parts.runtime, self.parts.scalarize
+        runtime, scalarize = self.context.runtime, self.context.scalarize
         assert scalarize is not None
         if isinstance(scalarize, Lagrangian):
             scalarize.observe(runtime.sum(rewards.sum(0)) / (len(rewards) * runtime.world))
@@ -189,19 +190,19 @@ class Roller:
 
     def metrics(self, rollout: Rollout) -> dict[str, float]:
         """Means over the global batch of what was sampled."""
-        names, tracking = self.panel.objectives, self.rewards.tracking
-        metrics = rollout_metrics(self.parts, rollout, names) | self.multipliers
+        names, tracking = self.scorer.objectives, self.rewards.tracking
+        metrics = rollout_metrics(self.context, rollout, names) | self.multipliers
         return metrics if tracking is None else metrics | tracking.metrics(names)
 
     def conclude(self) -> dict[str, float]:
         """The summary of a run; says where a multiplier ended at its limit."""
-        if isinstance(self.parts.scalarize, Lagrangian):
-            for note in self.parts.scalarize.notes():
-                say(f"{self.parts.folder.id}: {note}")
+        if isinstance(self.context.scalarize, Lagrangian):
+            for note in self.context.scalarize.notes():
+                say(f"{self.context.folder.id}: {note}")
         return self.multipliers
 
     @property
     def multipliers(self) -> dict[str, float]:
         """Where there are constraints, their multipliers and what the last rollout missed their floors by."""
-        scalarize = self.parts.scalarize
+        scalarize = self.context.scalarize
         return scalarize.metrics() if isinstance(scalarize, Lagrangian) else {}

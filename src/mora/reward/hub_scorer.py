@@ -20,8 +20,8 @@ from mora.model.sequence_classifier import SequenceClassifier
 from mora.model.stored import relative
 from mora.reward.card import kind_of, section_of
 from mora.reward.hub import Hub, Source
-from mora.reward.panel import Panel
 from mora.reward.point import point_belief
+from mora.reward.scorer import Scorer
 from mora.reward.standardization import Standardization
 from mora.reward.texts import Answer, Texts
 from mora.types import RewardBelief, Sampled
@@ -39,7 +39,7 @@ class Pass:
     columns: dict[int, tuple[int, Source]]  # objective -> label and what becomes of it
 
 
-class HubPanel(Panel):
+class HubScorer(Scorer):
     """The scores of the classifiers that ``kind`` names, in the order of ``objectives``."""
 
     def __init__(
@@ -59,8 +59,8 @@ class HubPanel(Panel):
         self.passes = len(self._passes)
 
     @classmethod
-    def open(cls, kind: Hub, objectives: Sequence[str], device: torch.device | str) -> HubPanel:
-        """The panel of classifiers as they are now; which commit or content that is, is kept.  Raises InputError."""
+    def open(cls, kind: Hub, objectives: Sequence[str], device: torch.device | str) -> HubScorer:
+        """The scorer of classifiers as they are now; which commit or content that is, is kept.  Raises InputError."""
         kind.check(objectives)
         places = dict.fromkeys(_place(kind.source(name)) for name in objectives)
         facts = {place: _found(*place) for place in places}
@@ -68,8 +68,8 @@ class HubPanel(Panel):
         return cls(kind, objectives, loaded, facts)
 
     @classmethod
-    def load(cls, folder: Path | str, device: torch.device | str, *, batch_size: int | None = None) -> HubPanel:
-        """The panel of a card, with the very classifiers that its statistics were measured with.
+    def load(cls, folder: Path | str, device: torch.device | str, *, batch_size: int | None = None) -> HubScorer:
+        """The scorer of a card, with the very classifiers that its statistics were measured with.
 
         Raises InputError where a folder is gone or has changed since.
         """
@@ -84,9 +84,9 @@ class HubPanel(Panel):
             loaded[place] = _load(place, kind, entry["commit"], where, device)
         known = card["standardization"]
         standardization = None if known is None else Standardization.read(known)
-        panel = cls(kind, card["objectives"], loaded, facts, standardization)
-        panel.batch_size = batch_size or kind.batch_size
-        return panel
+        scorer = cls(kind, card["objectives"], loaded, facts, standardization)
+        scorer.batch_size = batch_size or kind.batch_size
+        return scorer
 
     def save(self, folder: Path | str, **more: Any) -> None:
         """Write the card: what scores, how it is read, and the statistics; the weights stay where they are."""

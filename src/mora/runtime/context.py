@@ -24,20 +24,20 @@ from mora.model.adapter import AdapterKind
 from mora.model.capacity import check_lengths, check_tokens
 from mora.model.load import ModelSpec, load_causal, load_tokenizer
 from mora.reward import RewardKind
-from mora.reward.panel import GoldPanel, Panel
-from mora.reward.stored import load_panel
+from mora.reward.scorer import GoldScorer, Scorer
+from mora.reward.stored import load_scorer
 from mora.runtime.devices import available_cores
 from mora.runtime.engine import Engine, Runtime
 from mora.runtime.folder import RunFolder
 from mora.runtime.loop import Loop
 from mora.runtime.memory import PeakMemory
-from mora.runtime.spending import Spent
 from mora.runtime.track import Tracker
+from mora.runtime.usage import Usage
 from mora.types import RewardBelief, Row
 
 
 @dataclass(kw_only=True)
-class Parts:
+class Context:
     """The objects of a run.  ``policy``, the folders and ``upstream`` name what earlier stages left, if any."""
 
     seed: int
@@ -57,7 +57,7 @@ class Parts:
     adapter: AdapterKind | None
     provenance: Mapping[str, str]  # ids of the runs that this one stands on
     upstream: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # role -> folders (or hub ids) that fill it
-    spent: Spent = field(default_factory=Spent, init=False)
+    usage: Usage = field(default_factory=Usage, init=False)
     encoders: list[Encoder] = field(default_factory=list, init=False, repr=False)  # all that read texts for this run
     memory: PeakMemory = field(init=False, repr=False)
 
@@ -113,12 +113,12 @@ class Parts:
         """What to tell the user about texts that were cut or left out; of several processes, about this one's."""
         return list(dict.fromkeys(note for encoder in self.encoders for note in encoder.notes()))
 
-    def panel(self) -> Panel:
+    def scorer(self) -> Scorer:
         """The reward of this run: rules of the world, or the model of the reward run."""
         if self.reward_folder is None:
             assert self.corpus.world is not None
-            return GoldPanel(self.corpus.world).select(self.corpus.objectives)
-        return load_panel(self.reward_folder, self.runtime.device).select(self.corpus.objectives)
+            return GoldScorer(self.corpus.world).select(self.corpus.objectives)
+        return load_scorer(self.reward_folder, self.runtime.device).select(self.corpus.objectives)
 
     def loop(self, engine: Engine, total: int, stateful: Mapping[str, Any] | None = None) -> Loop:
         """The step loop of this run: resume, checkpoints, metrics, progress.
@@ -135,7 +135,7 @@ class Parts:
             memory=self.memory,
         )
         if loop.done > 0:
-            self.spent.clear()
+            self.usage.clear()
         return loop
 
     def admitted(self, rows: Sequence[Row], encoder: Encoder) -> Sequence[Row]:

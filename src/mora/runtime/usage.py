@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mora.reward.panel import Panel, Selection
+from mora.reward.scorer import Scorer, Selection
 from mora.runtime.devices import Runtime
 
 
 @dataclass(kw_only=True)
-class Spent:
+class Usage:
     """Counts of this process since the last row of metrics.
 
     Algorithms add to them where they sample and where a model reads; ``take`` gives the sums over processes.  Work that
@@ -36,11 +36,11 @@ class Spent:
         """So many sequences pass a model once; a pass that gives several heads is one."""
         self.forward_passes = self.forward_passes + sequences
 
-    def scored(self, panel: Panel, responses: int) -> None:
+    def scored(self, scorer: Scorer, responses: int) -> None:
         """So many responses are scored on all objectives, once for each backbone; rules read nothing."""
-        while isinstance(panel, Selection):
-            panel = panel.panel
-        self.read(responses * panel.passes)
+        while isinstance(scorer, Selection):
+            scorer = scorer.scorer
+        self.read(responses * scorer.passes)
 
     def take(self, runtime: Runtime) -> dict[str, float]:
         """Metrics ``spent/*``: exact sums over processes since the last call, by all processes together."""

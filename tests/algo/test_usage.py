@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 import torch
-from tests.algo.pieces import panel_of
+from tests.algo.pieces import scorer_of
 
 import mora.model.policy
 import mora.runtime.sampling
@@ -56,7 +56,7 @@ def counted(make, monkeypatch):
     monkeypatch.setattr(ScoreModel, "check_padding", lambda self: None)  # a check of the file: trains nothing
 
     def run(algo):
-        trunk = type(algo.parts.starting_model(frozen=True)[0].base_model)
+        trunk = type(algo.context.starting_model(frozen=True)[0].base_model)
         forward = trunk.forward
 
         def listen(self, input_ids=None, attention_mask=None, use_cache=None, **more):
@@ -76,7 +76,7 @@ def counted(make, monkeypatch):
 
 
 def logged(algo):
-    return [{name: row[f"spent/{name}"] for name in SPENT} for row in read_lines(algo.parts.folder.metrics)]
+    return [{name: row[f"spent/{name}"] for name in SPENT} for row in read_lines(algo.context.folder.metrics)]
 
 
 def agree(algo, rows):
@@ -88,7 +88,7 @@ def reward_of(make, *, objectives=2, max_response=8):
     """The folder of a reward model that was trained a little."""
     algo = make("reward_model", *FIT, *REFERENCE, objectives=objectives, max_response=max_response)
     algo.fit()
-    return algo.parts.folder.path / "reward"
+    return algo.context.folder.path / "reward"
 
 
 def test_fine_tuning(make, counted):
@@ -133,7 +133,7 @@ def test_panacea_with_a_reward_model_of_which_it_uses_one_objective(make, counte
     """8 answers more are read: by the reward model, whose statistics make reference answers unnecessary."""
     folder = reward_of(make)
     algo = make("panacea", *PPO, "algo.ptx_coef=0", objectives=1)
-    algo.parts.reward_folder = folder
+    algo.context.reward_folder = folder
     rows, _ = counted(algo)
     agree(algo, rows)
     assert [row["forward_passes"] for row in rows] == [2 * 8 + 8 + 2 * 8] * 2
@@ -145,8 +145,8 @@ def test_exact(make, counted, reward):
     options = ("reward=gold",) if reward == "rules" else ()
     folder = None if reward == "rules" else reward_of(make, max_response=2)
     algo = make("exact", *EXACT, *options, max_response=2)
-    algo.parts.reward_folder = folder
-    algo.parts.corpus.prompts["train"] = algo.parts.corpus.prompts["train"][:3]
+    algo.context.reward_folder = folder
+    algo.context.corpus.prompts["train"] = algo.context.corpus.prompts["train"][:3]
     rows, _ = counted(algo)
     agree(algo, rows)
     assert rows[1]["forward_passes"] == 2 * 84  # preferences
@@ -159,9 +159,9 @@ def test_what_every_process_repeats_counts_once(make):
     counts = []
     for rank in (None, 0, 1):
         algo = make("panacea", "reward=gold", *PPO, process=rank)
-        model, tokenizer = algo.parts.starting_model(frozen=True)
-        panel_of(algo, model, algo.parts.encoder(tokenizer))
-        counts.append(algo.parts.spent.take(algo.parts.runtime))
+        model, tokenizer = algo.context.starting_model(frozen=True)
+        scorer_of(algo, model, algo.context.encoder(tokenizer))
+        counts.append(algo.context.usage.take(algo.context.runtime))
     alone, first, second = counts
     assert first == alone and alone["spent/generated_tokens"] > 16
     assert set(second.values()) == {0.0}
