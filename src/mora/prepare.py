@@ -26,10 +26,16 @@ def prepare(cfg: DictConfig, overrides: list[str]) -> None:
     """
     from mora.run.build import build
     from mora.settings.identity import plain
+    from mora.task.model_folder import ModelTask
     from mora.task.row_counts import RowCounts
     from mora.task.statistics import Statistics
 
     task, counts = build(plain(cfg.task)), RowCounts()
+    if isinstance(task, ModelTask):
+        print(task.write(cfg.input, _folder(cfg)))
+        return
+    if cfg.input is None:
+        raise InputError("input is needed (the file with the rows); for example: input=rows.jsonl")
     paths = _Paths(cfg, task)
     if isinstance(task, Statistics):
         _measure(task, paths, counts)
@@ -105,6 +111,18 @@ class _Paths:
             yield f"{self.quarantine}: {len(counts.rejected)} bad rows, with place and reason"
         if self.summary is not None:
             yield f"{self.summary}: these counts"
+
+
+def _folder(cfg: DictConfig) -> Path:
+    """The new folder of a model.  Raises InputError for what means nothing there, and for one that exists."""
+    if cfg.output is None:
+        raise InputError("output is needed: the folder to write; for example: output=models/NAME")
+    for key in ("quarantine", "summary"):
+        if cfg[key] is not None:
+            raise InputError(f"{key}={cfg[key]} is for tasks that read rows; leave it out")
+    if Path(cfg.output).exists():
+        raise InputError(f"output={cfg.output} exists; name another folder, or delete it")
+    return Path(cfg.output)
 
 
 def _named(output: Path, part: str, form: str | None = None) -> Path:

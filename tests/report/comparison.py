@@ -161,7 +161,7 @@ def compare_table(count: int, *, names: tuple[str, ...] = METHODS, seeds: int = 
         "sampling": {"temperature": 1.0, "top_p": 1.0, "top_k": 0},
         "level": 0.95,
         "resamples": 1000,
-        "judge": {"name": "gold", "kind": "rules of the world", "unit": "standard deviations of the reference policy"},
+        "judge": {"name": "gold", "kind": "true scores", "unit": "standard deviations of the reference policy"},
         "standardization": {"mean": [0.3] * count, "std": [0.2] * count, "answers": 512,
                             "rule": "all reference answers"},
         "reference_point": {"values": z.tolist(), "unscaled": (0.3 + 0.2 * z).tolist(), "margin": 0.1,

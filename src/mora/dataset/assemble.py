@@ -22,6 +22,7 @@ from mora.dataset.merging import merged
 from mora.dataset.pairing import Pairing, single_answers
 from mora.dataset.repeats import Repeats
 from mora.dataset.row_store import RowStore, split_name, write_rows
+from mora.dataset.rules import Rules
 from mora.dataset.store import prompt_ids, take
 from mora.errors import InputError
 from mora.types import Row
@@ -34,14 +35,23 @@ class SplitWriter:
             splits.test(row); splits.train(row); splits.supervised(row)
 
     ``own_test``: the source brings a test set, whose rows come first, and training rows of its conversations are left
-    out; else ``test_share`` of the conversations are the test set, by their hash.  Of pairs without any word the prompt
-    is left.  Raises InputError for a share without meaning.
+    out; else ``test_share`` of the conversations are the test set, by their hash.  ``rules`` label every pair.
+    Of pairs without any word the prompt is left.  Raises InputError for a share without meaning.
     """
 
-    def __init__(self, store: RowStore, objectives: tuple[str, ...], test_share: float, *, own_test: bool) -> None:
+    def __init__(
+        self,
+        store: RowStore,
+        objectives: tuple[str, ...],
+        test_share: float,
+        *,
+        own_test: bool,
+        rules: Rules | None = None,
+    ) -> None:
         if not 0 <= test_share < 1:
             raise InputError(f"dataset.test_share={test_share}: must be at least 0 and less than 1")
         self.store, self.objectives, self.test_share, self.own_test = store, objectives, test_share, own_test
+        self.rules = rules
         self.counts = {side: dict.fromkeys(KINDS, 0) for side in SPLITS}
         self.labelled: set[str] = set()  # objectives with a label or rating on a training row
         self.left_out = self.unlabelled = 0
@@ -110,6 +120,7 @@ class SplitWriter:
         self._conversations[side].add(split.conversation_id(row.prompt))
         kind = ("prompts", "scored" if row.ratings else "supervised", "pairs")[len(row.responses)]
         if kind == "pairs":
+            row = row if self.rules is None else self.rules.labelled(row)
             row = replace(row, labels={name: row.labels.get(name) for name in self.objectives})
         said = {name for name, value in row.labels.items() if value is not None} | {
             name for name, rated in row.ratings.items() if any(rated)

@@ -6,7 +6,7 @@ import hashlib
 import importlib.util
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,14 @@ PLAIN = ("name", "objectives", "fingerprint", "notes", "records", "commits", "ov
 class DatasetCache:
     """Corpora in files below ``root``, each under a hash of all that it is made from.
 
-    ``section`` is the dataset's section of the configuration.  In the hash local files and functions outside mora stand
-    by their content, datasets of the hub by commit; mora's own readers are part of it, too.
+    ``section`` is the dataset's section of the configuration, ``rules`` those that label pairs.  In the hash local
+    files and functions outside mora stand by their content, datasets of the hub by commit; mora's own readers and rules
+    are part of it, too.
     """
 
     root: Path
     section: Mapping[str, Any]
+    rules: Mapping[str, Any] = field(default_factory=dict)
 
     def corpus(self, objectives: tuple[str, ...], make: Callable[[RowStore], Corpus], *more: Any) -> Corpus:
         """The corpus of these objectives, and of ``more`` that it depends on; made where it is not there yet.
@@ -48,6 +50,7 @@ class DatasetCache:
             _readers(),
             sorted(_custom_modules(section)),
         ]
+        covered += [self.rules, sorted(_custom_modules(self.rules))] if self.rules else []
         name = hashlib.sha256(json.dumps(covered, sort_keys=True).encode()).hexdigest()[:32]
         folder = self.root / f"rows-{name}"
         if not (folder / CARD).is_file():
@@ -62,7 +65,7 @@ class DatasetCache:
         section: Any = self.section
         for step in path:
             section = section[step]
-        return DatasetCache(self.root, section)
+        return DatasetCache(self.root, section, self.rules)
 
 
 def load_or_make(

@@ -16,6 +16,8 @@ from mora.types import Row, TokenKind
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from mora.dataset.rules import Rules
+    from mora.dataset.true_scores import TrueScores
     from mora.dataset.worlds import World
 
 SPLITS = ("train", "test")
@@ -44,11 +46,17 @@ class Corpus:
     tokens: TokenKind = "bytes"  # what a tokenizer made for this corpus knows
     vocabulary: tuple[str, ...] = ()  # words that it knows even if no row holds them
     world: World | None = None
+    rules: Rules | None = None  # of all objectives: none where one of them is not scored by a rule
     notes: list[str] = field(default_factory=list)  # things that the user should be told
     quarantine: list[Rejected] = field(default_factory=list)
     records: Mapping[str, Any] = field(default_factory=dict)  # read, used, set aside, by reason
     overlap: Mapping[str, Any] = field(default_factory=dict)  # prompts that its sides share (dataset/overlap.py)
     commits: Mapping[str, str | None] = field(default_factory=dict)  # of datasets of the hub
+
+    @property
+    def true_scores(self) -> TrueScores | None:
+        """What knows the true score of every answer on all objectives, if anything does."""
+        return self.rules if self.world is None else self.world
 
     @property
     def asked(self) -> Literal["test", "train"]:

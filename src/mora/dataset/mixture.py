@@ -22,6 +22,7 @@ from mora.dataset.corpus import KINDS, Corpus, Splits, fingerprint
 from mora.dataset.encode import Overlong
 from mora.dataset.row_parser import require_labels
 from mora.dataset.row_store import RowStore, split_name, write_rows
+from mora.dataset.rules import Rules
 from mora.dataset.source import Source
 from mora.dataset.store import conversation_ids, prompt_ids, take
 from mora.errors import InputError
@@ -65,8 +66,15 @@ class Mixture:
     max_response: AtLeastTwo
     overlong: Overlong
 
-    def load(self, objectives: tuple[str, ...], seed: int, cache: DatasetCache | None = None) -> Corpus:
-        """The corpus: rows of a part are unlabelled for the objectives that it lacks.
+    def load(
+        self,
+        objectives: tuple[str, ...],
+        seed: int,
+        cache: DatasetCache | None = None,
+        *,
+        rules: Rules | None = None,
+    ) -> Corpus:
+        """The corpus: rows of a part are unlabelled for the objectives that it lacks; ``rules`` label those of all.
 
         Raises InputError as the sources do, for a count above what there is, and for an objective that no part labels.
         """
@@ -74,12 +82,20 @@ class Mixture:
             advice = "name sources, as in dataset.sources=[pku_saferlhf:0.5,hummer:1:PATH]"
             raise InputError(f"dataset.sources is empty: {advice}")
         objectives = tuple(objectives)
-        return load_or_make(cache, objectives, lambda store: self._corpus(store, objectives, seed, cache), seed)
+        return load_or_make(cache, objectives, lambda store: self._corpus(store, objectives, seed, cache, rules), seed)
 
-    def _corpus(self, store: RowStore, objectives: tuple[str, ...], seed: int, cache: DatasetCache | None) -> Corpus:
+    def _corpus(
+        self,
+        store: RowStore,
+        objectives: tuple[str, ...],
+        seed: int,
+        cache: DatasetCache | None,
+        rules: Rules | None,
+    ) -> Corpus:
         caches = [cache and cache.part("sources", number, "source") for number in range(len(self.sources))]
         loaded = [
-            part.source.load(objectives, seed, its, whole=False) for part, its in zip(self.sources, caches, strict=True)
+            part.source.load(objectives, seed, its, rules=rules, whole=False)
+            for part, its in zip(self.sources, caches, strict=True)
         ]
         held_out = np.concatenate([conversation_ids(corpus.prompts["test"]) for corpus in loaded])
         drawn = [Drawn.of(corpus, part, held_out, seed) for corpus, part in zip(loaded, self.sources, strict=True)]
@@ -110,7 +126,9 @@ class Mixture:
             records={f"{n}. {corpus.name}": dict(corpus.records) for n, corpus in enumerate(loaded, 1)},
             commits={hub: commit for corpus in loaded for hub, commit in corpus.commits.items()},
         )
-        require_labels(corpus.labelled(), objectives, {}, (), "dataset.sources")
+        by_rule = () if rules is None else rules.objectives
+        asked = [name for name in objectives if name not in by_rule]
+        require_labels(corpus.labelled(), asked, {}, (), "dataset.sources")
         corpus.overlap = overlap.within(corpus)
         corpus.notes += overlap.notes(corpus.overlap)
         return corpus

@@ -21,6 +21,7 @@ from mora.dataset.read import Record
 from mora.dataset.record_parser import OnBadRow
 from mora.dataset.row_parser import FAILURES, RowParser, require_labels
 from mora.dataset.row_store import RowStore
+from mora.dataset.rules import Rules
 from mora.dataset.schema import BadRow, Fields, RecordSchema
 from mora.dataset.source_records import SourceRecords
 from mora.errors import InputError
@@ -60,23 +61,43 @@ class Source:
     overlong: Overlong
 
     def load(
-        self, objectives: tuple[str, ...], seed: int, cache: DatasetCache | None = None, *, whole: bool = True
+        self,
+        objectives: tuple[str, ...],
+        seed: int,
+        cache: DatasetCache | None = None,
+        *,
+        rules: Rules | None = None,
+        whole: bool = True,
     ) -> Corpus:
         """The corpus, whatever ``seed``, in files of the ``cache``, or without one in memory.
+
+        Objectives of ``rules`` are not looked for in the source: their labels are the rules' own.
 
         Raises InputError about missing files and bad rows and, where it is the ``whole`` data of a run and no part of a
         mixture, about objectives that are unknown or without a label.
         """
         objectives = tuple(objectives)
-        names = self._names(objectives, whole=whole)
-        return load_or_make(cache, objectives, lambda store: self._corpus(store, objectives, names, whole=whole), whole)
+        by_rule = () if rules is None else rules.objectives
+        names = self._names(tuple(name for name in objectives if name not in by_rule), whole=whole)
+        return load_or_make(
+            cache, objectives, lambda store: self._corpus(store, objectives, names, rules, whole=whole), whole
+        )
 
-    def _corpus(self, store: RowStore, objectives: tuple[str, ...], names: Mapping[str, str], *, whole: bool) -> Corpus:
+    def _corpus(
+        self,
+        store: RowStore,
+        objectives: tuple[str, ...],
+        names: Mapping[str, str],
+        rules: Rules | None,
+        *,
+        whole: bool,
+    ) -> Corpus:
         snapshot, notes = self._snapshot()
         parser = RowParser(self.on_bad_row, self.max_bad_share)
         source = self._source_records(snapshot, names)
         notes += source.notes()
-        with SplitWriter(store, objectives, self.test_share, own_test=source.has_test_set()) as splits:
+        own_test = source.has_test_set()
+        with SplitWriter(store, objectives, self.test_share, own_test=own_test, rules=rules) as splits:
             if splits.own_test:
                 for row in self._rows(parser, source.records("test"), names):
                     splits.test(row)

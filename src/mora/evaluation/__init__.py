@@ -51,7 +51,7 @@ class Run(Protocol):
         """The tables ``front.json`` and ``samples.jsonl`` of its policy: answers at every preference, with scores."""
 
     def judges(self) -> dict[str, Scorer]:
-        """What a policy is held against: "gold", the rules of the world, and "reward", the model that trained it.
+        """What a policy is held against: "gold", the true scores, and "reward", the model that trained it.
 
         What trained it has the units of training.  Only for a dataset that is a world.
         """

@@ -58,8 +58,8 @@ def reference_points(corpus: Corpus, scorers: Sequence[str]) -> dict[str, dict[s
     points = {}
     for name in scorers:
         if name == "gold":
-            assert corpus.world is not None
-            points[name] = {"values": list(corpus.world.floor), "rule": "the worst score that the world can give"}
+            assert corpus.true_scores is not None
+            points[name] = {"values": list(corpus.true_scores.floor), "rule": "the worst score that there can be"}
         else:
             rule = f"{-LEARNED_REFERENCE:g} standard deviations below the reference policy's mean reward"
             points[name] = {"values": [LEARNED_REFERENCE] * count, "rule": rule}

@@ -140,7 +140,7 @@ class ModelSpec:
         """
         assert self.config is not None
         settings = dict(self.config)
-        with _told("model.config: no model can be made of it"):
+        with told("model.config: no model can be made of it"):
             config = AutoConfig.for_model(
                 settings.pop("model_type"),
                 vocab_size=vocabulary,
@@ -169,7 +169,7 @@ def load_tokenizer(
     check_content(path)
     folder = folder_of(path, revision)
     check_tokenizer(folder)
-    with _told(f"{path}: no tokenizer can be loaded from there"):
+    with told(f"{path}: no tokenizer can be loaded from there"):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     if len(tokenizer) <= len({*tokenizer.all_special_ids}):
         lacks = "its files hold special tokens alone, and no vocabulary; get the folder again"
@@ -216,7 +216,7 @@ def load_classifier(path: str | Path, *, dtype: str, revision: str | None = None
     check_content(path)
     folder = folder_of(path, revision, where="reward.models")
     check_weights(folder)
-    with _told(f"{path}: no sequence classifier can be loaded from there"):
+    with told(f"{path}: no sequence classifier can be loaded from there"):
         config = without_rates(AutoConfig.from_pretrained(folder, trust_remote_code=False))
         made = check_size(AutoModelForSequenceClassification, config, DTYPES[dtype], str(path))
         check_headers(made, folder, path)
@@ -253,7 +253,7 @@ def _load(auto: Any, path: str | Path, spec: Held | None, revision: str | None) 
             options["quantization_config"] = _quantization(spec)
             options["device_map"] = {"": torch.cuda.current_device() if torch.cuda.is_available() else "cpu"}
     check_content(path)
-    with _told(f"{path}: no model can be loaded from there"):
+    with told(f"{path}: no model can be loaded from there"):
         config = without_rates(AutoConfig.from_pretrained(folder, trust_remote_code=False))
         if spec is None or spec.quantization is None:
             check_headers(check_size(auto, config, dtype, str(path)), folder, path)
@@ -301,7 +301,7 @@ def _quantization(spec: Held) -> BitsAndBytesConfig:
 
 
 @contextmanager
-def _told(what: str) -> Iterator[None]:
+def told(what: str) -> Iterator[None]:
     """What a library says about files that are damaged or make no sense becomes an InputError beginning ``what``."""
     try:
         yield

@@ -50,8 +50,9 @@ def find(path: str, revision: str | None, where: str) -> str | None:
         _refuse_adapters(folder)
         return None
     if folder.is_file():
-        what = "a GGUF file, which is made for llama.cpp" if folder.suffix == ".gguf" else "a file"
-        raise InputError(f"{where}: {path} is {what}; name the folder with the model's safetensors and config.json")
+        if folder.suffix.lower() == ".gguf":
+            raise InputError(f"{where}: {path} is a GGUF file, made for llama.cpp; {_converted(folder)}")
+        raise InputError(f"{where}: {path} is a file; name the folder with the model's safetensors and config.json")
     if path.startswith((".", "/", "~")) or path.count("/") > 1:
         raise InputError(f"{where}: {path}: no such folder; name one, or a hub id (OWNER/NAME)")
     return _commit(path, revision, where)
@@ -123,8 +124,14 @@ def _instead(folder: Path) -> str:
         )
     made = sorted(file.name for file in folder.glob("*.gguf"))
     if made:
-        return f"{made[0]} is made for llama.cpp (GGUF); name the folder or hub id of the model that it was made of"
+        return f"{made[0]} is a GGUF file, made for llama.cpp; {_converted(folder / made[0])}"
     return "it holds no *.safetensors; get the folder again, or name another"
+
+
+def _converted(file: Path) -> str:
+    """What to do with a GGUF file."""
+    command = ["python", "-m", "mora.prepare", "task=gguf", f"input={file}", f"output=models/{file.stem}"]
+    return f"make a folder of it, and name that:\n  {shlex.join(command)}"
 
 
 def check_tokenizer(folder: Path) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mora.dataset import collate
 from mora.dataset.encode import Encoder
-from mora.dataset.worlds import World
+from mora.dataset.true_scores import TrueScores
 from mora.errors import InputError
 from mora.files import read_object, write_json
 from mora.functional.quantile import dbt_log_likelihood
@@ -214,9 +214,9 @@ class ModelScorer(Scorer):
 
 
 class GoldScorer(Scorer):
-    """The true scores of a world."""
+    """True scores, known exactly."""
 
-    def __init__(self, world: World, standardization: Standardization | None = None) -> None:
+    def __init__(self, world: TrueScores, standardization: Standardization | None = None) -> None:
         super().__init__(world.objectives, standardization)
         self.world = world
 
@@ -233,7 +233,7 @@ class GoldScorer(Scorer):
         write_json(Path(folder) / CARD, card)
 
     @classmethod
-    def load(cls, folder: Path | str, world: World) -> GoldScorer:
+    def load(cls, folder: Path | str, world: TrueScores) -> GoldScorer:
         """The scorer of ``world`` with stored statistics.  Raises InputError when they are another world's."""
         path = Path(folder) / CARD
         card = read_object(path, ["world", "objectives", "standardization"])

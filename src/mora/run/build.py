@@ -13,6 +13,7 @@ from hydra.utils import get_object
 
 from mora.dataset.cache import DatasetCache
 from mora.dataset.corpus import Corpus
+from mora.dataset.rules import Rules
 from mora.settings.declared import STATED
 from mora.settings.identity import canonical_json, plain
 from mora.settings.permitted import check_section, granted
@@ -48,13 +49,25 @@ def _made(value: Any) -> Any:
 
 
 @lru_cache(maxsize=2)
-def _corpus(dataset: str, objectives: tuple[str, ...], seed: int, root: str, packages: tuple[str, ...]) -> Corpus:
-    section = json.loads(dataset)
-    corpus: Corpus = build(section).load(objectives, seed, DatasetCache(Path(root) / ROWS, section))
+def _corpus(
+    dataset: str, objectives: tuple[str, ...], rules: str, seed: int, root: str, packages: tuple[str, ...]
+) -> Corpus:
+    section, asked = json.loads(dataset), json.loads(rules)
+    cache = DatasetCache(Path(root) / ROWS, section, asked)
+    if not asked:
+        corpus: Corpus = build(section).load(objectives, seed, cache)
+        return corpus
+    scored = Rules({name: build(rule) for name, rule in asked.items()})
+    corpus = build(section).load(objectives, seed, cache, rules=scored)
+    if len(asked) == len(objectives):
+        corpus.rules = scored.with_references([*corpus.supervised["train"], *corpus.supervised["test"]])
     return corpus
 
 
 def load_corpus(config: Mapping[str, Any]) -> Corpus:
     """The data of a run; the stages of one command share it, and its rows are kept in files beside the runs."""
     objectives, root = tuple(config["objectives"]["names"]), config["paths"]["runs"]
-    return _corpus(canonical_json(config["dataset"]), objectives, config["seed"], root, granted())
+    known = config["objectives"].get("rules", {})
+    rules = {name: known[name] for name in objectives if name in known}
+    dataset = canonical_json(config["dataset"])
+    return _corpus(dataset, objectives, canonical_json(rules), config["seed"], root, granted())

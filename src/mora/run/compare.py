@@ -71,7 +71,7 @@ def compare(cfg: DictConfig, overrides: Sequence[str]) -> Path:
             "samples_per_prompt": evaluator.samples,
             "seed": cfg.seed,
             "sampling": evaluator.sampling,
-            "judge": {"name": name, "kind": "rules of the world" if name == "gold" else "reward model", "unit": UNIT},
+            "judge": {"name": name, "kind": "true scores" if name == "gold" else "reward model", "unit": UNIT},
         }
         table["warnings"] += _warnings(groups, name, corpus, evaluator)
         write_tables(folder.tables, head | table, methods, cells, shown=evaluator.shown_prompts)
@@ -85,8 +85,8 @@ def compare(cfg: DictConfig, overrides: Sequence[str]) -> Path:
 
 def _judge(given: str | None, corpus: Corpus, runs: Sequence[Opened], root: str) -> tuple[str, Scorer]:
     """The judge's name, "gold" or that of a reward run, and its scorer.  Raises InputError where it must be named."""
-    if given is None and corpus.world is not None:
-        return "gold", GoldScorer(corpus.world).select(corpus.objectives)
+    if given is None and corpus.true_scores is not None:
+        return "gold", GoldScorer(corpus.true_scores).select(corpus.objectives)
     if given == "gold":
         raise InputError("evaluation.judge=gold: the rules of a world judge by themselves where there is one; use null")
     if given is not None:

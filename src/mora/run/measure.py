@@ -146,10 +146,11 @@ def front_of(
     """
     scorers: dict[str, Scorer] = {}
     provenance: dict[str, Any] = {}
-    if corpus.world is not None:
-        scorers["gold"] = GoldScorer(corpus.world).select(corpus.objectives)
+    if corpus.true_scores is not None:
+        scorers["gold"] = GoldScorer(corpus.true_scores).select(corpus.objectives)
         trained = config["reward"]["origin"] == "rules"
-        provenance["gold"] = {"kind": "rules of the world", "world": corpus.world.name, "trained the policy": trained}
+        name = corpus.true_scores.name
+        provenance["gold"] = {"kind": "true scores", "world": name, "trained the policy": trained}
     reward = reward_folder(folder, config)
     if reward is not None:
         scorers["reward"] = load_scorer(reward, compute_device()).select(corpus.objectives)
@@ -167,7 +168,7 @@ def front_of(
         "smoke": config["model"]["smoke"],
         "scorers": provenance,
         "judge": next(iter(scorers), None),
-        "units": {"gold": "score of the world", "reward": "standard deviations of the reference policy"},
+        "units": {"gold": "true score", "reward": "standard deviations of the reference policy"},
     }
     return head | table, samples
 

@@ -114,10 +114,10 @@ class Context:
         return list(dict.fromkeys(note for encoder in self.encoders for note in encoder.notes()))
 
     def scorer(self) -> Scorer:
-        """The reward of this run: rules of the world, or the model of the reward run."""
+        """The reward of this run: true scores, or the model of the reward run."""
         if self.reward_folder is None:
-            assert self.corpus.world is not None
-            return GoldScorer(self.corpus.world).select(self.corpus.objectives)
+            assert self.corpus.true_scores is not None
+            return GoldScorer(self.corpus.true_scores).select(self.corpus.objectives)
         return load_scorer(self.reward_folder, self.runtime.device).select(self.corpus.objectives)
 
     def loop(self, engine: Engine, total: int, stateful: Mapping[str, Any] | None = None) -> Loop:

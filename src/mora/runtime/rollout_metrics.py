@@ -25,8 +25,8 @@ def rollout_metrics(context: Context, rollout: Rollout, objectives: Sequence[str
         "ended": rollout.ended.float(),
     }
     columns |= {f"reward/{name}": rollout.rewards[:, i] for i, name in enumerate(objectives)}
-    if context.corpus.world is not None:
-        gold = context.corpus.world.gold(rollout.prompts, rollout.texts, rollout.ended.tolist())
+    if context.corpus.true_scores is not None:
+        gold = context.corpus.true_scores.gold(rollout.prompts, rollout.texts, rollout.ended.tolist())
         columns |= {f"gold/{n}": torch.from_numpy(gold[:, i]).to(kl) for i, n in enumerate(objectives)}
     table = runtime.gather(torch.stack(list(columns.values()), dim=1).float())
     metrics = dict(zip(columns, table.double().mean(0).tolist(), strict=True))

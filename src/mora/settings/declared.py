@@ -13,6 +13,7 @@ OPEN: Mapping[str, str] = {
     "model.kwargs": "keyword arguments of the library that loads the model",
     "tracker.kwargs": "keyword arguments of the tracking service",
     "runtime.deepspeed": "DeepSpeed's own configuration format",
+    "objectives.rules": "rules under the names of objectives, which the user chooses",
     "reward.models": "models under the names of objectives, which the user chooses",
     "dataset.columns": "what a source calls the objectives, which the user names",
     "dataset.test_where": "values of a source's own fields",

@@ -84,6 +84,16 @@ PLACES: Mapping[str, tuple[str, ...]] = {
     "evaluation.quality": ("mora.evaluation.reward_model.Quality",),
     "model": ("mora.model.load.ModelSpec",),
     "model.rates": ("mora.model.load.Rates",),
+    "objectives.rules.*": (
+        "mora.dataset.rules.text.json",
+        "mora.dataset.rules.text.keywords",
+        "mora.dataset.rules.text.length",
+        "mora.dataset.rules.text.no_lists",
+        "mora.dataset.rules.text.no_refusal",
+        "mora.dataset.rules.text.number",
+        "mora.dataset.rules.text.reading_ease",
+        "mora.dataset.rules.text.sentiment",
+    ),
     "preference": ("mora.functional.preference.Fixed", "mora.functional.preference.Sampler"),
     "reward": _KINDS,
     "reward.base": _KINDS,
@@ -113,6 +123,8 @@ PLACES: Mapping[str, tuple[str, ...]] = {
         "mora.task.chat.Chat",
         "mora.task.check.Check",
         "mora.task.merge_annotators.MergeAnnotators",
+        "mora.task.model_folder.Gguf",
+        "mora.task.model_folder.PackagedModel",
         "mora.task.prompts.Prompts",
         "mora.task.ratings_to_pairs.Disagreement",
         "mora.task.ratings_to_pairs.RatingsToPairs",
@@ -126,9 +138,16 @@ PLACES: Mapping[str, tuple[str, ...]] = {
         "mora.runtime.track.Wandb",
     ),
 }
-"""Objects of mora by the place that may name them; items of a list stand in the place of the list."""
+"""Objects of mora by the place that may name them (``*``: any key); items of a list stand in the place of the list."""
 
-FUNCTIONS: tuple[str, ...] = ("algo.advantage", "algo.baseline", "dataset.read", "dataset.sources.source.read", "risk")
+FUNCTIONS: tuple[str, ...] = (
+    "algo.advantage",
+    "algo.baseline",
+    "dataset.read",
+    "dataset.sources.source.read",
+    "objectives.rules.*",
+    "risk",
+)
 """Places whose value is a function, so that ``_partial_: true`` may stand there."""
 
 _named: list[str] = []  # packages outside mora, by the user of this process
@@ -191,6 +210,12 @@ def _refused(value: Any, place: tuple[str, ...], where: str) -> Iterator[str]:
             yield from _refused(item, (*place, str(key)), f"{where}.{key}" if where else str(key))
 
 
+def _stands_in(place: tuple[str, ...], known: str) -> bool:
+    """Whether ``place`` is the one that ``known`` describes."""
+    steps = known.split(".")
+    return len(steps) == len(place) and all(step in (own, "*") for step, own in zip(steps, place, strict=True))
+
+
 def _special(section: Mapping[Any, Any], place: tuple[str, ...], where: str) -> Iterator[str]:
     """What is wrong with the keys by which a section says how it is built."""
     at = f"{where}." if where else ""
@@ -198,7 +223,7 @@ def _special(section: Mapping[Any, Any], place: tuple[str, ...], where: str) -> 
         if key not in section or key == "_target_":
             continue
         function = key == "_partial_" and "_target_" in section and section[key] is True
-        if not (function and place in [tuple(known.split(".")) for known in FUNCTIONS]):
+        if not (function and any(_stands_in(place, known) for known in FUNCTIONS)):
             yield f"{at}{key}: is not a key of this place; leave it out"
     if "_target_" not in section:
         return
@@ -208,7 +233,7 @@ def _special(section: Mapping[Any, Any], place: tuple[str, ...], where: str) -> 
     except TargetError as error:
         yield f"{at}_target_: {error}"
         return
-    listed = PLACES.get(".".join(place), ()) if not any("." in step for step in place) else ()
+    listed = next((may for known, may in PLACES.items() if _stands_in(place, known)), ())
     if target.split(".")[0] == HOME and target not in listed:
         may = f"this place may name {', '.join(listed)}" if listed else "nothing is built in this place"
         yield f"{at}_target_: {target} may not be named here; {may}"

@@ -143,10 +143,23 @@ def rules_of_a_world(flat: Flat) -> Iterator[str]:
     for key, said in (("algo", flat.get("algo.name")), ("evaluation", "regret")):
         if f"{key}.max_responses" in flat and not dataset.startswith(ENUMERABLE):
             yield f"{key}={said} enumerates all responses, and dataset={name} has too many or none; use dataset=oracle"
-    rules = {"reward=gold": flat.get("reward.origin") == "rules"}
-    rules["evaluation=optimum"] = flat.get("evaluation._target_") == OPTIMUM
-    for said in [said for said, needed in rules.items() if needed and not dataset.startswith(WORLDS)]:
-        yield f"{said} needs the rules of a world, and dataset={name} has none; use dataset=garden or oracle"
+    if flat.get("evaluation._target_") == OPTIMUM and not dataset.startswith(WORLDS):
+        yield f"evaluation=optimum needs a synthetic task, and dataset={name} is none; use dataset=garden or oracle"
+
+
+@rule("dataset._target_", "objectives.names")
+def true_scores(flat: Flat) -> Iterator[str]:
+    """Rewards that are known exactly are those of a synthetic task, or of rules; not of both."""
+    dataset, name = str(flat["dataset._target_"]), flat.get("dataset.name")
+    ruled = [one for one in flat["objectives.names"] if f"objectives.rules.{one}._target_" in flat]
+    bare = [str(one) for one in flat["objectives.names"] if one not in ruled]
+    if dataset.startswith(WORLDS) and ruled:
+        yield f"dataset={name} scores answers itself; use objectives={name}, or a dataset of texts with these rules"
+    if flat.get("reward.origin") == "rules" and dataset.startswith("mora.") and not dataset.startswith(WORLDS) and bare:
+        yield (
+            f"reward={'rules' if ruled else 'gold'} needs true scores of every objective, and {', '.join(bare)} of "
+            f"dataset={name} has none: give it a rule (objectives.rules.{bare[0]}), leave it out, or use reward=qr"
+        )
 
 
 @rule("reward._target_")

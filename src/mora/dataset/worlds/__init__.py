@@ -8,25 +8,18 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mora.dataset.true_scores import Floats, TrueScores
 from mora.types import Row
 
-Floats = NDArray[np.float64]
 
+class World(TrueScores, Protocol):
+    """What a corpus made by code knows beyond its rows.
 
-class World(Protocol):
-    """What a corpus made by code knows beyond its rows; every score is maximized."""
+    What is no answer of the world scores the ``floor`` on all objectives, and so does one that was cut off, whatever it
+    says so far.
+    """
 
-    name: str
-    objectives: tuple[str, ...]
-    floor: tuple[float, ...]  # the worst score of each objective: what is no answer of the world scores it on all
     slope: float  # utility units per unit of gold score
-
-    def gold(self, prompts: Sequence[str], responses: Sequence[str], ended: Sequence[bool] | None = None) -> Floats:
-        """True scores (B, M) of any strings.
-
-        ``ended`` says which of them came to their end (None: all did); one that was cut off scores the floor, whatever
-        it says so far.
-        """
 
     def valid(
         self, prompts: Sequence[str], responses: Sequence[str], ended: Sequence[bool] | None = None
