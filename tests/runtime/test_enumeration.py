@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from itertools import product
-from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from tests.adapters import sequences, svd_lora
 
 from mora.dataset import collate
@@ -22,9 +20,10 @@ from mora.reward.scorer import GoldScorer, Scorer
 from mora.reward.standardization import Standardization
 from mora.runtime.enumeration import Enumeration, Responses
 from mora.runtime.sampling import decode
+from mora.settings.compose import compose
+from mora.settings.identity import plain
 from mora.types import Row
 
-CONF = Path(__file__).parents[2] / "conf"
 CPU = torch.device("cpu")
 WORDS, LENGTH = 4, 3  # with the end token 1 + 4 + 16 + 64 = 85 responses
 PROMPTS = ["b", "a d", "d"]  # one is longer: the others are padded
@@ -129,7 +128,7 @@ def test_logps_are_the_products_of_conditional_probabilities(vocabulary, length,
 
 
 def shipped(group: str, name: str, **changes):
-    keys = yaml.safe_load((CONF / group / f"{name}.yaml").read_text())
+    keys = plain(compose("train", [f"{group}={name}"])[group])
     del keys["_target_"]
     return keys | changes
 

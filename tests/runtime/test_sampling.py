@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
-import yaml
 from tests.adapters import svd_lora
 
 from mora.dataset.encode import Encoder
@@ -15,9 +12,10 @@ from mora.model.generate import Sampling
 from mora.model.load import ModelSpec
 from mora.model.policy import Policy
 from mora.runtime.sampling import answer, sample_reference, sample_rows
+from mora.settings.compose import compose
+from mora.settings.identity import plain
 from mora.types import Row
 
-CONF = Path(__file__).parents[2] / "conf"
 CPU = torch.device("cpu")
 WORDS = "a b c d e f g h"
 FRONT = [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
@@ -29,7 +27,7 @@ def make():
 
     ``moved``: the adapter is not at its start, so preferences matter.
     """
-    keys = yaml.safe_load((CONF / "model" / "micro.yaml").read_text())
+    keys = plain(compose("train", ["model=micro"]).model)
     del keys["_target_"]
     spec = ModelSpec(**keys)
 

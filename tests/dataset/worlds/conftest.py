@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-import yaml
 
 from mora.dataset.worlds.garden import Garden
-
-CONF = Path(__file__).parents[3] / "conf"
+from mora.settings.compose import compose
+from mora.settings.identity import plain
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +14,7 @@ def settings():
     """Keys of conf/dataset/<name>.yaml, with changes."""
 
     def read(name="garden", **changes):
-        keys = yaml.safe_load((CONF / "dataset" / f"{name}.yaml").read_text())
+        keys = plain(compose("train", [f"dataset={name}"]).dataset)
         del keys["_target_"]
         return keys | changes
 
