@@ -148,8 +148,8 @@ class Replay:
     def check(self) -> None:
         """The parts of the two processes make up the whole."""
         for name, join in (("sum", lambda a, b: a + b), ("gather", lambda a, b: torch.cat([a, b]))):
-            context = zip(self.said[name, 0], self.said[name, 1], strict=True)
-            for whole, (first, second) in zip(self.heard[name], context, strict=True):
+            parts = zip(self.said[name, 0], self.said[name, 1], strict=True)
+            for whole, (first, second) in zip(self.heard[name], parts, strict=True):
                 assert torch.allclose(join(first, second), whole, atol=1e-3, rtol=1e-5), name
 
 

@@ -1,4 +1,4 @@
-"""GGUF files, which llama.cpp reads, become plain model folders: dequantized weights in safetensors, and a tokenizer."""
+"""GGUF files, which llama.cpp reads, become plain model folders: dequantized safetensors and a tokenizer."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import struct
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -44,7 +45,7 @@ from mora.types import TokenKind
 
 # what transformers raises about files that are damaged or make no sense
 UNREADABLE: tuple[type[Exception], ...] = (OSError, ValueError, TypeError, LookupError, AttributeError)
-UNREADABLE += (ArithmeticError, RuntimeError, ImportError, StrictDataclassError, SafetensorError)
+UNREADABLE += (ArithmeticError, RuntimeError, ImportError, StrictDataclassError, SafetensorError, struct.error)
 PLAIN_ATTENTION = ("eager", "sdpa")  # of PyTorch alone
 LONG = 300  # characters of a reason beyond which its first sentence is told
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -57,7 +57,7 @@ def _corpus(
     if not asked:
         corpus: Corpus = build(section).load(objectives, seed, cache)
         return corpus
-    scored = Rules({name: build(rule) for name, rule in asked.items()})
+    scored = Rules({name: build(asked[name]) for name in objectives if name in asked})
     corpus = build(section).load(objectives, seed, cache, rules=scored)
     if len(asked) == len(objectives):
         corpus.rules = scored.with_references([*corpus.supervised["train"], *corpus.supervised["test"]])

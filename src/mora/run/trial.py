@@ -14,9 +14,11 @@ from transformers import PreTrainedModel
 from mora.model.adapter import AdapterKind, linear_targets
 from mora.model.agreement import check_adapter, check_modes, check_policy, check_span, check_targets, check_trunk
 from mora.model.capacity import check_lengths
-from mora.model.load import ModelSpec, load_causal
-from mora.run.build import build
+from mora.model.load import ModelSpec, load_causal, load_tokenizer
+from mora.run.build import build, load_corpus
+from mora.run.estimate import LARGE, estimate
 from mora.run.plan import Stage
+from mora.runtime.console import say
 from mora.runtime.devices import Runtime
 
 MADE = (96, (0, 1, 2))  # tokens of a model that is made to be tried, and its first, end and padding token
@@ -25,7 +27,8 @@ MADE = (96, (0, 1, 2))  # tokens of a model that is made to be tried, and its fi
 def try_models(stages: Sequence[Stage], runtime: Runtime) -> None:
     """Ask the model that each stage starts from, loaded once, for all that the stages need.
 
-    A stage that has begun was tried when it did.  Raises InputError as the checks of ``mora.model.agreement`` do.
+    Says what a stage with a large model will take.  A stage that has begun was tried when it did.  Raises InputError as
+    the checks of ``mora.model.agreement`` do.
     """
     new = [stage for stage in stages if not (stage.path / "checkpoints").is_dir()]
     sources = dict.fromkeys(_source(stage) for stage in new)
@@ -34,6 +37,9 @@ def try_models(stages: Sequence[Stage], runtime: Runtime) -> None:
         model = _loaded(source, mine[0], runtime)
         for stage in mine:
             _try(model, stage)
+        if sum(parameter.numel() for parameter in model.parameters()) >= LARGE:
+            for line in filter(None, (_estimate(model, stage, runtime) for stage in mine)):
+                say(f"on this machine, roughly: {line}")
         for stage in mine:  # last, as it changes the model
             _try_adapter(model, stage)
         del model  # before the next one is loaded
@@ -73,6 +79,16 @@ def _try(model: PreTrainedModel, stage: Stage) -> None:
             targets = linear_targets(trunk, algo["lora"]["targets"], head=False, key="algo.lora.targets")
             check_targets(trunk, targets, key="algo.lora.targets", by_row=False)
         check_trunk(trunk)
+
+
+def _estimate(model: PreTrainedModel, stage: Stage, runtime: Runtime) -> str | None:
+    spec: ModelSpec = build(stage.config["model"])
+    corpus, path = load_corpus(stage.config), _source(stage) or spec.path
+    if path is None:
+        tokenizer = spec.tokenizer(corpus.tokenizer_texts(), tokens=corpus.tokens)
+    else:
+        tokenizer = load_tokenizer(path, template_date=spec.template_date)
+    return estimate(stage, model, corpus.encoder(tokenizer), corpus, runtime)
 
 
 def _try_adapter(model: PreTrainedModel, stage: Stage) -> None:

@@ -1,0 +1,200 @@
+"""What a command will take on this machine, told before its first stage: tokens, time and memory of each stage.
+
+Paces are those of a few timed passes of the model that a stage starts from.  An estimate is rough by design: it tells
+an hour from a night.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from mora.dataset.corpus import Corpus
+from mora.dataset.encode import Encoder
+from mora.evaluation.grid import preference_grid
+from mora.functional.thinning import evenly
+from mora.model.generate import Sampling, generate
+from mora.run.build import build
+from mora.run.plan import Stage
+from mora.runtime.context import total_steps
+from mora.runtime.devices import Runtime
+from mora.runtime.memory import GIB
+from mora.types import Prompts
+
+LARGE = 10**7  # parameters from which on a stage is estimated; a smaller model is trained in minutes
+ROWS, DRAWN = 8, 4  # sequences of a timed pass, and tokens that are sampled in it
+MEASURED = 100  # rows whose lengths are measured
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What a stage does, in tokens over all processes."""
+
+    steps: int
+    sampled: float  # tokens of answers, at most
+    read: float  # tokens of prompts and answers that pass the model without gradient
+    trained: float  # the same with gradient
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """Seconds per token on this process."""
+
+    sampled: float
+    read: float
+    trained: float
+
+    def seconds(self, work: Work, processes: int) -> float:
+        """How long ``work`` takes."""
+        whole = self.sampled * work.sampled + self.read * work.read + self.trained * work.trained
+        return whole / processes
+
+
+def work_of(stage: Stage, corpus: Corpus, encoder: Encoder) -> Work | None:
+    """What a stage does, by the settings that algorithms have in common; None for one that has others.
+
+    Answers that are sampled count with their longest length.
+    """
+    algo, rollout = stage.config["algo"], stage.config["algo"].get("rollout")
+    if stage.rows == "prompts" and isinstance(rollout, Mapping) and isinstance(algo.get("steps"), int):
+        answers = rollout["prompts"] * rollout["samples"]
+        length = _mean_length(corpus, "prompts", encoder) + encoder.max_response
+        trained = algo["steps"] * answers * algo.get("epochs", 1) * length
+        told = _evaluated(stage, corpus)
+        sampled = (algo["steps"] * answers + told) * encoder.max_response
+        return Work(
+            steps=algo["steps"], sampled=sampled, read=2 * (algo["steps"] * answers + told) * length, trained=trained
+        )
+    if "batch_size" not in algo or stage.rows not in ("supervised", "pairs"):
+        return None
+    rows = len(getattr(corpus, stage.rows)["train"])
+    steps = total_steps(steps=algo.get("steps"), epochs=algo.get("epochs"), rows=rows, batch_size=algo["batch_size"])
+    trained = steps * min(algo["batch_size"], rows) * _mean_length(corpus, stage.rows, encoder)
+    sampled = float(algo.get("reference_prompts", 0) * algo.get("reference_samples", 0) * encoder.max_response)
+    return Work(steps=steps, sampled=sampled, read=sampled, trained=trained)
+
+
+def _mean_length(corpus: Corpus, kind: str, encoder: Encoder) -> float:
+    """Tokens of a row: of a prompt, of a prompt and its answer, or of both sequences of a pair."""
+    rows = evenly(getattr(corpus, kind)["train"], MEASURED)
+    lengths = [
+        sum(len(encoder.prompt(row.prompt)) + len(encoder.response_of(row, side)) for side in range(len(row.responses)))
+        or len(encoder.prompt(row.prompt))
+        for row in rows
+    ]
+    return sum(lengths) / max(len(lengths), 1)
+
+
+def _evaluated(stage: Stage, corpus: Corpus) -> int:
+    """Answers that the evaluation samples, where it is one over a grid of preferences."""
+    told = stage.config["evaluation"]
+    if "preferences" not in told or told["measures"] != stage.produces:
+        return 0
+    prompts = min(told["prompts"], len(corpus.prompts[corpus.asked]))
+    steered = stage.config["preference"].get("weights") is None
+    points = len(preference_grid(told["preferences"], corpus.objectives)) if steered else 1
+    return int((points + 1) * prompts * told["samples"])
+
+
+def paced(model: PreTrainedModel, runtime: Runtime, *, whole: bool) -> Pace:
+    """Times a few passes; ``whole``: all weights are trained, so that their gradients are computed too."""
+    length = 64
+    device = model.device
+    ids = torch.full((ROWS, length), 3, device=device)
+    mask = torch.ones_like(ids)
+
+    def trained() -> None:
+        embedded = model.get_input_embeddings()(ids).detach().requires_grad_()
+        with runtime.autocast():
+            logits = model(inputs_embeds=embedded, attention_mask=mask, use_cache=False).logits
+        logits.float().logsumexp(-1).mean().backward()
+
+    @torch.no_grad()
+    def read() -> None:
+        with runtime.autocast():
+            model(input_ids=ids, attention_mask=mask, use_cache=False)
+
+    rows = torch.arange(ROWS, device=device)
+    prompts = Prompts(ids=ids[:, :8], mask=mask[:, :8].bool(), row_ids=rows, texts=[""] * ROWS)
+
+    def sampled() -> None:
+        with runtime.autocast():
+            generate(
+                model,
+                prompts,
+                sampling=Sampling(temperature=1.0, top_p=1.0, top_k=0),
+                seed=0,
+                step=0,
+                max_new_tokens=DRAWN,
+                ends=[-1],
+                pad=0,
+            )
+
+    model.eval()
+    kept = [parameter.requires_grad for parameter in model.parameters()]
+    try:
+        model.requires_grad_(False)
+        forward, back = _seconds(read, device), _seconds(trained, device)
+        drawn = _seconds(sampled, device)
+    finally:
+        for parameter, flag in zip(model.parameters(), kept, strict=True):
+            parameter.requires_grad_(flag)
+    tokens = ROWS * length
+    return Pace(
+        sampled=drawn / (ROWS * DRAWN),
+        read=forward / tokens,
+        trained=(back + (forward if whole else 0.0)) / tokens,  # gradients of weights cost another forward pass
+    )
+
+
+def _seconds(work: Callable[[], Any], device: torch.device) -> float:
+    """The shorter of two runs: the first one warms up."""
+    found = []
+    for _ in range(2):
+        begin = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        found.append(time.perf_counter() - begin)
+    return min(found)
+
+
+def estimate(stage: Stage, model: PreTrainedModel, encoder: Encoder, corpus: Corpus, runtime: Runtime) -> str | None:
+    """A line about ``stage``, which starts from ``model``; None where its algorithm has settings of its own.
+
+    Its memory is that of weights, gradients and AdamW's moments; activations come on top.
+    """
+    work = work_of(stage, corpus, encoder)
+    if work is None:
+        return None
+    adapter = build(stage.config["adapter"]) if "adapter" in stage.identity else None
+    lora = "lora" in (stage.config["algo"].get("sharing"), stage.config["reward"].get("sharing"))
+    whole = adapter.whole if adapter is not None else not lora
+    seconds = paced(model, runtime, whole=whole).seconds(work, runtime.world)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    held = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    if whole:
+        held = 16 * count + (held if adapter is not None else 0)  # the reference policy is a frozen copy
+    amounts = (("sampled", work.sampled), ("trained", work.trained))
+    counts = ", ".join(f"{_number(amount)} tokens {verb}" for verb, amount in amounts if amount)
+    memory = f"{held / GIB:.1f} GiB of weights and optimizer"
+    return f"{stage.algo}: {work.steps} steps, {counts}: about {_spoken(seconds)}; {memory}"
+
+
+def _spoken(seconds: float) -> str:
+    """A duration in the unit that suits it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _number(amount: float) -> str:
+    for unit, name in ((1e9, " billion"), (1e6, " million"), (1e3, " thousand")):
+        if amount >= unit:
+            return f"{amount / unit:.3g}{name}"
+    return f"{amount:.0f}"
