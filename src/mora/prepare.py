@@ -26,7 +26,7 @@ def prepare(cfg: DictConfig, overrides: list[str]) -> None:
     """
     from mora.run.build import build
     from mora.settings.identity import plain
-    from mora.task.model_folder import ModelTask
+    from mora.task.base import ModelTask
     from mora.task.row_counts import RowCounts
     from mora.task.statistics import Statistics
 

@@ -111,7 +111,10 @@ def test_the_command_of_the_refusal_makes_a_folder_with_the_same_logits(model, c
         (["task=gguf", "input=tiny.gguf"], "output is needed: the folder to write"),
         (["task=gguf", "input=tiny.gguf", "output=there"], "output=there exists"),
         (["task=gguf", "input=damaged.gguf", "output=models/a"], "damaged.gguf: no model can be read from it"),
-        (["task=gguf", "input=tiny.gguf", "output=models/a", "summary=a.json"], "summary=a.json is for tasks that read"),
+        (
+            ["task=gguf", "input=tiny.gguf", "output=models/a", "summary=a.json"],
+            "summary=a.json is for tasks that read",
+        ),
         (["task=smollm2", "input=tiny.gguf", "output=models/a"], "task.sha256 is bcc81830"),
         (["task=check"], "input is needed .the file with the rows"),
     ],

@@ -21,7 +21,10 @@ from mora.model.policy import Policy
 from mora.model.stored import load_policy
 from mora.model.tokenizer import check_date
 from mora.runtime.folder import RunFolder
+from mora.settings.compose import compose
+from mora.settings.identity import plain
 from mora.settings.stored import stored_config
+from mora.settings.tree import conf_dir
 
 
 @dataclass(kw_only=True)
@@ -98,16 +101,29 @@ def open_policy(run: str, root: str) -> PolicyRun:
 def open_model(path: str, *, max_prompt: int, max_response: int, template_date: str) -> Speaker:
     """A plain causal model of a folder or hub id, within limits in tokens.
 
-    Raises InputError where there is none, and where it cannot read texts of these lengths.
+    ``path`` may also be the name of a pretrained model of ``conf/model``.  Raises InputError where there is none, and
+    where it cannot read texts of these lengths.
     """
     quiet_libraries()
     check_date(template_date, "plain.template_date")
-    check_weights(folder_of(path, where="model"))
-    model, tokenizer = load_causal(path), load_tokenizer(path, template_date=template_date)
+    path, revision = _named_model(path)
+    check_weights(folder_of(path, revision, where="model"))
+    model = load_causal(path, revision=revision)
+    tokenizer = load_tokenizer(path, revision, template_date=template_date)
     check_tokens(model, tokenizer, path)
     check_lengths(model, max_prompt, max_response, path, section="plain")
     encoder = Encoder(tokenizer, max_prompt, max_response, "cut_answer")
     return Speaker(name=path, policy=model.to(compute_device()).eval(), encoder=encoder, objectives=[])  # type: ignore[arg-type]
+
+
+def _named_model(name: str) -> tuple[str, str | None]:
+    """Path and revision of a model of ``conf/model``; of another name itself, and of a folder that is there."""
+    if Path(name).exists() or not (conf_dir() / "model" / f"{name}.yaml").is_file():
+        return name, None
+    section = plain(compose("train", [f"model={name}", f"model.name={name}"], complete=False))["model"]
+    if section["path"] in (None, "???"):
+        raise InputError(f"model={name}: has no weights of its own; name a pretrained model, a folder or a hub id")
+    return str(section["path"]), section["revision"]
 
 
 def output_folder(out: str | None, folder: RunFolder, name: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from mora.dataset.read import Record
@@ -28,3 +29,11 @@ class Task(ABC):
     def read(self) -> Sequence[tuple[str, str]]:
         """Key and path of the files that the task reads besides its input, which no output may replace."""
         return ()
+
+
+class ModelTask(ABC):
+    """One way to a model folder; the fields of a task are the keys of conf/task/<name>.yaml."""
+
+    @abstractmethod
+    def write(self, source: str | None, folder: Path) -> str:
+        """Make ``folder`` of ``source`` (the key ``input``), whole or not at all; a line that says what it holds."""

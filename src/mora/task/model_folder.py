@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import zipfile
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -15,16 +14,9 @@ from mora.errors import InputError
 from mora.files import new_folder
 from mora.manifest import sha256
 from mora.model.gguf import convert
+from mora.task.base import ModelTask
 
 Dtype = Literal["float32", "bfloat16", "float16"]
-
-
-class ModelTask(ABC):
-    """One way to a model folder; the fields of a task are the keys of conf/task/<name>.yaml."""
-
-    @abstractmethod
-    def write(self, source: str | None, folder: Path) -> str:
-        """Make ``folder`` of ``source`` (the key ``input``), whole or not at all; a line that says what it holds."""
 
 
 @dataclass(kw_only=True)

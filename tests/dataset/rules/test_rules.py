@@ -14,8 +14,9 @@ from mora.settings.compose import compose
 from mora.settings.identity import plain
 from mora.types import Row
 
+LONG = "one two three " * 8
 PAIRS = [
-    {"prompt": f"ask {n}", "response_0": "one two three " * 8, "response_1": "one two" if n % 2 else "four five six " * 8,
+    {"prompt": f"ask {n}", "response_0": LONG, "response_1": "one two" if n % 2 else "four five six " * 8,
      "better_response_id": n % 2}
     for n in range(6)
 ]  # fmt: skip
@@ -56,7 +57,10 @@ def test_rules_label_every_pair_beside_what_the_source_says(tmp_path):
 def test_all_objectives_by_rule_are_true_scores(tmp_path):
     corpus = loaded(tmp_path, PAIRS, "objectives.names=[length,brevity]", "objectives.rules.length.best=24")
     assert corpus.true_scores is corpus.rules and corpus.objectives == ("length", "brevity")
-    assert corpus.rules.gold(["x", "x"], ["one two three " * 8, "one two"]).tolist() == [[1.0, 0.72], [pytest.approx(2 / 24), 1.0]]
+    assert corpus.rules.gold(["x", "x"], [LONG, "one two"]).tolist() == [
+        [1.0, 0.72],
+        [pytest.approx(2 / 24), 1.0],
+    ]
     assert len(corpus.pairs["train"]) == 3 and len(corpus.prompts["train"]) == 6  # ties of both label nothing
 
 
