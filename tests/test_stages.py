@@ -17,7 +17,7 @@ import mora
 from mora.errors import InputError
 from mora.files import read_json, read_lines, write_json, write_lines
 from mora.model.score_model import SCHEMA
-from mora.run.plan import Stage, describe, learning_rates, plan, texts
+from mora.run.plan import Stage, describe, plan, suited, texts
 from mora.settings.tree import conf_dir
 from tests.chain import ask, last
 
@@ -93,23 +93,26 @@ def test_what_changes_the_result_changes_the_run(override):
     assert identity(override) != default()[-1].id
 
 
-def test_learning_rates_are_those_of_the_model_in_every_stage(tmp_path):
+def test_learning_rates_and_batch_sizes_are_those_of_the_model_in_every_stage(tmp_path):
     overrides = ["model=hf", f"model.path={small_model(tmp_path)}", "model.needs_sft=true", "reward=scalar"]
     stages = {stage.algo: stage for stage in planned(*overrides, "algo.critic_lr=0.003")}
-    rates = stages["sft"].config["model"]["rates"]
+    rates, sizes = (stages["sft"].config["model"][part] for part in ("rates", "sizes"))
     assert stages["sft"].config["algo"]["lr"] == rates["full"] < 1e-4
     assert stages["reward_model"].config["algo"]["lr"] == rates["trunk"] < 1e-4
     assert stages["panacea"].config["adapter"]["lr"] == rates["adapter"]
-    assert learning_rates(stages["panacea"]) == (
-        "adapter.lr 0.001, adapter.singular_lr 0.001: as model=small has them (model.rates); "
-        "algo.critic_lr 0.003: set by this command"
+    assert stages["sft"].config["algo"]["batch_size"] == sizes["supervised"] < 128
+    assert stages["reward_model"].config["algo"]["batch_size"] == sizes["pairs"] < 64
+    assert stages["panacea"].config["algo"]["rollout"]["prompts"] == sizes["prompts"] < 64
+    assert suited(stages["panacea"]) == (
+        "adapter.lr 0.001, adapter.singular_lr 0.001, algo.rollout.prompts 16: as model=small has them (model.rates, "
+        "model.sizes); algo.critic_lr 0.003: set by this command"
     )
     assert stages["sft"].id.startswith("sft-small-")
 
 
-def test_learning_rates_are_said_of_an_algorithm_that_fits_no_other_default():
+def test_they_are_said_of_an_algorithm_that_fits_no_other_default():
     *_, exact = planned("experiment=oracle_exact")
-    assert learning_rates(exact).endswith("as model=micro has them (model.rates)")
+    assert suited(exact).endswith("as model=micro has them (model.rates, model.sizes)")
 
 
 def test_a_learning_rate_of_another_algorithm_changes_no_run():
@@ -431,7 +434,8 @@ def test_random_weights_are_no_policy():
 def test_every_reward_kind_goes_with_the_mean(reward):
     from mora.run.meaning import refuse_without_meaning
 
-    models = ["reward.models={cure: org/one, care: org/two}"] if reward == "hub" else []
+    more = {"hub": "reward.models={cure: org/one, care: org/two}", "rules": "objectives=garden"}
+    models = [more[reward]] if reward in more else []
     refuse_without_meaning(planned(f"reward={reward}", *models)[-1])
 
 

@@ -107,6 +107,18 @@ class Sequences:
         """The same batch on ``device``."""
         return _moved(self, device)
 
+    def trimmed(self) -> Sequences:
+        """The same without the leading columns in which every row is padding; one column stays before the answers."""
+        columns = self.mask[:, : -self.length - 1].any(0).tolist()
+        first = columns.index(True) if True in columns else len(columns)
+        return (
+            self
+            if first == 0
+            else Sequences(
+                ids=self.ids[:, first:], mask=self.mask[:, first:], response=self.response, preference=self.preference
+            )
+        )
+
     def rows(self, some: slice) -> Sequences:
         """Some consecutive rows, with the padding of the whole batch."""
         weights = None if self.preference is None else self.preference[some]

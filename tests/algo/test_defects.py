@@ -162,7 +162,7 @@ def test_processes_agree_on_preferences_only_by_luck(make):
     assert torch.equal(torch.cat(halves), whole)
     shared = Sampler(unit="batch", vertex_probability=0.0, concentration=1.0)
     both = [make("panacea", *SMALL, process=rank).context for rank in (0, 1)]
-    drawn = [shared(rows[context.runtime.rank * 8 :][:8], rows[:8], rows[:8], 2, seed=0, step=3) for context in both]
+    drawn = [shared(rows[one.runtime.rank * 8 :][:8], rows[:8], rows[:8], 2, seed=0, step=3) for one in both]
     assert torch.equal(*drawn)
 
 

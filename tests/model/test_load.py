@@ -46,6 +46,7 @@ def spec(**changed) -> ModelSpec:
         "needs_sft": True,
         "smoke": True,
         "rates": {},
+        "sizes": {},
     }
     return ModelSpec(**(fields | changed))
 

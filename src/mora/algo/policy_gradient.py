@@ -95,7 +95,7 @@ class PolicyGradient:
             self.credit(rollout)
             metrics = collector.metrics(rollout)
             for some in rollout.batches(self.epochs, self.minibatches, seed=context.seed, step=step):
-                rows = [rollout.take(index) for index in context.micro_batches(some)]
+                rows = [rollout.take(index) for index in context.micro_batches(some, rollout.lengths(some))]
                 updated, sums = learner.update([partial(self.loss, learner.module, row) for row in rows])
                 metrics |= updated | update_metrics(sums)
             learner.log(metrics)

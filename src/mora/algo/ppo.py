@@ -83,7 +83,7 @@ class PPO:
             metrics = collector.metrics(rollout) | self._critic_metrics(rollout)
             for number, some in enumerate(rollout.batches(self.epochs, self.minibatches, seed=context.seed, step=step)):
                 losses = ptx.losses(learner.module, step * per_step + number)
-                for index in context.micro_batches(some):
+                for index in context.micro_batches(some, rollout.lengths(some)):
                     losses.append(partial(self.loss, learner.module, rollout.take(index)))
                 updated, sums = learner.update(losses)
                 metrics |= updated | update_metrics(sums)

@@ -69,6 +69,19 @@ class Rates:
 
 
 @dataclass(kw_only=True)
+class Sizes:
+    """Batch sizes that suit a model; the YAMLs of algorithms refer to them (``${model.sizes.pairs}``)."""
+
+    supervised: Count  # answers of an optimizer step of fine-tuning
+    pairs: Count  # pairs of an optimizer step of a reward model
+    prompts: Count  # prompts of a rollout
+    micro_batch: Count | None  # rows of a pass where runtime.micro_batch is null; None: all of a process at once
+
+    def __post_init__(self) -> None:
+        bounds.check(self, "model.sizes")
+
+
+@dataclass(kw_only=True)
 class ModelSpec:
     """A base model; the fields are the keys of ``conf/model/*.yaml``."""
 
@@ -84,6 +97,7 @@ class ModelSpec:
     attention: str
     gradient_checkpointing: bool
     rates: Rates | Mapping[str, Any]
+    sizes: Sizes | Mapping[str, Any]
     needs_sft: bool  # whether a policy must be fine-tuned before preference training
     smoke: bool  # a model too small to say anything about real ones
 
@@ -98,6 +112,11 @@ class ModelSpec:
             raise InputError(f"model.attention={self.attention}: use the name of an implementation, such as sdpa")
         check_attention(self.config, "model.config")
         check_date(self.template_date, "model.template_date")
+
+    @property
+    def micro_batch(self) -> int | None:
+        """Rows of a pass that suit it; None: all of a process at once."""
+        return self.sizes.micro_batch if isinstance(self.sizes, Sizes) else self.sizes.get("micro_batch")
 
     @property
     def trained(self) -> ModelSpec:

@@ -155,7 +155,7 @@ class Policy(nn.Module):
             return self.logps(rows)
 
     def _pass(self, rows: Sequences, *, with_values: bool, with_entropy: bool, with_distribution: bool) -> Forward:
-        length = rows.length
+        rows, length = rows.trimmed(), rows.length
         wants_values = with_values and rows.preference is not None and self.critic is not None
         output = self._acting(
             input_ids=rows.ids,

@@ -20,7 +20,7 @@ from mora.run.build import build, load_corpus
 from mora.run.meaning import refuse_rows_that_teach_nothing, refuse_stage_without_meaning, refuse_without_meaning
 from mora.run.measure import measure, note_measured
 from mora.run.opened import quiet_libraries
-from mora.run.plan import Stage, fitting, learning_rates, rates_of, texts
+from mora.run.plan import Stage, fitting, rates_of, suited, texts
 from mora.run.record import record_data
 from mora.run.trial import try_models
 from mora.runtime.console import say
@@ -56,7 +56,7 @@ def execute(stages: Sequence[Stage], cfg: DictConfig) -> None:
                 folder.fresh()
             if not folder.finished:
                 say(f"{stage.algo}: {folder.path}")
-                say(f"{stage.algo}: {learning_rates(stage)}")
+                say(f"{stage.algo}: {suited(stage)}")
                 runtime.reseed()  # a stage finds the same state whether earlier ones ran here or were found
                 folder.finish(_run(stage, folder, runtime))
 

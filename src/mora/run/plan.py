@@ -22,7 +22,7 @@ from mora.dataset.pinned import by_content
 from mora.errors import InputError
 from mora.files import read_object
 from mora.latest import find_run
-from mora.run.upstream import BY_ITSELF, Asked, makers, named, rates_of_model
+from mora.run.upstream import BY_ITSELF, SUITING, Asked, makers, named, suiting_model
 from mora.settings.algorithm import Algorithm, Need, described
 from mora.settings.compose import choices, compose, diff_from_defaults
 from mora.settings.content import classifiers_by_content, content_of
@@ -145,8 +145,8 @@ def _identity(
     identity |= {name: handed(config[name], name) for name in ("algo", *algo.reads)}
     identity["algo"]["name"] = algo.name
     identity["dataset"] = by_content(config["dataset"], config["objectives"]["names"])
-    # of its learning rates, those that are used stand in algo and adapter
-    identity["model"] = {key: value for key, value in config["model"].items() if key != "rates"}
+    # of its learning rates and batch sizes, those that are used stand in algo and adapter
+    identity["model"] = {key: value for key, value in config["model"].items() if key not in SUITING}
     if config["model"]["path"] is not None:
         identity["model"]["path"] = content_of(config["model"]["path"], "model.path")
     if "reward" in identity and config["reward"]["origin"] == "imported":
@@ -210,16 +210,23 @@ def rates_of(config: Mapping[str, Any]) -> dict[str, float]:
     return {key: rate for key, rate in rates.items() if isinstance(rate, int | float)}
 
 
-def learning_rates(stage: Stage) -> str:
-    """The learning rates of a run, and where each is from."""
-    config, rates = stage.config, rates_of(stage.config)
+def suited(stage: Stage) -> str:
+    """The learning rates and batch sizes of a run, and where each is from."""
+    config = stage.config
     chosen = [f"{group}={stage.choices[group]}" for group in ("algo", "adapter")]
-    alone = [*chosen, *rates_of_model(config)]  # need not fit the other defaults
-    usual = rates_of(plain(compose("train", alone, complete=False)))
-    theirs = [f"{key} {rate:g}" for key, rate in rates.items() if rate == usual.get(key)]
-    own = [f"{key} {rate:g}" for key, rate in rates.items() if rate != usual.get(key)]
-    origin = [(theirs, f"as model={config['model']['name']} has them (model.rates)"), (own, "set by this command")]
+    alone = [*chosen, *suiting_model(config)]  # need not fit the other defaults
+    asked, usual = (rates_of(one) | _sizes(one) for one in (config, plain(compose("train", alone, complete=False))))
+    theirs = [f"{key} {value:g}" for key, value in asked.items() if value == usual.get(key)]
+    own = [f"{key} {value:g}" for key, value in asked.items() if value != usual.get(key)]
+    where = f"as model={config['model']['name']} has them (model.rates, model.sizes)"
+    origin = [(theirs, where), (own, "set by this command")]
     return "; ".join(f"{', '.join(said)}: {where}" for said, where in origin if said)
+
+
+def _sizes(config: Mapping[str, Any]) -> dict[str, int]:
+    sizes = {"algo.batch_size": config["algo"].get("batch_size")}
+    sizes["algo.rollout.prompts"] = (config["algo"].get("rollout") or {}).get("prompts")
+    return {key: size for key, size in sizes.items() if size is not None}
 
 
 def short_name(section: Mapping[str, Any]) -> str:

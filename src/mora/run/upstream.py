@@ -24,6 +24,7 @@ from mora.settings.stored import stored_config
 from mora.settings.tree import opened
 
 KEPT = ("model", "dataset", "objectives", "reward", "seed", "runtime", "paths", "tracker", "plugins")
+SUITING = ("rates", "sizes")  # sections of a model whose values stand in algo and adapter where they are used
 BY_ITSELF = ("auto", "never", None)  # values of ``start`` that name no run
 
 
@@ -49,7 +50,7 @@ def _maker(run: Asked, role: str, train: Sequence[str], variant: list[str]) -> A
     items, groups = [*train, *own, *variant], {group_of(item) for item in [*train, *variant]}
     alone = [] if "algo" in groups else [f"algo={run.choices['algo']}"]
     alone += [] if "seed" in groups else [f"seed={config['seed']}"]
-    alone += [] if "model" in groups else rates_of_model(config)
+    alone += [] if "model" in groups else suiting_model(config)
     key = f"start.{list(lists)[-1]}" if lists else f"algo.needs.{role}"
     composed = _composed(key, [*alone, *items])
     if "seed" in groups:
@@ -85,9 +86,14 @@ def _starts(start: Mapping[str, Any], without: set[str]) -> list[str]:
     ]
 
 
-def rates_of_model(config: Mapping[str, Any]) -> list[str]:
-    """Overrides by which another algorithm takes the learning rates of this run's model."""
-    return [f"model.rates.{name}={rate}" for name, rate in config["model"]["rates"].items() if name != "_target_"]
+def suiting_model(config: Mapping[str, Any]) -> list[str]:
+    """Overrides by which another algorithm takes the learning rates and batch sizes of this run's model."""
+    known = {f"model.{part}.{name}": value for part in SUITING for name, value in config["model"][part].items()}
+    return [f"{key}={_said(value)}" for key, value in known.items() if not key.endswith("._target_")]
+
+
+def _said(value: float | None) -> str:
+    return "null" if value is None else str(value)
 
 
 def _composed(key: str, overrides: list[str]) -> dict[str, Any]:

@@ -166,7 +166,7 @@ class RolloutCollector:
             with self.context.runtime.autocast():  # as the engine computes the policy's own pass
                 found["ref_logps"].append(policy.reference(some))
             self.context.usage.read(2 * len(some.ids))  # by the policy and by its reference
-        return {name: torch.cat(context) for name, context in found.items()}, torch.cat(values) if values else None
+        return {name: torch.cat(tensors) for name, tensors in found.items()}, torch.cat(values) if values else None
 
     def _rows(self, count: int, most: int) -> Iterator[slice]:
         """Rows of passes that are not differentiated: micro-batches, cut to ``most``."""

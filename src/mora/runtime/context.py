@@ -160,8 +160,11 @@ class Context:
     def micro_batches(
         self, rows: Sequence[int] | np.ndarray, lengths: NDArray[np.integer[Any]] | None = None
     ) -> list[list[int]]:
-        """This rank's rows, cut to ``runtime.micro_batch`` at most; with their ``lengths``, like ones together."""
-        size = self.runtime.micro_batch or max(len(rows), 1)
+        """This rank's rows, cut to ``runtime.micro_batch`` at most, where it is null to what suits the model.
+
+        With their ``lengths``, like ones stand together.
+        """
+        size = self.runtime.micro_batch or self.model.micro_batch or max(len(rows), 1)
         if lengths is not None and len(rows) > size:
             rows = [rows[i] for i in np.argsort(lengths, kind="stable")]
         return [list(rows[i : i + size]) for i in range(0, len(rows), size)]

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mora import bounds
@@ -140,6 +141,11 @@ class Rollout(Sequences):
     def gains(self) -> Tensor:
         """Scalarized rewards (B,)."""
         return (self.streams * self.weights).sum(-1)
+
+    def lengths(self, index: list[int]) -> NDArray[np.int64]:
+        """Tokens of the prompts of some rows (n,): what rows of one pass are padded to."""
+        prompts: NDArray[np.int64] = self.mask[index, : -self.length].sum(-1).cpu().numpy()
+        return prompts
 
     def batches(self, epochs: int, count: int, *, seed: int, step: int) -> Iterator[list[int]]:
         """This rank's rows of each of ``count`` minibatches, anew in every epoch."""
