@@ -22,14 +22,15 @@ from matplotlib.axes import Axes
 from oracle_optima import COUNTS, IDEAL, KL_COEF, PROBLEMS, Enumerated, Floats, worlds
 
 from mora.files import write_bytes
-from mora.report.regret_figures import DASHED, marks, name_marks, reference_mark, responses
+from mora.report.marks import DASHED, cross, name_marks
+from mora.report.regret_figures import policies, responses
 from mora.report.style import (
     INK,
     MUTED,
     OBJECTIVE_COLORS,
     PAPER,
+    Panel,
     Plate,
-    Scorer,
     legend_above,
     number,
     preference_colors,
@@ -69,7 +70,7 @@ def table() -> None:
 def begin(axes: Axes, one: Enumerated) -> None:
     """Single responses, their hull and the reference policy."""
     responses(axes, one.pure, one.hull)
-    reference_mark(axes, one.scores[0].mean(0))
+    cross(axes, one.scores[0].mean(0))
 
 
 def finish(axes: Axes, one: Enumerated, title: str, **labels: str) -> None:
@@ -113,16 +114,16 @@ def curved(one: Enumerated) -> Plate:
         for (kl_coef, optima), (*shift, align) in zip(found.items(), LABELS, strict=True):
             points = np.array([optimum.rewards for optimum in optima])
             axes.plot(*points.T, color=MUTED, linewidth=0.9, zorder=2)
-            marks(axes, "policy", points, COLORS)
+            policies(axes, "policy", points, COLORS)
             note(axes, f"kl_coef {kl_coef:g}", points[0], (shift[0], shift[1]), align)
-        finish(axes, one, "Optima of the linear utility", policy="optimum")
+        finish(axes, one, "Optima of the linear utility", reached="optimum")
         weight_bar(axes, one.world.objectives[0])
 
     def prices(axes: Axes) -> None:
         for kl_coef, optima in found.items():
             points = np.column_stack([WEIGHTS, [optimum.kl for optimum in optima]])
             axes.plot(*points.T, color=MUTED, linewidth=0.9, zorder=2)
-            marks(axes, "policy", points, COLORS)
+            policies(axes, "policy", points, COLORS)
             note(axes, f"kl_coef {kl_coef:g}", points[5], (0, 11), "center")
         axes.set(xlabel=f"weight on {one.world.objectives[0]}", ylabel="KL to the reference (nats)", ylim=(0, None))
         axes.set_title("What they spend")
@@ -132,19 +133,19 @@ def curved(one: Enumerated) -> Plate:
 
 def flat(one: Enumerated) -> Plate:
     """What linear and expected Tchebycheff utilities reach on a flat front, without and with a KL term."""
-    labels = {"policy": "expected Tchebycheff", "optimum": "linear"}
+    labels = {"reached": "expected Tchebycheff", "best": "linear"}
 
     def free(axes: Axes) -> None:
         begin(axes, one)
         chosen(axes, one.hull, GRID @ one.hull.T)
-        marks(axes, "policy", one.free(GRID), COLORS)
+        policies(axes, "policy", one.free(GRID), COLORS)
         finish(axes, one, "Without a KL term", **labels)
         weight_bar(axes, one.world.objectives[0])
 
     def priced(axes: Axes) -> None:
         begin(axes, one)
-        marks(axes, "optimum", np.array([one.linear(w).rewards for w in GRID]), COLORS)
-        marks(axes, "policy", np.array([one.of_expectations(w).rewards for w in GRID]), COLORS)
+        policies(axes, "optimum", np.array([one.linear(w).rewards for w in GRID]), COLORS)
+        policies(axes, "policy", np.array([one.of_expectations(w).rewards for w in GRID]), COLORS)
         finish(axes, one, f"With kl_coef {KL_COEF:g}", **labels)
         weight_bar(axes, one.world.objectives[0])
 
@@ -153,14 +154,14 @@ def flat(one: Enumerated) -> Plate:
 
 def dented(one: Enumerated) -> Plate:
     """Tchebycheff of responses against Tchebycheff of expectations on a dented front."""
-    labels = {"policy": "of expectations", "optimum": "of responses"}
+    labels = {"reached": "of expectations", "best": "of responses"}
     front = one.world.front()
 
     def free(axes: Axes) -> None:
         begin(axes, one)
         axes.plot(*front.T, color=MUTED, linewidth=0.9, linestyle=DASHED, zorder=1, label="front of responses")
         chosen(axes, front, np.array([(w * (front - IDEAL)).min(1) for w in GRID]))
-        marks(axes, "policy", one.free(GRID), COLORS)
+        policies(axes, "policy", one.free(GRID), COLORS)
         finish(axes, one, "Tchebycheff without a KL term", **labels)
         weight_bar(axes, one.world.objectives[0])
 
@@ -169,8 +170,8 @@ def dented(one: Enumerated) -> Plate:
         ends = [np.array([solve(w).rewards for w in GRID]) for solve in (one.of_responses, one.of_expectations)]
         for pair, color in zip(np.stack(ends, 2), COLORS, strict=True):
             axes.plot(*pair, color=color, linewidth=0.8, alpha=0.55, zorder=2)
-        marks(axes, "optimum", ends[0], COLORS)
-        marks(axes, "policy", ends[1], COLORS)
+        policies(axes, "optimum", ends[0], COLORS)
+        policies(axes, "policy", ends[1], COLORS)
         finish(axes, one, f"Tchebycheff with kl_coef {KL_COEF:g}", **labels)
         weight_bar(axes, one.world.objectives[0])
 
@@ -191,16 +192,16 @@ def constraint(one: Enumerated) -> Plate:
         axes.axhline(floor, color=INK, linewidth=1.0, linestyle=DASHED, zorder=1, label=f"floor, safe ≥ {floor:g}")
         points = np.array([each.rewards for each in path])
         axes.plot(*points.T, color=MUTED, linewidth=1.2, zorder=2, label="other floors")
-        marks(axes, "optimum", free.rewards[None], INK)
-        marks(axes, "policy", bound.rewards[None], blue)
-        finish(axes, one, f"Most help with kl_coef {KL_COEF:g}", policy="with the floor", optimum="without a floor")
+        policies(axes, "optimum", free.rewards[None], INK)
+        policies(axes, "policy", bound.rewards[None], blue)
+        finish(axes, one, f"Most help with kl_coef {KL_COEF:g}", reached="with the floor", best="without a floor")
 
     def price(axes: Axes) -> None:
         axes.plot(floors, [each.utility for each in path], color=MUTED, linewidth=1.2, zorder=2)
         near = np.array([floor - 0.2, floor + 0.09])
         axes.plot(near, bound.utility + slope * (near - floor), color=blue, linewidth=1.2, linestyle=DASHED)
-        marks(axes, "optimum", np.array([[free.rewards[index], free.utility]]), INK)
-        marks(axes, "policy", np.array([[floor, bound.utility]]), blue)
+        policies(axes, "optimum", np.array([[free.rewards[index], free.utility]]), INK)
+        policies(axes, "policy", np.array([[floor, bound.utility]]), blue)
         note(axes, f"slope = −multiplier = {number(slope, 2)}", np.array([floor, bound.utility]), (-10, -4), "right")
         axes.set(xlabel="floor under safe (expected score)", ylabel="best utility (score units)")
         axes.margins(0.08)
@@ -210,8 +211,8 @@ def constraint(one: Enumerated) -> Plate:
 
 
 def plate(name: str, draws: Sequence[Callable[[Axes], None]]) -> Plate:
-    """Scorers side by side; nothing but their picture is used."""
-    return Plate(name=name, title="", caption="", scorers=[Scorer(draw=d, alt="", size=SIZE) for d in draws], columns=2)
+    """Panels side by side; nothing but their picture is used."""
+    return Plate(name=name, title="", caption="", panels=[Panel(draw=d, alt="", size=SIZE) for d in draws], columns=2)
 
 
 def figures(out: Path) -> None:

@@ -100,7 +100,7 @@ class OneOfTwo(Runtime):
         return self.number
 
     @property
-    def world(self) -> int:
+    def world_size(self) -> int:
         return 2
 
     def sum(self, tensor: Tensor) -> Tensor:

@@ -198,7 +198,7 @@ def test_a_broken_loss_on_one_process_hangs_the_others(make, monkeypatch):
     module = nn.Linear(2, 1)
     runtime = algo.context.runtime
     with monkeypatch.context() as alone:  # built without a process group
-        alone.setattr(type(runtime), "world", 1)
+        alone.setattr(type(runtime), "world_size", 1)
         engine = Engine(
             runtime,
             module,

@@ -13,7 +13,7 @@ from tests.report.outline import Outline
 from mora.files import write_lines
 from mora.report import markup, page, style
 from mora.report.compare import write_comparison
-from mora.report.compare_fronts_many import front_plates
+from mora.report.compare_fronts import front_plates
 from mora.report.compare_sections import answers
 from mora.report.style import METHOD_COLORS, OBJECTIVE_COLORS
 from mora.report.tables import read_texts

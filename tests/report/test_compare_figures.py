@@ -18,8 +18,8 @@ from tests.report.comparison import compare_table, read
 from mora.records.compare import Comparison
 from mora.report import markup, style
 from mora.report.compare_figures import kl_curve_plates, kl_plates, shares_of_best, sweep_plates, win_rate_plates
-from mora.report.compare_fronts_many import front_plates, matched_plates
-from mora.report.compare_marks import attained, weights_label
+from mora.report.compare_fronts import front_plates, matched_plates
+from mora.report.marks import attained, weights_label
 from mora.report.style import METHOD_COLORS, OBJECTIVE_COLORS, method_color, method_marker
 
 # Vienot, Brettel and Mollon (1999) as matrices on linear RGB: red-green blindness for reds, and for greens.

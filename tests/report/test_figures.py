@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose
 from mora.files import write_json, write_lines
 from mora.functional.pareto import default_grid, simplex_lattice
 from mora.report.fronts import keep
-from mora.report.fronts_many import lattice_edges
+from mora.report.marks import lattice_edges
 from mora.report.rewards import MOST_POINTS, correlation, reward_plates, sampled_agreement, thin
 from mora.report.style import OBJECTIVE_COLORS, number, objective_color, preference_colors, preference_label
 from mora.report.tables import read_front, read_stage

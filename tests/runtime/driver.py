@@ -181,7 +181,7 @@ def train(options: argparse.Namespace) -> None:
             digest = weights_hash(engine)
             engine.close()
         if options.out and runtime.main:
-            write_json(options.out, {"weights": final, "hash": digest, "world": runtime.world})
+            write_json(options.out, {"weights": final, "hash": digest, "world": runtime.world_size})
         folder.finish({"hash": digest})
     if runtime.main:
         print(json.dumps({"hash": digest}), flush=True)

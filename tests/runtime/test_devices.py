@@ -11,7 +11,7 @@ from mora.runtime.engine import Runtime
 
 
 def test_one_process_keeps_everything(runtime):
-    assert (runtime.rank, runtime.world, runtime.main) == (0, 1, True)
+    assert (runtime.rank, runtime.world_size, runtime.main) == (0, 1, True)
     rows = torch.arange(6).reshape(3, 2)
     assert torch.equal(runtime.share(rows), rows)
     assert torch.equal(runtime.sum(rows), rows)
@@ -21,7 +21,7 @@ def test_one_process_keeps_everything(runtime):
 
 
 def test_rows_must_split_evenly(runtime, monkeypatch):
-    monkeypatch.setattr(Runtime, "world", 4)
+    monkeypatch.setattr(Runtime, "world_size", 4)
     monkeypatch.setattr(Runtime, "rank", 2)
     assert runtime.share(list(range(8))) == [4, 5]
     with pytest.raises(InputError, match=r"10 rows .* over 4 processes; .* multiple of 4 \(such as 8 or 12\)"):

@@ -73,7 +73,9 @@ class Processes:
             self.barrier.wait()
             return whole
 
-        return SimpleNamespace(rank=rank, world=self.world, device=torch.device("cpu"), gather=gather, main=rank == 0)
+        return SimpleNamespace(
+            rank=rank, world_size=self.world, device=torch.device("cpu"), gather=gather, main=rank == 0
+        )
 
 
 def made(runtime, scorer=None, reduce=LOWER, **settings) -> Rewards:

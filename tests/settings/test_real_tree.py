@@ -141,7 +141,7 @@ def documented(page: Path) -> list[str]:
     return re.findall(r"^python -m mora\.(.+)$", "\n".join(blocks), re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", ["configuration.md", "datasets.md"])
+@pytest.mark.parametrize("page", ["commands.md", "configuration.md", "datasets.md"])
 def test_the_commands_of_a_page_are_accepted(page):
     stated = documented(ROOT.parent / "docs" / page)
     assert len(stated) > 10

@@ -22,6 +22,7 @@ from mora.functional.risk import mean
 from mora.model.backbones import Layout, Sharing
 from mora.model.lora import LoRASettings
 from mora.model.score_model import ScoreModel
+from mora.reward import RewardKind
 from mora.reward.discriminant import Discriminant
 from mora.reward.hub import Hub
 from mora.reward.scorer import ModelScorer
@@ -76,8 +77,7 @@ class RewardModel:
         context.starting_weights(tokenizer, frozen=True)  # tried and let go: it draws the reference answers in the end
         encoder = reader(context, tokenizer)
         model = new_score_model(context, encoder, trunk=self.trunk, layout=self._layout)
-        assert context.reward is not None
-        scorer = ModelScorer(model, encoder, context.reward)
+        scorer = ModelScorer(model, encoder, self._reward)
         rows = rows_that_teach(context, encoder, token_wise=self.token_wise)
         units = {"prompts": self.reference_prompts, "samples": self.reference_samples}
         standardized = partial(standardize_trained, context, scorer, tokenizer, **units)
@@ -96,18 +96,17 @@ class RewardModel:
 
     def _train(self, scorer: ModelScorer, rows: Sequence[Row], standardized: Callable[[], None]) -> None:
         """Train backbones and head by the loss of the kind."""
-        context, runtime = self.context, self.context.runtime
-        model, encoder = scorer.model, scorer.encoder
+        context, model, encoder = self.context, scorer.model, scorer.encoder
         total = total_steps(steps=self.steps, epochs=self.epochs, rows=len(rows), batch_size=self.batch_size)
         lr = self.lora_lr if model.layout.adapted else self.lr
         learner = self._learner(model.train(), [{"params": model.backbones.trained(), "lr": lr}], total)
         batches = context.batches(rows, encoder, self.batch_size, self.length_window)
         watched = Watched(context, scorer, every=self.quality_every, pairs=self.quality_pairs, done=learner.done)
-        measured = False
+        continued = learner.done == total  # after the last step
         for step in learner.steps():
             chosen = batches(step)
             counts = self._counts([rows[i] for i in chosen])
-            mine = runtime.share(chosen)
+            mine = context.runtime.share(chosen)
             micro = context.micro_batches(mine, encoder.lengths(take(rows, mine)))
             pairs = [partial(self._collated, rows, index, encoder) for index in micro]
             metrics: dict[str, Any] = self._cosines(model, step, pairs, counts)
@@ -116,10 +115,9 @@ class RewardModel:
             watched.measure(step + 1)
             if step == total - 1:  # within the last step, whose row counts the samples
                 standardized()
-                measured = True
             learner.log(metrics)
         learner.close()
-        if not measured:  # continued after the last step
+        if continued:
             standardized()
 
     def _learner(
@@ -133,12 +131,10 @@ class RewardModel:
 
         Beside it each objective's summed loss and right predictions (M,).
         """
-        reward = self.context.reward
-        assert reward is not None
         losses, raw = self._losses(module, pairs)
         half, said = len(raw) // 2, pairs.judgments
         with torch.no_grad():
-            means = mean(reward.belief(raw))
+            means = mean(self._reward.belief(raw))
             margin = (means[half:] - means[:half]) * (2 * said.labels - 1)
             right = ((margin > 0).float() + 0.5 * (margin == 0).float()) * said.labelled
         sums = {"loss": losses.sum(0), "accuracy": right.sum(0)}
@@ -146,13 +142,11 @@ class RewardModel:
 
     def _losses(self, module: nn.Module, pairs: PairBatch) -> tuple[Tensor, Tensor]:
         """Losses (B, M) of pairs, and raw outputs (2B, M, W) at the ends of their answers."""
-        reward, half = self.context.reward, len(pairs.ids) // 2
-        assert reward is not None
+        reward, half = self._reward, len(pairs.ids) // 2
         trunks, adapters = self._layout.counts(len(self.context.corpus.objectives), reward.members)
         self.context.usage.trained(pairs.mask, passes=trunks * adapters)
         if not self.token_wise:
-            size = SEQUENCES_AT_ONCE if self.length_window > 1 else 2 * half
-            raw = by_length(module, pairs.ids, pairs.mask, size)
+            raw = by_length(module, pairs.ids, pairs.mask, SEQUENCES_AT_ONCE if self.length_window > 1 else 2 * half)
             return reward.loss(raw[:half], raw[half:], pairs.judgments), raw
         every = module(pairs.ids, pairs.mask, every_token=True)
         span = divergent_span(pairs.ids[:half], pairs.ids[half:], pairs.mask[:half], pairs.mask[half:])
@@ -163,13 +157,12 @@ class RewardModel:
         return sums / span.sum(1, keepdim=True), last
 
     def _cosines(
-        self, model: nn.Module, step: int, batches: Sequence[Callable[[], PairBatch]], counts: Tensor
+        self, model: ScoreModel, step: int, batches: Sequence[Callable[[], PairBatch]], counts: Tensor
     ) -> dict[str, dict[str, float]]:
         """Cosine between the gradients of every two objectives on the trunk that they share, now and then."""
         names = self.context.corpus.objectives
         if not self.cosine_every or step % self.cosine_every or len(names) < 2 or self.sharing != "trunk":
             return {}
-        assert isinstance(model, ScoreModel)
 
         def means(pairs: Callable[[], PairBatch]) -> list[Tensor]:
             losses, _ = self._losses(model, pairs())
@@ -181,23 +174,26 @@ class RewardModel:
         return {"gradient_cosine": {f"{a}.{b}": found[i][j] for (i, a), (j, b) in pairs}}
 
     @property
+    def _reward(self) -> RewardKind:
+        assert self.context.reward is not None
+        return self.context.reward
+
+    @property
     def _layout(self) -> Layout:
         return layout_of(self.context.reward, self.sharing, self.lora)
 
     def _counts(self, rows: Sequence[Row]) -> Tensor:
         """Pairs that teach each objective, and those with a label on it: (2, M)."""
-        kind = self.context.reward
-        assert kind is not None
         said = collate.judgments(rows, self.context.corpus.objectives)
-        counts = torch.stack([kind.covered(said).sum(0), said.labelled.sum(0)])
+        counts = torch.stack([self._reward.covered(said).sum(0), said.labelled.sum(0)])
         return counts.to(self.context.runtime.device).float()
 
     def _means(self, sums: Mapping[str, Tensor], counts: Tensor) -> dict[str, float]:
-        found: dict[str, float] = {}
-        for key, count in zip(("loss", "accuracy"), counts, strict=True):
-            means = (sums[key] / count.clamp_min(1)).tolist()
-            found |= {f"{key}/{name}": mean for name, mean in zip(self.context.corpus.objectives, means, strict=True)}
-        return found
+        over = dict(zip(("loss", "accuracy"), counts.clamp_min(1), strict=True))
+        means = {key: (sums[key] / count).tolist() for key, count in over.items()}
+        return {
+            f"{key}/{o}": one[m] for key, one in means.items() for m, o in enumerate(self.context.corpus.objectives)
+        }
 
     def _collated(self, rows: Sequence[Row], index: list[int], encoder: Encoder) -> PairBatch:
         chosen = [rows[i] for i in index]

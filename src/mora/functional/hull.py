@@ -142,6 +142,25 @@ def best_minimum(terms: ArrayLike, then: ArrayLike, *, allowed: ArrayLike) -> tu
     return value, policy / policy.sum(-1, keepdims=True)
 
 
+def refuse_lone_floors(ref_logps: Floats, rewards: Floats, floors: Floats) -> None:
+    """Raise ValueError when a floor (M,) lies above what policies on the support of ``ref_logps`` (X, Y) can expect."""
+    if rewards.shape != (*ref_logps.shape, *floors.shape) or not np.isfinite(rewards).all():
+        raise ValueError(f"rewards {rewards.shape} must be finite and (X, Y, M) = {(*ref_logps.shape, *floors.shape)}")
+    best = np.where((ref_logps > -np.inf)[..., None], rewards, -np.inf).max(1).mean(0)
+    for index in np.flatnonzero(~(floors <= best + 1e-12 * np.abs(best))):
+        raise ValueError(
+            f"infeasible: floor {floors[index]:.6g} of objective {index} is above {best[index]:.6g}, its largest "
+            "attainable expectation"
+        )
+
+
+def refuse_joint_floors(ref_logps: Floats, slacks: Floats, *, tolerance: float) -> None:
+    """Raise ValueError when no policy keeps the expectation of all slacks (X, Y, K) at 0, less a ``tolerance``."""
+    least, _ = best_minimum(slacks, slacks.sum(-1), allowed=ref_logps > -np.inf)
+    if least < -tolerance:
+        raise ValueError(f"infeasible: the floors cannot hold together; at best one is missed by {-least:.3g} ranges")
+
+
 def _solved(found: OptimizeResult) -> OptimizeResult:
     if found.status != 0:
         raise RuntimeError(f"a linear program was not solved: {found.message}")

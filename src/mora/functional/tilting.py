@@ -1,4 +1,4 @@
-"""Exact optima of KL-regularized problems in a world so small that every response can be enumerated.
+"""Exact optima of KL-regularized problems so small that every response can be enumerated.
 
 ``ref_logps`` (X, Y) holds log pi_ref(y|x) of X prompts and Y responses, each row summing to one in probability; -inf
 marks a response that no policy may give.  ``rewards`` is (X, Y, M), ``gains`` (X, Y), both in reward units, and every
@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
 
 from mora.functional.dual import Dual, Point, minimize, ranges, tilted
-from mora.functional.hull import best_minimum, weighted_gaps
+from mora.functional.hull import refuse_joint_floors, refuse_lone_floors, weighted_gaps
 
 Floats = NDArray[np.float64]
 
@@ -47,7 +47,7 @@ def tilt(ref_logps: ArrayLike, gains: ArrayLike, *, kl_coef: float) -> Floats:
     The closed form behind DPO (Rafailov et al., 2023, eq. 4).  Raises ``ValueError`` as described for the module: rows
     of ``ref_logps`` that do not sum to one, other shapes, gains that are not finite, or ``kl_coef`` not above 0.
     """
-    return tilted(*_world(ref_logps, gains, kl_coef), kl_coef)[0]
+    return tilted(*_checked(ref_logps, gains, kl_coef), kl_coef)[0]
 
 
 def exact_kl(logps: ArrayLike, ref_logps: ArrayLike) -> float:
@@ -137,7 +137,7 @@ def response_optimum(ref_logps: ArrayLike, gains: ArrayLike, rewards: ArrayLike,
     Its utility is ``mean_x beta log E_ref exp(gain / beta)``.  ``rewards`` do not enter the optimum; the solution tells
     their expectation.  Raises ``ValueError`` like :func:`tilt`.
     """
-    reference, gain = _world(ref_logps, gains, kl_coef)
+    reference, gain = _checked(ref_logps, gains, kl_coef)
     logps, utility = tilted(reference, gain, kl_coef)
     return Solution(
         logps=logps,
@@ -176,7 +176,7 @@ def tchebycheff_expected_optimum(
     1e-10 of the larger of |utility| and kl_coef: expect that where kl_coef is below 1e-6 of the rewards' range.
     """
     gaps = weighted_gaps(rewards, preference, ideal)
-    reference, augmented = _world(ref_logps, augment * gaps.sum(-1), kl_coef)
+    reference, augmented = _checked(ref_logps, augment * gaps.sum(-1), kl_coef)
     weighted = np.asarray(preference) > 0
     dual = Dual(ref_logps=reference, gains=augmented, features=gaps[..., weighted], kl_coef=kl_coef)
 
@@ -245,10 +245,10 @@ def constrained_optimum(
     else ``RuntimeError``.  Floors that no policy on the reference's support reaches, alone or together, raise
     ``ValueError``, and so does what :func:`tilt` refuses.
     """
-    reference, gain = _world(ref_logps, gains, kl_coef)
+    reference, gain = _checked(ref_logps, gains, kl_coef)
     scores, limits = np.asarray(rewards, dtype=np.float64), np.asarray(floors, dtype=np.float64)
     bounded = limits > -np.inf
-    _refuse_lone_floors(reference, scores, limits)
+    refuse_lone_floors(reference, scores, limits)
     slacks = scores[..., bounded] - limits[bounded]
     spans = ranges(slacks)
 
@@ -259,7 +259,7 @@ def constrained_optimum(
     dual = Dual(ref_logps=reference, gains=gain, features=slacks, kl_coef=kl_coef)
     found = minimize(dual, np.zeros(bounded.sum()), violation, simplex=False)
     if not violation(found) <= CONSTRAINED_GAP:
-        _refuse_joint_floors(reference, slacks / spans)
+        refuse_joint_floors(reference, slacks / spans, tolerance=CONSTRAINED_GAP)
         raise RuntimeError(f"constrained: relative KKT error {violation(found):.2e} exceeds {CONSTRAINED_GAP:.0e}")
     multipliers = np.zeros(len(limits))
     multipliers[bounded] = found.multipliers
@@ -275,7 +275,7 @@ def constrained_optimum(
 # --- parts -----------------------------------------------------------------------------------------------------------
 
 
-def _world(ref_logps: ArrayLike, gains: ArrayLike, kl_coef: float) -> tuple[Floats, Floats]:
+def _checked(ref_logps: ArrayLike, gains: ArrayLike, kl_coef: float) -> tuple[Floats, Floats]:
     reference, gain = np.asarray(ref_logps, dtype=np.float64), np.asarray(gains, dtype=np.float64)
     if reference.ndim != 2 or reference.shape != gain.shape:
         raise ValueError(f"ref_logps {reference.shape} and gains {gain.shape} must have the same shape (X, Y)")
@@ -291,21 +291,3 @@ def _world(ref_logps: ArrayLike, gains: ArrayLike, kl_coef: float) -> tuple[Floa
 
 def _relative(gap: float, at: Point, kl_coef: float) -> float:
     return gap / max(abs(at.value), kl_coef)
-
-
-def _refuse_lone_floors(ref_logps: Floats, rewards: Floats, floors: Floats) -> None:
-    if rewards.shape != (*ref_logps.shape, *floors.shape) or not np.isfinite(rewards).all():
-        raise ValueError(f"rewards {rewards.shape} must be finite and (X, Y, M) = {(*ref_logps.shape, *floors.shape)}")
-    best = np.where((ref_logps > -np.inf)[..., None], rewards, -np.inf).max(1).mean(0)
-    for index in np.flatnonzero(~(floors <= best + 1e-12 * np.abs(best))):
-        raise ValueError(
-            f"infeasible: floor {floors[index]:.6g} of objective {index} is above {best[index]:.6g}, its largest "
-            "attainable expectation"
-        )
-
-
-def _refuse_joint_floors(ref_logps: Floats, slacks: Floats) -> None:
-    """Raise ValueError when no policy keeps the expectation of all slacks (X, Y, K) at 0 or above."""
-    least, _ = best_minimum(slacks, slacks.sum(-1), allowed=ref_logps > -np.inf)
-    if least < -CONSTRAINED_GAP:
-        raise ValueError(f"infeasible: the floors cannot hold together; at best one is missed by {-least:.3g} ranges")

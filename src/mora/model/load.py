@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +19,6 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
-    BitsAndBytesConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -29,7 +27,7 @@ from transformers import (
 from mora import bounds
 from mora.bounds import Count, NonNegative
 from mora.ends import name_ends
-from mora.errors import InputError, install_hint
+from mora.errors import InputError
 from mora.manifest import check_content
 from mora.model.dropout import without_dropout, without_rates
 from mora.model.place import (
@@ -39,6 +37,7 @@ from mora.model.place import (
     folder_of,
     reason,
 )
+from mora.model.quantization import keep_unpacked, quantized
 from mora.model.sizes import check_headers, check_shapes, check_size
 from mora.model.tokenizer import check_date, copy_chat_template, set_date, stated_ends, train_bpe, train_words
 from mora.types import TokenKind
@@ -270,7 +269,7 @@ def _load(auto: Any, path: str | Path, spec: Held | None, revision: str | None) 
     if spec is not None:
         options["attn_implementation"] = spec.attention
         if spec.quantization is not None:
-            options["quantization_config"] = _quantization(spec)
+            options["quantization_config"] = quantized(spec.quantization, DTYPES[spec.dtype or "float32"])
             options["device_map"] = {"": torch.cuda.current_device() if torch.cuda.is_available() else "cpu"}
     check_content(path)
     with told(f"{path}: no model can be loaded from there"):
@@ -283,7 +282,7 @@ def _load(auto: Any, path: str | Path, spec: Held | None, revision: str | None) 
         )
     check_shapes(report, path)
     if spec is not None and spec.quantization is not None:
-        _keep_unpacked(model)
+        keep_unpacked(model)
     missing = sorted(report["missing_keys"])
     if missing:  # transformers would go on with random weights
         raise InputError(f"{path}: the weights lack {missing[0]} ({len(missing)} missing in all); get the folder again")
@@ -296,28 +295,6 @@ def _attention(config: PreTrainedConfig) -> dict[str, str]:
     It, and model.attention, hold only where ``config`` is given along: what the file says would win over them.
     """
     return {} if config._attn_implementation in (None, *PLAIN_ATTENTION) else {"attn_implementation": "eager"}
-
-
-def _keep_unpacked(model: nn.Module) -> None:
-    """Let gradients pass through 4-bit layers on a CPU, whatever passes were made before.
-
-    On processors with AVX512-BF16 bitsandbytes packs the weights of a layer at its first pass in evaluation mode, for
-    good, and a packed layer passes no gradient to the layers before it.
-    """
-    for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            setattr(module, "support_avx512bf16_for_cpu", False)  # noqa: B010
-
-
-def _quantization(spec: Held) -> BitsAndBytesConfig:
-    if importlib.util.find_spec("bitsandbytes") is None:
-        needs = "needs the package bitsandbytes"
-        raise InputError(f"model.quantization={spec.quantization} {needs}; {install_hint('quantization')}")
-    if spec.quantization == "8bit":
-        return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=DTYPES[spec.dtype or "float32"]
-    )
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from mora.records.rewards import read_reward_comparison
 from mora.report import compare_figures, compare_sections, reward_comparison_sections
 from mora.report import reward_comparison_figures as reward_figures
 from mora.report import reward_comparison_scores as reward_scores
-from mora.report.compare_fronts_many import front_plates, matched_plates
+from mora.report.compare_fronts import front_plates, matched_plates
 from mora.report.page import Section, figures, write_page
 from mora.report.tables import read_texts
 

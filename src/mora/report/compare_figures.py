@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from mora.records.compare import Comparison, Method
 from mora.records.read import Floats
 from mora.records.verdicts import JUDGED
-from mora.report.compare_marks import DOTTED, bars, by_preference, marks, method_keys, weights_label
+from mora.report.marks import DOTTED, bars, by_preference, method_keys, method_look, points, weights_label
 from mora.report.style import (
     INK,
     MUTED,
@@ -164,8 +164,8 @@ def _draw_lines(axes: Axes, *, comparison: Comparison, column: str, label: str) 
     for index, method in enumerate(comparison.methods):
         values, errors = method.columns[column][rows], _errors(method, column)[..., rows]
         axes.plot(weights, values, color=method_color(index), linewidth=1.3, zorder=3)
-        bars(axes, index, weights, values, along=errors)
-        marks(axes, index, weights, values, size=34)
+        bars(axes, np.column_stack([weights, values]), method_look(index), yerr=errors)
+        points(axes, np.column_stack([weights, values]), method_look(index), size=34)
     if column == "kl":
         axes.plot(weights, comparison.kl_budget[rows], color=INK, linewidth=1.3, linestyle=DOTTED, zorder=4)
         axes.set_ylim(bottom=0)
@@ -183,8 +183,8 @@ def _draw_dots(axes: Axes, *, comparison: Comparison, column: str, label: str) -
     for index, method in enumerate(comparison.methods):
         places = rows + (0.62 * (index - (count - 1) / 2) / count if count > 1 else 0.0)
         values, errors = method.columns[column][order], _errors(method, column)[..., order]
-        bars(axes, index, values, places, across=errors)
-        marks(axes, index, values, places, size=22)
+        bars(axes, np.column_stack([values, places]), method_look(index), xerr=errors)
+        points(axes, np.column_stack([values, places]), method_look(index), size=22)
     if column == "kl":
         axes.vlines(comparison.kl_budget[order], rows - 0.42, rows + 0.42, color=INK, linewidth=1.2, linestyle=DOTTED)
         axes.set_xlim(left=0)

@@ -1,113 +1,98 @@
-"""Fronts of several methods over each other, for one and two objectives, and at matched KL."""
+"""Fronts of several methods over each other, at their own KL and at matched KL."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
+from itertools import combinations
 
 import numpy as np
 from matplotlib.axes import Axes
+from mpl_toolkits.mplot3d import Axes3D
 
-from mora.records.compare import Comparison
+from mora.records.compare import Comparison, Method
 from mora.records.read import Floats
-from mora.report.compare_marks import (
-    DOTTED,
-    bars,
-    by_preference,
-    cross,
-    draw_band,
-    entitle,
-    front_key,
-    marks,
-    method_keys,
-    point_keys,
-    references,
-    shown_points,
-    spoken,
+from mora.report import compare_views as views
+from mora.report import marks
+from mora.report.compare_views import Limits
+from mora.report.marks import Look, Pair, Rows, method_look
+from mora.report.style import (
+    PAPER,
+    Panel,
+    Plate,
+    method_color,
+    number,
+    objective_color,
+    preference_colors,
+    short,
 )
-from mora.report.style import INK, MUTED, PAPER, Key, Panel, Plate, method_color, number, objective_color, short
 
 PLANE = (6.2, 4.7)
+PAIRS = {3: (3.9, 3.5), 4: (3.4, 3.0), 5: (3.0, 2.7)}  # sizes of panels, by the number of objectives
+SMALL_PAIR = (2.8, 2.5)
 POINTS = "Points are means over prompts, samples and seeds, bars their intervals. "
-ONE_MARK = "A method that is not steered is one policy, hence one mark. "
 
 
-def units(comparison: Comparison) -> str:
-    """What the scores are measured in, as the end of a caption."""
-    return f"Scores in {comparison.unit}, 0 is its mean."
+def front_plates(comparison: Comparison) -> list[Plate]:
+    """The plates that suit the number of objectives."""
+    count = len(comparison.objectives)
+    if count == 1:
+        return [_line_plate(comparison)]
+    if count == 2:
+        return [_plane_plate(comparison)]
+    return [(_space_plate if count == 3 else _parallel_plate)(comparison), _pairs_plate(comparison)]
 
 
-def one_mark(comparison: Comparison) -> str:
-    """Says why a method has a single mark, where one has."""
-    return "" if all(method.steered for method in comparison.methods) else ONE_MARK
+def matched_plates(comparison: Comparison) -> list[Plate]:
+    """The fronts at matched KL, for two and three objectives; none where no point is known."""
+    count = len(comparison.objectives)
+    known = any(np.isfinite(method.matched).all(1).any() for method in comparison.methods)
+    return [_matched_plate(comparison)] if known and count in (2, 3) else []
 
 
-def own_view(comparison: Comparison) -> tuple[Floats, Floats]:
-    """The least and the greatest score (M,) of a figure of methods at their own KL, with bars, seeds and bands."""
-    width, found = len(comparison.objectives), []
-    for method in comparison.methods:
-        rows, _ = shown_points(method)
-        bar = np.nan_to_num(method.margins[rows])
-        found += [method.scores[rows] - bar, method.scores[rows] + bar, method.by_seed.reshape(-1, width)]
-        found += [surface for surface in method.band.surfaces] if method.band and width == 2 else []
-    low, high = view(comparison, found)
-    z, room = comparison.reference_point, 0.2 * (high - low)
-    if width == 2 and np.isfinite(z).all() and (z > low - room).all():  # a little more shows the reference point
-        low = np.minimum(low, z - 0.15 * room)
-    return low, high
+# --- one objective ---------------------------------------------------------------------------------------------------
 
 
-def view(comparison: Comparison, found: list[Floats]) -> tuple[Floats, Floats]:
-    """The least and the greatest score (M,) of a figure that shows what was ``found`` (n, M) and the references.
-
-    The world's exact front widens the view by half of it on either side at most, if most of it is seen then.
-    """
-    width = len(comparison.objectives)
-    every = np.vstack([np.empty((0, width)), *found, *[scores[None] for scores, _ in references(comparison)]])
-    every = every[np.isfinite(every).all(1)]
-    if len(every) == 0:
-        return np.zeros(width), np.ones(width)
-    low, high = every.min(0), every.max(0)
-    room, front = 0.5 * (high - low), exact_points(comparison)
-    near = front[((front > low - room) & (front < high + room)).all(1)]
-    if 2 * len(near) > len(front):
-        low, high = np.minimum(low, near.min(0)), np.maximum(high, near.max(0))
-    margin = 0.05 * np.maximum(high - low, 1e-6)
-    return low - margin, high + margin
+def _line_plate(comparison: Comparison) -> Plate:
+    """One objective: a row per method."""
+    name = comparison.objectives[0]
+    said = "; ".join(f"{method.name} {number(float(method.scores[0, 0]), 2)}" for method in comparison.methods)
+    seeded = any(len(method.by_seed) > 1 for method in comparison.methods)
+    size = (6.2, 1.3 + 0.42 * len(comparison.methods))
+    return Plate(
+        name="fronts",
+        title="What each method reaches",
+        caption=POINTS + ("Small strokes: single seeds. " if seeded else "") + views.units(comparison),
+        panels=[Panel(draw=partial(_draw_rows, comparison=comparison), alt=f"Score of {name}: {said}.", size=size)],
+        columns=1,
+        key=[key for key in views.point_keys(comparison) if not key.hollow],
+    )
 
 
-def exact_points(comparison: Comparison) -> Floats:
-    """The world's exact front (F, M), which figures of two and three objectives show; none for more, or unknown."""
-    width = len(comparison.objectives)
-    return comparison.world.front if comparison.world and width < 4 else np.empty((0, width))
+def _draw_rows(axes: Axes, *, comparison: Comparison) -> None:
+    for index, method in enumerate(comparison.methods):
+        rows, _ = views.shown_points(method)
+        places = np.column_stack([method.scores[rows, 0], np.full(len(rows), float(index))])
+        marks.points(axes, places, method_look(index), errors=np.insert(method.margins[rows], 1, 0.0, axis=1))
+        if len(method.by_seed) > 1:
+            seeds = method.by_seed[:, rows, 0].ravel()
+            axes.scatter(seeds, np.full(len(seeds), float(index)), marker="|", s=80, c=method_color(index),
+                         linewidths=1.0, zorder=3)  # fmt: skip
+    for scores, color in views.references(comparison):
+        axes.axvline(scores[0], color=color, linewidth=0.9, linestyle=marks.DOTTED, zorder=1)
+        axes.scatter(scores[:1], [len(comparison.methods) - 0.4], marker="X", s=60, c=color, edgecolors=PAPER,
+                     linewidths=0.8, zorder=6, clip_on=False)  # fmt: skip
+    axes.set_yticks(range(len(comparison.methods)), [short(name, 22) for name in comparison.names])
+    axes.set_ylim(len(comparison.methods) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)
+    axes.margins(x=0.08)
+    axes.set_xlabel(comparison.objectives[0], color=objective_color(0), fontweight="bold")
 
 
-def exact_front(axes: Axes, comparison: Comparison, pair: tuple[int, int]) -> None:
-    """The world's exact front in the plane of two objectives: a line for two, points for more."""
-    plane = len(comparison.objectives) == 2
-    front = exact_points(comparison)[:, list(pair)]
-    front = front[np.lexsort(front.T[::-1])]
-    axes.plot(*front.T, color=MUTED, linewidth=1.2 if plane else 0.0, linestyle=DOTTED, zorder=1,
-              marker="" if plane else ".", markersize=2.5)  # fmt: skip
+# --- two objectives at a time ----------------------------------------------------------------------------------------
 
 
-def keys_in(comparison: Comparison, limits: tuple[Floats, Floats]) -> list[Key]:
-    """The key of a figure of points, with the exact front where some of it lies within ``limits``."""
-    front = exact_points(comparison)
-    seen = ((front >= limits[0]) & (front <= limits[1])).all(1).any()
-    return [*point_keys(comparison), *([front_key(comparison)] if seen else [])]
-
-
-def bound(axes: Axes, limits: tuple[Floats, Floats], pair: tuple[int, int]) -> None:
-    """The frame of two objectives, from the least and the greatest score (M,) in view."""
-    low, high = limits
-    axes.set_xlim(low[pair[0]], high[pair[0]])
-    axes.set_ylim(low[pair[1]], high[pair[1]])
-
-
-# --- two objectives --------------------------------------------------------------------------------------------------
-
-
-def plane_plate(comparison: Comparison) -> Plate:
+def _plane_plate(comparison: Comparison) -> Plate:
     """Two objectives: all methods in one plane."""
     share = f"{100 * comparison.level:.3g} %"
     banded = any(method.band for method in comparison.methods)
@@ -118,139 +103,167 @@ def plane_plate(comparison: Comparison) -> Plate:
         + (f"Shaded: between the attainment surfaces that bound {share} of the resampled fronts; dashed: what half of "
            "them attain. " if banded else "")
         + ("Thin lines: single seeds. " if seeded else "")
-        + one_mark(comparison)
-        + ("z is the reference point of the hypervolume. " if _z_in_view(comparison) else "")
-        + units(comparison)
+        + views.one_mark(comparison)
+        + ("z is the reference point of the hypervolume. " if views.z_in_view(comparison) else "")
+        + views.units(comparison)
     )  # fmt: skip
-    panel = Panel(draw=partial(_draw_plane, comparison=comparison), alt=f"{spoken(comparison)}.", size=PLANE)
+    panel = Panel(draw=partial(_draw_pair, comparison=comparison, pair=(0, 1)), alt=f"{views.spoken(comparison)}.",
+                  size=PLANE)  # fmt: skip
     return Plate(name="fronts", title="Fronts over each other", caption=caption, panels=[panel], columns=1,
-                 key=keys_in(comparison, own_view(comparison)))  # fmt: skip
+                 key=views.point_keys(comparison, views.own_limits(comparison)))  # fmt: skip
 
 
-def _z_in_view(comparison: Comparison) -> bool:
-    low, high = own_view(comparison)
-    z = comparison.reference_point
-    return bool((np.isfinite(z) & (z > low) & (z < high)).all())
-
-
-def _draw_plane(axes: Axes, *, comparison: Comparison) -> None:
-    exact_front(axes, comparison, (0, 1))
-    for index, method in enumerate(comparison.methods):
-        rows, dominated = shown_points(method)
-        if method.band and method.steered:
-            draw_band(axes, index, method.band.surfaces)
-        order = by_preference(comparison.preferences, rows)
-        if len(method.by_seed) > 1:
-            for seed in method.by_seed:
-                axes.plot(*seed[order].T, color=method_color(index), linewidth=0.6, alpha=0.45, zorder=2,
-                          marker="" if len(order) > 1 else ".", markersize=3)  # fmt: skip
-        axes.plot(*method.scores[order].T, color=method_color(index), linewidth=1.4, alpha=0.9, zorder=3)
-        across, along = method.margins[rows].T
-        bars(axes, index, *method.scores[rows].T, across=across, along=along)
-        for hollow in (False, True):
-            marks(axes, index, *method.scores[rows[dominated == hollow]].T, hollow=hollow)
-    cross(axes, comparison, (0, 1))
-    if _z_in_view(comparison):
-        z = comparison.reference_point
-        axes.scatter(z[:1], z[1:], marker="+", s=50, c=INK, linewidths=1.2, zorder=5)
-        axes.annotate("z", (z[0], z[1]), xytext=(5, 4), textcoords="offset points", fontsize=9, color=INK)
-    bound(axes, own_view(comparison), (0, 1))
-    entitle(axes, comparison, (0, 1))
-
-
-# --- one objective ---------------------------------------------------------------------------------------------------
-
-
-def line_plate(comparison: Comparison) -> Plate:
-    """One objective: a row per method."""
-    name = comparison.objectives[0]
-    said = "; ".join(f"{method.name} {number(float(method.scores[0, 0]), 2)}" for method in comparison.methods)
-    seeded = any(len(method.by_seed) > 1 for method in comparison.methods)
-    keys = [Key(label="reference policy", color=INK, marker="X")] if references(comparison) else []
+def _pairs_plate(comparison: Comparison) -> Plate:
+    count = len(comparison.objectives)
     return Plate(
-        name="fronts",
-        title="What each method reaches",
-        caption=POINTS + ("Small strokes: single seeds. " if seeded else "") + units(comparison),
-        panels=[
-            Panel(
-                draw=partial(_draw_rows, comparison=comparison),
-                alt=f"Score of {name}: {said}.",
-                size=(6.2, 1.3 + 0.42 * len(comparison.methods)),
-            )
-        ],
-        columns=1,
-        key=[*method_keys(comparison), *keys],
+        name="fronts-pairs",
+        title="Fronts in pairs of objectives",
+        caption=f"{POINTS}A hollow mark is dominated in all {count} objectives by another point of its method. "
+        f"{views.one_mark(comparison)}{views.units(comparison)}",
+        panels=_pair_panels(comparison, "all methods", PAIRS.get(count, SMALL_PAIR), matched=False),
+        columns=3 if count < 5 else 5,
+        key=views.point_keys(comparison, views.own_limits(comparison)),
     )
 
 
-def _draw_rows(axes: Axes, *, comparison: Comparison) -> None:
-    for index, method in enumerate(comparison.methods):
-        rows, _ = shown_points(method)
-        scores, places = method.scores[rows, 0], np.full(len(rows), float(index))
-        bars(axes, index, scores, places, across=method.margins[rows, 0])
-        if len(method.by_seed) > 1:
-            seeds = method.by_seed[:, rows, 0].ravel()
-            axes.scatter(seeds, np.full(len(seeds), float(index)), marker="|", s=80, c=method_color(index),
-                         linewidths=1.0, zorder=3)  # fmt: skip
-        marks(axes, index, scores, places)
-    for scores, color in references(comparison):
-        axes.axvline(scores[0], color=color, linewidth=0.9, linestyle=DOTTED, zorder=1)
-        axes.scatter(scores[:1], [len(comparison.methods) - 0.4], marker="X", s=60, c=color, edgecolors=PAPER,
-                     linewidths=0.8, zorder=6, clip_on=False)  # fmt: skip
-    axes.set_yticks(range(len(comparison.methods)), [short(name, 22) for name in comparison.names])
-    axes.set_ylim(len(comparison.methods) - 0.4, -0.6)
-    axes.grid(axis="y", visible=False)
-    axes.margins(x=0.08)
-    axes.set_xlabel(comparison.objectives[0], color=objective_color(0), fontweight="bold")
-
-
-# --- at matched KL ---------------------------------------------------------------------------------------------------
-
-
-def matched_plate(comparison: Comparison, pairs: list[tuple[int, int]]) -> Plate | None:
-    """The points when every method may spend the same KL, in each pair of objectives; None where none is known."""
-    if not any(np.isfinite(method.matched).all(1).any() for method in comparison.methods):
-        return None
-    names = comparison.objectives
-    panels = [
-        Panel(
-            draw=partial(_draw_matched, comparison=comparison, pair=pair),
-            alt=f"{names[pair[0]]} against {names[pair[1]]} at matched KL.",
-            size=PLANE if len(pairs) == 1 else (4.0, 3.6),
-        )
-        for pair in pairs
-    ]
-    keys = keys_in(comparison, _matched_view(comparison)) if len(pairs) == 1 else point_keys(comparison)
-    lead = " Thin lines lead to the points at each method's own KL." if len(pairs) == 1 else ""
+def _matched_plate(comparison: Comparison) -> Plate:
+    plane = len(comparison.objectives) == 2
+    panels = _pair_panels(comparison, "at matched KL", PLANE if plane else (4.0, 3.6), matched=True)
+    lead = " Thin lines lead to the points at each method's own KL." if plane else ""
+    keys = views.point_keys(comparison, views.matched_limits(comparison) if plane else None)
     return Plate(
         name="fronts-matched-kl",
         title="Fronts at matched KL",
         caption="What each method reaches when none may spend more KL than the budget of its preference: one that does "
         "is mixed with its reference policy, π_ref^(1−a) π^a, until it does not; an optimum stays one on that way."
-        f"{lead} {units(comparison)}",
+        f"{lead} {views.units(comparison)}",
         panels=panels,
         columns=min(len(panels), 3),
         key=[key for key in keys if not key.hollow],
     )
 
 
-def _matched_view(comparison: Comparison) -> tuple[Floats, Floats]:
-    return view(comparison, [method.matched for method in comparison.methods])
+def _pair_panels(comparison: Comparison, said: str, size: tuple[float, float], *, matched: bool) -> list[Panel]:
+    names = comparison.objectives
+    return [
+        Panel(
+            draw=partial(_draw_pair, comparison=comparison, pair=(x, y), matched=matched),
+            alt=f"{names[x]} against {names[y]}{' ' if matched else ', '}{said}.",
+            size=size,
+        )
+        for x, y in combinations(range(len(names)), 2)
+    ]
 
 
-def _draw_matched(axes: Axes, *, comparison: Comparison, pair: tuple[int, int]) -> None:
-    columns, plane = list(pair), len(comparison.objectives) == 2
-    if plane:
-        exact_front(axes, comparison, pair)
+def _draw_pair(axes: Axes, *, comparison: Comparison, pair: Pair, matched: bool = False) -> None:
+    """All methods in two objectives, at their own KL or ``matched``; lines where these are all there are."""
+    columns, count = list(pair), len(comparison.objectives)
+    if count == 2 or not matched:
+        marks.exact_front(axes, views.exact_points(comparison), pair)
     for index, method in enumerate(comparison.methods):
-        color, finite = method_color(index), np.isfinite(method.matched).all(1)
-        rows = by_preference(comparison.preferences, np.flatnonzero(finite & np.isfinite(method.scores).all(1)))
-        own, matched = method.scores[rows][:, columns], method.matched[rows][:, columns]
-        if plane:
-            for ends in np.stack([own, matched], 2):
-                axes.plot(*ends, color=color, linewidth=0.6, alpha=0.3, zorder=2)
-            axes.plot(*matched.T, color=color, linewidth=1.4, alpha=0.9, zorder=3)
-        marks(axes, index, *matched.T, size=46 if plane else 26)
-    cross(axes, comparison, pair)
-    bound(axes, _matched_view(comparison), pair)
-    entitle(axes, comparison, pair)
+        rows, hollow = views.shown_points(method)
+        if matched:
+            rows = np.flatnonzero(np.isfinite(method.matched).all(1) & np.isfinite(method.scores).all(1))
+            hollow = np.zeros(len(rows), dtype=bool)
+        scores = (method.matched if matched else method.scores)[:, columns]
+        if count == 2:
+            _draw_lines(axes, index, method, scores, marks.by_preference(comparison.preferences, rows), matched=matched)
+        size = 46.0 if count == 2 else (30.0 if count < 5 else 20.0) * (1.0 if method.steered or matched else 1.8)
+        errors = None if matched else method.margins[rows][:, columns]
+        marks.points(axes, scores[rows], method_look(index), errors=errors, hollow=hollow, size=size)
+    for reference, color in views.references(comparison):
+        marks.cross(axes, reference[columns], color)
+    if count == 2 and not matched and views.z_in_view(comparison):
+        marks.origin(axes, comparison.reference_point)
+    low, high = views.matched_limits(comparison) if matched else views.own_limits(comparison)
+    axes.set(xlim=(low[pair[0]], high[pair[0]]), ylim=(low[pair[1]], high[pair[1]]))
+    marks.entitle(axes, comparison.objectives, pair)
+
+
+def _draw_lines(axes: Axes, index: int, method: Method, scores: Floats, order: Rows, *, matched: bool) -> None:
+    """What joins the points (P, 2) of a method, in their ``order`` (n,): where it came from, bands and seeds."""
+    color = method_color(index)
+    axes.plot(*scores[order].T, color=color, linewidth=1.4, alpha=0.9, zorder=3)
+    if matched:
+        for ends in np.stack([method.scores[order], scores[order]], 2):
+            axes.plot(*ends, color=color, linewidth=0.6, alpha=0.3, zorder=2)
+        return
+    if method.band and method.steered:
+        marks.draw_band(axes, color, method.band.surfaces)
+    for seed in method.by_seed if len(method.by_seed) > 1 else ():
+        axes.plot(*seed[order].T, color=color, linewidth=0.6, alpha=0.45, zorder=2,
+                  marker="" if len(order) > 1 else ".", markersize=3)  # fmt: skip
+
+
+# --- three objectives, and more --------------------------------------------------------------------------------------
+
+
+def _space_plate(comparison: Comparison) -> Plate:
+    return Plate(
+        name="fronts",
+        title="Fronts over each other",
+        caption="One sheet per method: its points, joined where their preferences are neighbors, so the sheet is the "
+        f"image of the triangle of preferences. {views.one_mark(comparison)}{views.units(comparison)}",
+        panels=[
+            Panel(
+                draw=partial(_draw_space, comparison=comparison, azimuth=azimuth),
+                alt=f"Fronts in three dimensions, seen from {azimuth} degrees. {views.spoken(comparison)}.",
+                projection="3d",
+                size=(5.4, 4.6),
+            )
+            for azimuth in (38, 68)
+        ],
+        columns=2,
+        key=views.point_keys(comparison, views.own_limits(comparison)),
+    )
+
+
+def _draw_space(axes: Axes3D, *, comparison: Comparison, azimuth: float) -> None:
+    marks.space(axes, comparison.objectives, views.exact_points(comparison), azimuth=azimuth)
+    for index, method in enumerate(comparison.methods):
+        rows, dominated = views.shown_points(method)
+        marks.sheet(axes, method.scores, comparison.preferences, method_look(index), rows=rows, hollow=dominated,
+              size=34 if method.steered else 70)  # fmt: skip
+    for scores, color in views.references(comparison):
+        marks.cross_in_space(axes, scores, color)
+    low, high = views.own_limits(comparison)
+    axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))
+
+
+def _parallel_plate(comparison: Comparison) -> Plate:
+    limits = _reach(comparison)
+    return Plate(
+        name="fronts",
+        title="What each preference reaches, method by method",
+        caption="A panel per method on the same axes, which run from the lowest to the highest score of any method. A "
+        "line per preference: heavy lines put all weight on the objective of their color, gray is a balanced "
+        f"preference, dashes are the reference policy. {views.units(comparison)}",
+        panels=[
+            Panel(
+                draw=partial(_draw_parallel, comparison=comparison, index=index, limits=limits),
+                alt=f"Parallel coordinates of {method.name}.",
+                size=(max(4.6, 1.05 * len(comparison.objectives)), 3.3),
+            )
+            for index, method in enumerate(comparison.methods)
+        ],
+        columns=2,
+    )
+
+
+def _reach(comparison: Comparison) -> Limits:
+    """The lowest and the highest mean score (M,) of methods and references."""
+    found = np.vstack([scores for m in comparison.methods for scores in (m.scores, m.reference.scores[None])])
+    found = found[np.isfinite(found).all(1)]
+    if len(found) == 0:
+        return np.zeros(found.shape[1]), np.ones(found.shape[1])
+    return found.min(0), found.max(0)
+
+
+def _draw_parallel(axes: Axes, *, comparison: Comparison, index: int, limits: Limits) -> None:
+    method, color = comparison.methods[index], method_look(index)
+    rows, _ = views.shown_points(method)
+    weights = comparison.preferences[rows]
+    colors: Sequence[str] = preference_colors(weights) if method.steered else [method_color(index)] * len(rows)
+    marks.parallel(axes, comparison.objectives, method.scores[rows], Look(colors, color.marker), limits=limits,
+             reference=method.reference.scores, heavy=(weights.max(1) > 0.999) & method.steered)  # fmt: skip
+    axes.set_title(short(method.name), color=method_color(index))

@@ -1,19 +1,25 @@
-"""What scores the preferences reach, two objectives at a time, and the parts that every figure of a front shares."""
+"""What scores the preferences reach by one policy: a plane, a sheet in space or parallel coordinates."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from numpy.typing import NDArray
+from mpl_toolkits.mplot3d import Axes3D
 
 from mora.functional.pareto import non_dominated
 from mora.records.front import Front
-from mora.report.style import GRID, INK, MUTED, PAPER, Z95, Panel, Plate, legend_above, preference_colors, weight_bar
+from mora.records.read import Floats
+from mora.report import marks
+from mora.report.marks import Look, Pair, preference_look
+from mora.report.style import GRID, MUTED, Z95, Panel, Plate, legend_above, objective_color, weight_bar
 
 SCORER_NAMES = {"gold": "gold score", "reward": "learned reward"}
+TITLE = "What each preference reaches"
 POINTS = (
     "One point per preference, the mean over prompts and samples; bars are 95 % intervals, clustered by prompt. "
     "A hollow point is dominated by another one. "
@@ -26,7 +32,27 @@ def scorer_title(front: Front, scorer: str) -> str:
     return f"{title}, the judge" if scorer == front.judge and len(front.shown) > 1 else title
 
 
-def spoken_ends(front: Front, scorer: str) -> str:
+def keep(front: Front, scorer: str) -> np.ndarray:
+    """True for the points (P,) that no other point dominates, equal ones all; never for one with a missing score."""
+    scores = front.scores[scorer]
+    finite = scores[np.isfinite(scores).all(axis=1)]
+    best = finite[non_dominated(finite)]
+    return np.asarray((scores[:, None, :] == best[None, :, :]).all(-1).any(1))
+
+
+def front_plates(front: Front) -> list[Plate]:
+    """The plates that suit the number of objectives; none for a single objective."""
+    count = len(front.objectives)
+    if count < 2 or len(front.preferences) == 0:
+        return []
+    if count == 2:
+        return [plane_plate(front)]
+    if count == 3:
+        return [_space_plate(front), *[_pairs_plate(front, scorer) for scorer in front.shown]]
+    return [_parallel_plate(front)]
+
+
+def _spoken_ends(front: Front, scorer: str) -> str:
     """The scores at the extreme preferences, in words, for alternative texts."""
     parts = []
     for index, name in enumerate(front.objectives):
@@ -36,122 +62,108 @@ def spoken_ends(front: Front, scorer: str) -> str:
     return "; ".join(parts)
 
 
-def keep(front: Front, scorer: str) -> np.ndarray:
-    """True for the points (P,) that no other point dominates, equal ones all; never for one with a missing score."""
-    scores = front.scores[scorer]
-    finite = scores[np.isfinite(scores).all(axis=1)]
-    best = finite[non_dominated(finite)]
-    return np.asarray((scores[:, None, :] == best[None, :, :]).all(-1).any(1))
-
-
-# --- two objectives --------------------------------------------------------------------------------------------------
-
-
-def plane_plate(front: Front) -> Plate:
-    """Two objectives: one panel per scorer."""
-    truth = "Behind it, the world's exact front and the best point for each preference without a KL term. "
-    panels = [
-        Panel(
-            draw=partial(draw_plane, front=front, scorer=scorer, pair=(0, 1), key=True),
-            alt=f"Front on the {SCORER_NAMES[scorer]}, {len(front.preferences)} preferences; "
-            f"{spoken_ends(front, scorer)}.",
-            size=(5.4, 4.3),
-        )
-        for scorer in front.shown
-    ]
-    return Plate(
-        name="front",
-        title="What each preference reaches",
-        caption=POINTS
-        + (truth if front.world is not None and "gold" in front.scores else "")
-        + "The shaded area is the hypervolume above the reference point z, where z is in view."
-        + spoken_units(front),
-        panels=panels,
-        columns=2,
-    )
-
-
-def draw_plane(axes: Axes, *, front: Front, scorer: str, pair: tuple[int, int], key: bool) -> None:
-    """Points of two objectives with intervals; ``key`` adds what only a front of two objectives has."""
-    x, y = pair
-    colors, scores = preference_colors(front.preferences), front.scores[scorer]
-    there = np.isfinite(scores[:, x] + scores[:, y])
-    kept = keep(front, scorer) if key else there
-    if scorer == "gold":
-        _draw_world(axes, front, pair, colors)
-    if key:
-        order = np.argsort(front.preferences[:, x], kind="stable")
-        order = order[there[order]]
-        axes.plot(scores[order, x], scores[order, y], color=MUTED, linewidth=1.0, zorder=2)
-    for hollow in (False, True):
-        _draw_points(axes, front, scorer, pair, np.flatnonzero(there & (kept != hollow)), hollow)
-    _draw_reference(axes, front, scorer, pair)
-    axes.set_xlabel(f"{front.objectives[x]} ({SCORER_NAMES[scorer]})")
-    axes.set_ylabel(f"{front.objectives[y]} ({SCORER_NAMES[scorer]})")
-    axes.margins(0.08)
-    if key:
-        _draw_volume(axes, front, scorer)
-        weight_bar(axes, front.objectives[0])
-        axes.set_title(scorer_title(front, scorer))
-        _legend(axes, front, scorer, bool((there & ~kept).any()))
-
-
-def _draw_points(
-    axes: Axes, front: Front, scorer: str, pair: tuple[int, int], rows: NDArray[np.int64], hollow: bool
-) -> None:
-    if len(rows) == 0:
-        return
-    colors: Any = preference_colors(front.preferences[rows])
-    x, y = front.scores[scorer][rows][:, list(pair)].T
-    across, along = Z95 * np.nan_to_num(front.errors[scorer][rows][:, list(pair)].T)
-    axes.errorbar(x, y, xerr=across, yerr=along, fmt="none", ecolor=colors, elinewidth=1.1, alpha=0.75, zorder=3)
-    axes.scatter(x, y, s=52, c=PAPER if hollow else colors, edgecolors=colors if hollow else INK,
-                 linewidths=1.6 if hollow else 0.6, zorder=4)  # fmt: skip
-
-
-def spoken_units(front: Front) -> str:
+def _units(front: Front) -> str:
     """The units of the scores, as the end of a caption."""
     return "".join(f" {SCORER_NAMES[s].capitalize()}: {front.units[s]}." for s in front.shown if s in front.units)
 
 
-def _draw_reference(axes: Axes, front: Front, scorer: str, pair: tuple[int, int]) -> None:
-    if scorer not in front.reference:
+def _exact(front: Front, scorer: str) -> Floats:
+    """The exact front (F, M), on the gold score alone."""
+    known = scorer == "gold" and front.world is not None
+    return front.world.front if known and front.world else np.empty((0, len(front.objectives)))
+
+
+# --- two objectives at a time ----------------------------------------------------------------------------------------
+
+
+def plane_plate(front: Front) -> Plate:
+    """Two objectives: one panel per scorer."""
+    truth = "Behind it, the task's exact front and the best point for each preference without a KL term. "
+    return Plate(
+        name="front",
+        title=TITLE,
+        caption=POINTS
+        + (truth if front.world is not None and "gold" in front.scores else "")
+        + "The shaded area is the hypervolume above the reference point z, where z is in view."
+        + _units(front),
+        panels=[
+            Panel(
+                draw=partial(_draw_plane, front=front, scorer=scorer),
+                alt=f"Front on the {SCORER_NAMES[scorer]}, {len(front.preferences)} preferences; "
+                f"{_spoken_ends(front, scorer)}.",
+                size=(5.4, 4.3),
+            )
+            for scorer in front.shown
+        ],
+        columns=2,
+    )
+
+
+def _pairs_plate(front: Front, scorer: str) -> Plate:
+    return Plate(
+        name=f"front-pairs-{scorer}",
+        title=f"The front in pairs: {scorer_title(front, scorer).lower()}",
+        caption="The same points, two objectives at a time; bars are 95 % intervals, clustered by prompt. The cross is "
+        "the reference policy; gray points are the exact front of the task.",
+        panels=[
+            Panel(
+                draw=partial(_draw_pair, front=front, scorer=scorer, pair=pair),
+                alt=f"{front.objectives[pair[0]]} against {front.objectives[pair[1]]} on the {SCORER_NAMES[scorer]}.",
+            )
+            for pair in combinations(range(3), 2)
+        ],
+        columns=3,
+    )
+
+
+def _draw_pair(axes: Axes, *, front: Front, scorer: str, pair: Pair, hollow: Any = None) -> None:
+    """Points of two objectives with intervals, the reference policy and the exact front."""
+    scores, errors = (table[scorer][:, list(pair)] for table in (front.scores, front.errors))
+    there = np.isfinite(scores).all(1)
+    marks.exact_front(axes, _exact(front, scorer), pair)
+    marks.points(axes, scores[there], preference_look(front.preferences[there]), errors=Z95 * errors[there],
+                 hollow=False if hollow is None else hollow[there], size=52)  # fmt: skip
+    if scorer in front.reference:
+        marks.cross(axes, front.reference[scorer][list(pair)])
+    marks.entitle(axes, front.objectives, pair, f" ({SCORER_NAMES[scorer]})")
+    axes.margins(0.08)
+
+
+def _draw_plane(axes: Axes, *, front: Front, scorer: str) -> None:
+    """All that a front of two objectives has."""
+    scores, hollow = front.scores[scorer], ~keep(front, scorer)
+    there = np.asarray(np.isfinite(scores).all(1))
+    order = np.argsort(front.preferences[:, 0], kind="stable")
+    axes.plot(*scores[order[there[order]]].T, color=MUTED, linewidth=1.0, zorder=2)
+    if scorer == "gold":
+        _draw_best(axes, front)
+    _draw_pair(axes, front=front, scorer=scorer, pair=(0, 1), hollow=hollow)
+    _draw_volume(axes, front, scorer)
+    weight_bar(axes, front.objectives[0])
+    axes.set_title(scorer_title(front, scorer))
+    _legend(axes, front, scorer, bool((there & hollow).any()))
+
+
+def _draw_best(axes: Axes, front: Front) -> None:
+    """The best point of each preference, and how far the policy is from it."""
+    if front.world is None:
         return
-    x, y = front.reference[scorer][list(pair)]
-    axes.scatter([x], [y], marker="X", s=70, c=INK, edgecolors=PAPER, linewidths=0.8, zorder=5)
-
-
-def _draw_world(axes: Axes, front: Front, pair: tuple[int, int], colors: list[str]) -> None:
-    x, y = pair
-    plane = len(front.objectives) == 2
-    if front.world is not None:
-        exact = front.world.front
-        exact = exact[np.lexsort((exact[:, y], exact[:, x]))]
-        axes.plot(exact[:, x], exact[:, y], color=MUTED, linewidth=1.0 if plane else 0.0, linestyle=(0, (1, 1.6)),
-                  marker="o", markersize=2.6, zorder=1)  # fmt: skip
-    if front.world is not None and plane:
-        best = front.world.best
-        if len(best) == len(colors):
-            for reached, possible, color in zip(front.scores["gold"], best, colors, strict=True):
-                axes.plot([reached[x], possible[x]], [reached[y], possible[y]], color=color, linewidth=0.8, alpha=0.55,
-                          zorder=1)  # fmt: skip
-        edges = colors if len(best) == len(colors) else MUTED
-        axes.scatter(best[:, x], best[:, y], marker="D", s=38, c=PAPER, edgecolors=edges, linewidths=1.3, zorder=2)
+    best, look = front.world.best, preference_look(front.preferences)
+    same = len(best) == len(front.preferences)
+    for reached, possible, color in zip(front.scores["gold"], best, look.colors, strict=True) if same else ():
+        axes.plot(*np.stack([reached, possible], 1), color=color, linewidth=0.8, alpha=0.55, zorder=1)
+    marks.points(axes, best, Look(look.colors if same else MUTED, "D"), hollow=True, size=50)
 
 
 def _legend(axes: Axes, front: Front, scorer: str, dominated: bool) -> None:
     """What the marks mean, above the frame."""
-    line = partial(axes.plot, [], [], color=MUTED, linewidth=0.0)
-    line(marker="o", markersize=6.5, markerfacecolor=MUTED, markeredgecolor=INK, markeredgewidth=0.6, label="reached")
+    marks.name_marks(axes, reached="reached")
     if dominated:
-        line(marker="o", markersize=6.5, markerfacecolor=PAPER, markeredgewidth=1.6, label="reached, dominated")
+        marks.name_marks(axes, dominated="reached, dominated")
     if scorer == "gold" and front.world is not None:
-        line(marker="D", markersize=5.5, markerfacecolor=PAPER, label="best possible, no KL term")
-    if scorer == "gold" and front.world is not None:
-        axes.plot([], [], color=MUTED, linewidth=1.0, linestyle=(0, (1, 1.6)), marker="o", markersize=2.6,
-                  label="exact front")  # fmt: skip
+        marks.name_marks(axes, best="best possible, no KL term", front="exact front")
     if scorer in front.reference:
-        line(marker="X", markersize=7.5, markerfacecolor=INK, markeredgecolor=PAPER, label="reference policy")
+        marks.name_marks(axes, reference="reference policy")
     legend_above(axes, 3)
 
 
@@ -171,5 +183,85 @@ def _draw_volume(axes: Axes, front: Front, scorer: str) -> None:
     xs = np.concatenate([[z[0]], np.repeat(points[:, 0], 2)])
     ys = np.concatenate([np.repeat(points[:, 1], 2), [z[1]]])
     axes.fill_between(xs, ys, z[1], color=GRID, alpha=0.65, linewidth=0, zorder=0)
-    axes.scatter([z[0]], [z[1]], marker="+", s=45, c=MUTED, linewidths=1.2, zorder=2)
-    axes.annotate("z", (z[0], z[1]), xytext=(4, 4), textcoords="offset points", fontsize=8, color=MUTED)
+    marks.origin(axes, z)
+
+
+# --- three objectives, and more --------------------------------------------------------------------------------------
+
+
+def _space_plate(front: Front) -> Plate:
+    panels = [
+        Panel(
+            draw=partial(_draw_space, front=front, scorer=scorer),
+            alt=f"Front in three dimensions on the {SCORER_NAMES[scorer]}; {_spoken_ends(front, scorer)}.",
+            projection="3d",
+            size=(5.0, 4.3),
+        )
+        for scorer in front.shown
+    ]
+    key = Panel(
+        draw=partial(_draw_simplex, preferences=front.preferences, names=front.objectives),
+        alt=f"Key: the triangle of preferences, its corners are {', '.join(front.objectives)}.",
+        size=(5.0, 4.3),
+    )
+    return Plate(
+        name="front",
+        title=TITLE,
+        caption="One point per preference, colored as in the triangle; lines join neighboring preferences, so the "
+        "sheet is the image of the triangle. Gray points are the task's exact front where it is known." + _units(front),
+        panels=[*panels, key],
+        columns=3,
+    )
+
+
+def _draw_space(axes: Axes3D, *, front: Front, scorer: str) -> None:
+    marks.space(axes, front.objectives, _exact(front, scorer), azimuth=38)
+    if scorer in front.reference:
+        marks.cross_in_space(axes, front.reference[scorer])
+    rows = np.flatnonzero(np.isfinite(front.scores[scorer]).all(1))
+    marks.sheet(axes, front.scores[scorer], front.preferences, preference_look(front.preferences), rows=rows, size=46)
+    axes.set_title(scorer_title(front, scorer))
+    axes.legend(loc="upper left", borderaxespad=0.0)
+
+
+def _draw_simplex(axes: Axes, *, preferences: Floats, names: Sequence[str]) -> None:
+    corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(0.75)]])
+    axes.fill(*corners.T, facecolor="none", edgecolor=GRID, linewidth=1.2)
+    places = preferences @ corners
+    for edge in marks.lattice_edges(preferences):
+        axes.plot(*places[list(edge)].T, color=GRID, linewidth=0.8, zorder=1)
+    marks.points(axes, places, preference_look(preferences), size=120)
+    for index, rise in enumerate((-16, -16, 12)):
+        axes.annotate(names[index], tuple(corners[index]), xytext=(0, rise), textcoords="offset points",
+                      ha="center", va="center", fontweight="bold", color=objective_color(index))  # fmt: skip
+    axes.set_aspect("equal")
+    axes.margins(0.2)
+    axes.axis("off")
+    axes.set_title("Key: preference")
+
+
+def _parallel_plate(front: Front) -> Plate:
+    return Plate(
+        name="front",
+        title=TITLE,
+        caption="One line per preference; each axis runs from the lowest to the highest score of its objective. Heavy "
+        "lines put all weight on the objective of their color, gray is a balanced preference, dashes are the "
+        "reference policy." + _units(front),
+        panels=[
+            Panel(
+                draw=partial(_draw_parallel, front=front, scorer=scorer),
+                alt=f"Parallel coordinates on the {SCORER_NAMES[scorer]}; {_spoken_ends(front, scorer)}.",
+                size=(max(5.4, 1.5 * len(front.objectives)), 4.0),
+            )
+            for scorer in front.shown
+        ],
+        columns=1,
+    )
+
+
+def _draw_parallel(axes: Axes, *, front: Front, scorer: str) -> None:
+    scores, reference = front.scores[scorer], front.reference.get(scorer)
+    every = scores if reference is None else np.vstack([scores, reference])
+    marks.parallel(axes, front.objectives, scores, preference_look(front.preferences), reference=reference,
+             heavy=front.preferences.max(1) > 0.999, limits=(np.nanmin(every, 0), np.nanmax(every, 0)))  # fmt: skip
+    axes.set_title(scorer_title(front, scorer))

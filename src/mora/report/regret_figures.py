@@ -12,11 +12,12 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from mora.records.regret import Regret
+from mora.report import marks
 from mora.report.fronts import SCORER_NAMES
+from mora.report.marks import DASHED, DOTTED, SAME, Look
 from mora.report.style import (
     INK,
     MUTED,
-    PAPER,
     Floats,
     Panel,
     Plate,
@@ -30,9 +31,7 @@ from mora.report.style import (
 
 WHOSE = ("policy", "optimum")
 LIMIT = "class limit"
-DOTTED, DASHED = (0, (1, 1.6)), (0, (4, 2))
 LINES: Any = {"policy": "-", "optimum": DOTTED, LIMIT: DASHED}
-SAME = 1e-9  # scores that differ by less are those of one policy
 REACH = (
     "Expected gold scores, exact: filled points are the policy, diamonds of the same color the policy that the judge "
     "calls best for that preference, the KL term included. "
@@ -69,30 +68,12 @@ def regret_plates(regret: Regret) -> list[Plate]:
 # --- marks -----------------------------------------------------------------------------------------------------------
 
 
-def marks(axes: Axes, name: str, points: Floats, colors: Sequence[str] | str) -> None:
+def policies(axes: Axes, name: str, places: Floats, colors: Sequence[str]) -> None:
     """Points (P, 2) of the ``policy`` or the ``optimum``, a color each; those on the frame are not cut."""
-    paints: Any = colors
-    x, y = points.T
     if name == "policy":
-        axes.scatter(x, y, s=44, c=paints, edgecolors=INK, linewidths=0.6, zorder=4, clip_on=False)
+        marks.points(axes, places, Look(colors, rim=INK), clip=False)
     else:
-        axes.scatter(x, y, marker="D", s=34, c=PAPER, edgecolors=paints, linewidths=1.3, zorder=3, clip_on=False)
-
-
-def reference_mark(axes: Axes, point: Floats) -> None:
-    """The reference policy, at a point (2,)."""
-    axes.scatter(point[:1], point[1:], marker="X", s=70, c=INK, edgecolors=PAPER, linewidths=0.8, zorder=5)
-
-
-def name_marks(axes: Axes, **labels: str) -> None:
-    """Legend entries of :func:`marks` and of the reference: ``policy="policy"``."""
-    looks: dict[str, Any] = {
-        "policy": {"marker": "o", "markersize": 6.5, "markeredgecolor": INK, "markeredgewidth": 0.6},
-        "optimum": {"marker": "D", "markersize": 5.5, "markerfacecolor": PAPER, "markeredgewidth": 1.3},
-        "reference": {"marker": "X", "markersize": 7.5, "markerfacecolor": INK, "markeredgecolor": PAPER},
-    }
-    for name, label in labels.items():
-        axes.plot([], [], color=MUTED, linewidth=0.0, label=label, **looks[name])
+        marks.points(axes, places, Look(colors, "D"), hollow=True, clip=False)
 
 
 def responses(axes: Axes, pure: Floats, hull: Floats | None) -> None:
@@ -164,19 +145,19 @@ def _draw_plane(axes: Axes, *, regret: Regret, scorer: str, pair: tuple[int, int
     responses(axes, regret.pure[:, list(pair)], regret.hull if key else None)
     for ends, color in zip(np.stack([policy, gold["optimum"]], 2), colors, strict=True):
         axes.plot(*ends, color=color, linewidth=0.8, alpha=0.55, zorder=2)
-    marks(axes, "optimum", gold["optimum"], colors)
+    policies(axes, "optimum", gold["optimum"], colors)
     if len(policy) > 1 and np.ptp(policy, axis=0).max() < SAME:  # one policy for all preferences has none of the colors
         axes.scatter(policy[:1, 0], policy[:1, 1], s=160, c=MUTED, edgecolors=INK, linewidths=0.6, zorder=4)
     else:
-        marks(axes, "policy", policy, colors)
-    reference_mark(axes, gold["reference"][0])
+        policies(axes, "policy", policy, colors)
+    marks.cross(axes, gold["reference"][0])
     axes.set_xlabel(f"{regret.objectives[pair[0]]} (expected gold score)")
     axes.set_ylabel(f"{regret.objectives[pair[1]]} (expected gold score)")
     axes.margins(0.08)
     if key:
         weight_bar(axes, regret.objectives[0])
         axes.set_title(_title(scorer))
-        name_marks(axes, policy="policy", optimum="optimum", reference="reference policy")
+        marks.name_marks(axes, reached="policy", best="optimum", reference="reference policy")
         legend_above(axes, 3)
 
 
@@ -202,8 +183,8 @@ def _draw_shares(axes: Axes, *, regret: Regret, scorer: str, index: int) -> None
     gold = {who: values[:, index] for who, values in regret.judged[scorer].gold.items()}
     reference = np.repeat(gold["reference"][:1], 2)
     axes.axline(reference, slope=1.0, color=MUTED, linewidth=1.0, linestyle=DOTTED, zorder=1)  # type: ignore[arg-type]
-    marks(axes, "policy", np.column_stack([gold["optimum"], gold["policy"]]), preference_colors(regret.preferences))
-    reference_mark(axes, reference)
+    policies(axes, "policy", np.column_stack([gold["optimum"], gold["policy"]]), preference_colors(regret.preferences))
+    marks.cross(axes, reference)
     axes.set_aspect("equal")
     axes.set_xlabel("optimum (expected gold score)")
     axes.set_ylabel("policy (expected gold score)")
@@ -252,7 +233,7 @@ def _draw_lines(axes: Axes, *, regret: Regret, values: Mapping[str, Floats], tit
         color, entry = (INK, name) if name == LIMIT else (MUTED, None)
         axes.plot(weights, found[order], color=color, linewidth=1.1, zorder=2, linestyle=LINES[name], label=entry)
         if name != LIMIT:
-            marks(axes, name, np.column_stack([weights, found[order]]), colors)
+            policies(axes, name, np.column_stack([weights, found[order]]), colors)
     axes.set_xlabel(f"weight on {regret.objectives[0]}")
     axes.set_ylabel(label)
     axes.set_xlim(-0.04, 1.04)
@@ -270,7 +251,7 @@ def _draw_rows(axes: Axes, *, regret: Regret, values: Mapping[str, Floats], titl
         if name == LIMIT:
             axes.scatter(found[order], rows, marker="|", s=90, c=INK, linewidths=1.6, zorder=5, label=name)
         else:
-            marks(axes, name, np.column_stack([found[order], rows]), colors)
+            policies(axes, name, np.column_stack([found[order], rows]), colors)
     axes.set_yticks(rows, [preference_label(regret.preferences[i]) for i in order], fontsize=6)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel(label)
@@ -280,7 +261,8 @@ def _draw_rows(axes: Axes, *, regret: Regret, values: Mapping[str, Floats], titl
 
 def _entitle(axes: Axes, title: str, values: Mapping[str, Floats]) -> None:
     axes.set_title(title)
-    name_marks(axes, **{name: name for name in values if name != LIMIT})
+    shown = {"policy": "reached", "optimum": "best"}
+    marks.name_marks(axes, **{shown[name]: name for name in values if name != LIMIT})
     legend_above(axes, 3)
 
 

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from mora.records.read import Floats
 from mora.records.rewards import Curves, RewardComparison
-from mora.report.compare_marks import DOTTED, marks, method_keys
+from mora.report.marks import DOTTED, method_keys, method_look, points
 from mora.report.reward_comparison_scores import shown_span
 from mora.report.style import (
     INK,
@@ -77,14 +77,14 @@ def _dots_panel(comparison: RewardComparison, index: int, objective: str, name: 
 def _draw_dots(axes: Axes, *, comparison: RewardComparison, index: int, objective: str, name: str) -> None:
     for row, method in enumerate(comparison.methods):
         value = method.metrics[objective][name]
-        place, middle = np.array([float(row)]), np.array([value.value])
+        place = np.array([[value.value, float(row)]])
         if len(value.by_seed) > 1:
             axes.scatter(value.by_seed, np.full(len(value.by_seed), row), s=13, c=method_color(row), alpha=0.4,
                          linewidths=0, zorder=3)  # fmt: skip
         if value.interval is not None:
             low, high = value.interval
             axes.plot([low, high], [row, row], color=method_color(row), linewidth=1.3, alpha=0.7, zorder=3)
-        marks(axes, row, middle, place, size=40)
+        points(axes, place, method_look(row), size=40)
     if name == "accuracy" and np.isfinite(comparison.bayes[objective]):
         axes.axvline(comparison.bayes[objective], color=INK, linewidth=1.3, linestyle=DOTTED, zorder=1)
     axes.set_yticks(range(len(comparison.names)), [short(n, 22) for n in comparison.names])

@@ -10,7 +10,7 @@ from mora.records.front import Front
 from mora.records.regret import Regret
 from mora.report import sections
 from mora.report.benchmark import benchmark_plates, benchmark_section
-from mora.report.fronts_many import front_plates
+from mora.report.fronts import front_plates
 from mora.report.page import Section, figures, write_page
 from mora.report.regret import section as regret_section
 from mora.report.regret_figures import regret_plates

@@ -49,11 +49,11 @@ class RolloutCollector:
         if isinstance(context.scalarize, Lagrangian):
             assert scorer.standardization is not None
             context.scalarize.bind(scorer.objectives, scorer.standardization.in_units)
-        share = settings.prompts * settings.samples / context.runtime.world
+        share = settings.prompts * settings.samples / context.runtime.world_size
         if share % minibatches:
             raise InputError(
-                f"{settings.prompts} prompts x {settings.samples} samples on {context.runtime.world} processes cannot "
-                f"be cut into algo.minibatches={minibatches} equal parts; change algo.rollout.prompts or "
+                f"{settings.prompts} prompts x {settings.samples} samples on {context.runtime.world_size} processes "
+                f"cannot be cut into algo.minibatches={minibatches} equal parts; change algo.rollout.prompts or "
                 "algo.minibatches"
             )
         self.rewards = Rewards(
@@ -133,7 +133,7 @@ class RolloutCollector:
             drawn = normal(self.context.seed, Stream.SCORE, step, prompts.row_ids[:, None], places[None, :])
             rewards = rewards + self.settings.score_noise * drawn.to(rewards)
         streams, weights = self._scalarized(rewards, preference, prompts.texts)
-        global_rows = len(tokens) * runtime.world
+        global_rows = len(tokens) * runtime.world_size
         return Rollout(
             ids=sequences.ids,
             mask=sequences.mask,
@@ -179,7 +179,7 @@ class RolloutCollector:
         runtime, scalarize = self.context.runtime, self.context.scalarize
         assert scalarize is not None
         if isinstance(scalarize, Lagrangian):
-            scalarize.observe(runtime.sum(rewards.sum(0)) / (len(rewards) * runtime.world))
+            scalarize.observe(runtime.sum(rewards.sum(0)) / (len(rewards) * runtime.world_size))
         if not scalarize.shares:
             own: tuple[Tensor, Tensor] = scalarize.streams(rewards, preference)
             return own

@@ -112,7 +112,7 @@ class Runtime:
         return int(self.accelerator.process_index)
 
     @property
-    def world(self) -> int:
+    def world_size(self) -> int:
         """How many processes train together."""
         return int(self.accelerator.num_processes)
 
@@ -135,15 +135,15 @@ class Runtime:
 
         Raises ``InputError`` when the rows do not split evenly.
         """
-        count, world = len(rows), self.world
-        if count % world:
-            below, above = count // world * world, (count // world + 1) * world
+        count, world_size = len(rows), self.world_size
+        if count % world_size:
+            below, above = count // world_size * world_size, (count // world_size + 1) * world_size
             fitting = f"{below} or {above}" if below else f"{above}"
             raise InputError(
-                f"{count} rows cannot be split evenly over {world} processes; set the batch size to a multiple of "
-                f"{world} (such as {fitting}), or launch another number of processes"
+                f"{count} rows cannot be split evenly over {world_size} processes; set the batch size to a multiple of "
+                f"{world_size} (such as {fitting}), or launch another number of processes"
             )
-        each = count // world
+        each = count // world_size
         return rows[self.rank * each : (self.rank + 1) * each]
 
     def at(self, phase: str, *, long: bool) -> None:
@@ -180,14 +180,14 @@ class Runtime:
 
     def collect(self, items: Sequence[T]) -> list[T]:
         """The lists of all ranks joined in rank order, on every rank (texts, rows, numbers)."""
-        if self.world == 1:
+        if self.world_size == 1:
             return list(items)
         with self._meeting("collect"):
             return list(gather_object(list(items)))
 
     def broadcast(self, value: T) -> T:
         """Rank 0's ``value`` on every rank."""
-        if self.world == 1:
+        if self.world_size == 1:
             return value
         box = [value]
         with self._meeting("broadcast"):
@@ -196,7 +196,7 @@ class Runtime:
 
     def on_main(self, work: Callable[[], T]) -> T:
         """Run ``work`` on rank 0 and give its result to every rank; an exception is raised on all of them."""
-        if self.world == 1:
+        if self.world_size == 1:
             return work()
         result: T | None = None
         error: Exception | None = None

@@ -104,7 +104,7 @@ class Engine:
         backend = self._open()
         backend.save(folder)
         if self._runtime.main:
-            state = {"kind": backend.kind, "world": self._runtime.world, "updates": self.updates}
+            state = {"kind": backend.kind, "world": self._runtime.world_size, "updates": self.updates}
             text = json.dumps(state | {"parameters": self._shapes}, indent=2)
             (folder / STATE).write_text(text, encoding="utf-8")
 
@@ -115,10 +115,10 @@ class Engine:
         """
         backend = self._open()
         state = read_object(folder / STATE, ["kind", "world", "updates", "parameters"])
-        if state["kind"] != backend.kind or (backend.kind == "zero" and state["world"] != self._runtime.world):
+        if state["kind"] != backend.kind or (backend.kind == "zero" and state["world"] != self._runtime.world_size):
             raise InputError(
                 f"{folder} was written by {state['world']} processes in mode {state['kind']} and cannot be continued "
-                f"by {self._runtime.world} in mode {backend.kind}; launch as before, or set runtime.fresh=true"
+                f"by {self._runtime.world_size} in mode {backend.kind}; launch as before, or set runtime.fresh=true"
             )
         if state["parameters"] != self._shapes:
             differing = sorted(

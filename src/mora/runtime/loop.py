@@ -154,7 +154,7 @@ class Loop:
 
     def _asked_to_stop(self) -> int | None:
         """The signal that came to any process, on all of them: they leave together."""
-        if self._runtime.world > 1:
+        if self._runtime.world_size > 1:
             return int(self._runtime.gather(torch.tensor([self._signal or 0])).max()) or None
         return self._signal
 

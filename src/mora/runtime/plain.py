@@ -31,7 +31,7 @@ class PlainBackend:
         self._named = {name: p for name, p in module.named_parameters() if p.requires_grad}
         self._parameters = list(self._named.values())
         self.groups: list[dict[str, Any]] = optimizer.param_groups
-        if runtime.world > 1:
+        if runtime.world_size > 1:
             for parameter in self._parameters:
                 torch.distributed.broadcast(parameter.data, src=0)
 
@@ -47,7 +47,7 @@ class PlainBackend:
         for parameter in self._parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        if self._runtime.world > 1:
+        if self._runtime.world_size > 1:
             for bucket in self._buckets():
                 flat = self._runtime.sum(torch.cat([p.grad.flatten() for p in bucket]))  # type: ignore[union-attr]
                 for parameter, part in zip(bucket, flat.split([p.numel() for p in bucket]), strict=True):

@@ -30,7 +30,7 @@ def rated_by_teacher(context: Context, rows: Sequence[Row]) -> list[Row]:
     runtime, objectives = context.runtime, context.corpus.objectives
     scorer = load_scorer(context.teacher_folder, runtime.device).select(objectives)
     answers = [(row.prompt, response) for row in rows for response in row.responses]
-    padded = [*answers, *answers[-1:] * (-len(answers) % runtime.world)]
+    padded = [*answers, *answers[-1:] * (-len(answers) % runtime.world_size)]
     mine = runtime.share(padded)
     belief = scorer.score([prompt for prompt, _ in mine], [response for _, response in mine])
     context.usage.scored(scorer, len(mine))

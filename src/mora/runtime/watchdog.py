@@ -44,14 +44,14 @@ class Lateness:
         return {rank: now - since for rank, (_, since) in self._since.items()}
 
 
-def meeting_store(rank: int, world: int, share: Callable[[int], int]) -> TCPStore:
+def meeting_store(rank: int, world_size: int, share: Callable[[int], int]) -> TCPStore:
     """A store of all processes, kept by rank 0; ``share`` hands its port to the others."""
     host = os.environ.get("MASTER_ADDR", "127.0.0.1")
     if rank == 0:
-        store = TCPStore(host, 0, world, is_master=True, timeout=STORE_TIMEOUT, wait_for_workers=False)
+        store = TCPStore(host, 0, world_size, is_master=True, timeout=STORE_TIMEOUT, wait_for_workers=False)
         share(store.port)
         return store
-    return TCPStore(host, share(0), world, is_master=False, timeout=STORE_TIMEOUT)
+    return TCPStore(host, share(0), world_size, is_master=False, timeout=STORE_TIMEOUT)
 
 
 class Watchdog:
@@ -63,8 +63,8 @@ class Watchdog:
     it.
     """
 
-    def __init__(self, store: TCPStore, rank: int, world: int, *, short: float, long: float) -> None:
-        self._store, self._rank, self._world = store, rank, world
+    def __init__(self, store: TCPStore, rank: int, world_size: int, *, short: float, long: float) -> None:
+        self._store, self._rank, self._world_size = store, rank, world_size
         self._limits = {False: ("runtime.timeout_step", short), True: ("runtime.timeout", long)}
         self._phase, self._part, self._long = "start", "", True
         self._reached, self._meeting = 0, ""
@@ -107,7 +107,7 @@ class Watchdog:
         while not self._stopped.wait(TICK):
             try:
                 self._publish()
-                read = {rank: json.loads(self._store.get(str(rank))) for rank in range(self._world)}
+                read = {rank: json.loads(self._store.get(str(rank))) for rank in range(self._world_size)}
             except RuntimeError:  # rank 0, which keeps the store, is gone: its launcher ends the others
                 return
             places = {rank: Place(**place) for rank, place in read.items()}

@@ -49,7 +49,7 @@ class ZeroBackend:
     def backward(self, loss: Tensor, *, last: bool) -> None:
         """Accumulate the gradient of ``loss``; DeepSpeed averages over ranks, so the loss is scaled by their number."""
         self._engine.set_gradient_accumulation_boundary(last)
-        self._engine.backward(loss * self._runtime.world, scale_wrt_gas=False)
+        self._engine.backward(loss * self._runtime.world_size, scale_wrt_gas=False)
 
     def update(self) -> tuple[float, str]:
         """Clip, step and zero; the norm before clipping, and where it is not finite."""

@@ -14,10 +14,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
 from mora.errors import InputError
-from mora.settings import permitted, relations, resolvers
-from mora.settings.declared import OVERLAYS, REQUIRED, SPECIAL, is_one_line, is_path
+from mora.settings import relations
+from mora.settings.declared import OVERLAYS, REQUIRED, is_one_line, is_path
 from mora.settings.identity import flatten
-from mora.settings.overrides import parse, values
+from mora.settings.override_problems import target_problems, value_problems
+from mora.settings.overrides import as_text, parse, values
 from mora.settings.schema import Schema
 from mora.settings.tree import Tree, explain
 
@@ -113,7 +114,7 @@ def _choice_problems(tree: Tree, override: Override) -> list[str]:
         close = difflib.get_close_matches(str(value), known, n=1, cutoff=0.4)
         nearest = f"; the nearest is {name}={close[0]}" if close else ""
         listed = ", ".join(known) or "none"
-        problems.append(f"{name}={_text(value)}: no such choice{nearest} (there are {listed})")
+        problems.append(f"{name}={as_text(value)}: no such choice{nearest} (there are {listed})")
     return problems
 
 
@@ -133,7 +134,7 @@ def _check_cells(
     tree: Tree, native: list[str], chosen: list[Override], valued: list[Override], *, complete: bool
 ) -> tuple[list[str], tuple[dict[str, Any], ...]]:
     """Check the values in every combination of swept choices; a problem of some combinations says which."""
-    options = [[f"{o.get_key_element()}={_text(value)}" for value in values(o)] for o in chosen]
+    options = [[f"{o.get_key_element()}={as_text(value)}" for value in values(o)] for o in chosen]
     configs: list[dict[str, Any]] = []
     swept = {o.get_key_element() for o in chosen if o.is_sweep_override()}
     cells = list(itertools.product(*options))
@@ -203,11 +204,7 @@ def _alternatives(override: Override) -> list[str]:
     """The override once for each of its values."""
     if not override.is_sweep_override() or isinstance(override.value(), IntervalSweep):
         return [override.input_line or ""] if not override.is_sweep_override() else []
-    return [f"{override.get_key_element()}={_text(value)}" for value in override.sweep_iterator()]
-
-
-def _text(value: Any) -> str:
-    return Override._get_value_element_as_str(value)
+    return [f"{override.get_key_element()}={as_text(value)}" for value in override.sweep_iterator()]
 
 
 def _plain(composed: DictConfig) -> dict[str, Any]:
@@ -234,8 +231,8 @@ def _check_cell(tree: Tree, native: list[str], cell: list[str], valued: list[Ove
     except InputError as error:
         return [str(error)]
     for override in valued:
-        problems += _value_problems(tree, schema, override)
-    problems += _target_problems(_plain(composed), valued)
+        problems += value_problems(tree, schema, override)
+    problems += target_problems(_plain(composed), valued)
     if complete:
         given = {o.key_or_group for o in valued}
         problems += [_required(tree.command, key) for key in sorted(Schema(_plain(composed)).missing - given)]
@@ -247,74 +244,13 @@ def _check_overlay(
 ) -> tuple[Schema, list[str]]:
     """The schema without the overlay files, and what is wrong with the keys that those files set."""
     choices = {name: choice for name, choice in composed.hydra.runtime.choices.items() if choice is not None}
-    kept = [f"{name}={_text(choices[name])}" for name in tree.groups if name in choices and name not in overlays]
+    kept = [f"{name}={as_text(choices[name])}" for name in tree.groups if name in choices and name not in overlays]
     bare = tree.compose([*native, *kept, *(f"~{group}" for group in overlays)])
     schema = Schema(_plain(bare))
     before, after = flatten(_plain(bare)), flatten(_plain(composed))
     names = " ".join(f"{group}={choice}" for group, choice in overlays.items() if choice)
     changed = [key for key, value in after.items() if key not in before or before[key] != value]
     return schema, [f"{names}: {found}" for key in changed for found in schema.problems(key, after[key])]
-
-
-def _value_problems(tree: Tree, schema: Schema, override: Override) -> list[str]:
-    key = override.key_or_group
-    unknown = schema.unknown(key, tree.groups)
-    if unknown is not None:
-        return [_with_groups(tree, key, unknown)]
-    if schema.is_open(key):
-        return []
-    if override.is_delete():
-        return [f"~{key}: a key cannot be removed; set it to another value"]
-    if override.is_add():
-        return [f"+{key}: {key} is there already; write {key}= without the sign"]
-    return [found for value in values(override) for found in schema.problems(key, value)]
-
-
-def _with_groups(tree: Tree, key: str, message: str) -> str:
-    """Add where else a key is known: under another choice of its group."""
-    group, _, rest = key.partition(".")
-    if not rest:
-        return message
-    elsewhere = []
-    if group in tree.groups:
-        for choice in tree.choices(group):
-            path = tree.root / group / f"{choice}.yaml"
-            if path.is_file() and OmegaConf.select(OmegaConf.load(path), rest, throw_on_missing=False) is not None:
-                elsewhere.append(f"{group}={choice}")
-    return f"{message}; known with {', '.join(elsewhere)}" if elsewhere else message
-
-
-def _target_problems(tree: dict[str, Any], valued: list[Override]) -> list[str]:
-    """Objects that are refused, packages that the user did not name, resolvers that no value may call."""
-    problems = [*_unnamed(tree.get("plugins")), *permitted.refused(tree)]
-    for override in valued:
-        key = override.key_or_group
-        for value in values(override):
-            problems += _unnamed(value) if key == "plugins" else []
-            problems += resolvers.refused(value, key)
-            *above, last = key.split(".")
-            nested, place = ({last: value}, above) if last in SPECIAL else (value, [*above, last])
-            problems += _of_value(tree, nested, place)
-    return problems
-
-
-def _of_value(tree: dict[str, Any], value: Any, place: list[str]) -> list[str]:
-    """What an override would build: a whole section, or the key of a section that says what it is."""
-    if isinstance(value, dict) and "_target_" not in value and set(value) & set(SPECIAL):
-        section: Any = tree
-        for step in place:
-            section = section.get(step, {}) if isinstance(section, dict) else {}
-        value = {"_target_": section.get("_target_"), **value} if isinstance(section, dict) else value
-    return list(permitted.refused(value, tuple(place)))
-
-
-def _unnamed(packages: Any) -> list[str]:
-    """Packages that a file would make known: only the user's own command line names them."""
-    listed = packages if isinstance(packages, list) else [] if packages is None else [packages]
-    odd = [str(name) for name in listed if name not in permitted.granted()]
-    return (
-        [f"plugins: {', '.join(odd)} is not named on the command line; write plugins=[{','.join(odd)}]"] if odd else []
-    )
 
 
 def _required(command: str, key: str) -> str:
