@@ -22,6 +22,7 @@ from mora.functional.risk import mean
 from mora.model.backbones import Layout, Sharing
 from mora.model.lora import LoRASettings
 from mora.model.score_model import ScoreModel
+from mora.reward import HeadKind, TrainedKind
 from mora.reward.discriminant import Discriminant
 from mora.reward.hub import Hub
 from mora.reward.scorer import ModelScorer
@@ -76,19 +77,19 @@ class RewardModel:
         context.starting_weights(tokenizer, frozen=True)  # tried and let go: it draws the reference answers in the end
         encoder = reader(context, tokenizer)
         model = new_score_model(context, encoder, trunk=self.trunk, layout=self._layout)
-        assert context.reward is not None
-        scorer = ModelScorer(model, encoder, context.reward)
+        scorer = ModelScorer(model, encoder, self._kind)
         rows = rows_that_teach(context, encoder, token_wise=self.token_wise)
         units = {"prompts": self.reference_prompts, "samples": self.reference_samples}
         standardized = partial(standardize_trained, context, scorer, tokenizer, **units)
         facts: dict[str, Any] = {}
-        if isinstance(context.reward, Discriminant):
+        if isinstance(context.reward, TrainedKind):
+            self._train(scorer, rows, standardized)
+        else:
+            assert isinstance(context.reward, Discriminant)
             solver = Solver(context, context.reward, model, encoder, rows)
             facts["discriminant"] = solver.fit(partial(self._learner, model, []), self.batch_size, standardized)
             if context.trunk_folder is not None:
                 facts["conversion"] = compared_heads(context, context.trunk_folder, scorer)
-        else:
-            self._train(scorer, rows, standardized)
         if context.runtime.main:
             scorer.save(context.folder.path / "reward", **facts)
         context.runtime.barrier()
@@ -133,12 +134,10 @@ class RewardModel:
 
         Beside it each objective's summed loss and right predictions (M,).
         """
-        reward = self.context.reward
-        assert reward is not None
         losses, raw = self._losses(module, pairs)
         half, said = len(raw) // 2, pairs.judgments
         with torch.no_grad():
-            means = mean(reward.belief(raw))
+            means = mean(self._kind.belief(raw))
             margin = (means[half:] - means[:half]) * (2 * said.labels - 1)
             right = ((margin > 0).float() + 0.5 * (margin == 0).float()) * said.labelled
         sums = {"loss": losses.sum(0), "accuracy": right.sum(0)}
@@ -147,8 +146,8 @@ class RewardModel:
     def _losses(self, module: nn.Module, pairs: PairBatch) -> tuple[Tensor, Tensor]:
         """Losses (B, M) of pairs, and raw outputs (2B, M, W) at the ends of their answers."""
         reward, half = self.context.reward, len(pairs.ids) // 2
-        assert reward is not None
-        trunks, adapters = self._layout.counts(len(self.context.corpus.objectives), reward.members)
+        assert isinstance(reward, TrainedKind)
+        trunks, adapters = self._layout.counts(len(self.context.corpus.objectives), reward.shape.members)
         self.context.usage.trained(pairs.mask, passes=trunks * adapters)
         if not self.token_wise:
             size = SEQUENCES_AT_ONCE if self.length_window > 1 else 2 * half
@@ -181,15 +180,18 @@ class RewardModel:
         return {"gradient_cosine": {f"{a}.{b}": found[i][j] for (i, a), (j, b) in pairs}}
 
     @property
+    def _kind(self) -> HeadKind:
+        assert isinstance(self.context.reward, HeadKind)
+        return self.context.reward
+
+    @property
     def _layout(self) -> Layout:
-        return layout_of(self.context.reward, self.sharing, self.lora)
+        return layout_of(self._kind, self.sharing, self.lora)
 
     def _counts(self, rows: Sequence[Row]) -> Tensor:
         """Pairs that teach each objective, and those with a label on it: (2, M)."""
-        kind = self.context.reward
-        assert kind is not None
         said = collate.judgments(rows, self.context.corpus.objectives)
-        counts = torch.stack([kind.covered(said).sum(0), said.labelled.sum(0)])
+        counts = torch.stack([self._kind.covered(said).sum(0), said.labelled.sum(0)])
         return counts.to(self.context.runtime.device).float()
 
     def _means(self, sums: Mapping[str, Tensor], counts: Tensor) -> dict[str, float]:

@@ -28,6 +28,7 @@ from mora.model.heads import RewardHead
 from mora.model.load import load_tokenizer
 from mora.model.stored import base_reference, located
 from mora.tensors import load_tensors
+from mora.types import BeliefShape
 
 HEAD, CARD = "head.safetensors", "reward.json"
 SCHEMA = 4  # of reward.json
@@ -41,16 +42,12 @@ class Kind(Protocol):
     name: ClassVar[str]
 
     @property
-    def members(self) -> int:
-        """Models whose raw outputs stand side by side."""
-
-    @property
-    def width(self) -> int:
-        """Raw outputs per objective."""
+    def shape(self) -> BeliefShape:
+        """How many models' raw outputs stand side by side."""
 
     @property
     def initial_bias(self) -> tuple[float, ...]:
-        """Raw outputs before training (W,)."""
+        """Raw outputs per objective before training (W,)."""
 
 
 class ScoreModel(nn.Module):
@@ -90,9 +87,11 @@ class ScoreModel(nn.Module):
         source: TrunkSource | None = None,
     ) -> ScoreModel:
         """A score model before training: trunks as ``make`` gives them, adapters and a head drawn from ``seed``."""
-        sizes = {"objectives": len(objectives), "members": kind.members}
+        sizes = {"objectives": len(objectives), "members": kind.shape.members}
         backbones = Backbones.new(make, layout, **sizes, seed=seed)
-        head = RewardHead(backbones.hidden, len(objectives), kind.width, backbones=layout.backbones(**sizes))
+        head = RewardHead(
+            backbones.hidden, len(objectives), len(kind.initial_bias), backbones=layout.backbones(**sizes)
+        )
         head.reset(kind.initial_bias, torch.Generator().manual_seed(seed))
         head.to(backbones.trunks[0].device)
         return cls(backbones, head, tokenizer, objectives=objectives, kind=kind.name, layout=layout, source=source)

@@ -118,7 +118,7 @@ def _teacher_warnings(stage: Stage, stages: Sequence[Stage]) -> list[str]:
         kind = build(made.config["reward"])
     else:
         kind = kind_of(read_card(folder, ("reward",))["reward"], folder / CARD)
-    if kind.atoms > 1:
+    if kind.shape.atoms > 1:
         return []
     return [
         f"start.teacher={stage.runs.get('teacher', folder)}: a {kind.name} reward gives an answer one score, and that "
