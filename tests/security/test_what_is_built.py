@@ -185,7 +185,7 @@ def test_a_card_is_refused(place, tmp_path, name):
 
 def test_a_card_may_name_a_package_of_the_command_line(place, tmp_path):
     (place.path / "kinds.py").write_text(
-        "from dataclasses import dataclass\n@dataclass\nclass Mine:\n    a: int\n    def loss(self):\n        pass\n"
+        "from dataclasses import dataclass\n@dataclass\nclass Mine:\n    a: int\n    def shape(self):\n        pass\n"
     )
     with granted_only(["kinds"]):
         assert kind_of({"_target_": "kinds.Mine", "a": 3}, tmp_path).a == 3
@@ -204,7 +204,7 @@ def test_the_lists_hold_what_the_yaml_names_and_nothing_else():
     """A file of ``conf/`` is refused elsewhere when it names what no list has; here, that no list has more."""
     named: set[str] = set()
     for path in conf_dir().rglob("*.yaml"):
-        if "_resolved" not in path.context:
+        if "_resolved" not in path.parts:
             named |= {section["_target_"] for _, section in targets(OmegaConf.to_container(OmegaConf.load(path)))}
     by_code = {"mora.dataset.mixture.Part"}  # settings/mixture.py writes the parts of a mixture out
     listed = {target for place in PLACES.values() for target in place}
