@@ -22,6 +22,7 @@ from mora.files import read_json, read_lines, write_json
 from mora.latest import find_latest
 from mora.reward.scorer import ModelScorer
 from mora.run.build import build, load_corpus
+from mora.run.meaning import refuse_stage_without_meaning
 from mora.run.plan import Stage, plan
 from mora.runtime.folder import RunFolder
 from mora.settings.launch import launch
@@ -285,6 +286,12 @@ def test_the_likelihood_of_the_reward_kind_is_that_of_its_text(trained: Kitchen)
     assert (none == 0).all()
     code, _ = trained.run("reward=slips", "reward.slips=0.5", task=lambda stages: build(stages[-1].config["reward"]))
     assert code == 2
+
+
+def test_a_reward_kind_is_of_the_origin_that_its_class_says(trained: Kitchen, capsys: Any) -> None:
+    other = "reward=slips", "reward.origin=rules"
+    code, _ = trained.run(*other, task=lambda stages: refuse_stage_without_meaning(stages[-1]))
+    assert code == 2 and "reward.origin=rules: a slips reward is trained" in capsys.readouterr().err
 
 
 def test_an_evaluation_measures_a_reward_model(trained: Kitchen, capsys: pytest.CaptureFixture[str]) -> None:

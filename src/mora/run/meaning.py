@@ -97,6 +97,9 @@ def refuse_stage_without_meaning(stage: Stage) -> None:
     if "reward" not in stage.identity:
         return
     kind, algo = build(stage.config["reward"]), stage.config["algo"]
+    given = stage.config["reward"]["origin"]
+    if kind.origin != given:
+        raise InputError(f"reward.origin={given}: a {kind.name} reward is {kind.origin}; say so in its YAML")
     kind.check(stage.config["objectives"]["names"])
     if stage.produces != "reward":
         return
