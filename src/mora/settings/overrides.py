@@ -125,3 +125,8 @@ def named_on(command_line: Sequence[str]) -> list[str]:
     """Packages that a command line lists under ``plugins``; a value that cannot be read is told by the check."""
     lists = [value for o in parse(command_line)[0] if o.key_or_group == "plugins" for value in values(o)]
     return [str(name) for listed in lists if isinstance(listed, list) for name in listed]
+
+
+def as_text(value: Any) -> str:
+    """A value as the command line would have it."""
+    return Override._get_value_element_as_str(value)
