@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -21,7 +21,9 @@ from mora.evaluate import evaluate
 from mora.files import read_json, read_lines, write_json
 from mora.latest import find_latest
 from mora.reward.scorer import ModelScorer
+from mora.run import execute
 from mora.run.build import build, load_corpus
+from mora.run.meaning import refuse_stage_without_meaning
 from mora.run.plan import Stage, plan
 from mora.runtime.folder import RunFolder
 from mora.settings.launch import launch
@@ -285,6 +287,28 @@ def test_the_likelihood_of_the_reward_kind_is_that_of_its_text(trained: Kitchen)
     assert (none == 0).all()
     code, _ = trained.run("reward=slips", "reward.slips=0.5", task=lambda stages: build(stages[-1].config["reward"]))
     assert code == 2
+
+
+def test_a_reward_kind_is_of_the_origin_that_its_class_says(trained: Kitchen, capsys: Any) -> None:
+    other = "reward=slips", "reward.origin=rules"
+    code, _ = trained.run(*other, task=lambda stages: refuse_stage_without_meaning(stages[-1]))
+    assert code == 2 and "reward.origin=rules: a slips reward is trained" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("evaluation", "done"), [("phrase", "kitchen.phrase"), ("reward_model", "nothing to measure")])
+def test_only_an_evaluation_that_needs_held_out_pairs_is_left_out_without_them(
+    trained: Kitchen, monkeypatch: pytest.MonkeyPatch, evaluation: str, done: str
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(execute, "measure", lambda *given, seed: asked.append(given[2]["_target_"]))
+    monkeypatch.setattr(execute, "note_measured", lambda *_, seed: asked.append("nothing to measure"))
+    corpus, runtime = SimpleNamespace(pairs={"test": []}), SimpleNamespace(on_main=lambda work: work())
+
+    def task(stages: list[Stage]) -> None:
+        execute.measured_once(stages[-1], cast(Any, None), cast(Any, corpus), cast(Any, runtime))
+
+    assert trained.run("algo=reward_model", f"evaluation={evaluation}", task=task)[0] == 0
+    assert len(asked) == 1 and asked[0].startswith(done)
 
 
 def test_an_evaluation_measures_a_reward_model(trained: Kitchen, capsys: pytest.CaptureFixture[str]) -> None:

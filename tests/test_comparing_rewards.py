@@ -236,3 +236,14 @@ def test_training_refuses_to_end_in_a_comparison_of_rewards(runs):
     overrides += ["evaluation=compare_rewards", "seed=5"]
     with pytest.raises(InputError, match="takes finished runs"):
         train(mora.compose(*overrides), overrides)
+
+
+def test_a_comparison_that_fails_leaves_no_folder(runs, undrawn, monkeypatch):
+    def fail(*_: Any, **__: Any) -> None:
+        raise InputError("the judge is gone")
+
+    before = {path.name for path in runs.root.iterdir() if path.is_dir()}
+    monkeypatch.setattr(compare_rewards, "_judgement", fail)
+    with pytest.raises(InputError, match="the judge is gone"):
+        ask(runs, f"[{runs.qr},{runs.scalar}]", "evaluation.resamples=101")
+    assert {path.name for path in runs.root.iterdir() if path.is_dir()} == before

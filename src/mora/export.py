@@ -62,8 +62,6 @@ def _classifier(cfg: DictConfig) -> None:
     from mora.reward.stored import load_trained
     from mora.run.opened import open_run, output_folder
 
-    if cfg.preference is not None:
-        raise InputError("preference is for policies; a classifier scores each objective by itself")
     opened, _ = open_run(cfg.run, cfg.paths.runs)
     if not (opened.path / "reward").is_dir():
         raise InputError(f"{opened.path} holds no reward model; name a run of algo=reward_model")

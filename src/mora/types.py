@@ -24,7 +24,7 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -215,6 +215,15 @@ class Sampled:
     def tokens_for(self, vocabulary: str) -> tuple[tuple[int, ...], ...] | None:
         """The ids, for a reader with this ``vocabulary``; None where the texts must be tokenized again."""
         return self.tokens if self.vocabulary == vocabulary else None
+
+
+class BeliefShape(NamedTuple):
+    """What the beliefs of a reward kind look like, before there is one: arguments of ``functional.risk.check``."""
+
+    kind: BeliefKind
+    atoms: int  # S, those of all members
+    levels: tuple[float, ...] | None = None  # quantile levels of the atoms; None unless kind is "quantile"
+    members: int = 1  # models E that a like share of the atoms belongs to
 
 
 @dataclass(kw_only=True)

@@ -121,6 +121,7 @@ def make(tmp_path: Path) -> Callable[..., Any]:
         nonlocal made
         made += 1
         beside = ["dataset=oracle"] if algo == "exact" else []  # the settings of one whose responses can be enumerated
+        beside += [] if algo in ("sft", "reward_model") else ["reward=gold"]  # there is no reward run
         config = composed(f"algo={algo}", *TINY, *beside, *overrides)
         runtime = build(config["runtime"])
         if process is not None:

@@ -15,9 +15,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from mora import manifest
 from mora.errors import InputError
 from mora.files import new_folder
+from mora.model.backbones import Backbones, Layout, TrunkSource
 from mora.model.load import load_backbone, load_causal, load_classifier, load_tokenizer
 from mora.model.lora import LoRASettings, attach_several
 from mora.model.stored import load_plain, load_policy
+from mora.model.svd_lora import SVDLoRA
 from mora.model.tokenizer import train_words
 
 
@@ -149,3 +151,44 @@ def test_attention_that_is_not_there(model, attention):
     for make in (lambda: load_causal(model, loaded), lambda: made.made(16, (0, 1, 2), seed=0)):
         with pytest.raises(InputError, match="set model.attention=sdpa"):
             make()
+
+
+def changed(path: Path, **values: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"rank": 10**9},
+            r"adapter\.safetensors: .*sigma is stored as .1,., and its settings ask for .1000000000,.",
+        ),
+        (
+            {"objectives": ["y", "x"]},
+            r"adapter\.json: has the objectives y, x, and standardization\.json has .'x', 'y'.",
+        ),
+    ],
+)
+def test_settings_of_another_adapter_are_refused_before_memory_is_taken(policy, monkeypatch, values, message):
+    (policy / "manifest.json").unlink()
+    (policy / "standardization.json").write_text(json.dumps({"objectives": ["x", "y"]}))
+    load_policy(policy, torch.device("cpu"))
+    changed(policy / "adapter.json", **values)
+    monkeypatch.setattr(SVDLoRA, "attach", None)
+    with pytest.raises(InputError, match=message):
+        load_policy(policy, torch.device("cpu"))
+
+
+@pytest.mark.parametrize(("rank", "objectives"), [(10**9, 1), (1, 10**9)])
+def test_adapters_of_a_reward_model_are_held_against_what_is_stored_first(model, monkeypatch, rank, objectives):
+    (model / "manifest.json").unlink()
+    attach_several(load_backbone(model), LoRASettings(rank=1, scale=1.0, targets=["q_proj"]), count=1, seed=0).save(
+        model
+    )
+    monkeypatch.setattr("mora.model.backbones.attach_several", None)
+    lora = LoRASettings(rank=rank, scale=1.0, targets=["q_proj"])
+    layout = Layout(objectives="lora", members="trunk", lora=lora)
+    source = TrunkSource(path=None, attention="eager")
+    with pytest.raises(InputError, match=r"lora\.safetensors: .*A is stored as \(1, 1, 8\), and its settings ask for"):
+        Backbones.load(model, layout, objectives=objectives, members=1, source=source)

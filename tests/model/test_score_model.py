@@ -237,6 +237,13 @@ def _old_card(folder: Path) -> None:
     write_json(folder / "reward.json", {**read_json(folder / "reward.json"), "schema": SCHEMA - 1})
 
 
+def _vast_card(key: str) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        write_json(folder / "reward.json", {**read_json(folder / "reward.json"), key: 10**9})
+
+    return spoil
+
+
 def _without_a_weight(folder: Path) -> None:
     tensors = load_file(folder / "model.safetensors")
     tensors.pop(next(name for name in tensors if name.endswith("q_proj.weight")))
@@ -250,6 +257,11 @@ def _without_a_weight(folder: Path) -> None:
         (_without_bias, "bias has the shape None"),
         (_damaged_head, "damaged"),
         (_other_head, r"shape \(4, 16\)"),
+        (
+            _vast_card("width"),
+            r"weight has the shape .*reward\.json asks for 2 objectives of 1000000000 outputs",
+        ),
+        (_vast_card("members"), "outputs by 1000000000 members"),
         (_without_card, r"reward\.json is missing"),
         (_old_card, "was written by another version of mora"),
         (_poor_card, "kind, width, members, layout, trunk missing"),

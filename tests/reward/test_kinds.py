@@ -13,15 +13,17 @@ from omegaconf import OmegaConf
 from tests.composed import composed
 from tests.judgments import judgments
 
+from mora.dataset.corpus import Corpus
 from mora.errors import InputError
 from mora.functional import risk
 from mora.functional.margins import bradley_terry_loss, label_loss
 from mora.functional.quantile import gap_bias
 from mora.functional.thurstone import scale_bias
-from mora.reward import RewardKind
+from mora.reward import HeadKind, RewardKind, RulesKind, TrainedKind
 from mora.reward.card import kind_of, section_of
 from mora.reward.categorical import Categorical
 from mora.reward.cost import Cost
+from mora.reward.discriminant import Discriminant
 from mora.reward.gaussian import Gaussian
 from mora.reward.gold import Gold
 from mora.reward.quantile import Quantile
@@ -29,6 +31,7 @@ from mora.reward.rating import Rated
 from mora.reward.scalar import Scalar
 from mora.run.build import build
 from mora.settings.tree import conf_dir
+from mora.types import Row
 
 SCALAR = Scalar(strength="ignore", margin=0.0, centering=0.0, l2=0.0)
 QUANTILE = Quantile(atoms=9, at=None, coupling="independent", initial_gap=0.1, centering=0.0)
@@ -36,7 +39,7 @@ GAUSSIAN = Gaussian(
     link="logistic", atoms=9, initial_scale=1.0, scale_penalty=0.01, centering=0.0, anchors=0.0, anchor_ratings=None
 )
 TENTHS = [k / 10 for k in range(1, 10)]
-KINDS: dict[str, RewardKind] = {
+KINDS: dict[str, TrainedKind] = {
     "scalar": SCALAR,
     "independent": QUANTILE,
     "comonotone": dataclasses.replace(QUANTILE, coupling="comonotone"),
@@ -53,7 +56,7 @@ every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 compared_kind = pytest.mark.parametrize("kind", COMPARED.values(), ids=COMPARED)
 
 
-def raw(kind: RewardKind, rows: int = 6, objectives: int = 3, seed: int = 0) -> torch.Tensor:
+def raw(kind: TrainedKind, rows: int = 6, objectives: int = 3, seed: int = 0) -> torch.Tensor:
     return torch.randn(rows, objectives, kind.width, generator=torch.Generator().manual_seed(seed))
 
 
@@ -68,29 +71,28 @@ def test_yaml_keys_are_the_fields(path: Path) -> None:
 def test_the_table_has_a_row_for_every_kind_that_one_model_is_trained_for() -> None:
     names = [path.stem for path in (conf_dir() / "reward").glob("*.yaml")]
     kinds = [build(composed("algo=reward_model", f"reward={name}")["reward"]) for name in names]
-    alone = {type(kind) for kind in kinds if kind.trained and not kind.solved and kind.members == 1}
+    alone = {type(kind) for kind in kinds if isinstance(kind, TrainedKind) and kind.shape.members == 1}
     assert alone - {Cost} == {type(kind) for kind in KINDS.values()}  # a cost is another kind with a zero
 
 
 @every_kind
 @pytest.mark.parametrize("objectives", [1, 2, 6])
-def test_loss_and_belief_have_their_shapes(kind: RewardKind, objectives: int) -> None:
+def test_loss_and_belief_have_their_shapes(kind: TrainedKind, objectives: int) -> None:
     raw_0, raw_1 = raw(kind, objectives=objectives), raw(kind, objectives=objectives, seed=1)
     labels = torch.full((6, objectives), 0.3)
     loss = kind.loss(raw_0, raw_1, judgments(labels))
     assert loss.shape == (6, objectives) and loss.isfinite().all()
     belief = kind.belief(raw_0)
-    assert belief.atoms.shape == belief.weights.shape == (6, objectives, kind.atoms)
+    assert belief.atoms.shape == belief.weights.shape == (6, objectives, kind.shape.atoms)
     torch.testing.assert_close(belief.weights.sum(-1), torch.ones(6, objectives))
-    assert belief.kind == kind.belief_kind
-    assert len(kind.initial_bias) == kind.width
+    assert belief.kind == kind.shape.kind
     assert belief.atoms.dtype == kind.belief(raw_0.bfloat16()).atoms.dtype == torch.float32 or kind is SCALAR
-    assert (None if belief.levels is None else belief.levels.numel()) == (kind.levels and kind.atoms)
-    assert risk.check(risk.mean, kind.belief_kind, kind.atoms, kind.levels) == []
+    assert (None if belief.levels is None else tuple(belief.levels.tolist())) == pytest.approx(kind.shape.levels)
+    assert risk.check(risk.mean, *kind.shape) == []
 
 
 @compared_kind
-def test_unlabelled_pairs_cost_nothing_and_move_nothing(kind: RewardKind) -> None:
+def test_unlabelled_pairs_cost_nothing_and_move_nothing(kind: TrainedKind) -> None:
     raw_0, raw_1 = raw(kind).requires_grad_(), raw(kind, seed=1).requires_grad_()
     labelled = torch.tensor([[True, False, True]] * 6)
     labels = torch.where(labelled, 1.0, float("nan"))  # whatever stands there is never read
@@ -101,7 +103,7 @@ def test_unlabelled_pairs_cost_nothing_and_move_nothing(kind: RewardKind) -> Non
 
 
 @compared_kind
-def test_swapping_answers_and_labels_changes_nothing(kind: RewardKind) -> None:
+def test_swapping_answers_and_labels_changes_nothing(kind: TrainedKind) -> None:
     raw_0, raw_1, labels = raw(kind), raw(kind, seed=1), torch.rand(6, 3, generator=torch.Generator().manual_seed(2))
     torch.testing.assert_close(
         kind.loss(raw_0, raw_1, judgments(labels)), kind.loss(raw_1, raw_0, judgments(1 - labels))
@@ -109,14 +111,14 @@ def test_swapping_answers_and_labels_changes_nothing(kind: RewardKind) -> None:
 
 
 @compared_kind
-def test_descending_the_loss_raises_the_favored_answer(kind: RewardKind) -> None:
+def test_descending_the_loss_raises_the_favored_answer(kind: TrainedKind) -> None:
     raw_0, raw_1 = torch.zeros(1, 1, kind.width), torch.zeros(1, 1, kind.width, requires_grad=True)
     kind.loss(raw_0, raw_1, judgments(torch.ones(1, 1))).sum().backward()
     assert raw_1.grad is not None and raw_1.grad[0, 0, 0] < 0  # label 1 favors answer 1: its score goes up
 
 
 @every_kind
-def test_one_answer_or_the_other_wins(kind: RewardKind) -> None:
+def test_one_answer_or_the_other_wins(kind: TrainedKind) -> None:
     raw_0, raw_1 = raw(kind).double(), raw(kind, seed=1).double()
     wins = kind.log_wins(raw_1, raw_0)
     assert wins.shape == (6, 3)
@@ -127,18 +129,18 @@ def test_one_answer_or_the_other_wins(kind: RewardKind) -> None:
 
 
 @every_kind
-def test_the_first_output_is_the_mean_of_a_belief_or_the_kind_says_that_it_is_not(kind: RewardKind) -> None:
+def test_the_first_output_is_the_mean_of_a_belief_or_the_kind_says_that_it_is_not(kind: TrainedKind) -> None:
     outputs = raw(kind)
     assert kind.linear == torch.allclose(risk.mean(kind.belief(outputs)), outputs[..., 0], atol=1e-5)
 
 
 @every_kind
-def test_a_card_gives_the_kind_back(kind: RewardKind, tmp_path: Path) -> None:
+def test_a_card_gives_the_kind_back(kind: TrainedKind, tmp_path: Path) -> None:
     assert kind_of(section_of(kind), tmp_path) == kind
 
 
 @compared_kind
-def test_a_tie_costs_least_between_answers_that_are_alike(kind: RewardKind) -> None:
+def test_a_tie_costs_least_between_answers_that_are_alike(kind: TrainedKind) -> None:
     start = torch.tensor(kind.initial_bias, dtype=torch.float64).view(1, 1, -1)
     losses = []
     for lead in (-0.5, -1e-3, 0.0, 1e-3, 0.5):
@@ -150,7 +152,7 @@ def test_a_tie_costs_least_between_answers_that_are_alike(kind: RewardKind) -> N
 
 
 @compared_kind
-def test_the_loss_is_made_of_who_wins(kind: RewardKind) -> None:
+def test_the_loss_is_made_of_who_wins(kind: TrainedKind) -> None:
     raw_0, raw_1 = raw(kind).double(), raw(kind, seed=1).double()
     wins = kind.log_wins(raw_1, raw_0)
     # Whatever a loss adds does not depend on the label, so labels of 1 and 0 differ by the log-odds.
@@ -161,7 +163,7 @@ def test_the_loss_is_made_of_who_wins(kind: RewardKind) -> None:
 
 @pytest.mark.parametrize("kind", UNBOUNDED.values(), ids=UNBOUNDED)
 @pytest.mark.parametrize("lead", [-30.0, 30.0])
-def test_a_large_lead_is_sure_and_still_has_a_gradient(kind: RewardKind, lead: float) -> None:
+def test_a_large_lead_is_sure_and_still_has_a_gradient(kind: TrainedKind, lead: float) -> None:
     raw_0 = torch.zeros(1, 1, kind.width)
     raw_1 = torch.tensor([lead] + [0.0] * (kind.width - 1)).view(1, 1, -1).requires_grad_()
     wins = kind.log_wins(raw_1, raw_0)
@@ -233,8 +235,8 @@ def test_a_gaussian_belief_has_the_location_and_the_scale() -> None:
     assert risk.spread(start).item() == pytest.approx(1.0)
     belief = GAUSSIAN.belief(torch.tensor([[[2.5, scale_bias(0.3)]]]))
     assert risk.mean(belief).item() == pytest.approx(2.5) and risk.spread(belief).item() == pytest.approx(0.3)
-    assert GAUSSIAN.levels == QUANTILE.levels
-    assert risk.check(partial(risk.cvar, alpha=0.3), "quantile", GAUSSIAN.atoms, GAUSSIAN.levels) == []
+    assert GAUSSIAN.shape == QUANTILE.shape
+    assert risk.check(partial(risk.cvar, alpha=0.3), *GAUSSIAN.shape) == []
 
 
 @pytest.mark.parametrize(("preset", "low", "high"), [("hk9", 0.1, 0.9), ("qrm19", 0.05, 0.95)])
@@ -247,13 +249,13 @@ def test_a_preset_without_tails_answers_for_its_levels_and_refuses_the_tails(
     assert belief.levels.tolist() == pytest.approx(np.linspace(low, high, kind.atoms).tolist())
     for place, level in enumerate(kind.levels):
         asked = partial(risk.quantile, level=level)
-        assert isinstance(risk.check(asked, kind.belief_kind, kind.atoms, kind.levels), list)
+        assert isinstance(risk.check(asked, *kind.shape), list)
         assert torch.equal(asked(belief), belief.atoms[..., place])
     for asked in (partial(risk.cvar, alpha=0.1), partial(risk.lcb, k=1.0), partial(risk.entropic, beta=1.0)):
         with pytest.raises(InputError, match=f"quantile levels {low} to {high}"):
-            risk.check(asked, kind.belief_kind, kind.atoms, kind.levels)
+            risk.check(asked, *kind.shape)
     with pytest.raises(InputError, match="only cover"):
-        risk.check(partial(risk.quantile, level=low / 2), kind.belief_kind, kind.atoms, kind.levels)
+        risk.check(partial(risk.quantile, level=low / 2), *kind.shape)
 
 
 def test_levels_change_the_reading_and_not_the_training() -> None:
@@ -312,10 +314,27 @@ def test_values_without_meaning_are_refused(make: Any, key: str) -> None:
         make()
 
 
-def test_gold_has_nothing_to_train() -> None:
-    gold = Gold()
-    assert not gold.trained and SCALAR.trained and QUANTILE.trained
-    with pytest.raises(ValueError, match="GoldScorer"):
-        gold.loss(torch.zeros(1), torch.zeros(1), judgments(torch.zeros(1, 1)))
-    with pytest.raises(ValueError, match="GoldScorer"):
-        gold.log_wins(torch.zeros(1), torch.zeros(1))
+@pytest.mark.parametrize("path", sorted((conf_dir() / "reward").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_kind_is_what_its_yaml_says_and_no_more(path: Path) -> None:
+    section = composed("algo=reward_model", f"reward={path.stem}")["reward"]
+    kind = build(section)
+    assert isinstance(kind, RewardKind) and kind.origin == section["origin"]
+    assert isinstance(kind, HeadKind) == (kind.origin == "trained")
+    assert isinstance(kind, TrainedKind) == (kind.origin == "trained" and not isinstance(kind, Discriminant))
+    assert isinstance(kind, RulesKind) == (kind.origin == "rules")
+
+
+def test_gold_is_scored_by_the_rules_of_a_world() -> None:
+    none: dict[str, list[Row]] = {"train": [], "test": []}
+    corpus = Corpus(
+        name="texts",
+        objectives=("x",),
+        supervised=none,
+        pairs=none,
+        prompts=none,
+        fingerprint="",
+        max_prompt=9,
+        max_response=9,
+    )
+    with pytest.raises(InputError, match="reward=gold needs the rules of a world, and dataset=texts has none"):
+        Gold().scorer(corpus)

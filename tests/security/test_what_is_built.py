@@ -185,7 +185,7 @@ def test_a_card_is_refused(place, tmp_path, name):
 
 def test_a_card_may_name_a_package_of_the_command_line(place, tmp_path):
     (place.path / "kinds.py").write_text(
-        "from dataclasses import dataclass\n@dataclass\nclass Mine:\n    a: int\n    def loss(self):\n        pass\n"
+        "from dataclasses import dataclass\n@dataclass\nclass Mine:\n    a: int\n    def shape(self):\n        pass\n"
     )
     with granted_only(["kinds"]):
         assert kind_of({"_target_": "kinds.Mine", "a": 3}, tmp_path).a == 3

@@ -129,11 +129,16 @@ def test_a_sweeper_parameter_that_the_command_line_replaces_is_not_checked(tree)
 
 def test_an_experiment_may_change_keys_but_not_bring_new_ones(tree):
     assert problems(tree, "experiment=quick", "algo.beta=0.2") == []
-    found = problems(tree, "experiment=wrong")
-    assert sorted(found) == [
-        "experiment=wrong: algo.clip=high: algo.clip takes a number, not text",
-        "experiment=wrong: sede: unknown key; the nearest is seed",
-    ]
+    value, key = sorted(problems(tree, "experiment=wrong"))
+    assert value == "experiment=wrong: algo.clip=high: algo.clip takes a number, not text"
+    assert key.startswith("experiment=wrong: sede: unknown key; the nearest is seed. ")
+
+
+def test_an_experiment_of_another_algorithm_says_which_file_sets_the_key():
+    (problem,) = problems(None, "experiment=oracle", "algo=rloo")
+    assert problem.startswith("experiment=oracle: algo.advantage.lam: unknown key")
+    assert "experiment/oracle.yaml sets it, and algo=rloo has no such key" in problem
+    assert "another experiment (" in problem and "oracle_rloo" in problem
 
 
 def test_open_sections_take_new_keys_where_they_exist(tree):

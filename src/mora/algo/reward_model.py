@@ -22,7 +22,7 @@ from mora.functional.risk import mean
 from mora.model.backbones import Layout, Sharing
 from mora.model.lora import LoRASettings
 from mora.model.score_model import ScoreModel
-from mora.reward import RewardKind
+from mora.reward import HeadKind, TrainedKind
 from mora.reward.discriminant import Discriminant
 from mora.reward.hub import Hub
 from mora.reward.scorer import ModelScorer
@@ -77,18 +77,19 @@ class RewardModel:
         context.starting_weights(tokenizer, frozen=True)  # tried and let go: it draws the reference answers in the end
         encoder = reader(context, tokenizer)
         model = new_score_model(context, encoder, trunk=self.trunk, layout=self._layout)
-        scorer = ModelScorer(model, encoder, self._reward)
+        scorer = ModelScorer(model, encoder, self._kind)
         rows = rows_that_teach(context, encoder, token_wise=self.token_wise)
         units = {"prompts": self.reference_prompts, "samples": self.reference_samples}
         standardized = partial(standardize_trained, context, scorer, tokenizer, **units)
         facts: dict[str, Any] = {}
-        if isinstance(context.reward, Discriminant):
+        if isinstance(context.reward, TrainedKind):
+            self._train(scorer, rows, standardized)
+        else:
+            assert isinstance(context.reward, Discriminant)
             solver = Solver(context, context.reward, model, encoder, rows)
             facts["discriminant"] = solver.fit(partial(self._learner, model, []), self.batch_size, standardized)
             if context.trunk_folder is not None:
                 facts["conversion"] = compared_heads(context, context.trunk_folder, scorer)
-        else:
-            self._train(scorer, rows, standardized)
         if context.runtime.main:
             scorer.save(context.folder.path / "reward", **facts)
         context.runtime.barrier()
@@ -134,7 +135,7 @@ class RewardModel:
         losses, raw = self._losses(module, pairs)
         half, said = len(raw) // 2, pairs.judgments
         with torch.no_grad():
-            means = mean(self._reward.belief(raw))
+            means = mean(self._kind.belief(raw))
             margin = (means[half:] - means[:half]) * (2 * said.labels - 1)
             right = ((margin > 0).float() + 0.5 * (margin == 0).float()) * said.labelled
         sums = {"loss": losses.sum(0), "accuracy": right.sum(0)}
@@ -142,8 +143,9 @@ class RewardModel:
 
     def _losses(self, module: nn.Module, pairs: PairBatch) -> tuple[Tensor, Tensor]:
         """Losses (B, M) of pairs, and raw outputs (2B, M, W) at the ends of their answers."""
-        reward, half = self._reward, len(pairs.ids) // 2
-        trunks, adapters = self._layout.counts(len(self.context.corpus.objectives), reward.members)
+        reward, half = self.context.reward, len(pairs.ids) // 2
+        assert isinstance(reward, TrainedKind)
+        trunks, adapters = self._layout.counts(len(self.context.corpus.objectives), reward.shape.members)
         self.context.usage.trained(pairs.mask, passes=trunks * adapters)
         if not self.token_wise:
             raw = by_length(module, pairs.ids, pairs.mask, SEQUENCES_AT_ONCE if self.length_window > 1 else 2 * half)
@@ -174,18 +176,18 @@ class RewardModel:
         return {"gradient_cosine": {f"{a}.{b}": found[i][j] for (i, a), (j, b) in pairs}}
 
     @property
-    def _reward(self) -> RewardKind:
-        assert self.context.reward is not None
+    def _kind(self) -> HeadKind:
+        assert isinstance(self.context.reward, HeadKind)
         return self.context.reward
 
     @property
     def _layout(self) -> Layout:
-        return layout_of(self.context.reward, self.sharing, self.lora)
+        return layout_of(self._kind, self.sharing, self.lora)
 
     def _counts(self, rows: Sequence[Row]) -> Tensor:
         """Pairs that teach each objective, and those with a label on it: (2, M)."""
         said = collate.judgments(rows, self.context.corpus.objectives)
-        counts = torch.stack([self._reward.covered(said).sum(0), said.labelled.sum(0)])
+        counts = torch.stack([self._kind.covered(said).sum(0), said.labelled.sum(0)])
         return counts.to(self.context.runtime.device).float()
 
     def _means(self, sums: Mapping[str, Tensor], counts: Tensor) -> dict[str, float]:

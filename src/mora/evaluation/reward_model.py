@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -45,6 +45,8 @@ TABLE, NUMBERS, EXAMPLES = "reward.json", "pairs.csv", "examples"
 @dataclass(kw_only=True)
 class Quality:
     """``evaluation=reward_model``; the fields are the keys of ``conf/evaluation/reward_model.yaml``."""
+
+    needs_held_out_pairs: ClassVar[bool] = True
 
     level: Inside
     calibration_bins: Count

@@ -20,7 +20,7 @@ from transformers.pytorch_utils import Conv1D
 
 from mora.errors import InputError
 from mora.files import read_json, write_json
-from mora.tensors import load_tensors
+from mora.tensors import load_tensors, stored_shapes
 
 WEIGHTS, SETTINGS = "adapter.safetensors", "adapter.json"
 
@@ -133,6 +133,21 @@ def load_layers(
     for place, layer in layers.items():
         for name in names:
             getattr(layer, name).copy_(stored[f"{place}.{name}"])
+
+
+def check_rank(path: Path, rank: int, *, count: int = 1, remedy: str, what: str = "the adapter") -> None:
+    """Raises InputError where what is stored is not ``count`` adapters of ``rank``, before any memory is taken."""
+    sizes = {"sigma": (rank,), "A": (count, rank)}  # axes that the tensors of either kind of layer begin with
+    stored = {name: shape for name, shape in stored_shapes(path, remedy).items() if name.rpartition(".")[2] in sizes}
+    for name, shape in stored.items():
+        size = sizes[name.rpartition(".")[2]]
+        if shape[: len(size)] != size:
+            raise InputError(
+                f"{path}: {what} does not fit this folder: {name} is stored as {shape}, and its settings ask for "
+                f"{size}; {remedy}"
+            )
+    if not stored:
+        raise InputError(f"{path}: {what} does not fit this folder: no tensor of an adapter is stored; {remedy}")
 
 
 # --- where adapters sit ---------------------------------------------------------------------------------------------

@@ -18,9 +18,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from mora.errors import InputError
+from mora.model.adapter import check_rank
 from mora.model.features import last_hidden, width_of_trunk
 from mora.model.load import DTYPES, PLAIN_ATTENTION, load_backbone
-from mora.model.lora import LoRASettings, MultiLoRA, attach_several, checkpointed
+from mora.model.lora import BANK, GONE, LoRASettings, MultiLoRA, attach_several, checkpointed
+from mora.model.lora import WEIGHTS as LORA_WEIGHTS
 
 Sharing = Literal["trunk", "lora", "separate"]
 SHARING = ("trunk", "lora", "separate")
@@ -221,6 +223,8 @@ class Backbones(nn.Module):
         if not layout.adapted:
             return cls(trunks, ())
         assert layout.lora is not None
+        for place in places:
+            check_rank(place / LORA_WEIGHTS, layout.lora.rank, count=adapters, remedy=GONE, what=BANK)
         banks = [attach_several(trunk, layout.lora, count=adapters, seed=0) for trunk in trunks]
         for bank, place in zip(banks, places, strict=True):
             bank.load(place)

@@ -30,6 +30,7 @@ from mora.model.adapter import layer_tensors, linear_targets, load_layers, place
 
 WEIGHTS = "lora.safetensors"
 NAMES = ("A", "B")
+BANK, GONE = "an adapter of the reward model", "without its adapters the reward model cannot score; train it again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,8 +134,7 @@ class MultiLoRA:
 
     def load(self, folder: Path) -> None:
         """Read what :meth:`save` wrote.  Raises InputError when it is missing, damaged, or does not fit the trunk."""
-        remedy = "without its adapters the reward model cannot score; train it again"
-        load_layers(self.layers, NAMES, folder / WEIGHTS, remedy=remedy, what="an adapter of the reward model")
+        load_layers(self.layers, NAMES, folder / WEIGHTS, remedy=GONE, what=BANK)
 
     @torch.no_grad()
     def merged(self, index: int, weights: dict[str, Tensor]) -> dict[str, Tensor]:

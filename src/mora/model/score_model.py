@@ -27,9 +27,11 @@ from mora.model.capacity import check_tokens
 from mora.model.heads import RewardHead
 from mora.model.load import load_tokenizer
 from mora.model.stored import base_reference, located
-from mora.tensors import load_tensors
+from mora.tensors import load_tensors, stored_shapes
+from mora.types import BeliefShape
 
 HEAD, CARD = "head.safetensors", "reward.json"
+NO_HEAD = "without its head the reward model cannot score; train it again"
 SCHEMA = 4  # of reward.json
 FACTS = ("kind", "objectives", "width")  # of any reward
 TRAINED = (*FACTS, "members", "layout", "trunk")  # of one that was trained here
@@ -41,16 +43,12 @@ class Kind(Protocol):
     name: ClassVar[str]
 
     @property
-    def members(self) -> int:
-        """Models whose raw outputs stand side by side."""
-
-    @property
-    def width(self) -> int:
-        """Raw outputs per objective."""
+    def shape(self) -> BeliefShape:
+        """How many models' raw outputs stand side by side."""
 
     @property
     def initial_bias(self) -> tuple[float, ...]:
-        """Raw outputs before training (W,)."""
+        """Raw outputs per objective before training (W,)."""
 
 
 class ScoreModel(nn.Module):
@@ -90,9 +88,11 @@ class ScoreModel(nn.Module):
         source: TrunkSource | None = None,
     ) -> ScoreModel:
         """A score model before training: trunks as ``make`` gives them, adapters and a head drawn from ``seed``."""
-        sizes = {"objectives": len(objectives), "members": kind.members}
+        sizes = {"objectives": len(objectives), "members": kind.shape.members}
         backbones = Backbones.new(make, layout, **sizes, seed=seed)
-        head = RewardHead(backbones.hidden, len(objectives), kind.width, backbones=layout.backbones(**sizes))
+        head = RewardHead(
+            backbones.hidden, len(objectives), len(kind.initial_bias), backbones=layout.backbones(**sizes)
+        )
         head.reset(kind.initial_bias, torch.Generator().manual_seed(seed))
         head.to(backbones.trunks[0].device)
         return cls(backbones, head, tokenizer, objectives=objectives, kind=kind.name, layout=layout, source=source)
@@ -174,6 +174,7 @@ class ScoreModel(nn.Module):
                 f"{folder} has {card['width']} outputs per objective (reward kind {card['kind']}), not {width}; name "
                 "the reward that it was trained with, or train another"
             )
+        _check_width(folder, card)
         layout, sizes = Layout.read(card["layout"]), {"objectives": len(names), "members": card["members"]}
         source = _source(card, folder)
         backbones = Backbones.load(folder, layout, **sizes, source=source)
@@ -248,9 +249,21 @@ def _source(card: Mapping[str, Any], folder: Path) -> TrunkSource:
     return source if source.path is None else replace(source, path=located(source.path, folder, CARD))
 
 
+def _check_width(folder: Path, card: Mapping[str, Any]) -> None:
+    """Raises InputError where a card asks for other outputs than are stored, before any memory is taken for them."""
+    shape = stored_shapes(folder / HEAD, NO_HEAD).get("weight", ())
+    count, width, members = len(card["objectives"]), card["width"], card["members"]
+    known = all(isinstance(number, int) and number > 0 for number in (width, members))
+    if not known or shape[:1] != (count * width,) or width % members:
+        raise InputError(
+            f"{folder / HEAD}: weight has the shape {shape}, and {CARD} asks for {count} objectives of {width} outputs "
+            f"by {members} members; the folder mixes two models: train the reward model again"
+        )
+
+
 def _load_head(path: Path, head: RewardHead) -> None:
     """Fill ``head``; raises InputError when a tensor is missing, of another shape, or the file is damaged."""
-    tensors = load_tensors(path, "without its head the reward model cannot score; train it again")
+    tensors = load_tensors(path, NO_HEAD)
     for name, parameter in head.linear.named_parameters():
         shape = tuple(tensors[name].shape) if name in tensors else None
         if shape != tuple(parameter.shape):

@@ -9,7 +9,8 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from mora.errors import InputError
-from mora.model.adapter import SETTINGS, AdapterKind, read_settings
+from mora.files import read_object
+from mora.model.adapter import SETTINGS, WEIGHTS, AdapterKind, check_rank, read_settings
 from mora.model.capacity import check_tokens
 from mora.model.full import Full, FullAdapter
 from mora.model.load import ModelSpec, load_causal, load_tokenizer
@@ -74,6 +75,7 @@ def load_policy(
     One whose weights were all trained needs its base for the ``reference`` policy alone, and can do without.
     """
     settings, objectives, _ = read_settings(folder, KINDS)
+    _check_objectives(folder, objectives)
     whole = isinstance(settings, Full)
     if whole and not reference:
         model, tokenizer = load_causal(folder).requires_grad_(False), load_tokenizer(folder, stored=True)
@@ -88,6 +90,18 @@ def load_policy(
         own = load_causal(folder).requires_grad_(False)
         own.to(device)  # type: ignore[arg-type]
         return Policy(own, FullAdapter(own, model, settings, objectives), None).to(device).eval(), tokenizer
+    check_rank(folder / WEIGHTS, settings.rank, remedy="without its adapter the policy is gone; train it again")
     adapter = settings.attach(model, objectives, seed=0)
     adapter.load(folder)
     return Policy(model, adapter, None).to(device).eval(), tokenizer
+
+
+def _check_objectives(folder: Path, objectives: list[str]) -> None:
+    """Raises InputError where the units that a policy was trained in are those of other objectives."""
+    units = folder / STANDARDIZATION
+    stored = read_object(units).get("objectives", objectives) if units.is_file() else objectives
+    if stored != objectives:
+        raise InputError(
+            f"{folder / SETTINGS}: has the objectives {', '.join(objectives)}, and {units.name} has {stored}: the "
+            "files are of two policies; get the folder again"
+        )

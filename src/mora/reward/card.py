@@ -35,7 +35,7 @@ def kind_of(section: Mapping[str, Any], path: Path) -> RewardKind:
     fields = {name: kind_of(v, path) if isinstance(v, Mapping) and TARGET in v else v for name, v in section.items()}
     target = str(fields.pop(TARGET, ""))
     made, name = get_object(target) if target else None, target.rpartition(".")[2]
-    if not (isinstance(made, type) and dataclasses.is_dataclass(made) and hasattr(made, "loss")):
+    if not (isinstance(made, type) and dataclasses.is_dataclass(made) and hasattr(made, "shape")):
         raise InputError(f"{path}: {target or 'nothing'} is no reward kind; train the reward model again")
     taken = {field.name for field in dataclasses.fields(made)}
     if set(fields) != taken:

@@ -23,7 +23,7 @@ from mora.functional.categorical import (
 )
 from mora.functional.margins import label_loss
 from mora.reward.compared import Compared
-from mora.types import BeliefKind, Judgments, RewardBelief
+from mora.types import BeliefShape, Judgments, RewardBelief
 
 
 @dataclass(kw_only=True)
@@ -31,7 +31,6 @@ class Categorical(Compared):
     """``reward=categorical``; the fields are the keys of ``conf/reward/categorical.yaml``."""
 
     name: ClassVar[str] = "categorical"
-    belief_kind: ClassVar[BeliefKind] = "category"
     linear: ClassVar[bool] = False  # the mean of the atoms is bounded, the first raw output is not
 
     atoms: AtLeastTwo
@@ -41,19 +40,14 @@ class Categorical(Compared):
         bounds.check(self, "reward")
 
     @property
-    def width(self) -> int:
-        """A + 1 raw outputs per objective: a location and A logits."""
-        return self.atoms + 1
-
-    @property
-    def levels(self) -> None:
-        """Atoms are places, not quantiles."""
-        return None
+    def shape(self) -> BeliefShape:
+        """Categories at fixed places."""
+        return BeliefShape("category", self.atoms)
 
     @property
     def initial_bias(self) -> tuple[float, ...]:
-        """All atoms alike."""
-        return (0.0,) * self.width
+        """A location and A logits: all atoms alike."""
+        return (0.0,) * (self.atoms + 1)
 
     def loss(self, raw_0: Tensor, raw_1: Tensor, judgments: Judgments) -> Tensor:
         """``-[q log P + (1 - q) log(1 - P)] - entropy H((p_0 + p_1) / 2)``, (B, M) in nats; 0 where not labelled.

@@ -1,4 +1,4 @@
-"""What reward kinds share that learn from pairs: which of them teach, and that a zero means nothing."""
+"""What reward kinds share that learn from pairs: labels teach them, and one model is trained."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from mora.errors import InputError
+from mora.model.backbones import Sharing
+from mora.reward import HeadKind, Origin
 from mora.types import Judgments, Row
 
 
@@ -21,11 +23,10 @@ def check_rated(rows: Sequence[Row], objectives: Sequence[str], advice: str) -> 
             )
 
 
-class Compared:
+class Compared(HeadKind):
     """A kind that one model is trained on pairs for; their labels teach it."""
 
-    trained: ClassVar[bool] = True
-    solved: ClassVar[bool] = False
+    origin: ClassVar[Origin] = "trained"
 
     @property
     def reads_ratings(self) -> bool:
@@ -38,13 +39,9 @@ class Compared:
         return False
 
     @property
-    def members(self) -> int:
-        """One model; ensembles have more."""
-        return 1
-
-    def has_zero(self, objectives: Sequence[str]) -> tuple[bool, ...]:
-        """Whether a reward of 0 means something, per objective: pairs leave it open."""
-        return (False,) * len(objectives)
+    def member_sharing(self) -> Sharing:
+        """There is one model; ensembles have more."""
+        return "trunk"
 
     def covered(self, judgments: Judgments) -> Tensor:
         """The labelled pairs (B, M)."""

@@ -16,19 +16,18 @@ from torch import Tensor
 from mora import bounds
 from mora.bounds import Number, Positive
 from mora.errors import InputError
-from mora.reward import RewardKind
-from mora.types import BeliefKind, Judgments, RewardBelief, Row
+from mora.reward import TrainedKind
+from mora.reward.compared import Compared
+from mora.types import BeliefShape, Judgments, RewardBelief, Row
 
 
 @dataclass(kw_only=True)
-class Cost:
+class Cost(Compared):
     """``reward=cost``; the fields are the keys of ``conf/reward/cost.yaml``."""
 
     name: ClassVar[str] = "cost"
-    trained: ClassVar[bool] = True
-    solved: ClassVar[bool] = False
 
-    base: RewardKind
+    base: TrainedKind
     threshold: Number  # of a mean rating: from here on an answer is acceptable
     signed: list[str] | None
     sign_weight: Positive
@@ -36,7 +35,7 @@ class Cost:
     def __post_init__(self) -> None:
         if isinstance(self.base, str):
             raise InputError(f"reward.base={self.base}: is a choice of its own; write reward@reward.base={self.base}")
-        if not self.base.trained or self.base.members != 1 or self.base.solved or self.base.reads_ratings:
+        if not isinstance(self.base, TrainedKind) or self.base.shape.members != 1 or self.base.reads_ratings:
             raise InputError(
                 f"reward.base: {self.base.name} cannot be given a sign; take a kind that learns from labels of "
                 "pairs alone, such as scalar or qr"
@@ -51,39 +50,14 @@ class Cost:
         return True
 
     @property
-    def needs_teacher(self) -> bool:
-        """It learns from the data."""
-        return False
-
-    @property
-    def belief_kind(self) -> BeliefKind:
+    def shape(self) -> BeliefShape:
         """That of the base."""
-        return self.base.belief_kind
+        return self.base.shape
 
     @property
     def linear(self) -> bool:
         """As the base."""
         return self.base.linear
-
-    @property
-    def members(self) -> int:
-        """One model."""
-        return 1
-
-    @property
-    def width(self) -> int:
-        """That of the base."""
-        return self.base.width
-
-    @property
-    def atoms(self) -> int:
-        """Those of the base."""
-        return self.base.atoms
-
-    @property
-    def levels(self) -> tuple[float, ...] | None:
-        """Those of the base."""
-        return self.base.levels
 
     @property
     def initial_bias(self) -> tuple[float, ...]:

@@ -19,10 +19,8 @@ from mora.errors import InputError
 from mora.functional.covariance import SUMS, Moments, check_rows, pooled
 from mora.functional.discriminant import difference_weights, pooled_weights
 from mora.reward.point import Point
-from mora.types import Judgments
 
 Form = Literal["difference", "pooled"]
-SOLVED = "reward=gda is solved in closed form: it has no loss to descend"
 
 
 @dataclass(kw_only=True)
@@ -30,17 +28,12 @@ class Discriminant(Point):
     """``reward=gda``; the fields are the keys of ``conf/reward/gda.yaml``."""
 
     name: ClassVar[str] = "discriminant"
-    solved: ClassVar[bool] = True
 
     form: Form
     calibration_share: Inside  # of the training prompts, kept out of the covariance for the temperature
 
     def __post_init__(self) -> None:
         bounds.check(self, "reward")
-
-    def loss(self, raw_0: Tensor, raw_1: Tensor, judgments: Judgments) -> Tensor:
-        """Raises ValueError: the head is solved."""
-        raise ValueError(SOLVED)
 
 
 class Statistics:

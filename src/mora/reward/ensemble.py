@@ -22,19 +22,18 @@ from mora.functional.noise import Stream, poisson_ones
 from mora.functional.quantile import midpoint_levels
 from mora.functional.risk import LEVEL_TOLERANCE
 from mora.model.backbones import SHARING, Sharing
-from mora.reward import RewardKind
-from mora.types import BeliefKind, Judgments, RewardBelief, Row
+from mora.reward import TrainedKind
+from mora.reward.compared import Compared
+from mora.types import BeliefShape, Judgments, RewardBelief, Row
 
 
 @dataclass(kw_only=True)
-class Ensemble:
+class Ensemble(Compared):
     """``reward=ensemble``; the fields are the keys of ``conf/reward/ensemble.yaml``."""
 
     name: ClassVar[str] = "ensemble"
-    trained: ClassVar[bool] = True
-    solved: ClassVar[bool] = False
 
-    member: RewardKind
+    member: TrainedKind
     members: Count
     sharing: Sharing
     resample: bool
@@ -48,12 +47,12 @@ class Ensemble:
             raise InputError(
                 f"reward.member={self.member}: is a choice of its own; write reward@reward.member={self.member}"
             )
-        if not self.member.trained or self.member.members != 1 or self.member.solved or self.member.needs_teacher:
+        if not isinstance(self.member, TrainedKind) or self.member.shape.members != 1 or self.member.needs_teacher:
             raise InputError(
                 f"reward.member: {self.member.name} cannot be a member; take a kind that is trained by one model, "
                 "such as scalar or qr"
             )
-        levels = self.member.levels
+        levels = self.member.shape.levels
         if levels is not None and any(
             abs(a - b) > LEVEL_TOLERANCE for a, b in zip(levels, midpoint_levels(len(levels)), strict=True)
         ):
@@ -68,34 +67,20 @@ class Ensemble:
         return self.member.reads_ratings
 
     @property
-    def needs_teacher(self) -> bool:
-        """Members learn from the data."""
-        return False
+    def shape(self) -> BeliefShape:
+        """The atoms of all members; of categories the weights are what members say, and the atoms are the same."""
+        kind, atoms, *_ = self.member.shape
+        return BeliefShape("category" if kind == "category" else "member", self.members * atoms, members=self.members)
 
     @property
-    def belief_kind(self) -> BeliefKind:
-        """Members; but of categories the weights are what members say, and the atoms are the same."""
-        return "category" if self.member.belief_kind == "category" else "member"
+    def member_sharing(self) -> Sharing:
+        """What they share."""
+        return self.sharing
 
     @property
     def linear(self) -> bool:
         """As a member."""
         return self.member.linear
-
-    @property
-    def width(self) -> int:
-        """The raw outputs of all members side by side."""
-        return self.members * self.member.width
-
-    @property
-    def atoms(self) -> int:
-        """The atoms of all members."""
-        return self.members * self.member.atoms
-
-    @property
-    def levels(self) -> None:
-        """Atoms of several members have no quantile levels."""
-        return None
 
     @property
     def initial_bias(self) -> tuple[float, ...]:
@@ -105,6 +90,10 @@ class Ensemble:
     def has_zero(self, objectives: Sequence[str]) -> tuple[bool, ...]:
         """As for a member."""
         return self.member.has_zero(objectives)
+
+    def check(self, objectives: Sequence[str]) -> None:
+        """As for a member."""
+        self.member.check(objectives)
 
     def check_rows(self, rows: Sequence[Row], objectives: Sequence[str]) -> None:
         """As for a member."""
@@ -144,7 +133,7 @@ class Ensemble:
         return RewardBelief(
             atoms=torch.cat([belief.atoms for belief in beliefs], -1),
             weights=torch.cat([belief.weights for belief in beliefs], -1) / self.members,
-            kind=self.belief_kind,
+            kind=self.shape.kind,
         )
 
     def _each(self, raw: Tensor) -> list[Tensor]:

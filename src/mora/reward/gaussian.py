@@ -39,7 +39,7 @@ from mora.functional.thurstone import (
 )
 from mora.reward.compared import Compared, check_rated
 from mora.reward.quantile import quantile_belief
-from mora.types import BeliefKind, Judgments, RewardBelief, Row
+from mora.types import BeliefShape, Judgments, RewardBelief, Row
 
 LINKS = {"probit": probit_log_likelihood, "logistic": logistic_log_likelihood}
 
@@ -49,7 +49,6 @@ class Gaussian(Compared):
     """``reward=gaussian``; the fields are the keys of ``conf/reward/gaussian.yaml``."""
 
     name: ClassVar[str] = "gaussian"
-    belief_kind: ClassVar[BeliefKind] = "quantile"
     linear: ClassVar[bool] = True
 
     link: Literal["probit", "logistic"]
@@ -83,18 +82,13 @@ class Gaussian(Compared):
         return self.anchors > 0
 
     @property
-    def width(self) -> int:
-        """Two raw outputs per objective: the location and the raw scale."""
-        return 2
-
-    @property
-    def levels(self) -> tuple[float, ...]:
-        """``(k - 1/2) / K``."""
-        return midpoint_levels(self.atoms)
+    def shape(self) -> BeliefShape:
+        """Quantiles at ``(k - 1/2) / K``."""
+        return BeliefShape("quantile", self.atoms, midpoint_levels(self.atoms))
 
     @property
     def initial_bias(self) -> tuple[float, ...]:
-        """Location 0 and a scale of ``initial_scale``."""
+        """Location 0 and a raw scale that is read as ``initial_scale``."""
         return (0.0, scale_bias(self.initial_scale))
 
     def covered(self, judgments: Judgments) -> Tensor:
@@ -150,7 +144,7 @@ class Gaussian(Compared):
         the tails that midpoints leave out (7 % for K = 9).
         """
         atoms = normal_atoms(*_read(raw), count=self.atoms)
-        return quantile_belief(atoms, self.levels)
+        return quantile_belief(atoms, midpoint_levels(self.atoms))
 
 
 def _checked_cuts(cuts: list[float]) -> list[float]:

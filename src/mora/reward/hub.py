@@ -11,8 +11,10 @@ from mora.bounds import Count, Natural
 from mora.errors import InputError
 from mora.model.load import DTYPES
 from mora.model.tokenizer import check_date
+from mora.reward import Origin, RewardKind
+from mora.reward.point import ONE_POINT
 from mora.reward.texts import check_form
-from mora.reward.untrained import Untrained
+from mora.types import BeliefShape
 
 Read = Literal["classifier", "last"]
 Form = Literal["logit", "log_odds"]
@@ -37,7 +39,7 @@ SHARED = tuple(field.name for field in fields(Source) if field.name != "path")  
 
 
 @dataclass(kw_only=True)
-class Hub(Untrained):
+class Hub(RewardKind):
     """``reward=hub``; the fields are the keys of ``conf/reward/hub.yaml``.
 
     ``models`` maps an objective to a path, or to a mapping with a path and whatever differs from the other fields.
@@ -45,7 +47,8 @@ class Hub(Untrained):
     """
 
     name: ClassVar[str] = "hub"
-    scorer: ClassVar[str] = "HubScorer"
+    origin: ClassVar[Origin] = "imported"
+    shape: ClassVar[BeliefShape] = ONE_POINT
 
     models: Mapping[str, Any]
     revision: str | None

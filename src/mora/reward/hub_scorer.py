@@ -75,7 +75,8 @@ class HubScorer(Scorer):
         """
         card, path = read_card(folder), Path(folder) / CARD
         kind = kind_of(card["reward"], path)
-        assert isinstance(kind, Hub)
+        if not isinstance(kind, Hub):
+            raise InputError(f"{path}: a {kind.name} reward has no classifiers; train the reward model again")
         loaded, facts = {}, {}
         for entry in card["models"]:
             place = (entry["path"], entry["revision"])

@@ -9,7 +9,9 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from mora.reward.compared import Compared
-from mora.types import BeliefKind, RewardBelief
+from mora.types import BeliefShape, RewardBelief
+
+ONE_POINT = BeliefShape("point", 1)
 
 
 def point_belief(raw: Tensor) -> RewardBelief:
@@ -20,28 +22,9 @@ def point_belief(raw: Tensor) -> RewardBelief:
 class Point(Compared):
     """One raw output per objective, which is the score in logits, and a pair decided as Bradley and Terry (1952) do."""
 
-    belief_kind: ClassVar[BeliefKind] = "point"
+    shape: ClassVar[BeliefShape] = ONE_POINT
     linear: ClassVar[bool] = True
-
-    @property
-    def width(self) -> int:
-        """One raw output per objective: the score."""
-        return 1
-
-    @property
-    def atoms(self) -> int:
-        """A belief is one point."""
-        return 1
-
-    @property
-    def levels(self) -> None:
-        """A point has no quantile levels."""
-        return None
-
-    @property
-    def initial_bias(self) -> tuple[float, ...]:
-        """Scores start around 0."""
-        return (0.0,)
+    initial_bias: ClassVar[tuple[float, ...]] = (0.0,)
 
     def log_wins(self, raw_1: Tensor, raw_0: Tensor) -> Tensor:
         """``log sigma(r_1 - r_0)``, (B, M) in nats.  A margin is asked of the training alone and is not in it."""

@@ -33,7 +33,7 @@ from mora.functional.quantile import (
     midpoint_levels,
 )
 from mora.reward.compared import Compared
-from mora.types import BeliefKind, Judgments, RewardBelief
+from mora.types import BeliefShape, Judgments, RewardBelief
 
 LIKELIHOODS = {"independent": dbt_log_likelihood, "comonotone": comonotone_log_likelihood}
 LEVEL_TOLERANCE = 1e-6
@@ -50,7 +50,6 @@ class Quantile(Compared):
     """``reward=qr``, ``hk9`` and ``qrm19``; the fields are the keys of ``conf/reward/qr.yaml``."""
 
     name: ClassVar[str] = "quantile"
-    belief_kind: ClassVar[BeliefKind] = "quantile"
     linear: ClassVar[bool] = True
 
     atoms: AtLeastTwo
@@ -67,18 +66,18 @@ class Quantile(Compared):
             self.at = _checked_levels([float(level) for level in self.at], self.atoms)
 
     @property
-    def width(self) -> int:
-        """K raw outputs per objective: a location and K - 1 gaps."""
-        return self.atoms
-
-    @property
     def levels(self) -> tuple[float, ...]:
         """``at``, or the midpoints ``(k - 1/2) / K``."""
         return midpoint_levels(self.atoms) if self.at is None else tuple(self.at)
 
     @property
+    def shape(self) -> BeliefShape:
+        """Quantiles at ``levels``."""
+        return BeliefShape("quantile", self.atoms, self.levels)
+
+    @property
     def initial_bias(self) -> tuple[float, ...]:
-        """Location 0 and gaps of ``initial_gap``: nearly Bradley-Terry at the start."""
+        """Location 0 and K - 1 gaps of ``initial_gap``: nearly Bradley-Terry at the start."""
         return (0.0, *[gap_bias(self.initial_gap)] * (self.atoms - 1))
 
     def loss(self, raw_0: Tensor, raw_1: Tensor, judgments: Judgments) -> Tensor:

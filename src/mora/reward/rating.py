@@ -29,7 +29,7 @@ from mora.functional.quantile import (
 )
 from mora.reward.compared import Compared, check_rated
 from mora.reward.quantile import quantile_belief
-from mora.types import BeliefKind, Judgments, RewardBelief, Row
+from mora.types import BeliefShape, Judgments, RewardBelief, Row
 
 Source = Literal["data", "teacher"]
 
@@ -39,7 +39,6 @@ class Rated(Compared):
     """``reward=rating`` and ``pseudo``; the fields are the keys of ``conf/reward/rating.yaml``."""
 
     name: ClassVar[str] = "rating"
-    belief_kind: ClassVar[BeliefKind] = "quantile"
     linear: ClassVar[bool] = True
 
     source: Source
@@ -54,18 +53,18 @@ class Rated(Compared):
         bounds.check(self, "reward")
 
     @property
-    def width(self) -> int:
-        """K raw outputs per objective: a location and K - 1 gaps."""
-        return self.atoms
-
-    @property
     def levels(self) -> tuple[float, ...]:
         """``(k - 1/2) / K``."""
         return midpoint_levels(self.atoms)
 
     @property
+    def shape(self) -> BeliefShape:
+        """Quantiles at ``levels``."""
+        return BeliefShape("quantile", self.atoms, self.levels)
+
+    @property
     def initial_bias(self) -> tuple[float, ...]:
-        """The location and the gaps before training."""
+        """The location and K - 1 gaps before training."""
         return (self.initial_location, *[gap_bias(self.initial_gap)] * (self.atoms - 1))
 
     @property

@@ -18,7 +18,7 @@ from mora.errors import InputError
 from mora.files import read_object, write_json
 from mora.functional.quantile import dbt_log_likelihood
 from mora.model.score_model import CARD, ScoreModel, read_card
-from mora.reward import RewardKind
+from mora.reward import HeadKind
 from mora.reward.card import kind_of, section_of
 from mora.reward.point import point_belief
 from mora.reward.standardization import Standardization
@@ -140,7 +140,7 @@ class ModelScorer(Scorer):
         self,
         model: ScoreModel,
         encoder: Encoder,
-        kind: RewardKind,
+        kind: HeadKind,
         standardization: Standardization | None = None,
         *,
         batch_size: int = SCORED_AT_ONCE,
@@ -152,7 +152,7 @@ class ModelScorer(Scorer):
                 f"{kind.name} with {kind.width}; train the reward model again"
             )
         self.model, self.encoder, self.kind, self.batch_size = model, encoder, kind, batch_size
-        self.zero, self.passes, self.members = kind.has_zero(self.objectives), len(model.backbones), kind.members
+        self.zero, self.passes, self.members = kind.has_zero(self.objectives), len(model.backbones), kind.shape.members
 
     @classmethod
     def load(cls, folder: Path | str, device: torch.device | str, *, batch_size: int = SCORED_AT_ONCE) -> ModelScorer:
@@ -163,6 +163,8 @@ class ModelScorer(Scorer):
             if key not in card:
                 raise InputError(f"{path}: {key} missing; train the reward model again, with runtime.fresh=true")
         kind = kind_of(card["reward"], path)
+        if not isinstance(kind, HeadKind):
+            raise InputError(f"{path}: a {kind.name} reward is read off no head; train the reward model again")
         model = ScoreModel.load(folder, device=device)
         model.check_padding()
         known = card.get("standardization")

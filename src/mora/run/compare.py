@@ -24,7 +24,16 @@ from mora.report.compare import write_comparison
 from mora.reward.scorer import GoldScorer, Scorer
 from mora.reward.stored import load_scorer
 from mora.run.build import build, load_corpus
-from mora.run.compared import Opened, check_alike, facts, open_comparison, open_runs, seed_warnings, smoke_warnings
+from mora.run.compared import (
+    Opened,
+    check_alike,
+    facts,
+    open_comparison,
+    open_runs,
+    seed_warnings,
+    smoke_warnings,
+    whole_or_absent,
+)
 from mora.run.measure import front_of, reward_folder
 from mora.run.opened import compute_device
 from mora.runtime.console import say
@@ -48,7 +57,7 @@ def compare(cfg: DictConfig, overrides: Sequence[str]) -> Path:
     name, scorer = _judge(evaluator.judge, corpus, runs, cfg.paths.runs)
     protocol = evaluator.protocol(corpus, seed=cfg.seed)
     folder = open_comparison(cfg, overrides, groups, "compare", protocol=protocol, judge=name)
-    with folder.lock():
+    with whole_or_absent(folder):
         grid, judge = preference_grid(evaluator.preferences, corpus.objectives), _asking(scorer)
         judged = {run: judge_answers(_answers(run, corpus, evaluator, folder, cfg.seed), judge) for run in runs}
         methods = [

@@ -27,6 +27,7 @@ from mora.run.compared import (
     open_runs,
     seed_warnings,
     smoke_warnings,
+    whole_or_absent,
 )
 from mora.run.opened import compute_device
 from mora.run.plan import short_name
@@ -51,7 +52,7 @@ def compare_rewards(cfg: DictConfig, overrides: Sequence[str]) -> Path:
     told = _data_warnings(runs, corpus)
     asked = held_out_pairs(corpus)
     folder = open_comparison(cfg, overrides, groups, "compare_rewards", pairs=asked)
-    with folder.lock():
+    with whole_or_absent(folder):
         judged = {run: _judgement(run, corpus, evaluator) for run in runs}
         methods = [
             RewardMethod(

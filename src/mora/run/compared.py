@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from omegaconf import DictConfig
 from mora.errors import InputError
 from mora.evaluation import budget
 from mora.evaluation.pairing import Origin
-from mora.files import read_object
+from mora.files import read_object, remove
 from mora.latest import IDENTITY
 from mora.run.measure import reward_folder
 from mora.run.opened import open_run
@@ -129,6 +130,21 @@ def open_comparison(
         overrides=to_yaml({"command": "python -m mora.evaluate", "overrides": list(overrides)}, plain(cfg)),
         diff=to_yaml(diff_from_defaults(cfg, "evaluate", overrides=[f"evaluation={chosen}"]), plain(cfg)),
     )
+
+
+@contextmanager
+def whole_or_absent(folder: RunFolder) -> Iterator[None]:
+    """Hold the folder of a comparison: one that fails leaves none, unless it was finished before.
+
+    What was sampled for one that the user stops stays, for the next time.
+    """
+    with folder.lock():
+        try:
+            yield
+        except Exception:
+            if not folder.finished:
+                remove(folder.path)
+            raise
 
 
 # --- what is said of the runs ----------------------------------------------------------------------------------------

@@ -175,7 +175,7 @@ def estimate(stage: Stage, model: PreTrainedModel, encoder: Encoder, corpus: Cor
     adapter = build(stage.config["adapter"]) if "adapter" in stage.identity else None
     lora = "lora" in (stage.config["algo"].get("sharing"), stage.config["reward"].get("sharing"))
     whole = adapter.whole if adapter is not None else not lora
-    seconds = paced(model, runtime, whole=whole).seconds(work, runtime.world)
+    seconds = paced(model, runtime, whole=whole).seconds(work, runtime.world_size)
     count = sum(parameter.numel() for parameter in model.parameters())
     held = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     if whole:

@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from mora.dataset.corpus import Corpus
 from mora.errors import InputError
 from mora.files import read_lines
 from mora.model.place import find
@@ -118,7 +119,7 @@ def _teacher_warnings(stage: Stage, stages: Sequence[Stage]) -> list[str]:
         kind = build(made.config["reward"])
     else:
         kind = kind_of(read_card(folder, ("reward",))["reward"], folder / CARD)
-    if kind.atoms > 1:
+    if kind.shape.atoms > 1:
         return []
     return [
         f"start.teacher={stage.runs.get('teacher', folder)}: a {kind.name} reward gives an answer one score, and that "
@@ -169,14 +170,20 @@ def _run(stage: Stage, folder: RunFolder, runtime: Runtime) -> dict[str, Any]:
     runtime.at(f"the evaluation of {stage.id}", long=True)
     for note in context.notes():
         say(f"{stage.id}: {note}")
-    if stage.produces == "reward" and not len(context.corpus.pairs["test"]):
-        nothing = fitting(stage.produces, config["evaluation"])
-        runtime.on_main(lambda: note_measured(folder, "reward", nothing, seed=0))
-        say(f"{stage.id}: not measured, since the dataset has no held-out pair (dataset.test_share, dataset.test_path)")
-    elif stage.produces != "model":  # one to start from is measured by what is trained on it
-        runtime.on_main(lambda: measure(folder, config, fitting(stage.produces, config["evaluation"]), seed=0))
+    if stage.produces != "model":  # one to start from is measured by what is trained on it
+        measured_once(stage, folder, context.corpus, runtime)
     runtime.on_main(lambda: report(folder))
     return dict(summary)
+
+
+def measured_once(stage: Stage, folder: RunFolder, corpus: Corpus, runtime: Runtime) -> None:
+    """Write the tables of a run that was trained, or say why its evaluation has nothing to measure."""
+    evaluation = fitting(stage.produces, stage.config["evaluation"])
+    if getattr(build(evaluation), "needs_held_out_pairs", False) and not len(corpus.pairs["test"]):
+        runtime.on_main(lambda: note_measured(folder, "reward", evaluation, seed=0))
+        say(f"{stage.id}: not measured, since the dataset has no held-out pair (dataset.test_share, dataset.test_path)")
+    else:
+        runtime.on_main(lambda: measure(folder, stage.config, evaluation, seed=0))
 
 
 def _diverged(folder: RunFolder, config: Mapping[str, Any], error: FloatingPointError) -> str:

@@ -6,11 +6,8 @@ from mora.errors import InputError
 from mora.functional import risk as risks
 from mora.functional import scalarize as scalarizers
 from mora.functional.lagrangian import Lagrangian
-from mora.reward import RewardKind
-from mora.reward.cost import Cost
-from mora.reward.ensemble import Ensemble
-from mora.reward.gold import Gold
-from mora.reward.hub import Hub
+from mora.reward import HeadKind, RewardKind, TrainedKind
+from mora.reward.discriminant import Discriminant
 from mora.run.build import build, load_corpus
 from mora.run.plan import Stage
 from mora.runtime.console import say
@@ -30,7 +27,7 @@ def refuse_without_meaning(stage: Stage) -> None:
         )
     if "risk" in stage.identity:
         reward, risk = build(stage.config["reward"]), build(stage.config["risk"])
-        for warning in risks.check(risk, reward.belief_kind, reward.atoms, reward.levels, reward.members):
+        for warning in risks.check(risk, *reward.shape):
             say(warning)
         _refuse_gain_without_meaning(stage, reward)
     evaluation = stage.config["evaluation"]
@@ -58,7 +55,7 @@ def _refuse_gain_without_meaning(stage: Stage, reward: RewardKind) -> None:
     objectives = stage.config["objectives"]["names"]
     scalarize, preference, adapter = (build(stage.config[name]) for name in ("scalarize", "preference", "adapter"))
     rollout = build(stage.config["algo"].get("rollout", {}))
-    for warning in scalarizers.check(scalarize, objectives=len(objectives), atoms=reward.atoms):
+    for warning in scalarizers.check(scalarize, objectives=len(objectives), atoms=reward.shape.atoms):
         say(warning)
     if not adapter.steered and not preference.fixed:
         raise InputError(
@@ -76,8 +73,9 @@ def _refuse_gain_without_meaning(stage: Stage, reward: RewardKind) -> None:
         fixed = [preference.of(len(objectives)).tolist()] if preference.fixed else []
         scalarize.check(objectives, fixed)
         zeros = dict(zip(objectives, reward.has_zero(objectives), strict=True))
-        for name in scalarize.floors if stage.config["reward"]["origin"] == "trained" else ():
-            if not zeros[name] and not reward.reads_ratings:
+        open_units = isinstance(reward, HeadKind) and not reward.reads_ratings
+        for name in scalarize.floors if open_units else ():
+            if not zeros[name]:
                 say(
                     f"scalarize.floors: pairs leave the zero and the unit of a {reward.name} reward open, so a floor "
                     f"under {name} means little; reward=cost has a zero that means acceptable"
@@ -88,7 +86,7 @@ def _refuse_gain_without_meaning(stage: Stage, reward: RewardKind) -> None:
                 "an algorithm that makes them, such as algo=ppo_lag"
             )
     if isinstance(rollout, RolloutSettings):
-        rollout.check(reward.belief_kind, reward.has_zero(objectives))
+        rollout.check(reward.shape.kind, reward.has_zero(objectives))
         rollout.check_scalarize(scalarize)
         scalarizers.check_sharing(scalarize, preference.unit, prompts=rollout.prompts, samples=rollout.samples)
 
@@ -99,26 +97,35 @@ def refuse_stage_without_meaning(stage: Stage) -> None:
     if "reward" not in stage.identity:
         return
     kind, algo = build(stage.config["reward"]), stage.config["algo"]
-    if isinstance(kind, Hub | Cost):
-        kind.check(stage.config["objectives"]["names"])
+    given = stage.config["reward"]["origin"]
+    if kind.origin != given:
+        raise InputError(f"reward.origin={given}: a {kind.name} reward is {kind.origin}; say so in its YAML")
+    kind.check(stage.config["objectives"]["names"])
     if stage.produces != "reward":
         return
-    if isinstance(kind, Gold):
+    if kind.origin == "rules":
         raise InputError(
-            "reward=gold are the rules of a world: there is no model to train; use algo=panacea reward=gold"
+            f"reward={kind.name} is made of rules: there is no model to train; use algo=panacea reward={kind.name}"
         )
-    if kind.solved and algo.get("sharing", "trunk") != "trunk":
+    if not isinstance(kind, HeadKind):
+        return
+    if not isinstance(kind, TrainedKind | Discriminant):
+        raise InputError(
+            f"reward._target_={stage.config['reward']['_target_']}: has not all that mora.reward.TrainedKind lists, "
+            "such as a loss; docs/adding.md has an example"
+        )
+    trained = isinstance(kind, TrainedKind)
+    if not trained and algo.get("sharing", "trunk") != "trunk":
         raise InputError(
             f"algo.sharing={algo['sharing']} with a reward that is solved: its heads are solved on a trunk that stays "
             "as it is, so there is nothing to keep apart; use algo.sharing=trunk"
         )
-    if algo.get("token_wise") and (kind.reads_ratings or kind.solved):
+    if algo.get("token_wise") and (kind.reads_ratings or not trained):
         raise InputError(
             f"algo.token_wise=true with a {kind.name} reward: it learns from ratings of whole answers, or is solved at "
             "their ends, and not from tokens; set it to false, or use reward=scalar or qr"
         )
-    apart = {algo.get("sharing", "trunk"), kind.sharing if isinstance(kind, Ensemble) else "trunk"}
-    if apart == {"lora", "separate"}:
+    if {algo.get("sharing", "trunk"), kind.member_sharing} == {"lora", "separate"}:
         raise InputError(
             "algo.sharing and reward.sharing are lora and separate: the models of their own would be copies of one "
             "frozen trunk; use lora for both, or separate for both"
@@ -130,5 +137,5 @@ def refuse_rows_that_teach_nothing(stage: Stage) -> None:
     corpus = load_corpus(stage.config)
     if stage.produces == "reward":
         kind = build(stage.config["reward"])
-        if not isinstance(kind, Hub) and not kind.needs_teacher:
+        if isinstance(kind, HeadKind):
             kind.check_rows(corpus.pairs["train"], corpus.objectives)

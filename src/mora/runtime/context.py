@@ -23,8 +23,8 @@ from mora.functional.preference import Drawing
 from mora.model.adapter import AdapterKind
 from mora.model.capacity import check_lengths, check_tokens
 from mora.model.load import ModelSpec, load_causal, load_tokenizer
-from mora.reward import RewardKind
-from mora.reward.scorer import GoldScorer, Scorer
+from mora.reward import RewardKind, RulesKind
+from mora.reward.scorer import Scorer
 from mora.reward.stored import load_scorer
 from mora.runtime.devices import available_cores
 from mora.runtime.engine import Engine, Runtime
@@ -114,10 +114,10 @@ class Context:
         return list(dict.fromkeys(note for encoder in self.encoders for note in encoder.notes()))
 
     def scorer(self) -> Scorer:
-        """The reward of this run: true scores, or the model of the reward run."""
+        """The reward of this run: rules, or the model of the reward run."""
         if self.reward_folder is None:
-            assert self.corpus.true_scores is not None
-            return GoldScorer(self.corpus.true_scores).select(self.corpus.objectives)
+            assert isinstance(self.reward, RulesKind)
+            return self.reward.scorer(self.corpus)
         return load_scorer(self.reward_folder, self.runtime.device).select(self.corpus.objectives)
 
     def loop(self, engine: Engine, total: int, stateful: Mapping[str, Any] | None = None) -> Loop:

@@ -13,9 +13,7 @@ from mora.model.load import ModelSpec, load_tokenizer
 from mora.model.lora import LoRASettings
 from mora.model.place import find
 from mora.model.score_model import ScoreModel
-from mora.reward import RewardKind
-from mora.reward.discriminant import Discriminant
-from mora.reward.ensemble import Ensemble
+from mora.reward import HeadKind, TrainedKind
 from mora.reward.scorer import ModelScorer
 from mora.runtime.actor import standardize
 from mora.runtime.context import Context
@@ -35,9 +33,9 @@ def reader(context: Context, tokenizer: PreTrainedTokenizerBase) -> Encoder:
     return context.encoder(load_tokenizer(context.trunk_folder, stored=True))
 
 
-def layout_of(kind: RewardKind | None, sharing: Sharing, lora: LoRASettings) -> Layout:
+def layout_of(kind: HeadKind, sharing: Sharing, lora: LoRASettings) -> Layout:
     """What objectives share (``sharing``) and what members do, with the shape of adapters where there are some."""
-    members: Sharing = kind.sharing if isinstance(kind, Ensemble) else "trunk"
+    members = kind.member_sharing
     return Layout(objectives=sharing, members=members, lora=lora if "lora" in (sharing, members) else None)
 
 
@@ -46,7 +44,7 @@ def new_score_model(context: Context, encoder: Encoder, *, trunk: Trunk, layout:
 
     Raises InputError for a trunk that cannot read the run's texts.
     """
-    assert context.reward is not None
+    assert isinstance(context.reward, HeadKind)
     start = _Start(context=context, encoder=encoder, trunk=trunk, layout=layout)
     model = ScoreModel.new(
         start.load,
@@ -118,5 +116,5 @@ class _Start:
         spec = self.context.model
         if self.layout.adapted:
             return spec
-        solved = isinstance(self.context.reward, Discriminant)  # its trunk stays as it is
-        return replace(spec, quantization=None) if solved else spec.trained
+        trained = isinstance(self.context.reward, TrainedKind)  # else the head is solved and the trunk stays as it is
+        return spec.trained if trained else replace(spec, quantization=None)

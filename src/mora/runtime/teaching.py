@@ -12,6 +12,7 @@ from mora.dataset import collate
 from mora.dataset.encode import Encoder
 from mora.dataset.store import take
 from mora.errors import InputError
+from mora.reward import HeadKind
 from mora.reward.stored import load_scorer
 from mora.runtime.console import say
 from mora.runtime.context import Context
@@ -56,7 +57,7 @@ def rated_by_teacher(context: Context, rows: Sequence[Row]) -> list[Row]:
 def rows_that_teach(context: Context, encoder: Encoder, *, token_wise: bool) -> Sequence[Row]:
     """The training pairs that teach at least one objective.  Raises InputError where an objective has none."""
     kind = context.reward
-    assert kind is not None
+    assert isinstance(kind, HeadKind)
     objectives = context.corpus.objectives
     rows = context.admitted(context.corpus.pairs["train"], encoder)
     if not rows:

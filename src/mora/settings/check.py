@@ -17,6 +17,7 @@ from mora.errors import InputError
 from mora.settings import relations
 from mora.settings.declared import OVERLAYS, REQUIRED, is_one_line, is_path
 from mora.settings.identity import flatten
+from mora.settings.overlays import check_overlays, written
 from mora.settings.override_problems import target_problems, value_problems
 from mora.settings.overrides import as_text, parse, values
 from mora.settings.schema import Schema
@@ -184,7 +185,7 @@ def _check_whole(
 
 def _replaced(tree: Tree, fixed: list[str], texts: Iterable[str]) -> list[str]:
     """What is said of sections that are set to something else, where other settings refer to their keys."""
-    schema = Schema(_plain(tree.compose(fixed)))
+    schema = Schema(written(tree.compose(fixed)))
     given = (text.lstrip("+").partition("=") for text in texts)
     return [
         schema.section(key)
@@ -207,12 +208,6 @@ def _alternatives(override: Override) -> list[str]:
     return [f"{override.get_key_element()}={as_text(value)}" for value in override.sweep_iterator()]
 
 
-def _plain(composed: DictConfig) -> dict[str, Any]:
-    """What is written in a composition, without Hydra's section."""
-    tree: Any = OmegaConf.to_container(composed)
-    return {key: value for key, value in tree.items() if key != "hydra"}
-
-
 def _resolved(composed: DictConfig) -> dict[str, Any]:
     """The values of a composition, in which nothing refers to Hydra's section."""
     own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
@@ -224,33 +219,20 @@ def _check_cell(tree: Tree, native: list[str], cell: list[str], valued: list[Ove
     try:
         composed = tree.compose([*native, *cell])
         overlays = {group: composed.hydra.runtime.choices.get(group) for group in OVERLAYS if group in tree.groups}
-        schema = Schema(_plain(composed))
+        schema = Schema(written(composed))
         problems: list[str] = []
         if any(overlays.values()):
-            schema, problems = _check_overlay(tree, native, composed, overlays)
+            schema, problems = check_overlays(tree, native, composed, overlays)
     except InputError as error:
         return [str(error)]
+    alien = bool(problems)  # what an overlay sets, and the choices lack, no object takes
     for override in valued:
         problems += value_problems(tree, schema, override)
-    problems += target_problems(_plain(composed), valued)
+    problems += [] if alien else target_problems(written(composed), valued)
     if complete:
         given = {o.key_or_group for o in valued}
-        problems += [_required(tree.command, key) for key in sorted(Schema(_plain(composed)).missing - given)]
+        problems += [_required(tree.command, key) for key in sorted(Schema(written(composed)).missing - given)]
     return problems
-
-
-def _check_overlay(
-    tree: Tree, native: list[str], composed: DictConfig, overlays: dict[str, Any]
-) -> tuple[Schema, list[str]]:
-    """The schema without the overlay files, and what is wrong with the keys that those files set."""
-    choices = {name: choice for name, choice in composed.hydra.runtime.choices.items() if choice is not None}
-    kept = [f"{name}={as_text(choices[name])}" for name in tree.groups if name in choices and name not in overlays]
-    bare = tree.compose([*native, *kept, *(f"~{group}" for group in overlays)])
-    schema = Schema(_plain(bare))
-    before, after = flatten(_plain(bare)), flatten(_plain(composed))
-    names = " ".join(f"{group}={choice}" for group, choice in overlays.items() if choice)
-    changed = [key for key, value in after.items() if key not in before or before[key] != value]
-    return schema, [f"{names}: {found}" for key in changed for found in schema.problems(key, after[key])]
 
 
 def _required(command: str, key: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from mora.settings import algorithm, handed_on, kinds
 from mora.settings.identity import flatten
-from mora.settings.targets import HOME, define
+from mora.settings.targets import HOME, constant, define
 
 Flat = Mapping[str, Any]
 Rule = Callable[[Flat], Iterator[str]]
@@ -26,6 +26,8 @@ WORLDS = "mora.dataset.worlds."  # datasets with rules
 ENUMERABLE = "mora.dataset.worlds.oracle."  # those with few enough responses to enumerate
 OPTIMUM = "mora.evaluation.optimum.Optimum"
 NEEDS_KL = ("mora.evaluation.regret.Regret", OPTIMUM)
+
+ORIGINS = {"trained": "trained by a run", "imported": "those of models of others", "rules": "given by rules"}
 
 RULES: list[tuple[tuple[str, ...], Rule]] = []
 
@@ -118,6 +120,15 @@ def floors(flat: Flat) -> Iterator[str]:
             yield f"{key}={_shown(value)}: must be a number, the least expected reward that is asked of {name}"
 
 
+@rule("to")
+def read_by_an_export(flat: Flat) -> Iterator[str]:
+    """What is given is read by what is written."""
+    for key, forms in {"preference": ("lora", "merged"), "pad_rank": ("lora",), "objective": ("classifier",)}.items():
+        if _given(flat.get(key)) and flat["to"] not in forms:
+            said = " and ".join(f"to={one}" for one in forms)
+            yield f"{key}={_shown(flat[key])}: to={flat['to']} does not read it, but {said}; leave it out"
+
+
 @rule("preference")
 def preference(flat: Flat) -> Iterator[str]:
     """One point of the simplex, or several."""
@@ -166,8 +177,14 @@ def true_scores(flat: Flat) -> Iterator[str]:
 def origin_of_scores(flat: Flat) -> Iterator[str]:
     """A reward says where its scores come from, and a trunk is converted only where one is trained."""
     origin = flat.get("reward.origin")
-    if origin not in ("trained", "imported", "rules"):
-        yield f"reward.origin={_shown(origin)}: must be one of trained, imported, rules"
+    if origin not in ORIGINS:
+        yield f"reward.origin={_shown(origin)}: must be one of {', '.join(ORIGINS)}"
+    for key, target in flat.items():
+        place = key.removesuffix("._target_")
+        known = constant(str(target), "origin") if place != key and place.split(".")[0] == "reward" else None
+        given = flat.get(f"{place}.origin")
+        if known is not None and given in ORIGINS and given != known:
+            yield f"{place}.origin={given}: the scores of {target} are {ORIGINS[known]}; leave it at {known}"
     if flat.get("algo.trunk") == "reward" and origin == "imported":
         yield "algo.trunk=reward converts a trained trunk, and reward=hub trains nothing; leave it out"
 

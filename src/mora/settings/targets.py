@@ -97,25 +97,43 @@ def _is_field(item: ast.AnnAssign) -> bool:
 def _fields(node: ast.ClassDef, module: ast.Module) -> dict[str, ast.expr | None]:
     """Annotated fields of a class, those of its bases first."""
     fields: dict[str, ast.expr | None] = {}
-    for base in node.bases:
-        fields |= _base_fields(base, module)
+    for base, home in _bases(node, module):
+        fields |= _fields(base, home)
     for item in node.body:
         if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and _is_field(item):
             fields[item.target.id] = _Spelled(module).visit(copy.deepcopy(item.annotation))
     return fields
 
 
-def _base_fields(base: ast.expr, module: ast.Module) -> dict[str, ast.expr | None]:
-    name = ast.unparse(base)
-    local = _objects(module).get(name)
-    if isinstance(local, ast.ClassDef):
-        return _fields(local, module)
-    origin = _imported(module, name)
-    if origin is None or not origin[0].startswith(f"{HOME}."):
-        return {}
-    source = _module(origin[0])
-    node = _objects(source).get(origin[1]) if source is not None else None
-    return _fields(node, source) if isinstance(node, ast.ClassDef) and source is not None else {}
+def _bases(node: ast.ClassDef, module: ast.Module) -> Iterator[tuple[ast.ClassDef, ast.Module]]:
+    """The base classes that are mora's own, each with the module that defines it."""
+    for name in map(ast.unparse, node.bases):
+        origin = _imported(module, name)
+        home = module if origin is None else _module(origin[0]) if origin[0].startswith(f"{HOME}.") else None
+        base = None if home is None else _objects(home).get(name if origin is None else origin[1])
+        if home is not None and isinstance(base, ast.ClassDef):
+            yield base, home
+
+
+@cache
+def constant(target: str, name: str) -> Any:
+    """The text or number that a class of mora gives its attribute ``name``, itself or by a base; None where none."""
+    module_name, _, made = target.rpartition(".")
+    module = _module(module_name) if module_name.startswith(f"{HOME}.") else None
+    node = None if module is None else _objects(module).get(made)
+    return None if module is None or not isinstance(node, ast.ClassDef) else _constant(node, module, name)
+
+
+def _constant(node: ast.ClassDef, module: ast.Module, name: str) -> Any:
+    for item in node.body:
+        if (
+            isinstance(item, ast.AnnAssign)
+            and ast.unparse(item.target) == name
+            and isinstance(item.value, ast.Constant)
+        ):
+            return item.value.value
+    found = (_constant(base, home, name) for base, home in _bases(node, module))
+    return next((value for value in found if value is not None), None)
 
 
 def _parameters(node: ast.FunctionDef, module: ast.Module, skip: int = 0) -> Definition:
