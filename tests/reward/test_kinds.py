@@ -336,5 +336,5 @@ def test_gold_is_scored_by_the_rules_of_a_world() -> None:
         max_prompt=9,
         max_response=9,
     )
-    with pytest.raises(InputError, match="reward=gold needs the rules of a world, and dataset=texts has none"):
+    with pytest.raises(InputError, match="reward=gold needs true scores, and dataset=texts has none"):
         Gold().scorer(corpus)

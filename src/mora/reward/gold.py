@@ -24,5 +24,5 @@ class Gold(RewardKind):
     def scorer(self, corpus: Corpus) -> Scorer:
         """The true scores of the corpus.  Raises InputError where there are none."""
         if corpus.true_scores is None:
-            raise InputError(f"reward=gold needs true scores, and dataset={corpus.name} has none: give objectives rules")
+            raise InputError(f"reward=gold needs true scores, and dataset={corpus.name} has none; set objectives=rules")
         return GoldScorer(corpus.true_scores).select(corpus.objectives)

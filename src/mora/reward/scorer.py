@@ -1,4 +1,4 @@
-"""Scorers score texts on all objectives: a trained model, or the rules of a world, in one unit; higher is better."""
+"""Scorers score texts on all objectives: a trained model, or true scores, in one unit; higher is better."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Scorer(ABC):
     """Scores of M objectives.  ``score`` is in units of the reference policy's standard deviation, ``raw`` is not.
 
     Answers are whole, unless ``sampled`` says which of them ended: one that was cut off is scored as it stands, without
-    an end token, and by the rules of a world it is none.  ``passes``: how many models read a text to score it.
+    an end token; on a synthetic task it is no answer.  ``passes``: how many models read a text to score it.
     ``members``: equal parts of the atoms that belong to a model each.  ``zero``: for which objectives a raw score of 0
     has a meaning; such scores are divided by a deviation and never shifted.
     """

@@ -97,7 +97,7 @@ def _judge(given: str | None, corpus: Corpus, runs: Sequence[Opened], root: str)
     if given is None and corpus.true_scores is not None:
         return "gold", GoldScorer(corpus.true_scores).select(corpus.objectives)
     if given == "gold":
-        raise InputError("evaluation.judge=gold: the rules of a world judge by themselves where there is one; use null")
+        raise InputError("evaluation.judge=gold: true scores judge by themselves where they are known; use null")
     if given is not None:
         folder = RunFolder.find(given, root).path
         if not (folder / "reward").is_dir():
