@@ -1,4 +1,4 @@
-"""The nouns of the house, and the axis legend.  Plain dataclasses; importing this module imports no torch.
+"""The nouns of mora, and the axis legend.  Plain dataclasses; importing this module imports no torch.
 
 Axes, always in this order:
 

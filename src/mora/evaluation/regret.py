@@ -29,6 +29,8 @@ from mora.functional import tilting
 from mora.functional.hull import hull_front
 from mora.functional.lagrangian import Lagrangian
 from mora.model.policy import Policy
+from mora.records.read import record
+from mora.records.regret import Regrets
 from mora.reward.scorer import Scorer
 from mora.runtime.enumeration import Enumeration
 from mora.types import RewardBelief
@@ -69,7 +71,9 @@ class Regret:
         )
         if self.limit is not None:
             table = with_limit(table, *_limit(self.limit, run.folder.path.parent))
-        record_json(run.folder.tables / "regret.json", {"run": run.folder.id} | table)
+        path, whole = run.folder.tables / "regret.json", {"run": run.folder.id} | table
+        record(whole, Regrets, str(path))  # as its readers will take it
+        record_json(path, whole)
         return "regret"
 
     @torch.no_grad()

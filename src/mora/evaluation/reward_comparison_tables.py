@@ -10,7 +10,7 @@ from mora.csv_files import write_csv
 from mora.evaluation.judgement import RewardMethod
 from mora.files import new_folder, write_json, write_lines
 from mora.records.read import record
-from mora.records.rewards import RewardComparison
+from mora.records.rewards import RewardComparison, curves_of
 
 Row = dict[str, Any]
 
@@ -21,7 +21,8 @@ def write_tables(
     """Write ``reward_comparison.json``, ``reward_curves.json``, ``metrics.csv``, ``differences.csv``,
     ``agreement.csv``, ``pairs.csv`` and ``examples.jsonl``.  The folder appears whole.
     """
-    record(table, RewardComparison, str(folder / "reward_comparison.json"))  # as its readers will take it
+    record(table, RewardComparison, str(folder / "reward_comparison.json"))  # as its readers will take them
+    curves_of(curves, str(folder / "reward_curves.json"))
     with new_folder(folder, sealed=True) as target:
         write_json(target / "reward_comparison.json", table)
         write_json(target / "reward_curves.json", curves)

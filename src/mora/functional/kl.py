@@ -1,4 +1,4 @@
-"""Estimators of KL(pi || pi_ref) from samples of pi, in nats.
+"""The estimate of KL(pi || pi_ref) from samples of pi, in nats.
 
 What stands off the mask is never read; a NaN on it comes out as NaN, and an answer without a token has a KL of 0.
 """
@@ -15,11 +15,3 @@ def sequence_kl(
 ) -> Float[Tensor, " B"]:
     """``sum_t log pi - log pi_ref`` of each sampled response: unbiased for the sequence KL, may be negative (k1)."""
     return torch.where(mask, logps - ref_logps, 0.0).sum(-1)
-
-
-def positive_kl(
-    logps: Float[Tensor, "B T"], ref_logps: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
-) -> Float[Tensor, " B"]:
-    """``sum_t (q - 1 - log q)`` with ``q = pi_ref / pi``: unbiased, never negative, less noisy near 0 (k3)."""
-    log_q = torch.where(mask, ref_logps - logps, 0.0)
-    return (log_q.exp() - 1 - log_q).sum(-1)

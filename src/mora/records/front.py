@@ -42,6 +42,7 @@ class Indicator:
 
     value: float | Annotated[Floats, "M"]
     interval: Annotated[Floats, "2"] | None = None
+    level: float = NAN  # of the interval
     definition: str = ""
 
 

@@ -15,17 +15,19 @@ Matrix = Annotated[Floats, "all all"]  # of every two objectives
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
-    """The share of ``n`` pairs that are ordered as labelled, and the best that any model could do."""
+    """The share of ``n`` pairs that are ordered as labelled, the best that any model could do, and their ratio."""
 
     value: float = NAN
     interval: Ends | None = None
     bayes: float = NAN
+    share_of_bayes: float = NAN
+    share_interval: Ends | None = None
     n: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class CalibrationError:
-    """The error without the noise of labels."""
+class Estimate:
+    """A number with the ends of its interval."""
 
     value: float = NAN
     interval: Ends | None = None
@@ -46,8 +48,23 @@ class Calibration:
 
     ece: float = NAN
     ece_if_calibrated: float = NAN
-    error: CalibrationError = CalibrationError()
+    error: Estimate = Estimate()  # without the noise of labels
     bins: tuple[Bin, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tempered:
+    """What one temperature for the log-odds makes of the calibration."""
+
+    calibration: Calibration = Calibration()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sign:
+    """The share of ``n`` marked answers whose score has the sign of their mark."""
+
+    value: float
+    n: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +92,7 @@ class Together:
     """The share of ``n`` pairs on which every objective that labels them is right."""
 
     value: float
+    interval: Ends | None = None
     n: int
 
 
@@ -106,6 +124,9 @@ class RewardQuality:
     smoke: bool = False
     accuracy: Mapping[str, Accuracy] = field(default_factory=dict)
     log_loss: Mapping[str, float] = field(default_factory=dict)
+    log_loss_above_best: Mapping[str, Estimate | None] = field(default_factory=dict)  # where a synthetic task knows
+    temperature: Mapping[str, Tempered | None] = field(default_factory=dict)
+    sign: Mapping[str, Sign | None] = field(default_factory=dict)
     calibration: Mapping[str, Calibration] = field(default_factory=dict)
     spread: Mapping[str, HardCases] = field(default_factory=dict)
     conflicts: Conflicts | None = None

@@ -72,6 +72,7 @@ class Limit:
 
     run: str
     points: tuple[RegretPoint, ...]
+    summary: Summary = Summary()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -209,10 +209,16 @@ class RewardComparison:
         return tuple(method.name for method in self.methods)
 
 
+def curves_of(content: Any, file: str) -> Mapping[str, Drawn]:
+    """The curves of each objective in the content of ``reward_curves.json``.  Raises ``InputError`` as ``record``."""
+    drawn: Mapping[str, Drawn] = record(content, Mapping[str, Drawn], file)  # type: ignore[type-abstract]
+    return drawn
+
+
 def read_reward_comparison(tables: Path) -> RewardComparison:
     """The tables in a folder.  Raises ``InputError`` that names the file and the key that is missing or wrong."""
     comparison, curves = read_record(tables / "reward_comparison.json", RewardComparison), tables / "reward_curves.json"
-    drawn: Mapping[str, Drawn] = record(read_json(curves), Mapping[str, Drawn], str(curves))  # type: ignore[type-abstract]
+    drawn = curves_of(read_json(curves), str(curves))
     for objective, found in drawn.items():
         for name in comparison.names:
             if name not in found.methods:

@@ -51,7 +51,7 @@ def _lines_plate(front: Front) -> Plate:
         name="steering",
         title="Steering: more weight, more score",
         caption="Each point is a preference; the line is the mean over preferences of equal weight; bars are 95 % "
-        "intervals, clustered by prompt. Dashes: the reference policy. Diamonds: the best the world allows at that "
+        "intervals, clustered by prompt. Dashes: the reference policy. Diamonds: the best possible at that "
         "preference, without a KL term.",
         panels=panels,
         columns=3,
