@@ -71,14 +71,14 @@ class Limit:
     """The regret of the run that stands for the class limit."""
 
     run: str
-    points: tuple[RegretPoint, ...]
+    points: Annotated[tuple[RegretPoint, ...], "P"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
     """The policies by one scorer."""
 
-    points: tuple[RegretPoint, ...]
+    points: Annotated[tuple[RegretPoint, ...], "P"]
     summary: Summary
     limited: Limit | None = field(default=None, metadata={"key": "limit"})
 
