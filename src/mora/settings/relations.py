@@ -24,8 +24,6 @@ NAME = re.compile(r"[^\W_][\w-]*(\.[\w-]+)*")  # of columns and files; a dot nei
 TOLERANCE = 1e-4  # of a sum of weights, as functional.preference has it
 WORLDS = "mora.dataset.worlds."  # datasets with rules
 ENUMERABLE = "mora.dataset.worlds.oracle."  # those with few enough responses to enumerate
-OPTIMUM = "mora.evaluation.optimum.Optimum"
-NEEDS_KL = ("mora.evaluation.regret.Regret", OPTIMUM)
 
 ORIGINS = {"trained": "trained by a run", "imported": "those of models of others", "rules": "given by rules"}
 
@@ -155,7 +153,8 @@ def rules_of_a_world(flat: Flat) -> Iterator[str]:
         if f"{key}.max_responses" in flat and not dataset.startswith(ENUMERABLE):
             yield f"{key}={said} enumerates all responses, and dataset={name} has too many or none; use dataset=oracle"
     rules = {"reward=gold": flat.get("reward.origin") == "rules"}
-    rules["evaluation=optimum"] = flat.get("evaluation._target_") == OPTIMUM
+    made = str(flat.get("evaluation._target_"))
+    rules[f"evaluation={made.rpartition('.')[2].lower()}"] = bool(constant(made, "needs_rules"))
     for said in [said for said, needed in rules.items() if needed and not dataset.startswith(WORLDS)]:
         yield f"{said} needs the rules of a world, and dataset={name} has none; use dataset=garden or oracle"
 
@@ -208,7 +207,7 @@ def enumeration(flat: Flat) -> Iterator[str]:
 def price_of_a_nat(flat: Flat) -> Iterator[str]:
     """An optimum against a reference policy has a price."""
     own = flat.get("evaluation.kl_coef")
-    if flat["evaluation._target_"] in NEEDS_KL and own is None and flat.get("algo.kl_coef") == 0:
+    if constant(str(flat["evaluation._target_"]), "needs_kl") and own is None and flat.get("algo.kl_coef") == 0:
         yield "algo.kl_coef=0: the optimum that evaluation compares with needs a KL weight above 0 (evaluation.kl_coef)"
 
 
