@@ -129,6 +129,24 @@ def test_the_algorithm_gets_what_fills_its_roles(kitchen: Kitchen) -> None:
     assert kitchen.run("algo=soup", "algo.first=0.75", task=cook)[0] == 0
 
 
+def test_the_user_names_what_fills_a_role_that_the_algorithm_alone_knows(
+    kitchen: Kitchen, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [kitchen.path / name for name in ("salt", "pepper")]
+    for number, folder in enumerate(folders):
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+        (folder / "model.safetensors").write_text(str(number))
+    code, stages = kitchen.run("algo=soup", f"start.members=[{folders[0]},{folders[1]}]")
+    assert code == 0 and [stage.algo for stage in stages] == ["soup"]
+    assert stages[0].upstream == {f"members.{number}": str(folder) for number, folder in enumerate(folders)}
+    for odd in ("algo=soup", "start.membrs=x"), ("algo=sft", "start.members=x"):
+        assert kitchen.run(*odd)[0] == 2
+        said = capsys.readouterr().err
+        assert f"{odd[1].partition('=')[0]}: unknown key" in said and "(there are " in said
+        assert ("start.members, " in said) == ("algo=soup" in odd)
+
+
 def test_two_names_over_one_class_are_two_algorithms(kitchen: Kitchen) -> None:
     kitchen.write("broth", "defaults: [soup, _self_]\nname: broth\n")
     stages = [kitchen.run(f"algo={name}")[1][-1] for name in ("soup", "broth")]

@@ -128,6 +128,16 @@ def test_a_file_of_another_form_is_named(make, tmp_path, undrawn, value):
         assert not (run / "report").exists()
 
 
+@pytest.mark.parametrize("value", [None, -1.0, [0.5]], ids=str)
+def test_a_front_whose_indicator_is_not_of_its_objectives_is_named(make, tmp_path, undrawn, value):
+    run, stages = make.run(tmp_path / "run", 2, reward=False, curves=False)
+    front = read_json(run / "tables" / "front.json")
+    front["indicators"]["gold"]["kendall_tau"]["value"] = value
+    write_json(run / "tables" / "front.json", front)
+    with pytest.raises(InputError, match=r"front\.json: indicators\.gold\.kendall_tau\.value"):
+        write_report(run, stages)
+
+
 @pytest.mark.parametrize("key", ["accuracy", "calibration", "spread", "conflicts", "hard_cases", "objectives"])
 @pytest.mark.parametrize("value", [7, "text", [7], {"cure": 7}], ids=str)
 def test_a_reward_table_with_a_value_of_another_form_is_named_or_drawn(make, tmp_path, undrawn, key, value):

@@ -264,6 +264,14 @@ def test_a_broken_regret_table_is_named(tmp_path):
         read(tmp_path, table)
     with pytest.raises(InputError, match=r"regret\.json: splits\.train\.prompts is missing"):
         read(tmp_path, regret_table(2) | {"splits": {"train": {"scorers": {}}}})
+    table = regret_table(2)
+    table["splits"]["train"]["scorers"]["gold"]["points"] = []
+    with pytest.raises(InputError, match=r"regret\.json: splits\.train\.scorers\.gold\.points is empty"):
+        read(tmp_path, table)
+    table = regret_table(2, limit=0.9)
+    table["splits"]["train"]["scorers"]["gold"]["limit"]["points"].pop()
+    with pytest.raises(InputError, match=r"regret\.json: splits\.train\.scorers\.gold\.limit\.points has \d+ values"):
+        read(tmp_path, table)
 
 
 def test_the_end_of_a_command(tmp_path, capsys):

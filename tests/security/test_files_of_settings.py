@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 from tests.security.strangers import Place, command
 
 import mora
@@ -311,6 +312,29 @@ def test_a_broken_file_of_a_run_has_one_message(tmp_path: Path, name: str):
     with pytest.raises(InputError) as found:
         stored_config(tmp_path)
     assert f"{tmp_path / 'config.yaml'}{where}" in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("seed", "seven", "seed='seven' is no whole number"),
+        ("seed", True, "seed=True is no whole number"),
+        *[(f"{key}._target_", None, rf"{key}\._target_ is missing") for key in ("model", "dataset", "evaluation")],
+        ("reward._target_", None, "reward names no object"),
+        ("risk", None, "risk names no object"),
+    ],
+)
+def test_a_run_whose_settings_name_no_object_has_one_message(tmp_path: Path, key: str, value: object, said: str):
+    config = OmegaConf.to_container(mora.compose("reward=gold"), resolve=True)
+    OmegaConf.save(OmegaConf.create(config), tmp_path / "config.yaml")
+    stored_config(tmp_path)
+    *above, last = key.split(".")
+    section = config[above[0]] if above else config
+    section.pop(last)
+    section |= {} if value is None else {last: value}
+    OmegaConf.save(OmegaConf.create(config), tmp_path / "config.yaml")
+    with pytest.raises(InputError, match=f"config.yaml: {said}"):
+        stored_config(tmp_path)
 
 
 def test_values_that_refer_to_each_other_have_one_message(place, capsys):

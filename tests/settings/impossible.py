@@ -90,6 +90,8 @@ IMPOSSIBLE: list[tuple[str, str, str]] = [
     ("train", "algo=exact", "algo=exact"),
     ("train", "experiment=oracle dataset.max_response=9", "evaluation.max_responses"),
     ("train", "experiment=oracle algo.kl_coef=0", "algo.kl_coef"),
+    ("train", "evaluation=optimum algo.kl_coef=0", "algo.kl_coef"),
+    ("train", "evaluation=optimum dataset=pku_saferlhf", "evaluation=optimum"),
     ("train", "experiment=oracle evaluation.limit=nope", "evaluation.limit"),
     ("evaluate", "run=x evaluation=regret evaluation.kl_coef=0", "evaluation.kl_coef"),
     ("evaluate", "evaluation=compare runs=[x] evaluation.margin=-1", "evaluation.margin"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +54,9 @@ def sampled_optimum(rewards: Floats, scores: Floats, preference: Floats, *, kl_c
 @dataclass(kw_only=True)
 class Optimum:
     """``evaluation=optimum``; the fields are the keys of ``conf/evaluation/optimum.yaml``."""
+
+    needs_kl: ClassVar[bool] = True  # a run with a KL term
+    needs_rules: ClassVar[bool] = True  # a dataset that is a world
 
     prompts: Count
     samples: Count

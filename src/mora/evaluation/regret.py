@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -41,6 +41,8 @@ Floats = NDArray[np.float64]
 @dataclass(kw_only=True)
 class Regret:
     """``evaluation=regret``; the fields are the keys of ``conf/evaluation/regret.yaml``."""
+
+    needs_kl: ClassVar[bool] = True  # a run with a KL term, or a KL weight of its own
 
     preferences: list[list[Share]] | None
     kl_coef: Positive | None

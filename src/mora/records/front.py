@@ -86,6 +86,9 @@ class Front:
     def __post_init__(self) -> None:
         if self.judge not in self.scores:
             raise ValueError(f"judge is {self.judge}, which scored no point")
+        for scorer, known in self.indicators.items():
+            if "kendall_tau" in known and np.ndim(known["kendall_tau"].value) == 0:
+                raise ValueError(f"indicators.{scorer}.kendall_tau.value is no list with one number per objective")
 
     @property
     def shown(self) -> list[str]:

@@ -71,7 +71,7 @@ class Limit:
     """The regret of the run that stands for the class limit."""
 
     run: str
-    points: tuple[RegretPoint, ...]
+    points: Annotated[tuple[RegretPoint, ...], "P"]
     summary: Summary = Summary()
 
 
@@ -79,7 +79,7 @@ class Limit:
 class Judged:
     """The policies by one scorer."""
 
-    points: tuple[RegretPoint, ...]
+    points: Annotated[tuple[RegretPoint, ...], "P"]
     summary: Summary
     limited: Limit | None = field(default=None, metadata={"key": "limit"})
 

@@ -61,7 +61,8 @@ def _maker(run: Asked, role: str, train: Sequence[str], variant: list[str]) -> A
     kept = [item for item in run.overrides if group_of(item) not in groups]
     if "algo" in groups:
         kept = [item for item in kept if group_of(item) in KEPT]
-        kept += _starts(start, {role, *lists}) if config["algo"]["needs"] else []
+        known = {key: value for key, value in start.items() if key in {*composed["start"], *config["algo"]["needs"]}}
+        kept += _starts(known, {role, *lists}) if config["algo"]["needs"] else []
     made = {group: choice for group, choice in chosen.items() if group in run.choices}
     return Asked(config=config, overrides=[*kept, *items], choices=run.choices | made)
 

@@ -13,6 +13,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override, Quote, Quo
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from mora.settings.algorithm import ONE
 from mora.settings.declared import OPEN, OVERRIDE_LISTS, is_free_text, is_open, is_path
 from mora.settings.home import expanded
 
@@ -70,6 +71,12 @@ def _quoted_items(text: str) -> str:
     return f"[{','.join(QuotedString(item.strip(), Quote.single).with_quotes() for item in items if item.strip())}]"
 
 
+def _is_own_role(key: str) -> bool:
+    """Whether ``key`` may name what fills a role that an algorithm alone knows: ``start.ROLE``."""
+    section, _, role = key.partition(".")
+    return section == "start" and role not in ONE and key not in OVERRIDE_LISTS
+
+
 def prepare(overrides: Iterable[str], multirun: bool = False) -> list[str]:
     """Overrides ready for Hydra: values of free keys are quoted where needed, keys of open sections may be new."""
     ready: list[str] = []
@@ -85,7 +92,7 @@ def prepare(overrides: Iterable[str], multirun: bool = False) -> list[str]:
             value = _quoted(key, value, multirun)
         elif key in OVERRIDE_LISTS:
             value = _quoted_items(value)
-        if (is_open(key) or key in OPEN) and not key.startswith("hydra"):
+        if _is_own_role(key) or (is_open(key) or key in OPEN) and not key.startswith("hydra"):
             sign = "++"
         ready.append(f"{sign}{key}={value}")
     return ready

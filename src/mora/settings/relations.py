@@ -24,8 +24,6 @@ NAME = re.compile(r"[^\W_][\w-]*(\.[\w-]+)*")  # of columns and files; a dot nei
 TOLERANCE = 1e-4  # of a sum of weights, as functional.preference has it
 WORLDS = "mora.dataset.worlds."  # datasets with rules
 ENUMERABLE = "mora.dataset.worlds.oracle."  # those with few enough responses to enumerate
-OPTIMUM = "mora.evaluation.optimum.Optimum"
-NEEDS_KL = ("mora.evaluation.regret.Regret", OPTIMUM)
 
 ORIGINS = {"trained": "trained by a run", "imported": "those of models of others", "rules": "given by rules"}
 
@@ -154,8 +152,10 @@ def rules_of_a_world(flat: Flat) -> Iterator[str]:
     for key, said in (("algo", flat.get("algo.name")), ("evaluation", "regret")):
         if f"{key}.max_responses" in flat and not dataset.startswith(ENUMERABLE):
             yield f"{key}={said} enumerates all responses, and dataset={name} has too many or none; use dataset=oracle"
-    if flat.get("evaluation._target_") == OPTIMUM and not dataset.startswith(WORLDS):
-        yield f"evaluation=optimum needs a synthetic task, and dataset={name} is none; use dataset=garden or oracle"
+    made = str(flat.get("evaluation._target_"))
+    if constant(made, "needs_rules") and not dataset.startswith(WORLDS):
+        said = made.rpartition(".")[2].lower()
+        yield f"evaluation={said} needs a synthetic task, and dataset={name} is none; use dataset=garden or oracle"
 
 
 @rule("dataset._target_", "objectives.names")
@@ -221,7 +221,7 @@ def enumeration(flat: Flat) -> Iterator[str]:
 def price_of_a_nat(flat: Flat) -> Iterator[str]:
     """An optimum against a reference policy has a price."""
     own = flat.get("evaluation.kl_coef")
-    if flat["evaluation._target_"] in NEEDS_KL and own is None and flat.get("algo.kl_coef") == 0:
+    if constant(str(flat["evaluation._target_"]), "needs_kl") and own is None and flat.get("algo.kl_coef") == 0:
         yield "algo.kl_coef=0: the optimum that evaluation compares with needs a KL weight above 0 (evaluation.kl_coef)"
 
 

@@ -38,7 +38,7 @@ class Schema:
 
     @cached_property
     def nodes(self) -> dict[str, Any]:
-        """Every dotted key, sections included, with its value."""
+        """Every dotted key, sections included, with its value; also ``start.ROLE`` of the algorithm's own roles."""
         found: dict[str, Any] = {}
 
         def walk(node: dict[str, Any], prefix: str) -> None:
@@ -48,7 +48,8 @@ class Schema:
                     walk(value, f"{prefix}{key}.")
 
         walk(self.tree, "")
-        return found
+        roles = found.get("algo.needs") if "start" in found else None
+        return {f"start.{role}": None for role in (roles if isinstance(roles, dict) else ())} | found
 
     @property
     def missing(self) -> set[str]:
@@ -95,7 +96,9 @@ class Schema:
             if isinstance(self.nodes.get(key[:end]), list):
                 return f"{key}: {key[:end]} is a list; give the whole list, {key[:end]}=[..]"
         close = nearest(key, {*self.nodes, *groups})
-        return f"{key}: unknown key" + (f"; the nearest is {close}" if close else "")
+        starts = [name for name in self.nodes if key.startswith("start.") and name.startswith("start.")]
+        listed = f" (there are {', '.join(starts)})" if starts else ""
+        return f"{key}: unknown key" + (f"; the nearest is {close}" if close else "") + listed
 
     def section(self, key: str) -> str:
         """What is said where a section is set to something else."""

@@ -12,6 +12,7 @@ from mora.settings.reading import read_mapping
 
 CONFIG = "config.yaml"
 SECTIONS = ("algo", "model", "dataset", "objectives", "evaluation", "runtime", "paths", "start")
+MADE = ("algo", "model", "dataset", "evaluation", "runtime")  # of these, what objects are made of
 
 
 def stored_config(folder: Path | str) -> dict[str, Any]:
@@ -29,9 +30,14 @@ def stored_config(folder: Path | str) -> dict[str, Any]:
     for key in SECTIONS:
         if not isinstance(config[key], dict):
             raise InputError(f"{path}: {key} is no section; the file is damaged")
-    if "_target_" not in config["algo"]:
-        raise InputError(f"{path}: algo._target_ is missing; name a folder made by mora.train")
+    if isinstance(config["seed"], bool) or not isinstance(config["seed"], int):
+        raise InputError(f"{path}: seed={config['seed']!r} is no whole number; the file is damaged")
+    for key in MADE:
+        if "_target_" not in config[key]:
+            raise InputError(f"{path}: {key}._target_ is missing; name a folder made by mora.train")
     if "name" not in config["algo"]:
         raise InputError(f"{path}: algo.name is missing: the run is of an earlier version; train it again")
-    described(config["algo"], str(path))
+    for key in described(config["algo"], str(path)).reads:
+        if not isinstance(config.get(key), dict) or key != "objectives" and "_target_" not in config[key]:
+            raise InputError(f"{path}: {key} names no object, and algo.reads lists it; the file is damaged")
     return config
