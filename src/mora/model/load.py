@@ -24,8 +24,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from mora import bounds
-from mora.bounds import Count, NonNegative
+from mora.bounds import Count
 from mora.ends import name_ends
 from mora.errors import InputError
 from mora.manifest import check_content
@@ -39,6 +38,7 @@ from mora.model.place import (
 )
 from mora.model.quantization import keep_unpacked, quantized
 from mora.model.sizes import check_headers, check_shapes, check_size
+from mora.model.suited import Rates, Sizes
 from mora.model.tokenizer import check_date, copy_chat_template, set_date, stated_ends, train_bpe, train_words
 from mora.types import TokenKind
 
@@ -48,36 +48,6 @@ UNREADABLE += (ArithmeticError, RuntimeError, ImportError, StrictDataclassError,
 PLAIN_ATTENTION = ("eager", "sdpa")  # of PyTorch alone
 LONG = 300  # characters of a reason beyond which its first sentence is told
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-@dataclass(kw_only=True)
-class Rates:
-    """Peak learning rates that suit a model; the YAMLs of algorithms refer to them (``${model.rates.full}``)."""
-
-    full: NonNegative  # all weights, in fine-tuning
-    trunk: NonNegative  # all weights of a reward model's trunk
-    lora: NonNegative  # LoRA adapters of a policy or of a reward model
-    head: NonNegative
-    policy: NonNegative  # all weights of a policy that rewards train
-    adapter: NonNegative  # U and V of a steered policy's adapter
-    singular: NonNegative
-    critic: NonNegative
-
-    def __post_init__(self) -> None:
-        bounds.check(self, "model.rates")
-
-
-@dataclass(kw_only=True)
-class Sizes:
-    """Batch sizes that suit a model; the YAMLs of algorithms refer to them (``${model.sizes.pairs}``)."""
-
-    supervised: Count  # answers of an optimizer step of fine-tuning
-    pairs: Count  # pairs of an optimizer step of a reward model
-    prompts: Count  # prompts of a rollout
-    micro_batch: Count | None  # rows of a pass where runtime.micro_batch is null; None: all of a process at once
-
-    def __post_init__(self) -> None:
-        bounds.check(self, "model.sizes")
 
 
 @dataclass(kw_only=True)

@@ -83,8 +83,8 @@ PLACES: Mapping[str, tuple[str, ...]] = {
     ),
     "evaluation.quality": ("mora.evaluation.reward_model.Quality",),
     "model": ("mora.model.load.ModelSpec",),
-    "model.rates": ("mora.model.load.Rates",),
-    "model.sizes": ("mora.model.load.Sizes",),
+    "model.rates": ("mora.model.suited.Rates",),
+    "model.sizes": ("mora.model.suited.Sizes",),
     "objectives.rules.*": (
         "mora.dataset.rules.text.json",
         "mora.dataset.rules.text.keywords",

@@ -152,24 +152,23 @@ def rules_of_a_world(flat: Flat) -> Iterator[str]:
     for key, said in (("algo", flat.get("algo.name")), ("evaluation", "regret")):
         if f"{key}.max_responses" in flat and not dataset.startswith(ENUMERABLE):
             yield f"{key}={said} enumerates all responses, and dataset={name} has too many or none; use dataset=oracle"
-    made = str(flat.get("evaluation._target_"))
-    if constant(made, "needs_rules") and not dataset.startswith(WORLDS):
-        said = made.rpartition(".")[2].lower()
-        yield f"evaluation={said} needs a synthetic task, and dataset={name} is none; use dataset=garden or oracle"
+    if constant(str(flat.get("evaluation._target_")), "needs_rules") and not dataset.startswith(WORLDS):
+        yield f"evaluation=optimum needs a synthetic task, and dataset={name} is none; use dataset=garden or oracle"
 
 
 @rule("dataset._target_", "objectives.names")
 def true_scores(flat: Flat) -> Iterator[str]:
     """Rewards that are known exactly are those of a synthetic task, or of rules; not of both."""
     dataset, name = str(flat["dataset._target_"]), flat.get("dataset.name")
+    text = dataset.startswith("mora.") and not dataset.startswith(WORLDS)
     ruled = [one for one in flat["objectives.names"] if f"objectives.rules.{one}._target_" in flat]
     bare = [str(one) for one in flat["objectives.names"] if one not in ruled]
     if dataset.startswith(WORLDS) and ruled:
         yield f"dataset={name} scores answers itself; use objectives={name}, or a dataset of texts with these rules"
-    if flat.get("reward.origin") == "rules" and dataset.startswith("mora.") and not dataset.startswith(WORLDS) and bare:
+    if text and bare and flat.get("reward.origin") == "rules":
         yield (
-            f"reward={'rules' if ruled else 'gold'} needs true scores of every objective, and {', '.join(bare)} of "
-            f"dataset={name} has none: give it a rule (objectives.rules.{bare[0]}), leave it out, or use reward=qr"
+            f"reward=gold and reward=rules need true scores of every objective, and {', '.join(bare)} of dataset={name} "
+            f"has none: give it a rule (objectives.rules.{bare[0]}), leave it out, or use reward=qr"
         )
 
 
