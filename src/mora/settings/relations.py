@@ -24,7 +24,6 @@ NAME = re.compile(r"[^\W_][\w-]*(\.[\w-]+)*")  # of columns and files; a dot nei
 TOLERANCE = 1e-4  # of a sum of weights, as functional.preference has it
 WORLDS = "mora.dataset.worlds."  # datasets with rules
 ENUMERABLE = "mora.dataset.worlds.oracle."  # those with few enough responses to enumerate
-
 ORIGINS = {"trained": "trained by a run", "imported": "those of models of others", "rules": "given by rules"}
 
 RULES: list[tuple[tuple[str, ...], Rule]] = []
@@ -48,12 +47,8 @@ def problems(config: Mapping[str, Any]) -> list[str]:
         if found:
             return found
     flat = flatten(config)
-    known = [function for keys, function in RULES if all(_given(flat.get(key)) for key in keys)]
+    known = [function for keys, function in RULES if all(flat.get(key) not in (None, "???") for key in keys)]
     return [found for function in known for found in function(flat)]
-
-
-def _given(value: Any) -> bool:
-    return value is not None and value != "???"
 
 
 @rule("objectives.names")
@@ -166,10 +161,8 @@ def true_scores(flat: Flat) -> Iterator[str]:
     if dataset.startswith(WORLDS) and ruled:
         yield f"dataset={name} scores answers itself; use objectives={name}, or a dataset of texts with these rules"
     if text and bare and flat.get("reward.origin") == "rules":
-        yield (
-            f"reward=gold and reward=rules need true scores of every objective, and {', '.join(bare)} of dataset={name} "
-            f"has none: give it a rule (objectives.rules.{bare[0]}), leave it out, or use reward=qr"
-        )
+        needs = f"{', '.join(bare)} of dataset={name} has no true score, which reward=gold and reward=rules need"
+        yield f"{needs}: give it a rule (objectives.rules.{bare[0]}), leave it out, or use reward=qr"
 
 
 @rule("reward._target_")
