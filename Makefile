@@ -11,7 +11,10 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test truth check install format clean
+# What `make real` trains on: a source of conversations, as settings of mora.train.  Another: make real DATA="dataset=jsonl dataset.path=..."
+DATA ?= dataset=alpaca
+
+.PHONY: demo real test truth check install format clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -22,6 +25,12 @@ install: $(STAMP)
 
 demo: $(STAMP)
 	$(BIN)/python -m mora.train
+
+real: models/smollm2
+	$(BIN)/python -m mora.train experiment=smollm2 model.path=models/smollm2 $(DATA)
+
+models/smollm2: $(STAMP)
+	$(BIN)/python -m mora.prepare task=smollm2 output=$@
 
 test: $(STAMP)
 	$(PYTEST) -m "not truth"

@@ -117,7 +117,7 @@ def floors(flat: Flat) -> Iterator[str]:
 def read_by_an_export(flat: Flat) -> Iterator[str]:
     """What is given is read by what is written."""
     for key, forms in {"preference": ("lora", "merged"), "pad_rank": ("lora",), "objective": ("classifier",)}.items():
-        if _given(flat.get(key)) and flat["to"] not in forms:
+        if flat.get(key) not in (None, "???") and flat["to"] not in forms:
             said = " and ".join(f"to={one}" for one in forms)
             yield f"{key}={_shown(flat[key])}: to={flat['to']} does not read it, but {said}; leave it out"
 
