@@ -15,8 +15,9 @@ from mora.errors import InputError
 from mora.evaluate import evaluate
 from mora.export import export
 from mora.files import read_json, read_lines
-from mora.generate import generate
+from mora.generate import PLAIN_HELP, generate
 from mora.model.stored import load_policy
+from mora.settings.stored import stored_config
 from mora.train import train
 from tests.adapters import sequences
 from tests.chain import without_pictures
@@ -129,6 +130,17 @@ def test_it_answers_prompts(runs, capsys):
     given = [f"run={folder(runs, 'full')}", "prompt=a e", "temperature=0"]
     generate(mora.compose(*given, command="generate"), given)
     assert capsys.readouterr().out.startswith("\na e\n  ")
+
+
+def test_a_preference_in_a_conversation_is_told_which_one_there_is(runs, capsys, monkeypatch):
+    lines = iter(["/preference 0.3,0.7", "/help", "/quit"])
+    monkeypatch.setattr("builtins.input", lambda _: next(lines))
+    run = folder(runs, "lora")
+    generate(mora.compose(f"run={run}", command="generate"), [f"run={run}"])
+    said = capsys.readouterr().out.splitlines()
+    weights = stored_config(run)["preference"]["weights"] or [0.5, 0.5]
+    named = f"help {weights[0]:g}, safe {weights[1]:g}"
+    assert said[-2:] == [f"{run.name} has one preference, which it was trained at: {named}", PLAIN_HELP]
 
 
 @pytest.mark.parametrize("preferences", ["null", "[[1,0],[0.5,0.5],[0,1]]"])  # none of them its own

@@ -110,6 +110,8 @@ def _talk(opened: Speaker, preferences: list[list[float]], cfg: DictConfig) -> N
                 print(f"preference {weights}")
             except (InputError, ValueError) as error:
                 print(visible(f"error: {error}"))
+        elif line.startswith("/preference"):
+            print(visible(_unsteered(opened)))
         elif line.startswith("/"):
             print(HELP if opened.objectives else PLAIN_HELP)
         elif line:
@@ -117,6 +119,19 @@ def _talk(opened: Speaker, preferences: list[list[float]], cfg: DictConfig) -> N
                 _show(opened, [line], preferences, cfg)
             except InputError as error:  # about this prompt: the conversation goes on
                 print(visible(f"error: {error}"))
+
+
+def _unsteered(opened: Speaker) -> str:
+    """What is said to a preference where none steers: which one the policy has."""
+    from mora.run.build import build
+    from mora.run.opened import PolicyRun
+
+    if not isinstance(opened, PolicyRun):
+        return f"{opened.name} is a plain model: it has no objectives to weigh"
+    names = opened.policy.adapter.objectives
+    weights = build(opened.config["preference"]).of(len(names)).tolist()
+    said = ", ".join(f"{name} {weight:g}" for name, weight in zip(names, weights, strict=True))
+    return f"{opened.name} has one preference, which it was trained at: {said}"
 
 
 def main() -> None:

@@ -216,6 +216,12 @@ def test_a_class_limit_stands_beside_the_run_it_belongs_to(moved):
     assert table["splits"]["train"]["scorers"]["gold"]["points"] == mine["splits"]["train"]["scorers"]["gold"]["points"]
 
 
+def floored(table):
+    point = table["splits"]["train"]["scorers"]["gold"]["points"][0]
+    point["utility"]["optimum"] -= 0.1
+    point["constraints"] = {"x": {"floor": 0.5, "multiplier": 1.0}}
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -227,6 +233,7 @@ def test_a_class_limit_stands_beside_the_run_it_belongs_to(moved):
             "its optimum differs",
         ),
         (lambda t: t["splits"]["train"]["scorers"].pop("gold"), "its optimum differs"),
+        (floored, "preferences and floors .scalarize.floors.: it has x at least 0.5, this run none"),
     ],
 )
 def test_a_class_limit_of_another_truth_is_refused(moved, change, said):

@@ -257,6 +257,17 @@ def _beside(scorers: dict[str, Any], limits: Mapping[str, Any], run: str) -> Non
         ):
             raise InputError(
                 f"evaluation.limit={run}: its optimum differs from this run's; both must start from the same policy "
-                "and have the same reward, seed and preferences"
+                "and have the same reward, seed, preferences and floors (scalarize.floors): it has "
+                f"{_floors(other)}, this run {_floors(judged)}"
             )
         judged["limit"] = {"run": run, "points": other["points"], "summary": other["summary"]}
+
+
+def _floors(judged: Mapping[str, Any] | None) -> str:
+    """The floors that an optimum keeps, in the units of training, in words."""
+    found = {
+        name: one["floor"]
+        for point in (judged or {"points": []})["points"]
+        for name, one in point.get("constraints", {}).items()
+    }
+    return ", ".join(f"{name} at least {floor:g}" for name, floor in found.items()) or "none"
