@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from mora.records.front import Front
 from mora.report.fronts import SCORER_NAMES
+from mora.report.marks import DASHED, bars, cross, points, preference_look
 from mora.report.style import (
     INK,
     MUTED,
@@ -18,7 +18,6 @@ from mora.report.style import (
     Panel,
     Plate,
     objective_color,
-    preference_colors,
     preference_label,
 )
 
@@ -71,7 +70,7 @@ def _draw_line(axes: Axes, *, front: Front, index: int, tau: float | None) -> No
     axes.errorbar(weights, scores, yerr=errors, fmt="none", ecolor=color, elinewidth=1.1, alpha=0.6, zorder=3)
     axes.scatter(weights, scores, s=30, c=color, edgecolors=PAPER, linewidths=0.7, zorder=4)
     if scorer in front.reference:
-        axes.axhline(front.reference[scorer][index], color=INK, linewidth=1.0, linestyle=(0, (4, 2)), zorder=1)
+        axes.axhline(front.reference[scorer][index], color=INK, linewidth=1.0, linestyle=DASHED, zorder=1)
     axes.set_xlabel(f"weight on {front.objectives[index]}")
     axes.set_ylabel(SCORER_NAMES[scorer])
     axes.set_xlim(-0.04, 1.04)
@@ -105,20 +104,19 @@ def _kl_plate(front: Front) -> Plate:
 
 def _draw_kl(axes: Axes, *, front: Front) -> None:
     kl, errors = front.columns["kl"], Z95 * np.nan_to_num(front.columns["kl_stderr"])
-    colors: Any = preference_colors(front.preferences)
+    look = preference_look(front.preferences)
     if len(front.objectives) == 2:
-        places = front.preferences[:, 0]
-        order = np.argsort(places)
-        axes.plot(places[order], kl[order], color=MUTED, linewidth=1.0)
-        axes.errorbar(places, kl, yerr=errors, fmt="none", ecolor=colors, elinewidth=1.2)
-        axes.scatter(places, kl, s=46, c=colors, edgecolors=INK, linewidths=0.6, zorder=3)
+        places = np.column_stack([front.preferences[:, 0], kl])
+        axes.plot(*places[np.argsort(places[:, 0])].T, color=MUTED, linewidth=1.0)
+        bars(axes, places, look, yerr=errors)
+        points(axes, places, look)
         axes.set_xlabel(f"weight on {front.objectives[0]}")
         axes.set_ylabel("KL to the reference (nats)")
         axes.set_ylim(bottom=0)
     else:
         order = np.lexsort(front.preferences.T[::-1])
         rows = np.arange(len(order))
-        axes.barh(rows, kl[order], xerr=errors[order], color=[colors[i] for i in order], height=0.68,
+        axes.barh(rows, kl[order], xerr=errors[order], color=look.among(order), height=0.68,
                   error_kw={"ecolor": INK, "elinewidth": 0.9})  # fmt: skip
         axes.set_yticks(rows, [preference_label(front.preferences[i]) for i in order], fontsize=6)
         axes.grid(axis="y", visible=False)
@@ -128,9 +126,8 @@ def _draw_kl(axes: Axes, *, front: Front) -> None:
 
 def _draw_price(axes: Axes, *, front: Front) -> None:
     gain = ((front.scores[front.judge] - front.reference[front.judge]) * front.preferences).sum(1)
-    axes.scatter(front.columns["kl"], gain, s=46, c=preference_colors(front.preferences), edgecolors=INK,
-                 linewidths=0.6, zorder=3)  # fmt: skip
-    axes.scatter([0], [0], marker="X", s=60, c=INK, zorder=3)
+    points(axes, np.column_stack([front.columns["kl"], gain]), preference_look(front.preferences))
+    cross(axes, np.zeros(2))
     axes.annotate("reference policy", (0, 0), xytext=(8, 0), textcoords="offset points", fontsize=8, va="center")
     axes.set_xlabel("KL to the reference (nats)")
     axes.set_ylabel("utility gain")
