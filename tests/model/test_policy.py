@@ -9,6 +9,7 @@ from tests.adapters import sequences
 from mora.model import policy as shipped
 from mora.model.generate import Sampling
 from mora.model.policy import entropy, token_logps
+from mora.types import Sequences
 
 EOS, PAD, T = 1, 2, 6
 
@@ -178,6 +179,29 @@ def test_a_copy_of_a_policy_keeps_one_state_for_its_own_layers(make_policy, make
         other(sequences(ids, mask, simplex(2), response=T)).logps,
         policy(sequences(ids, mask, simplex(2), response=T)).logps,
     )
+
+
+def test_columns_of_padding_alone_are_not_read(make_policy, make_prompts, simplex, monkeypatch):
+    policy, (ids, mask, _) = make_policy(), _sequences(make_prompts(3))
+    wider = torch.nn.functional.pad(ids, (9, 0), value=PAD), torch.nn.functional.pad(mask, (9, 0))
+    rows, more = (sequences(*one, simplex(3), response=T) for one in ((ids, mask), wider))
+    seen = []
+    policy.model.get_input_embeddings().register_forward_hook(
+        lambda module, given, output: seen.append(output.shape[1])
+    )
+    found, expected = policy(more), policy(rows)
+    first = int(mask.any(0).int().argmax())
+    assert seen == [ids.shape[1] - first] * 2
+    assert torch.equal(found.logps, expected.logps) and torch.equal(found.values, expected.values)
+
+
+def test_trimming_leaves_answers_and_one_column_before_them():
+    ids = torch.arange(12).view(2, 6)
+    mask = torch.tensor([[0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 0, 1]]).bool()
+    rows = Sequences(ids=ids, mask=mask, response=mask[:, -2:])
+    assert rows.trimmed().ids.tolist() == [[3, 4, 5], [9, 10, 11]]  # a prompt without a token
+    whole = Sequences(ids=ids, mask=mask, response=mask)
+    assert whole.trimmed() is whole  # all columns may hold an answer
 
 
 def test_passes_are_cut_by_what_their_logits_take(make_policy, make_prompts, monkeypatch):
