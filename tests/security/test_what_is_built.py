@@ -204,7 +204,7 @@ def test_the_lists_hold_what_the_yaml_names_and_nothing_else():
     """A file of ``conf/`` is refused elsewhere when it names what no list has; here, that no list has more."""
     named: set[str] = set()
     for path in conf_dir().rglob("*.yaml"):
-        if "_resolved" not in path.context:
+        if "_resolved" not in path.parts:
             named |= {section["_target_"] for _, section in targets(OmegaConf.to_container(OmegaConf.load(path)))}
     by_code = {"mora.dataset.mixture.Part"}  # settings/mixture.py writes the parts of a mixture out
     listed = {target for place in PLACES.values() for target in place}

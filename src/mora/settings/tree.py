@@ -58,7 +58,7 @@ def explain(error: Exception) -> str:
     return "\n".join(texts) or type(error).__name__
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=256)
 def _of_choices(state: object, command: str, overrides: tuple[str, ...]) -> DictConfig:
     """What the Hydra that is open makes of choices of groups; ``state`` is all else that it depends on."""
     return hydra_compose(command, list(overrides), return_hydra_config=True)
@@ -125,7 +125,9 @@ class Tree:
     def _chosen(self, overrides: tuple[str, ...]) -> DictConfig:
         """A composition without values, shared by all trees where no folder of the user's own is read."""
         if not self.searchpath:
-            return _of_choices(self._state, self.command, overrides)
+            shared = _of_choices(self._state, self.command, overrides)
+            shared.hydra.runtime.cwd = os.getcwd()  # nothing else in it depends on where the process is
+            return shared
         if overrides not in self._without_values:
             made = hydra_compose(self.command, [*self._extra, *overrides], return_hydra_config=True)
             self._without_values[overrides] = made
@@ -142,7 +144,7 @@ class Tree:
         """What a composition of mora's own files depends on, beside the overrides."""
         paths = (os.path.join(folder, name) for folder, _, names in os.walk(self.root) for name in names)
         files = [(path, os.stat(path)) for path in sorted(paths)]
-        return os.getcwd(), *((path, stat.st_mtime_ns, stat.st_size) for path, stat in files)
+        return tuple((path, stat.st_mtime_ns, stat.st_size) for path, stat in files)
 
     @property
     def composed(self) -> dict[tuple[str, ...], DictConfig]:
