@@ -42,9 +42,13 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish():
-    """Test modules and all that they import stay: collecting garbage, as each stage does, need not look at them."""
+    """Test modules and all that they import stay: collecting garbage, as each stage does, need not look at them.
+
+    It is collected less often than usual: settings are many small objects, and looking for cycles among them is slow.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture(scope="session")
