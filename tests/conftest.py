@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import logging
 import os
 import sys
+import typing
 from pathlib import Path
 
 import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook("mora.functional", "beartype.beartype")
+if sys.version_info < (3, 12):  # which keeps them itself; numpy's ArrayLike is a protocol, and its check took longest
+    typing._get_protocol_attrs = functools.cache(typing._get_protocol_attrs)  # type: ignore[attr-defined]
 
 
 LONGEST = (
