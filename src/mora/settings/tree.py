@@ -6,6 +6,7 @@ import copy
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -58,6 +59,19 @@ def explain(error: Exception) -> str:
     return "\n".join(texts) or type(error).__name__
 
 
+_kept: ContextVar[dict[object, dict[tuple[str, ...], DictConfig]] | None] = ContextVar("mora_kept", default=None)
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """While this lasts, choices of groups in folders of the user's own are composed once, from files as they were."""
+    token = _kept.set({})
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+
+
 @lru_cache(maxsize=256)
 def _of_choices(state: object, command: str, overrides: tuple[str, ...]) -> DictConfig:
     """What the Hydra that is open makes of choices of groups; ``state`` is all else that it depends on."""
@@ -94,7 +108,9 @@ class Tree:
         places = [QuotedString(f"{OWN}://{path}", Quote.single).with_quotes() for path in searchpath]
         self._extra = [f"hydra.searchpath=[{','.join(places)}]"] if places else []
         self._composed: dict[tuple[str, ...], DictConfig] = {}
-        self._without_values: dict[tuple[str, ...], DictConfig] = {}
+        everywhere = _kept.get()
+        place = (command, root, *searchpath)
+        self._without_values = {} if everywhere is None else everywhere.setdefault(place, {})
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """The composition for ``overrides``, Hydra's own section included.  Do not change it: it is kept.
