@@ -24,7 +24,7 @@ from mora.files import read_object
 from mora.latest import find_run
 from mora.run.upstream import BY_ITSELF, Asked, makers, named, rates_of_model
 from mora.settings.algorithm import Algorithm, Need, described
-from mora.settings.compose import choices, compose, diff_from_defaults
+from mora.settings.compose import choices, compose, diff_from_defaults, usual
 from mora.settings.content import classifiers_by_content, content_of
 from mora.settings.declared import handed
 from mora.settings.identity import canonical_json, plain, run_name, to_yaml
@@ -215,9 +215,9 @@ def learning_rates(stage: Stage) -> str:
     config, rates = stage.config, rates_of(stage.config)
     chosen = [f"{group}={stage.choices[group]}" for group in ("algo", "adapter")]
     alone = [*chosen, *rates_of_model(config)]  # need not fit the other defaults
-    usual = rates_of(plain(compose("train", alone, complete=False)))
-    theirs = [f"{key} {rate:g}" for key, rate in rates.items() if rate == usual.get(key)]
-    own = [f"{key} {rate:g}" for key, rate in rates.items() if rate != usual.get(key)]
+    default = rates_of(plain(usual("train", alone)))
+    theirs = [f"{key} {rate:g}" for key, rate in rates.items() if rate == default.get(key)]
+    own = [f"{key} {rate:g}" for key, rate in rates.items() if rate != default.get(key)]
     origin = [(theirs, f"as model={config['model']['name']} has them (model.rates)"), (own, "set by this command")]
     return "; ".join(f"{', '.join(said)}: {where}" for said, where in origin if said)
 
