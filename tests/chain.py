@@ -24,6 +24,7 @@ def chain_options(root: Path) -> list[str]:
         "dataset.pairs={train: 64, test: 16}",
         "model.config.hidden_size=32",
         "model.config.intermediate_size=48",
+        "model.config.num_hidden_layers=1",
         "model.config.num_attention_heads=2",
         "model.config.num_key_value_heads=2",
         f"start.sft=[{steps},'algo.test_rows=8']",

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import logging
 import os
 import sys
+import typing
 from pathlib import Path
 
 import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook("mora.functional", "beartype.beartype")
+if sys.version_info < (3, 12):  # which keeps them itself; numpy's ArrayLike is a protocol, and its check took longest
+    typing._get_protocol_attrs = functools.cache(typing._get_protocol_attrs)  # type: ignore[attr-defined]
 
 
 LONGEST = (
@@ -21,16 +25,25 @@ LONGEST = (
     "life/test_processes.py",
     "runtime/test_distributed.py",
     "test_stages.py",
-    "settings/test_real_tree.py",
-    "test_comparing.py",
-    "algo/test_battery.py",
+    "test_adding.py",
     "report/test_page.py",
-    "algo/test_sharing.py",
+    "settings/test_real_tree.py",
+    "algo/test_battery.py",
     "security/test_files_of_settings.py",
-    "algo/test_panacea.py",
-    "evaluation/test_compare.py",
+    "test_comparing.py",
     "settings/test_launch.py",
+    "algo/test_panacea.py",
+    "dataset/test_corruption.py",
+    "algo/test_sharing.py",
+    "evaluation/test_compare.py",
+    "security/test_models.py",
+    "test_needs.py",
+    "task/test_prepare_command.py",
+    "settings/test_values.py",
+    "security/test_secrets.py",
     "test_comparing_rewards.py",
+    "known/test_gradients.py",
+    "dataset/test_tokens.py",
     "model/test_architectures.py",
 )
 
@@ -42,9 +55,13 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish():
-    """Test modules and all that they import stay: collecting garbage, as each stage does, need not look at them."""
+    """Test modules and all that they import stay: collecting garbage, as each stage does, need not look at them.
+
+    It is collected less often than usual: settings are many small objects, and looking for cycles among them is slow.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture(scope="session")

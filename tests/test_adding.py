@@ -126,7 +126,8 @@ def test_the_algorithm_gets_what_fills_its_roles(kitchen: Kitchen) -> None:
         made = LlamaForCausalLM.from_pretrained(soup.path / "model")
         assert all(bool((parameter == 1.25).all()) for parameter in made.parameters())
 
-    assert kitchen.run("algo=soup", "algo.first=0.75", task=cook)[0] == 0
+    small = ["dataset.supervised={train: 64, test: 8}", "dataset.pairs={train: 64, test: 16}"]
+    assert kitchen.run("algo=soup", "algo.first=0.75", *small, task=cook)[0] == 0
 
 
 def test_the_user_names_what_fills_a_role_that_the_algorithm_alone_knows(

@@ -24,6 +24,7 @@ WORDS = [f"w{i:02d}" for i in range(24)]
 TINY = (
     "model.config.hidden_size=32",
     "model.config.intermediate_size=48",
+    "model.config.num_hidden_layers=1",
     "model.config.num_attention_heads=2",
     "model.config.num_key_value_heads=2",
     "algo.optimizer.warmup=0",

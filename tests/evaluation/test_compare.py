@@ -50,6 +50,8 @@ SETTINGS: dict[str, Any] = {
     "shown_prompts": 2,
 }
 
+FEW: dict[str, Any] = {"kl_steps": 1, "sweep_steps": 1}  # where neither budgets nor reference points are looked at
+
 
 def judge(prompts: Sequence[str], responses: Sequence[str], sampled: Any = None) -> np.ndarray:
     """An answer is its two scores; the prompt must be the one that it was given to."""
@@ -122,7 +124,7 @@ def test_scores_are_in_units_of_the_reference_policies(pair):
 
 def test_the_unit_does_not_depend_on_what_was_trained(pair):
     table, _, _ = pair
-    other, _ = compared(method("strong", answers(9.0, seed=1)), method("weak", answers(0.4, seed=2)))
+    other, _ = compared(method("strong", answers(9.0, seed=1)), method("weak", answers(0.4, seed=2)), **FEW)
     assert other["standardization"] == table["standardization"]
 
 
@@ -195,7 +197,7 @@ def test_the_reference_point_lies_below_reference_policies_that_every_point_beat
     for place in np.ndindex(*texts.shape):
         prompt, a, b = texts[place].split()
         texts[place] = f"{prompt} {float(a) + 3 * (place[0] > 0)!r} {float(b) + 3 * (place[0] > 0)!r}"
-    table, _ = compared(method("one", Answers(**{**vars(base), "texts": texts})), kl_steps=1, sweep_steps=1)
+    table, _ = compared(method("one", Answers(**{**vars(base), "texts": texts})), **FEW)
     z, (only,) = np.array(table["reference_point"]["values"]), table["methods"]
     reference, points = np.array(only["reference"]["scores"]), np.array([p["scores"] for p in only["points"]])
     assert (reference < points).all()
@@ -234,6 +236,7 @@ def test_one_correction_over_all_pairs_indicators_and_budgets():
         method("one", answers(0.50, seed=1)),
         method("two", answers(0.46, seed=2)),
         method("three", answers(0.4, seed=3)),
+        **FEW,
     )
     entries = [entry for p in table["pairs"] for part in ("verdicts", "at_matched_kl") for entry in p[part].values()]
     assert len(entries) == table["family"] == 12
@@ -247,7 +250,7 @@ def test_a_difference_over_seeds_is_that_of_newly_trained_ones():
     """Seeds differ by 1 and prompts by hardly anything: these policies differ for sure, those of new seeds may not."""
     one = method("one", answers(2.0, seed=1, kl=1.0), answers(1.0, seed=2, kl=1.0))
     two = method("two", answers(1.2, seed=3, kl=1.0), answers(0.2, seed=4, kl=1.0))
-    table, stacked = compared(one, two, kl_steps=1, sweep_steps=1)
+    table, stacked = compared(one, two, **FEW)
     (only,) = table["pairs"]
     ends = {}
     for new in (False, True):
@@ -279,8 +282,8 @@ def test_seeds_that_stand_on_the_same_runs_are_paired():
     """Seeds differ by 1, methods by .1 and little luck of their own: pairing sees it, drawing each alone does not."""
     lucky, own = np.array([0.0, 1.0, 2.0]), np.array([0.0, 0.01, 0.0])
     one = seeded("one", 1.1, lucky + own, data="rows", policy="sft")
-    paired, stacked = compared(one, seeded("two", 1.0, lucky, data="rows", policy="other"))
-    apart, _ = compared(one, seeded("two", 1.0, lucky, data="others"))
+    paired, stacked = compared(one, seeded("two", 1.0, lucky, data="rows", policy="other"), **FEW)
+    apart, _ = compared(one, seeded("two", 1.0, lucky, data="others"), **FEW)
     together, alone = (table["pairs"][0]["verdicts"]["inner_product"] for table in (paired, apart))
     assert together["difference"] == pytest.approx(alone["difference"])
     assert np.ptp(together["interval"]) < 0.1 * np.ptp(alone["interval"])
@@ -298,12 +301,14 @@ def test_the_order_in_which_runs_are_named_pairs_nothing_else():
     lucky = np.array([0.0, 1.0, 2.0])
     one, two = seeded("one", 1.1, lucky, data="rows"), seeded("two", 1.0, lucky, data="rows")
     turned = Method(name="two", seeds=two.seeds[::-1], origins=two.origins[::-1], facts=two.facts)
-    ends = [compared(one, other)[0]["pairs"][0]["verdicts"]["hypervolume"]["interval"] for other in (two, turned)]
+    ends = [
+        compared(one, other, **FEW)[0]["pairs"][0]["verdicts"]["hypervolume"]["interval"] for other in (two, turned)
+    ]
     assert ends[0] == pytest.approx(ends[1])
 
 
 def test_answers_that_are_not_the_policys_own_are_not_matched(pair):
-    table, _ = compared(*pair[2], temperature=0.7)
+    table, _ = compared(*pair[2], temperature=0.7, **FEW)
     assert all(one["at_matched_kl"] is one["kl_curve"] is None for one in table["methods"])
     (only,) = table["pairs"]
     assert only["at_matched_kl"] is None and table["family"] == 2
@@ -311,7 +316,7 @@ def test_answers_that_are_not_the_policys_own_are_not_matched(pair):
 
 
 def test_too_few_effective_answers_give_no_verdict_at_matched_kl(pair):
-    table, _ = compared(*pair[2], kl_effective=2.0 * N)
+    table, _ = compared(*pair[2], kl_effective=2.0 * N, **FEW)
     (only,) = table["pairs"]
     assert only["at_matched_kl"] is None and table["family"] == 2 and "no verdict" in only["said"]
     assert any("No verdict at matched KL about strong" in warning for warning in table["warnings"])
@@ -321,7 +326,7 @@ def test_too_few_effective_answers_give_no_verdict_at_matched_kl(pair):
 def test_two_optima_of_one_problem_are_even_at_matched_kl():
     """Optima at KL weights of .4 and .8, in a world of 60 answers: one earns more, and neither is the better method."""
     methods = [optimal("far", 0.4), optimal("near", 0.8)]
-    table, _ = compared(*methods, resamples=200, kl_effective=4.0, prompts=OPTIMA, samples=8)
+    table, _ = compared(*methods, resamples=200, kl_effective=4.0, prompts=OPTIMA, samples=8, **FEW)
     (only,) = table["pairs"]
     assert {entry["verdict"] for entry in only["verdicts"].values()} == {"A > B"}
     assert {entry["verdict"] for entry in only["at_matched_kl"].values()} == {"undecided"}
@@ -360,14 +365,14 @@ def optimal(name: str, kl_coef: float) -> Method:
 
 def test_prompts_are_paired_between_methods():
     """Prompts differ much more than methods do: only a paired difference sees the small one."""
-    table, _ = compared(method("more", answers(0.5, seed=1)), method("less", answers(0.3, seed=2)))
+    table, _ = compared(method("more", answers(0.5, seed=1)), method("less", answers(0.3, seed=2)), **FEW)
     one, two = (m["indicators"]["inner_product"]["interval"] for m in table["methods"])
     assert one[0] < two[1]  # the intervals of the two overlap
     assert table["pairs"][0]["verdicts"]["inner_product"]["verdict"] == "A > B"
 
 
 def test_a_method_against_a_copy_of_itself_is_undecided():
-    table, _ = compared(method("one", answers(0.5, seed=1)), method("copy", answers(0.5, seed=1)))
+    table, _ = compared(method("one", answers(0.5, seed=1)), method("copy", answers(0.5, seed=1)), **FEW)
     (only,) = table["pairs"]
     for entry in (*only["verdicts"].values(), *only["at_matched_kl"].values()):
         assert (entry["difference"], entry["p"], entry["verdict"]) == (0.0, 1.0, "undecided")
@@ -406,7 +411,7 @@ def test_the_budget_is_the_least_at_each_preference_and_not_of_all():
             ),  # fmt: skip
         )
 
-    table, _ = compared(spending(1, [1.0, 2.0, 6.0]), spending(2, [4.0, 2.5, 3.0]), kl_steps=1, sweep_steps=1)
+    table, _ = compared(spending(1, [1.0, 2.0, 6.0]), spending(2, [4.0, 2.5, 3.0]), **FEW)
     assert table["kl_budget"]["values"] == pytest.approx([1.0, 2.0, 3.0])
     first = table["methods"][0]
     assert [p["kl"] for p in first["points"]] == pytest.approx([1.0, 2.0, 6.0])
@@ -425,16 +430,16 @@ def test_matched_kl_stays_below_what_is_measured():
     for seed, kl in enumerate(spent):
         base = answers(1.0, seed=seed)
         runs.append(Answers(**{**vars(base), "kl": np.where(np.arange(4)[:, None, None] > 0, kl, 0.0) + 0 * base.kl}))
-    table, _ = compared(method("less", runs[0]), method("more", runs[1]))
+    table, _ = compared(method("less", runs[0]), method("more", runs[1]), **FEW)
     expected = spent[0].mean() - 2 * spent[0].std(ddof=1) / np.sqrt(X)
     assert table["kl_budget"]["values"] == pytest.approx([expected] * 3, rel=0.05)  # a hundred resamples
     assert "of KL less 2 standard errors" in table["kl_budget"]["rule"]
-    at_it, _ = compared(method("less", runs[0]), method("more", runs[1]), kl_errors_below=0.0)
+    at_it, _ = compared(method("less", runs[0]), method("more", runs[1]), kl_errors_below=0.0, **FEW)
     assert at_it["kl_budget"]["values"] == pytest.approx([spent[0].mean()] * 3)
 
 
 def test_a_named_kl_budget_and_the_curve_over_budgets(pair):
-    table, _ = compared(*pair[2], kl_budget=4.0)
+    table, _ = compared(*pair[2], kl_budget=4.0, sweep_steps=1)
     assert table["kl_budget"]["values"] == [4.0, 4.0, 4.0]
     assert table["kl_budgets"] == pytest.approx([0.0, 4.0, 8.0])
     for entry in table["methods"]:
@@ -447,7 +452,7 @@ def test_a_named_kl_budget_and_the_curve_over_budgets(pair):
 
 
 def test_a_policy_that_is_not_steered_spends_no_kl_and_does_not_lower_the_budget(pair):
-    table, _ = compared(*pair[2], method("start", answers(0.0, seed=3, steered=False)))
+    table, _ = compared(*pair[2], method("start", answers(0.0, seed=3, steered=False)), **FEW)
     assert table["kl_budget"]["values"] == pytest.approx([1.0, 1.0, 1.0])
     start = table["methods"][2]
     assert not start["steered"] and start["indicators"]["kl"]["value"] == 0
@@ -471,7 +476,7 @@ def test_the_ranking_that_a_reference_point_can_flip_is_said_to_depend_on_it():
         return method(name, Answers(**{**vars(base), "texts": texts, "run": name}))
 
     center, ends = np.full((3, 2), 1.0), np.array([[0.2, 1.6], [0.2, 1.6], [1.6, 0.2]])
-    table, _ = compared(at(center, "center"), at(ends, "ends"), sweep_reach=1.0, sweep_steps=10)
+    table, _ = compared(at(center, "center"), at(ends, "ends"), sweep_reach=1.0, sweep_steps=10, kl_steps=1)
     assert table["pairs"][0]["by_reference_point"] == "depends on the reference point"
     assert "center and ends" in table["warnings"][0] and "reference point" in table["warnings"][0]
     assert table["sweep"]["distances"] == pytest.approx(np.linspace(0, 1, 11))
@@ -486,20 +491,20 @@ def test_the_ranking_that_a_reference_point_can_flip_is_said_to_depend_on_it():
 def test_several_seeds_make_a_statement_about_new_ones():
     seeds = [answers(gain, seed=number) for number, gain in enumerate((0.5, 2.5, 1.5))]
     others = [answers(gain, seed=10 + number) for number, gain in enumerate((0.2, 0.3, 0.25))]
-    many, _ = compared(method("many", *seeds), method("others", *others), method("one", answers(0.2, seed=7)))
+    many, _ = compared(method("many", *seeds), method("others", *others), method("one", answers(0.2, seed=7)), **FEW)
     assert [m["covers"] for m in many["methods"]] == [NEW_SEEDS, NEW_SEEDS, THESE_POLICIES]
     assert [p["covers"].split(", seeds")[0] for p in many["pairs"]] == [NEW_SEEDS, THESE_POLICIES, THESE_POLICIES]
     fronts = np.array(many["methods"][0]["fronts_by_seed"])
     assert fronts.shape == (3, 3, 2)
     assert np.allclose(fronts.mean(0), [p["scores"] for p in many["methods"][0]["points"]])
-    alone, _ = compared(method("many", seeds[0]), method("others", others[0]))
+    alone, _ = compared(method("many", seeds[0]), method("others", others[0]), **FEW)
     width = [np.ptp(t["methods"][0]["indicators"]["inner_product"]["interval"]) for t in (many, alone)]
     assert width[0] > 2 * width[1]  # seeds differ more than prompts do
 
 
 def test_the_exact_front_of_a_world_takes_the_unit_and_is_what_igd_measures(pair):
     world = {"front": [[8.0, 15.0], [5.0, 18.0]], "best": [[5.0, 18.0]] * 3, "floor": [0.0, 0.0]}  # out of reach
-    table, _ = compared(*pair[2], world=world)
+    table, _ = compared(*pair[2], world=world, **FEW)
     unit = table["standardization"]
     assert np.allclose(table["world"]["front"], (np.array(world["front"]) - unit["mean"]) / unit["std"])
     entry = table["methods"][0]["indicators"]["igd_plus"]
@@ -525,7 +530,7 @@ def test_an_objective_in_which_the_reference_never_varies_is_told():
     for place in np.ndindex(*texts.shape):
         prompt, a, _ = texts[place].split()
         texts[place] = f"{prompt} {a} {1.0 if place[0] == 0 else 3.0}"
-    table, _ = compared(method("one", Answers(**{**vars(base), "texts": texts})))
+    table, _ = compared(method("one", Answers(**{**vars(base), "texts": texts})), **FEW)
     assert table["standardization"]["std"][1] == 1.0
     assert any("alike in b" in warning for warning in table["warnings"])
     assert table["pairs"] == [] and table["family"] == 0
@@ -576,7 +581,10 @@ def test_a_protocol_names_all_that_answers_depend_on():
 def test_methods_below_a_far_better_one_are_still_ranked():
     """Beside the pooled front of all three the two weak ones have no volume; the pair has its own sweep."""
     table, _ = compared(
-        method("far", answers(9.0, seed=1)), method("more", answers(0.9, seed=2)), method("less", answers(0.1, seed=3))
+        method("far", answers(9.0, seed=1)),
+        method("more", answers(0.9, seed=2)),
+        method("less", answers(0.1, seed=3)),
+        kl_steps=1,
     )
     last = table["pairs"][2]
     assert (last["a"], last["b"], last["by_reference_point"]) == ("more", "less", "A")
@@ -585,7 +593,9 @@ def test_methods_below_a_far_better_one_are_still_ranked():
 def test_a_budget_of_nothing_is_told():
     base = answers(1.0, seed=1)
     noisy = np.where(np.arange(4)[:, None, None] > 0, np.arange(X)[None, :, None] * 3.0 - 16.0, 0.0) + 0 * base.kl
-    table, _ = compared(method("one", Answers(**{**vars(base), "kl": noisy})), method("two", answers(0.5, seed=2)))
+    table, _ = compared(
+        method("one", Answers(**{**vars(base), "kl": noisy})), method("two", answers(0.5, seed=2)), **FEW
+    )
     assert table["kl_budget"]["values"] == [0.0, 0.0, 0.0]
     assert any("The KL budget is 0 at 3 of 3 preferences" in warning for warning in table["warnings"])
 
@@ -671,7 +681,7 @@ def test_a_judge_hears_which_answers_ended_and_a_reader_how_many():
     judged = judge_answers(cut, listening)
     assert heard[0].tokens is None and np.array_equal(np.array(heard[0].ended).reshape(ended.shape), ended > 0)
     assert np.allclose(judged.scores - judge_answers(base, judge).scores, -5.0 * (ended == 0)[..., None])
-    table, _ = compared(method("cut", cut), method("whole", base))
+    table, _ = compared(method("cut", cut), method("whole", base), **FEW)
     first, second = table["methods"]
     assert [point["ended"] for point in first["points"]] == pytest.approx([1.0, 1 - 1 / N, 1.0])
     assert first["reference"]["ended"] == pytest.approx(1 - 1 / (X * N)) and second["reference"]["ended"] == 1.0

@@ -300,7 +300,7 @@ def test_the_end_of_a_command(tmp_path, capsys):
         assert f"mean {mean}, worst {worst}, worst prompt 25.0 % (class limit: mean " in line
 
 
-def test_held_out_prompts_stand_apart_from_those_of_training(tmp_path, capsys):
+def test_held_out_prompts_stand_apart_from_those_of_training(tmp_path, capsys, unfiled):
     """Two splits: a heading, figures, tables, tiles and terminal lines of each, under names that say which is which."""
     table, other = regret_table(2, share=0.9), regret_table(2, share=0.3)["splits"]["train"]
     table["splits"]["test"] = other | {"prompts": ["b a", "c b", "a c"]}

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
-from tests.chain import without_files
 from tests.evaluation.judgements import compared
 from tests.report.outline import Outline
 
@@ -40,12 +39,11 @@ def read(folder: Path, tables: Tables) -> RewardComparison:
     return read_reward_comparison(folder)
 
 
-def test_the_same_tables_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_tables_give_the_same_page(tmp_path: Path, unfiled: None) -> None:
     """That the same figures give the same files is tested of the page of a run."""
     tables = compared(2, objectives=1)
     page_of(tmp_path, tables)
     first = {p.relative_to(tmp_path): p.read_bytes() for p in (tmp_path / "report").rglob("*") if p.is_file()}
-    without_files(monkeypatch)
     write_reward_comparison(tmp_path)
     again = {p.relative_to(tmp_path): p.read_bytes() for p in (tmp_path / "report").rglob("*") if p.is_file()}
     page = Path("report") / "index.html"

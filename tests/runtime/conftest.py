@@ -43,6 +43,7 @@ def environment(**more: str) -> dict[str, str]:
 
 LAUNCHERS = {
     "single": [sys.executable],
+    "forked": [sys.executable],
     "torchrun": [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"],
     "ddp": ["launch/accelerate/ddp.yaml"],
     "zero2": ["launch/accelerate/zero2.yaml"],
@@ -56,6 +57,7 @@ def start():
 
     def begin(launcher: str, *arguments: object, **more: str) -> subprocess.Popen:
         command = LAUNCHERS[launcher]
+        arguments = (*arguments, "--ranks", 2) if launcher == "forked" else arguments
         if command[0].startswith("launch/"):
             port = str(29501 + os.getpid() % 999)  # not the default, which others use
             module = [sys.executable, "-m", "accelerate.commands.launch", "--main_process_port", port]

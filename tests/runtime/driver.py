@@ -1,5 +1,6 @@
 """A tiny training run as a program of its own: for launchers, kills and signals.  Prints the sha256 of the weights.
 
+With ``--ranks`` it forks that many processes, which train together as under a launcher.
 With ``--campaign`` it forks one child per durable operation (fsync, rename) of a whole run, kills the child there,
 lets a second child continue, and compares its weights and metrics with those of the uninterrupted run.
 """
@@ -12,8 +13,10 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import sys
 import time
+import traceback
 from pathlib import Path
 
 import torch
@@ -203,6 +206,32 @@ def forked(options: argparse.Namespace, kill: int = 0) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+def together(options: argparse.Namespace) -> int:
+    """Train in ``options.ranks`` children, each with what a launcher tells it; the largest of their exit codes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    told = {"WORLD_SIZE": options.ranks, "LOCAL_WORLD_SIZE": options.ranks, "MASTER_ADDR": "127.0.0.1"}
+    children = []
+    for rank in range(options.ranks):
+        child = os.fork()
+        if child == 0:
+            code = 1
+            os.environ |= {name: str(value) for name, value in told.items()}
+            os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "MASTER_PORT": port}
+            try:
+                train(options)
+                code = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
+        children.append(child)
+    return max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children)
+
+
 def warm_up() -> None:
     """Import here what the children would import one by one; no backward, which must not happen before a fork."""
     engine = make_engine(Runtime(**SETTINGS), steps=1)
@@ -239,9 +268,11 @@ def campaign(options: argparse.Namespace) -> None:
     print(json.dumps({"cases": cases, "operations": kill}), flush=True)
 
 
-def main() -> None:
+def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The options of a command line; of that of this process where none is given."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--campaign", type=int, default=0)
+    parser.add_argument("--ranks", type=int, default=0)
     parser.add_argument("root", type=Path)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--micro", type=int, default=ROWS)
@@ -253,11 +284,17 @@ def main() -> None:
     parser.add_argument("--hang", type=int, default=-1, help="rank that never comes to its third update")
     parser.add_argument("--limit", type=float, default=0.0, help="runtime.timeout_step")
     parser.add_argument("--precision", default="fp32")
-    options = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    options = parsed()
     if options.kill and int(os.environ.get("RANK", "0")) == 0:
         plant_kill(options.kill)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a shell it is ignored
     try:
+        if options.ranks:
+            os._exit(together(options))
         campaign(options) if options.campaign else train(options)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr, flush=True)

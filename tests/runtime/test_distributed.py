@@ -21,15 +21,14 @@ def rows(root):
 
 
 @pytest.fixture
-def same_as_one(run, tmp_path):
-    """Run under a launcher and alone; weights and every logged number must agree."""
+def same_as_one(run, tmp_path, driver, runtime):
+    """Run under a launcher and, here, alone; weights and every logged number must agree."""
 
     def check(launcher, *arguments, **more):
-        for name, how in (("one", "single"), ("two", launcher)):
-            code, _, err = run(
-                how, tmp_path / name, "--out", tmp_path / f"{name}.json", *arguments, **(more if name == "two" else {})
-            )
-            assert code == 0, err
+        one, two = ([tmp_path / name, "--out", tmp_path / f"{name}.json", *arguments] for name in ("one", "two"))
+        driver.train(driver.parsed([str(argument) for argument in one]))
+        code, _, err = run(launcher, *two, **more)
+        assert code == 0, err
         (alone, expected), (together, found) = weights(tmp_path / "one.json"), weights(tmp_path / "two.json")
         assert (alone, together) == (1, 2)
         for name, weight in expected.items():
@@ -43,14 +42,15 @@ def same_as_one(run, tmp_path):
     return check
 
 
-def test_torchrun_gives_the_update_of_one_process(same_as_one):
-    same_as_one("torchrun", "--micro", 2)
+def test_two_processes_give_the_update_of_one(same_as_one):
+    same_as_one("forked", "--micro", 2)
 
 
 @pytest.mark.truth
 @pytest.mark.parametrize(
     ("launcher", "arguments"),
     [
+        ("torchrun", ("--micro", 2)),
         ("ddp", ("--micro", 1)),
         ("ddp", ("--micro", 2, "--stages", 2)),
         ("zero2", ("--micro", 4)),
@@ -128,7 +128,7 @@ def test_ctrl_c_at_the_launcher_keeps_the_state(start, run, tmp_path):
 
 def test_a_rank_that_hangs_is_named_with_its_phase_and_its_stack(run, tmp_path):
     """Rank 1 sleeps before its third update: in seconds, not at torch's own limit, all end and say who and where."""
-    code, _, err = run("torchrun", tmp_path, "--hang", 1, "--limit", 3)
+    code, _, err = run("forked", tmp_path, "--hang", 1, "--limit", 3)
     assert code != 0
     assert "rank 1 is " in err and "at step 3 of tiny-" in err
     assert "rank 0 waits at gather in step 3 of tiny-" in err and "runtime.timeout_step=3" in err

@@ -222,7 +222,7 @@ def kill_everywhere(run, root, stride):
 
 
 def test_kills_at_some_durable_operations(run, tmp_path):
-    kill_everywhere(run, tmp_path, 5)
+    kill_everywhere(run, tmp_path, 8)
 
 
 @pytest.mark.truth

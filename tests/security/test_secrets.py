@@ -281,15 +281,15 @@ def test_a_setting_that_refers_to_a_secret_brings_it_into_no_file(tmp_path, monk
 
 
 @pytest.mark.parametrize(
-    "override",
+    ("override", "seeds"),
     [
-        f"tracker.kwargs.settings.api_key={SECRET}",
-        f"tracker.kwargs.settings.api_key={SECRET},{SECRET}-2",
-        "tracker.kwargs={settings: {api_key: " + SECRET + "}}",
-        f"start.sft=['tracker.kwargs.api_key={SECRET}']",
+        (f"tracker.kwargs.settings.api_key={SECRET}", "1,2"),
+        (f"tracker.kwargs.settings.api_key={SECRET},{SECRET}-2", "1"),
+        ("tracker.kwargs={settings: {api_key: " + SECRET + "}}", "1"),
+        (f"start.sft=['tracker.kwargs.api_key={SECRET}']", "1"),
     ],
 )
-def test_no_file_and_no_folder_of_a_sweep_has_a_secret(tmp_path, monkeypatch, override):
+def test_no_file_and_no_folder_of_a_sweep_has_a_secret(tmp_path, monkeypatch, override, seeds):
     monkeypatch.chdir(tmp_path)
     seen: list[str] = []
 
@@ -297,11 +297,11 @@ def test_no_file_and_no_folder_of_a_sweep_has_a_secret(tmp_path, monkeypatch, ov
         seen.extend(str(path.read_bytes()) for path in tmp_path.rglob("*") if path.is_file())
         return cfg.seed
 
-    assert launch("train", task, ["-m", "tracker=wandb", override, "seed=1,2"]) == 0
+    assert launch("train", task, ["-m", "tracker=wandb", override, f"seed={seeds}"]) == 0
     paths = [*(tmp_path / "runs").rglob("*")]
     files = {path: path.read_bytes().decode() for path in paths if path.is_file()}
     assert {path.name for path in files} == {"multirun.yaml", "cell.json"}
     assert all(HIDDEN in text and SECRET not in text for text in [*files.values(), *seen])
     assert not any("Sw0rdfish" in str(path) for path in paths)
     record = next(yaml.safe_load(text) for path, text in files.items() if path.name == "multirun.yaml")
-    assert "seed=1,2" in record["hydra"]["overrides"]["task"] and record["seed"] == 0
+    assert f"seed={seeds}" in record["hydra"]["overrides"]["task"] and record["seed"] == (0 if "," in seeds else 1)

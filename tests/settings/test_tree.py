@@ -77,5 +77,6 @@ def test_a_file_that_changes_counts(tree, monkeypatch, tmp_path):
     (tree / "algo" / "new.yaml").write_text("beta: 0.3\n")
     with opened("train", tree, []) as one:
         assert "new" in one.choices("algo")
+    assert value("hydra.runtime.cwd") == os.getcwd() != str(tmp_path)
     monkeypatch.chdir(tmp_path)
     assert value("hydra.runtime.cwd") == str(tmp_path)

@@ -24,7 +24,7 @@ from mora.files import read_object
 from mora.latest import find_run
 from mora.run.upstream import BY_ITSELF, SUITING, Asked, makers, named, suiting_model
 from mora.settings.algorithm import Algorithm, Need, described
-from mora.settings.compose import choices, compose, diff_from_defaults
+from mora.settings.compose import choices, compose, diff_from_defaults, usual
 from mora.settings.content import classifiers_by_content, content_of
 from mora.settings.declared import handed
 from mora.settings.identity import canonical_json, plain, run_name, to_yaml
@@ -215,9 +215,9 @@ def suited(stage: Stage) -> str:
     config = stage.config
     chosen = [f"{group}={stage.choices[group]}" for group in ("algo", "adapter")]
     alone = [*chosen, *suiting_model(config)]  # need not fit the other defaults
-    asked, usual = (rates_of(one) | _sizes(one) for one in (config, plain(compose("train", alone, complete=False))))
-    theirs = [f"{key} {value:g}" for key, value in asked.items() if value == usual.get(key)]
-    own = [f"{key} {value:g}" for key, value in asked.items() if value != usual.get(key)]
+    asked, default = (rates_of(one) | _sizes(one) for one in (config, plain(usual("train", alone))))
+    theirs = [f"{key} {value:g}" for key, value in asked.items() if value == default.get(key)]
+    own = [f"{key} {value:g}" for key, value in asked.items() if value != default.get(key)]
     where = f"as model={config['model']['name']} has them (model.rates, model.sizes)"
     origin = [(theirs, where), (own, "set by this command")]
     return "; ".join(f"{', '.join(said)}: {where}" for said, where in origin if said)

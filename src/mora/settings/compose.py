@@ -34,6 +34,16 @@ def compose(
     return finish(composed, complete=complete)
 
 
+def usual(command: str, overrides: Sequence[str] = (), conf_dir: Path | str | None = None) -> DictConfig:
+    """What a command composes with parts of a configuration that was checked, which are not checked again.
+
+    Keys may lack a value.  Raises InputError for an object that may not be built where it stands.
+    """
+    with opened(command, conf_dir) as tree:
+        composed = tree.compose(prepare(overrides))
+    return finish(composed, complete=False)
+
+
 def choices(command: str, overrides: Sequence[str] = (), conf_dir: Path | str | None = None) -> dict[str, str]:
     """Which file of each group makes up a command: ``{"reward": "qr", ..}``; groups without a choice are left out."""
     ready = prepare(overrides)
@@ -96,10 +106,10 @@ def diff_from_defaults(
     conf_dir: Path | str | None = None,
     overrides: Sequence[str] = (),
 ) -> dict[str, dict[str, Any]]:
-    """Keys of ``cfg`` that differ from the command with nothing but ``overrides``, such as the choice of an algorithm.
+    """Keys of ``cfg`` that differ from the command with nothing but ``overrides``, choices that ``cfg`` was made with.
 
     ``{key: {"default": .., "value": ..}}``; a side is absent where only the other has the key.
     """
     names = {"left": "default", "right": "value"}
-    found = difference(plain(compose(command, overrides, conf_dir, complete=False)), plain(cfg))
+    found = difference(plain(usual(command, overrides, conf_dir)), plain(cfg))
     return {key: {names[side]: value for side, value in sides.items()} for key, sides in found.items()}

@@ -40,7 +40,7 @@ from mora.settings.permitted import granted, granted_only
 from mora.settings.resolvers import guarded
 from mora.settings.secrets import masked, masked_text
 from mora.settings.source import seen_by
-from mora.settings.tree import VERSION_BASE, conf_dir, explain, opened
+from mora.settings.tree import VERSION_BASE, conf_dir, explain, kept, opened
 
 Task = Callable[[DictConfig, list[str]], object]
 FULL_ERROR = "HYDRA_FULL_ERROR"  # environment variable that asks for tracebacks
@@ -75,7 +75,7 @@ def launch(command: str, task: Task, argv: Sequence[str], root: Path | str | Non
     arguments.config_dir = arguments.config_dir and home.expanded(arguments.config_dir)
     traced = os.environ.get(FULL_ERROR, "0") not in ("", "0")
     try:
-        with guarded(), granted_only(named_on(arguments.overrides)):
+        with guarded(), granted_only(named_on(arguments.overrides)), kept():
             ready = _checked(command, arguments, root)
             job = Job(task=task, traced=traced, plugins=granted())
             return _through_hydra(command, job, _arguments_for_hydra(arguments, ready), conf_dir(root))

@@ -6,6 +6,7 @@ import copy
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -58,7 +59,20 @@ def explain(error: Exception) -> str:
     return "\n".join(texts) or type(error).__name__
 
 
-@lru_cache(maxsize=32)
+_kept: ContextVar[dict[object, dict[tuple[str, ...], DictConfig]] | None] = ContextVar("mora_kept", default=None)
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """While this lasts, choices of groups in folders of the user's own are composed once, from files as they were."""
+    token = _kept.set({})
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+
+
+@lru_cache(maxsize=256)
 def _of_choices(state: object, command: str, overrides: tuple[str, ...]) -> DictConfig:
     """What the Hydra that is open makes of choices of groups; ``state`` is all else that it depends on."""
     return hydra_compose(command, list(overrides), return_hydra_config=True)
@@ -94,7 +108,9 @@ class Tree:
         places = [QuotedString(f"{OWN}://{path}", Quote.single).with_quotes() for path in searchpath]
         self._extra = [f"hydra.searchpath=[{','.join(places)}]"] if places else []
         self._composed: dict[tuple[str, ...], DictConfig] = {}
-        self._without_values: dict[tuple[str, ...], DictConfig] = {}
+        everywhere = _kept.get()
+        place = (command, root, *searchpath)
+        self._without_values = {} if everywhere is None else everywhere.setdefault(place, {})
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """The composition for ``overrides``, Hydra's own section included.  Do not change it: it is kept.
@@ -125,7 +141,9 @@ class Tree:
     def _chosen(self, overrides: tuple[str, ...]) -> DictConfig:
         """A composition without values, shared by all trees where no folder of the user's own is read."""
         if not self.searchpath:
-            return _of_choices(self._state, self.command, overrides)
+            shared = _of_choices(self._state, self.command, overrides)
+            shared.hydra.runtime.cwd = os.getcwd()  # nothing else in it depends on where the process is
+            return shared
         if overrides not in self._without_values:
             made = hydra_compose(self.command, [*self._extra, *overrides], return_hydra_config=True)
             self._without_values[overrides] = made
@@ -142,7 +160,7 @@ class Tree:
         """What a composition of mora's own files depends on, beside the overrides."""
         paths = (os.path.join(folder, name) for folder, _, names in os.walk(self.root) for name in names)
         files = [(path, os.stat(path)) for path in sorted(paths)]
-        return os.getcwd(), *((path, stat.st_mtime_ns, stat.st_size) for path, stat in files)
+        return tuple((path, stat.st_mtime_ns, stat.st_size) for path, stat in files)
 
     @property
     def composed(self) -> dict[tuple[str, ...], DictConfig]:

@@ -85,9 +85,9 @@ def test_many_answers_are_best_in_the_middle(world):
     assert Counter(np.isclose(gains, best))[True] == 6 * 6 * 24
 
 
-def test_front_is_the_same_for_all_prompts(corpus, world):
+def test_front_is_the_same_for_all_prompts(load, world):
     garden = world("cure", "care", "bloom", "brief")
-    prompts = [row.prompt for row in corpus.prompts["test"]]
+    prompts = [row.prompt for row in load("cure", "care", small=1).prompts["test"]]
     shapes = ["spray {0} , feed {1} then prune {2} .", "gas {0} , feed {0} , rinse {0} .", "move {2} , feed {1} ."]
     for shape in shapes:
         answers = [shape.format(p.split()[0], p.split()[6], p.split()[3]) for p in prompts]
