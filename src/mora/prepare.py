@@ -32,7 +32,9 @@ def prepare(cfg: DictConfig, overrides: list[str]) -> None:
 
     task, counts = build(plain(cfg.task)), RowCounts()
     if isinstance(task, ModelTask):
-        print(task.write(cfg.input, _folder(cfg)))
+        if cfg.input is not None and not isinstance(cfg.input, str):
+            raise InputError("input: this task takes one file; name one")
+        print(visible(task.write(cfg.input, _folder(cfg))))
         return
     if cfg.input is None:
         raise InputError("input is needed (the file with the rows); for example: input=rows.jsonl")

@@ -116,6 +116,7 @@ def test_the_command_of_the_refusal_makes_a_folder_with_the_same_logits(model, c
             "summary=a.json is for tasks that read",
         ),
         (["task=smollm2", "input=tiny.gguf", "output=models/a"], "task.sha256 is bcc81830"),
+        (["task=gguf", "input=[tiny.gguf]", "output=models/a"], "input: this task takes one file"),
         (["task=check"], "input is needed .the file with the rows"),
     ],
 )

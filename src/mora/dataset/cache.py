@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mora.dataset.corpus import KINDS, SPLITS, Corpus, Splits
-from mora.dataset.pinned import by_content
+from mora.dataset.pinned import by_content, code_of
 from mora.dataset.record_parser import Rejected
 from mora.dataset.row_store import FolderStore, MemoryStore, RowStore, split_name
 from mora.dataset.store import StoredRows
@@ -48,9 +47,9 @@ class DatasetCache:
             list(objectives),
             list(more),
             _readers(),
-            sorted(_custom_modules(section)),
+            code_of(section),
         ]
-        covered += [self.rules, sorted(_custom_modules(self.rules))] if self.rules else []
+        covered += [self.rules, code_of(self.rules)] if self.rules else []
         name = hashlib.sha256(json.dumps(covered, sort_keys=True).encode()).hexdigest()[:32]
         folder = self.root / f"rows-{name}"
         if not (folder / CARD).is_file():
@@ -104,18 +103,3 @@ def _readers() -> str:
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-def _custom_modules(section: Any) -> Iterator[str]:
-    """Hashes of the modules outside mora whose objects a section names."""
-    if isinstance(section, Mapping):
-        target = section.get("_target_")
-        if isinstance(target, str) and not target.startswith("mora."):
-            spec = importlib.util.find_spec(target.rpartition(".")[0])
-            if spec is not None and spec.origin is not None:
-                yield hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()
-        for value in section.values():
-            yield from _custom_modules(value)
-    elif isinstance(section, list):
-        for item in section:
-            yield from _custom_modules(item)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,33 @@ def by_content(dataset: Mapping[str, Any], objectives: Sequence[str]) -> dict[st
     if section.get("hub") is not None and section.get("path") is None:
         section["revision"] = hub_snapshot(section["hub"], section["revision"]).commit
     return section
+
+
+def code_of(section: Any) -> dict[str, str]:
+    """The packages outside mora whose objects ``section`` names, each with the hash of all its Python files."""
+    found: dict[str, str] = {}
+    if isinstance(section, Mapping):
+        target = section.get("_target_")
+        if isinstance(target, str) and not target.startswith("mora."):
+            package = target.partition(".")[0]
+            found[package] = _hash_of_code(package)
+        for value in section.values():
+            found |= code_of(value)
+    elif isinstance(section, list):
+        for item in section:
+            found |= code_of(item)
+    return dict(sorted(found.items()))
+
+
+def _hash_of_code(package: str) -> str:
+    spec, digest = importlib.util.find_spec(package), hashlib.sha256()
+    folders = [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec is not None else []
+    files = sorted(path for folder in folders for path in folder.rglob("*.py"))
+    if not folders and spec is not None and spec.origin is not None:
+        files = [Path(spec.origin)]
+    for path in files:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _subsets(dataset: Mapping[str, Any], objectives: Sequence[str]) -> list[str] | None:

@@ -92,7 +92,7 @@ class Optimum:
         """
         world = corpus.world
         if world is None:
-            raise InputError(f"evaluation=optimum needs a world with gold scores; dataset {corpus.name} has none")
+            raise InputError(f"evaluation=optimum needs a synthetic task, and dataset={corpus.name} is none")
         rows = evenly(corpus.prompts[corpus.asked], self.prompts)
         answered = [self._gold(policy, encoder, corpus, row, seed) for row in rows]
         gold = np.stack([scores for scores, _ in answered])  # prompts, N, M

@@ -163,7 +163,7 @@ def _moments(scores: Tensor, share: Tensor, objectives: Sequence[str]) -> tuple[
             if not CONSTANT * max(1.0, abs(middle)) < value < float("inf"):
                 raise InputError(
                     f"objective {objective}: the {len(scores)} reference samples score with a standard deviation of "
-                    f"{value:.3g}, so scores have no unit; check the reward model, or take more samples of a "
-                    "policy whose answers vary"
+                    f"{value:.3g}, so scores have no unit; check the reward model or the rule, or take more "
+                    "samples of a policy whose answers vary"
                 )
     return center.float(), deviation.float()

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from functools import lru_cache, partial
 from inspect import signature
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from hydra.utils import get_object
 
 from mora.dataset.cache import DatasetCache
 from mora.dataset.corpus import Corpus
-from mora.dataset.rules import Rules
+from mora.dataset.rules import Rule, Rules
+from mora.errors import InputError
 from mora.settings.declared import STATED
 from mora.settings.identity import canonical_json, plain
 from mora.settings.permitted import check_section, granted
@@ -57,17 +59,35 @@ def _corpus(
     if not asked:
         corpus: Corpus = build(section).load(objectives, seed, cache)
         return corpus
-    scored = Rules({name: build(asked[name]) for name in objectives if name in asked})
-    corpus = build(section).load(objectives, seed, cache, rules=scored)
+    scored = Rules({name: _rule(name, asked[name]) for name in objectives if name in asked})
+    source = build(section)
+    if "rules" not in signature(source.load).parameters:
+        raise InputError(
+            f"objectives.rules: {type(source).__name__}.load takes no rules, by which pairs would be labelled; give it "
+            "a keyword argument rules, or use objectives of the dataset's own"
+        )
+    corpus = source.load(objectives, seed, cache, rules=scored)
     if len(asked) == len(objectives):
-        corpus.rules = scored.with_references([*corpus.supervised["train"], *corpus.supervised["test"]])
+        corpus.rules = scored.with_references(chain(corpus.supervised["train"], corpus.supervised["test"]))
+        corpus.rules.check(chain(corpus.prompts["train"], corpus.prompts["test"]))
     return corpus
+
+
+def _rule(name: str, section: Any) -> Rule:
+    """The function of a rule.  Raises InputError for a section that gives none."""
+    try:
+        rule = build(section)
+    except (ImportError, AttributeError, TypeError) as error:
+        raise InputError(f"objectives.rules.{name}: {error}; name a function, with _partial_: true") from error
+    if not callable(rule):
+        raise InputError(f"objectives.rules.{name}={rule}: is no rule; give _target_, and _partial_: true")
+    return rule
 
 
 def load_corpus(config: Mapping[str, Any]) -> Corpus:
     """The data of a run; the stages of one command share it, and its rows are kept in files beside the runs."""
     objectives, root = tuple(config["objectives"]["names"]), config["paths"]["runs"]
-    known = config["objectives"].get("rules", {})
+    known = config["objectives"].get("rules") or {}
     rules = {name: known[name] for name in objectives if name in known}
     dataset = canonical_json(config["dataset"])
     return _corpus(dataset, objectives, canonical_json(rules), config["seed"], root, granted())

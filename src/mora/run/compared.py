@@ -99,9 +99,9 @@ def _opened(run: str, root: str, products: Sequence[str]) -> Opened:
 
 
 def check_alike(runs: Sequence[Opened]) -> None:
-    """Raises InputError unless all runs have the same objectives, in the same order."""
+    """Raises InputError unless all runs have the same objectives, in the same order and by the same rules."""
     first = runs[0]
-    names = first.config["objectives"]["names"]
+    names, rules = first.config["objectives"]["names"], _rules(first)
     for run in runs[1:]:
         others = run.config["objectives"]["names"]
         if others != names:
@@ -109,6 +109,16 @@ def check_alike(runs: Sequence[Opened]) -> None:
                 f"runs: {first.folder.id} has the objectives {', '.join(names)}, {run.folder.id} has "
                 f"{', '.join(others)}; compare runs of the same objectives, in the same order"
             )
+        if _rules(run) != rules:
+            raise InputError(
+                f"runs: {first.folder.id} and {run.folder.id} score objectives of the same names by other rules "
+                "(objectives.rules, or the code of a package); compare runs of the same rules"
+            )
+
+
+def _rules(run: Opened) -> Any:
+    code = run.folder.identity.get("code") if "rules" in run.folder.identity["objectives"] else None
+    return run.folder.identity["objectives"].get("rules"), code
 
 
 def open_comparison(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import torch
@@ -18,12 +19,14 @@ from mora.dataset.corpus import Corpus
 from mora.dataset.encode import Encoder
 from mora.evaluation.grid import preference_grid
 from mora.functional.thinning import evenly
+from mora.model.backbones import Layout
 from mora.model.generate import Sampling, generate
 from mora.run.build import build
 from mora.run.plan import Stage
 from mora.runtime.context import total_steps
 from mora.runtime.devices import Runtime
 from mora.runtime.memory import GIB
+from mora.runtime.reward_start import layout_of
 from mora.types import Prompts
 
 LARGE = 10**7  # parameters from which on a stage is estimated; a smaller model is trained in minutes
@@ -37,6 +40,7 @@ class Work:
 
     steps: int
     sampled: float  # tokens of answers, at most
+    alone: float = 0.0  # the same of answers that every process samples for itself, those that standardize rewards
     read: float  # tokens of prompts and answers that pass the model without gradient
     trained: float  # the same with gradient
 
@@ -51,8 +55,8 @@ class Pace:
 
     def seconds(self, work: Work, processes: int) -> float:
         """How long ``work`` takes."""
-        whole = self.sampled * work.sampled + self.read * work.read + self.trained * work.trained
-        return whole / processes
+        shared = self.sampled * work.sampled + self.read * work.read + self.trained * work.trained
+        return shared / processes + self.sampled * work.alone
 
 
 def work_of(stage: Stage, corpus: Corpus, encoder: Encoder) -> Work | None:
@@ -61,22 +65,24 @@ def work_of(stage: Stage, corpus: Corpus, encoder: Encoder) -> Work | None:
     Answers that are sampled count with their longest length.
     """
     algo, rollout = stage.config["algo"], stage.config["algo"].get("rollout")
+    alone = float(algo.get("reference_prompts", 0) * algo.get("reference_samples", 0) * encoder.max_response)
     if stage.rows == "prompts" and isinstance(rollout, Mapping) and isinstance(algo.get("steps"), int):
         answers = rollout["prompts"] * rollout["samples"]
         length = _mean_length(corpus, "prompts", encoder) + encoder.max_response
         trained = algo["steps"] * answers * algo.get("epochs", 1) * length
         told = _evaluated(stage, corpus)
         sampled = (algo["steps"] * answers + told) * encoder.max_response
-        return Work(
-            steps=algo["steps"], sampled=sampled, read=2 * (algo["steps"] * answers + told) * length, trained=trained
-        )
+        read = 2 * (algo["steps"] * answers + told) * length
+        alone = alone if stage.config["reward"]["origin"] == "rules" else 0.0  # a reward model has its units
+        return Work(steps=algo["steps"], sampled=sampled, alone=alone, read=read, trained=trained)
     if "batch_size" not in algo or stage.rows not in ("supervised", "pairs"):
         return None
     rows = len(getattr(corpus, stage.rows)["train"])
     steps = total_steps(steps=algo.get("steps"), epochs=algo.get("epochs"), rows=rows, batch_size=algo["batch_size"])
     trained = steps * min(algo["batch_size"], rows) * _mean_length(corpus, stage.rows, encoder)
-    sampled = float(algo.get("reference_prompts", 0) * algo.get("reference_samples", 0) * encoder.max_response)
-    return Work(steps=steps, sampled=sampled, read=sampled, trained=trained)
+    if stage.rows == "pairs":
+        trained *= prod(_layout(stage).counts(len(corpus.objectives), build(stage.config["reward"]).shape.members))
+    return Work(steps=steps, sampled=0.0, alone=alone, read=alone, trained=trained)
 
 
 def _mean_length(corpus: Corpus, kind: str, encoder: Encoder) -> float:
@@ -91,14 +97,16 @@ def _mean_length(corpus: Corpus, kind: str, encoder: Encoder) -> float:
 
 
 def _evaluated(stage: Stage, corpus: Corpus) -> int:
-    """Answers that the evaluation samples, where it is one over a grid of preferences."""
+    """Answers that an evaluation with so many ``prompts`` and ``samples`` draws."""
     told = stage.config["evaluation"]
-    if "preferences" not in told or told["measures"] != stage.produces:
+    if not {"prompts", "samples"} <= told.keys() or told["measures"] != stage.produces:
         return 0
-    prompts = min(told["prompts"], len(corpus.prompts[corpus.asked]))
+    answers = min(told["prompts"], len(corpus.prompts[corpus.asked])) * told["samples"]
+    if "preferences" not in told:
+        return int(answers)  # of the reference policy
     steered = stage.config["preference"].get("weights") is None
     points = len(preference_grid(told["preferences"], corpus.objectives)) if steered else 1
-    return int((points + 1) * prompts * told["samples"])
+    return int((points + 1) * answers)
 
 
 def paced(model: PreTrainedModel, runtime: Runtime, *, whole: bool) -> Pace:
@@ -173,17 +181,24 @@ def estimate(stage: Stage, model: PreTrainedModel, encoder: Encoder, corpus: Cor
     if work is None:
         return None
     adapter = build(stage.config["adapter"]) if "adapter" in stage.identity else None
-    lora = "lora" in (stage.config["algo"].get("sharing"), stage.config["reward"].get("sharing"))
-    whole = adapter.whole if adapter is not None else not lora
+    trunks = 1
+    if stage.rows == "pairs":
+        trunks, _ = _layout(stage).counts(len(corpus.objectives), build(stage.config["reward"]).shape.members)
+    whole = adapter.whole if adapter is not None else stage.rows != "pairs" or not _layout(stage).adapted
     seconds = paced(model, runtime, whole=whole).seconds(work, runtime.world_size)
     count = sum(parameter.numel() for parameter in model.parameters())
     held = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     if whole:
-        held = 16 * count + (held if adapter is not None else 0)  # the reference policy is a frozen copy
-    amounts = (("sampled", work.sampled), ("trained", work.trained))
+        held = 16 * count * trunks + (held if adapter is not None else 0)  # the reference policy is a frozen copy
+    amounts = (("sampled", work.sampled + work.alone), ("trained", work.trained))
     counts = ", ".join(f"{_number(amount)} tokens {verb}" for verb, amount in amounts if amount)
     memory = f"{held / GIB:.1f} GiB of weights and optimizer"
     return f"{stage.algo}: {work.steps} steps, {counts}: about {_spoken(seconds)}; {memory}"
+
+
+def _layout(stage: Stage) -> Layout:
+    algo = stage.config["algo"]
+    return layout_of(build(stage.config["reward"]), algo.get("sharing", "trunk"), build(algo.get("lora", {})))
 
 
 def _spoken(seconds: float) -> str:

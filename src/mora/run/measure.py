@@ -193,7 +193,9 @@ def _check_units(folder: RunFolder, config: Mapping[str, Any]) -> None:
 
 def _judges(folder: RunFolder, config: Mapping[str, Any], corpus: Corpus) -> dict[str, Scorer]:
     """The rewards that a policy is held against: gold, and the model that trained it; what trained has its units."""
-    assert corpus.world is not None
+    if corpus.world is None:
+        needs = "an optimum and a regret need a synthetic task"
+        raise InputError(f"{folder.path}: {needs}, and dataset={corpus.name} is none; use evaluation=front")
     judges: dict[str, Scorer] = {"gold": GoldScorer(corpus.world).select(corpus.objectives)}
     reward = reward_folder(folder, config)
     if reward is not None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from mora.dataset.pinned import by_content
+from mora.dataset.pinned import by_content, code_of
 from mora.errors import InputError
 from mora.files import read_object
 from mora.latest import find_run
@@ -145,6 +145,12 @@ def _identity(
     identity |= {name: handed(config[name], name) for name in ("algo", *algo.reads)}
     identity["algo"]["name"] = algo.name
     identity["dataset"] = by_content(config["dataset"], config["objectives"]["names"])
+    if rules := used_rules(config["objectives"]):
+        identity["objectives"]["rules"] = rules
+    else:
+        identity["objectives"].pop("rules", None)
+    if code := code_of([identity["dataset"], rules]):
+        identity["code"] = code  # of packages that say what rows and scores are
     # of its learning rates and batch sizes, those that are used stand in algo and adapter
     identity["model"] = {key: value for key, value in config["model"].items() if key not in SUITING}
     if config["model"]["path"] is not None:
@@ -200,6 +206,12 @@ def _is_there(role: str, start: Any, config: Mapping[str, Any]) -> bool:
     if config["model"]["path"] is None:
         raise InputError("model.needs_sft=false: a model made from model.config has random weights; set it to true")
     return True
+
+
+def used_rules(objectives: Mapping[str, Any]) -> dict[str, Any]:
+    """The rules of those objectives that have one, in their order."""
+    known = objectives.get("rules") or {}
+    return {name: known[name] for name in objectives["names"] if name in known}
 
 
 def rates_of(config: Mapping[str, Any]) -> dict[str, float]:

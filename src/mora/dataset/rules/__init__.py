@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -31,21 +31,31 @@ class Rules:
         self.rules, self.references = dict(rules), references
         self.objectives = tuple(self.rules)
         self.floor = (0.0,) * len(self.objectives)
-        self._compares = {name: REFERENCE in inspect.signature(rule).parameters for name, rule in self.rules.items()}
+        self._compares = {name: _takes_reference(rule) for name, rule in self.rules.items()}
 
     @property
     def needs_references(self) -> bool:
         """Whether a rule compares an answer with the dataset's own."""
         return any(self._compares.values())
 
-    def with_references(self, rows: Sequence[Row]) -> Rules:
-        """The same rules, comparing with the answers of supervised ``rows``."""
+    def with_references(self, rows: Iterable[Row]) -> Rules:
+        """The same rules, comparing with the answers of supervised ``rows``, which are read where a rule does."""
         if not self.needs_references:
             return self
         references: dict[str, str] = {}
         for row in rows:
             references.setdefault(row.prompt, row.responses[0])
         return Rules(self.rules, references)
+
+    def check(self, prompts: Iterable[Row]) -> None:
+        """Score an answer to the first prompt, and where answers are compared the reference of each with itself.
+
+        Raises InputError as :meth:`gold` does, before anything is trained.
+        """
+        for row in prompts:
+            self.gold([row.prompt], [(self.references or {}).get(row.prompt, "An answer.")])
+            if not self.needs_references:
+                return
 
     def gold(self, prompts: Sequence[str], responses: Sequence[str], ended: Sequence[bool] | None = None) -> Floats:
         """True scores (B, M); an answer that was cut off is scored as it stands.
@@ -59,13 +69,18 @@ class Rules:
         return np.asarray(scores, dtype=np.float64).reshape(len(scores), len(self.objectives))
 
     def labelled(self, row: Row) -> Row:
-        """A pair with a label by each rule: 1 where the second answer scores higher, 0 where lower, None for a tie."""
-        found: dict[str, float | None] = {}
+        """A pair with a label by each rule: 1 where the second answer scores higher, 0 where lower, None for a tie.
+
+        What the source says of these objectives is left out.
+        """
+        found: dict[str, float | None] = {name: v for name, v in row.labels.items() if name not in self.rules}
         for name in self.objectives:
             if not self._compares[name]:
                 first, second = (self._score(name, row.prompt, response) for response in row.responses)
                 found[name] = None if first == second else float(second > first)
-        return replace(row, labels={**row.labels, **found})
+        ratings = {name: rated for name, rated in row.ratings.items() if name not in self.rules}
+        strengths = {name: strength for name, strength in row.strengths.items() if name not in self.rules}
+        return replace(row, labels=found, ratings=ratings, strengths=strengths)
 
     def _score(self, name: str, prompt: str, response: str) -> float:
         rule, more = self.rules[name], {}
@@ -91,6 +106,13 @@ class Rules:
                 "number from 0 (worst) to 1 (best)"
             )
         return score
+
+
+def _takes_reference(rule: Rule) -> bool:
+    try:
+        return REFERENCE in inspect.signature(rule).parameters
+    except ValueError:  # of a function in C
+        return False
 
 
 def _shown(text: str) -> str:

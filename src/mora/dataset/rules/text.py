@@ -15,7 +15,7 @@ _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")  # letters, with apostrophe
 _SENTENCE_END = re.compile(r"[.!?]+(?=\s|$)")
 _VOWELS = re.compile(r"[aeiouy]+")
 _ITEM = re.compile(r"\s*(?:[-*•‣–]|\(?\d{1,3}[.)]|[a-zA-Z][.)])\s+\S")
-_NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[-+]?\.\d+")
+_NUMBER = re.compile(r"(?<![\d.])[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[-+]?\.\d+")
 _REFUSAL = re.compile(
     r"\b(?:i(?:'|’)?m sorry|i am sorry|i apologi[sz]e|my apologies|i (?:can(?:not|'t|’t)|am (?:unable|not able) to|"
     r"(?:won't|won’t|will not)) (?:\w+ )?(?:help|assist|answer|provide|comply|do|give|discuss|engage|fulfil|support)|"
@@ -83,7 +83,8 @@ def keywords(prompt: str, response: str, *, words: Sequence[str]) -> float:
     """The share of ``words`` (or phrases) that the answer mentions, in any case.  Raises InputError for none."""
     if not words:
         raise InputError("a rule of keywords with words=[]: name at least one word")
-    return sum(bool(re.search(rf"\b{re.escape(word)}\b", response, re.IGNORECASE)) for word in words) / len(words)
+    whole = [rf"(?<!\w){re.escape(word)}(?!\w)" for word in words]
+    return sum(bool(re.search(pattern, response, re.IGNORECASE)) for pattern in whole) / len(words)
 
 
 def no_refusal(prompt: str, response: str) -> float:
