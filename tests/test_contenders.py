@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
+
+from mora.errors import InputError
 from mora.evaluation.pairing import pairing
 from mora.files import write_json
-from mora.run.compared import Opened
+from mora.run.compared import Opened, check_alike
 from mora.runtime.folder import RunFolder
 
 
@@ -36,3 +40,29 @@ def test_rewards_of_two_kinds_share_data_and_starting_policy(tmp_path: Path) -> 
         for kind in ("scalar", "qr")
     ]
     assert pairing(*kinds).said == "seeds paired (the same data, starting policy)"
+
+
+OTHER = "score objectives of the same names by other rules"
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        ({"names": ["short"], "rules": {"short": {"best": 5}}, "code": {"own": "1"}}, None),
+        ({"names": ["short"], "rules": {"short": {"best": 9}}, "code": {"own": "1"}}, OTHER),
+        ({"names": ["short"], "rules": {"short": {"best": 5}}, "code": {"own": "2"}}, OTHER),
+        ({"names": ["long"], "rules": {"short": {"best": 5}}, "code": {"own": "1"}}, "of the same objectives"),
+    ],
+)  # fmt: skip
+def test_runs_are_compared_by_the_same_rules_alone(second, message):
+    def run(names, rules, code):
+        identity = {"objectives": {"names": names, "rules": rules}, "code": code}
+        folder = SimpleNamespace(id="run", identity=identity)
+        return SimpleNamespace(folder=folder, config={"objectives": {"names": names}})
+
+    first = run(["short"], {"short": {"best": 5}}, {"own": "1"})
+    if message is None:
+        check_alike([first, run(**second)])
+        return
+    with pytest.raises(InputError, match=message):
+        check_alike([first, run(**second)])
