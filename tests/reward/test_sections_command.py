@@ -81,7 +81,7 @@ def test_only_the_evaluation_that_was_asked_for_is_shown(
     (folder,) = runs.glob("reward-*")
     known = {"accuracy": {"value": None}, "temperature": None, "log_loss": 0.5, "calibration": {"ece": 0.25}}
     quality = {key: {"many_a": entry} for key, entry in known.items()}
-    write_json(folder / "tables" / "reward.json", {"objectives": ["many_a"], "conflicts": [], **quality})
+    write_json(folder / "tables" / "reward.json", {"objectives": ["many_a"], **quality})
     evaluate(settings(runs, "evaluation.objective=many_b"), [])
     said = capsys.readouterr().out
     assert "judged by many_b" in said and "ECE" not in said
