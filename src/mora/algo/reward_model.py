@@ -191,11 +191,9 @@ class RewardModel:
         return counts.to(self.context.runtime.device).float()
 
     def _means(self, sums: Mapping[str, Tensor], counts: Tensor) -> dict[str, float]:
-        over = dict(zip(("loss", "accuracy"), counts.clamp_min(1), strict=True))
+        names, over = self.context.corpus.objectives, dict(zip(("loss", "accuracy"), counts.clamp_min(1), strict=True))
         means = {key: (sums[key] / count).tolist() for key, count in over.items()}
-        return {
-            f"{key}/{o}": one[m] for key, one in means.items() for m, o in enumerate(self.context.corpus.objectives)
-        }
+        return {f"{key}/{name}": one[m] for key, one in means.items() for m, name in enumerate(names)}
 
     def _collated(self, rows: Sequence[Row], index: list[int], encoder: Encoder) -> PairBatch:
         chosen = [rows[i] for i in index]
