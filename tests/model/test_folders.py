@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ("model-q4.gguf", r"model-q4\.gguf is made for llama\.cpp \(GGUF\); name the folder or hub id"),
+        ("model-q4.gguf", r"model-q4\.gguf is a GGUF file, made for llama\.cpp; make a folder of it"),
         ("pytorch_model.bin", r"pytorch_model\.bin is a pickle.*python -c .*from_pretrained\('.*model'\)\.save_pret"),
         (None, r"it holds no \*\.safetensors; get the folder again"),
     ],
@@ -76,7 +76,7 @@ def test_the_package_that_reads_a_sentencepiece_model_is_named(folder, monkeypat
     [
         ("some/where/model", r"^model\.path: some/where/model: no such folder; name one, or a hub id \(OWNER/NAME\)"),
         ("./model", r"^model\.path: \./model: no such folder"),
-        ("x.gguf", r"^model\.path: .*x\.gguf is a GGUF file, which is made for llama\.cpp; name the folder"),
+        ("x.gguf", r"^model\.path: .*x\.gguf is a GGUF file, made for llama\.cpp; make a folder"),
         ("config.json", r"^model\.path: .*config\.json is a file; name the folder"),
     ],
 )
