@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -30,7 +31,8 @@ from mora.runtime.reward_start import layout_of
 from mora.types import Prompts
 
 LARGE = 10**7  # parameters from which on a stage is estimated; a smaller model is trained in minutes
-ROWS, DRAWN = 8, 4  # sequences of a timed pass, and tokens that are sampled in it
+ROWS, DRAWN = 8, 6  # sequences of a timed pass, and tokens that are sampled after a first one
+TOGETHER = 32  # answers that are sampled together while a pace is taken, at most: more cost less each
 MEASURED = 100  # rows whose lengths are measured
 
 
@@ -109,10 +111,12 @@ def _evaluated(stage: Stage, corpus: Corpus) -> int:
     return int((points + 1) * answers)
 
 
-def paced(model: PreTrainedModel, runtime: Runtime, *, whole: bool) -> Pace:
-    """Times a few passes; ``whole``: all weights are trained, so that their gradients are computed too."""
-    length = 64
-    device = model.device
+def paced(model: PreTrainedModel, runtime: Runtime, *, whole: bool, answers: int) -> Pace:
+    """Times a few passes; ``whole``: all weights are trained, so that their gradients are computed too.
+
+    ``answers`` are sampled together in training.
+    """
+    length, device = 64, model.device
     ids = torch.full((ROWS, length), 3, device=device)
     mask = torch.ones_like(ids)
 
@@ -127,10 +131,12 @@ def paced(model: PreTrainedModel, runtime: Runtime, *, whole: bool) -> Pace:
         with runtime.autocast():
             model(input_ids=ids, attention_mask=mask, use_cache=False)
 
-    rows = torch.arange(ROWS, device=device)
-    prompts = Prompts(ids=ids[:, :8], mask=mask[:, :8].bool(), row_ids=rows, texts=[""] * ROWS)
+    count = min(answers, runtime.sample_batch or TOGETHER, TOGETHER)
+    asked = torch.full((count, 8), 3, device=device)
+    rows = torch.arange(count, device=device)
+    prompts = Prompts(ids=asked, mask=torch.ones_like(asked).bool(), row_ids=rows, texts=[""] * count)
 
-    def sampled() -> None:
+    def sampled(tokens: int) -> None:
         with runtime.autocast():
             generate(
                 model,
@@ -138,7 +144,7 @@ def paced(model: PreTrainedModel, runtime: Runtime, *, whole: bool) -> Pace:
                 sampling=Sampling(temperature=1.0, top_p=1.0, top_k=0),
                 seed=0,
                 step=0,
-                max_new_tokens=DRAWN,
+                max_new_tokens=tokens,
                 ends=[-1],
                 pad=0,
             )
@@ -148,13 +154,13 @@ def paced(model: PreTrainedModel, runtime: Runtime, *, whole: bool) -> Pace:
     try:
         model.requires_grad_(False)
         forward, back = _seconds(read, device), _seconds(trained, device)
-        drawn = _seconds(sampled, device)
+        drawn = _seconds(partial(sampled, 1 + DRAWN), device) - _seconds(partial(sampled, 1), device)
     finally:
         for parameter, flag in zip(model.parameters(), kept, strict=True):
             parameter.requires_grad_(flag)
     tokens = ROWS * length
     return Pace(
-        sampled=drawn / (ROWS * DRAWN),
+        sampled=max(drawn, 0.0) / (count * DRAWN),  # without the pass over the prompts
         read=forward / tokens,
         trained=(back + (forward if whole else 0.0)) / tokens,  # gradients of weights cost another forward pass
     )
@@ -185,7 +191,9 @@ def estimate(stage: Stage, model: PreTrainedModel, encoder: Encoder, corpus: Cor
     if stage.rows == "pairs":
         trunks, _ = _layout(stage).counts(len(corpus.objectives), build(stage.config["reward"]).shape.members)
     whole = adapter.whole if adapter is not None else stage.rows != "pairs" or not _layout(stage).adapted
-    seconds = paced(model, runtime, whole=whole).seconds(work, runtime.world_size)
+    rollout = stage.config["algo"].get("rollout") or {}
+    answers = rollout.get("prompts", TOGETHER) * rollout.get("samples", 1)
+    seconds = paced(model, runtime, whole=whole, answers=answers).seconds(work, runtime.world_size)
     count = sum(parameter.numel() for parameter in model.parameters())
     held = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     if whole:
