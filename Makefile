@@ -26,10 +26,11 @@ install: $(STAMP)
 demo: $(STAMP)
 	$(BIN)/python -m mora.train
 
+real: export HF_HUB_OFFLINE = 0
 real: models/smollm2
 	$(BIN)/python -m mora.train experiment=smollm2 model.path=models/smollm2 $(DATA)
 
-models/smollm2: $(STAMP)
+models/smollm2: | $(STAMP)
 	$(BIN)/python -m mora.prepare task=smollm2 output=$@
 
 test: $(STAMP)

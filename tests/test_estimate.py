@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mora.dataset.encode import Encoder
 from mora.model.tokenizer import train_bpe
 from mora.run import trial
-from mora.run.build import load_corpus
+from mora.run.build import build, load_corpus
 from mora.run.estimate import Pace, Work, paced, work_of
 from mora.run.plan import plan
 from mora.runtime.devices import Runtime
@@ -60,27 +62,26 @@ def test_an_algorithm_with_settings_of_its_own_has_no_estimate(stages):
 
 def test_processes_share_the_work():
     pace, work = Pace(sampled=1.0, read=0.1, trained=0.5), Work(steps=1, sampled=10, read=100, trained=20)
-    assert pace.seconds(work, 1) == 30.0 and pace.seconds(work, 2) == 15.0
+    assert pace.seconds(work, 1, whole=False) == 30.0 and pace.seconds(work, 2, whole=False) == 15.0
+    assert pace.seconds(work, 1, whole=True) == 32.0  # the gradients of 20 tokens' weights
+    alone = replace(work, alone=5.0)  # what every process samples is not shared
+    assert pace.seconds(alone, 2, whole=False) == 20.0
 
 
 def test_a_pace_leaves_the_model_as_it_was(stages):
-    from mora.run.build import build
-
     config = stages[0]["sft"].config
     model, runtime = build(config["model"]).made(96, (0, 1, 2), seed=0), build(config["runtime"])
     assert isinstance(runtime, Runtime)
     model.lm_head.weight.requires_grad_(False)
     before = {name: (p.detach().clone(), p.requires_grad) for name, p in model.named_parameters()}
-    found = paced(model, runtime, whole=False, answers=16)
-    assert min(found.read, found.trained) > 0 and found.sampled >= 0
+    found = paced(model, runtime)
+    assert 0 < found.read < found.trained
     for name, parameter in model.named_parameters():
         assert parameter.grad is None and (parameter == before[name][0]).all()
         assert parameter.requires_grad == before[name][1]
 
 
 def test_every_stage_is_told_before_the_first(stages, monkeypatch, capsys):
-    from mora.run.build import build
-
     monkeypatch.setattr(trial, "LARGE", 1)
     todo = list(stages[0].values())
     trial.try_models(todo, build(todo[0].config["runtime"]))

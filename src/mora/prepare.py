@@ -119,8 +119,9 @@ def _folder(cfg: DictConfig) -> Path:
     """The new folder of a model.  Raises InputError for what means nothing there, and for one that exists."""
     if cfg.output is None:
         raise InputError("output is needed: the folder to write; for example: output=models/NAME")
-    for key in ("quarantine", "summary"):
-        if cfg[key] is not None:
+    usual = {"quarantine": None, "summary": None, "on_bad_row": "error"}
+    for key, value in usual.items():
+        if cfg[key] != value:
             raise InputError(f"{key}={cfg[key]} is for tasks that read rows; leave it out")
     if Path(cfg.output).exists():
         raise InputError(f"output={cfg.output} exists; name another folder, or delete it")

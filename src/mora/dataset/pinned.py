@@ -37,6 +37,12 @@ def by_content(dataset: Mapping[str, Any], objectives: Sequence[str]) -> dict[st
     return section
 
 
+def used_rules(objectives: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a configuration's section ``objectives`` the rules of those that have one, in their order."""
+    known = objectives.get("rules") or {}
+    return {name: known[name] for name in objectives["names"] if name in known}
+
+
 def code_of(section: Any) -> dict[str, str]:
     """The packages outside mora whose objects ``section`` names, each with the hash of all its Python files."""
     found: dict[str, str] = {}

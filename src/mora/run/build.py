@@ -14,6 +14,7 @@ from hydra.utils import get_object
 
 from mora.dataset.cache import DatasetCache
 from mora.dataset.corpus import Corpus
+from mora.dataset.pinned import used_rules
 from mora.dataset.rules import Rule, Rules
 from mora.errors import InputError
 from mora.settings.declared import STATED
@@ -87,7 +88,5 @@ def _rule(name: str, section: Any) -> Rule:
 def load_corpus(config: Mapping[str, Any]) -> Corpus:
     """The data of a run; the stages of one command share it, and its rows are kept in files beside the runs."""
     objectives, root = tuple(config["objectives"]["names"]), config["paths"]["runs"]
-    known = config["objectives"].get("rules") or {}
-    rules = {name: known[name] for name in objectives if name in known}
-    dataset = canonical_json(config["dataset"])
-    return _corpus(dataset, objectives, canonical_json(rules), config["seed"], root, granted())
+    dataset, rules = canonical_json(config["dataset"]), canonical_json(used_rules(config["objectives"]))
+    return _corpus(dataset, objectives, rules, config["seed"], root, granted())

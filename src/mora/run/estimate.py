@@ -49,15 +49,16 @@ class Work:
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """Seconds per token on this process."""
+    """Seconds per token on this process; ``trained`` is that of a frozen model with an adapter."""
 
     sampled: float
     read: float
     trained: float
 
-    def seconds(self, work: Work, processes: int) -> float:
-        """How long ``work`` takes."""
-        shared = self.sampled * work.sampled + self.read * work.read + self.trained * work.trained
+    def seconds(self, work: Work, processes: int, *, whole: bool) -> float:
+        """How long ``work`` takes; the gradients of all weights (``whole``) cost another forward pass."""
+        trained = self.trained + (self.read if whole else 0.0)
+        shared = self.sampled * work.sampled + self.read * work.read + trained * work.trained
         return shared / processes + self.sampled * work.alone
 
 
@@ -72,9 +73,8 @@ def work_of(stage: Stage, corpus: Corpus, encoder: Encoder) -> Work | None:
         answers = rollout["prompts"] * rollout["samples"]
         length = _mean_length(corpus, "prompts", encoder) + encoder.max_response
         trained = algo["steps"] * answers * algo.get("epochs", 1) * length
-        told = _evaluated(stage, corpus)
-        sampled = (algo["steps"] * answers + told) * encoder.max_response
-        read = 2 * (algo["steps"] * answers + told) * length
+        everything = algo["steps"] * answers + _evaluated(stage, corpus)
+        sampled, read = everything * encoder.max_response, 2 * everything * length
         alone = alone if stage.config["reward"]["origin"] == "rules" else 0.0  # a reward model has its units
         return Work(steps=algo["steps"], sampled=sampled, alone=alone, read=read, trained=trained)
     if "batch_size" not in algo or stage.rows not in ("supervised", "pairs"):
@@ -100,22 +100,19 @@ def _mean_length(corpus: Corpus, kind: str, encoder: Encoder) -> float:
 
 def _evaluated(stage: Stage, corpus: Corpus) -> int:
     """Answers that an evaluation with so many ``prompts`` and ``samples`` draws."""
-    told = stage.config["evaluation"]
-    if not {"prompts", "samples"} <= told.keys() or told["measures"] != stage.produces:
+    evaluation = stage.config["evaluation"]
+    if not {"prompts", "samples"} <= evaluation.keys() or evaluation["measures"] != stage.produces:
         return 0
-    answers = min(told["prompts"], len(corpus.prompts[corpus.asked])) * told["samples"]
-    if "preferences" not in told:
+    answers = min(evaluation["prompts"], len(corpus.prompts[corpus.asked])) * evaluation["samples"]
+    if "preferences" not in evaluation:
         return int(answers)  # of the reference policy
     steered = stage.config["preference"].get("weights") is None
-    points = len(preference_grid(told["preferences"], corpus.objectives)) if steered else 1
+    points = len(preference_grid(evaluation["preferences"], corpus.objectives)) if steered else 1
     return int((points + 1) * answers)
 
 
-def paced(model: PreTrainedModel, runtime: Runtime, *, whole: bool, answers: int) -> Pace:
-    """Times a few passes; ``whole``: all weights are trained, so that their gradients are computed too.
-
-    ``answers`` are sampled together in training.
-    """
+def paced(model: PreTrainedModel, runtime: Runtime) -> Pace:
+    """Times a few passes of a model, which is left as it was."""
     length, device = 64, model.device
     ids = torch.full((ROWS, length), 3, device=device)
     mask = torch.ones_like(ids)
@@ -131,7 +128,7 @@ def paced(model: PreTrainedModel, runtime: Runtime, *, whole: bool, answers: int
         with runtime.autocast():
             model(input_ids=ids, attention_mask=mask, use_cache=False)
 
-    count = min(answers, runtime.sample_batch or TOGETHER, TOGETHER)
+    count = min(runtime.sample_batch or TOGETHER, TOGETHER)
     asked = torch.full((count, 8), 3, device=device)
     rows = torch.arange(count, device=device)
     prompts = Prompts(ids=asked, mask=torch.ones_like(asked).bool(), row_ids=rows, texts=[""] * count)
@@ -162,7 +159,7 @@ def paced(model: PreTrainedModel, runtime: Runtime, *, whole: bool, answers: int
     return Pace(
         sampled=max(drawn, 0.0) / (count * DRAWN),  # without the pass over the prompts
         read=forward / tokens,
-        trained=(back + (forward if whole else 0.0)) / tokens,  # gradients of weights cost another forward pass
+        trained=back / tokens,
     )
 
 
@@ -178,7 +175,9 @@ def _seconds(work: Callable[[], Any], device: torch.device) -> float:
     return min(found)
 
 
-def estimate(stage: Stage, model: PreTrainedModel, encoder: Encoder, corpus: Corpus, runtime: Runtime) -> str | None:
+def estimate(
+    stage: Stage, model: PreTrainedModel, pace: Pace, encoder: Encoder, corpus: Corpus, *, processes: int
+) -> str | None:
     """A line about ``stage``, which starts from ``model``; None where its algorithm has settings of its own.
 
     Its memory is that of weights, gradients and AdamW's moments; activations come on top.
@@ -191,9 +190,7 @@ def estimate(stage: Stage, model: PreTrainedModel, encoder: Encoder, corpus: Cor
     if stage.rows == "pairs":
         trunks, _ = _layout(stage).counts(len(corpus.objectives), build(stage.config["reward"]).shape.members)
     whole = adapter.whole if adapter is not None else stage.rows != "pairs" or not _layout(stage).adapted
-    rollout = stage.config["algo"].get("rollout") or {}
-    answers = rollout.get("prompts", TOGETHER) * rollout.get("samples", 1)
-    seconds = paced(model, runtime, whole=whole, answers=answers).seconds(work, runtime.world_size)
+    seconds = pace.seconds(work, processes, whole=whole)
     count = sum(parameter.numel() for parameter in model.parameters())
     held = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     if whole:

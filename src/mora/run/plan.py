@@ -18,7 +18,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from mora.dataset.pinned import by_content, code_of
+from mora.dataset.pinned import by_content, code_of, used_rules
 from mora.errors import InputError
 from mora.files import read_object
 from mora.latest import find_run
@@ -206,12 +206,6 @@ def _is_there(role: str, start: Any, config: Mapping[str, Any]) -> bool:
     if config["model"]["path"] is None:
         raise InputError("model.needs_sft=false: a model made from model.config has random weights; set it to true")
     return True
-
-
-def used_rules(objectives: Mapping[str, Any]) -> dict[str, Any]:
-    """The rules of those objectives that have one, in their order."""
-    known = objectives.get("rules") or {}
-    return {name: known[name] for name in objectives["names"] if name in known}
 
 
 def rates_of(config: Mapping[str, Any]) -> dict[str, float]:

@@ -16,7 +16,7 @@ from mora.model.agreement import check_adapter, check_modes, check_policy, check
 from mora.model.capacity import check_lengths
 from mora.model.load import ModelSpec, load_causal, load_tokenizer
 from mora.run.build import build, load_corpus
-from mora.run.estimate import LARGE, estimate
+from mora.run.estimate import LARGE, Pace, estimate, paced
 from mora.run.plan import Stage
 from mora.runtime.console import say
 from mora.runtime.devices import Runtime
@@ -38,7 +38,8 @@ def try_models(stages: Sequence[Stage], runtime: Runtime) -> None:
         for stage in mine:
             _try(model, stage)
         if sum(parameter.numel() for parameter in model.parameters()) >= LARGE:
-            for line in filter(None, (_estimate(model, stage, runtime) for stage in mine)):
+            pace = paced(model, runtime)
+            for line in filter(None, (_estimate(model, pace, stage, runtime) for stage in mine)):
                 say(f"on this machine, roughly: {line}")
         for stage in mine:  # last, as it changes the model
             _try_adapter(model, stage)
@@ -81,14 +82,14 @@ def _try(model: PreTrainedModel, stage: Stage) -> None:
         check_trunk(trunk)
 
 
-def _estimate(model: PreTrainedModel, stage: Stage, runtime: Runtime) -> str | None:
+def _estimate(model: PreTrainedModel, pace: Pace, stage: Stage, runtime: Runtime) -> str | None:
     spec: ModelSpec = build(stage.config["model"])
-    corpus, path = load_corpus(stage.config), _source(stage) or spec.path
-    if path is None:
+    corpus, source = load_corpus(stage.config), _source(stage)
+    if source is None:
         tokenizer = spec.tokenizer(corpus.tokenizer_texts(), tokens=corpus.tokens)
     else:
-        tokenizer = load_tokenizer(path, template_date=spec.template_date)
-    return estimate(stage, model, corpus.encoder(tokenizer), corpus, runtime)
+        tokenizer = load_tokenizer(source, template_date=spec.template_date)
+    return estimate(stage, model, pace, corpus.encoder(tokenizer), corpus, processes=runtime.world_size)
 
 
 def _try_adapter(model: PreTrainedModel, stage: Stage) -> None:
