@@ -161,6 +161,7 @@ class PairBatch:
     ids: Tensor  # (2B, L) int64
     mask: Tensor  # (2B, L) bool
     judgments: Judgments
+    features: Tensor | None = None  # (2B, H) of a trunk that stays as it is
 
     def to(self, device: torch.device | str) -> PairBatch:
         """The same batch on ``device``."""

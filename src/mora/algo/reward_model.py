@@ -14,8 +14,6 @@ from torch import Tensor, nn
 from mora import bounds
 from mora.bounds import Count, Natural, NonNegative, Positive
 from mora.dataset import collate
-from mora.dataset.encode import Encoder
-from mora.dataset.store import take
 from mora.functional.conflict import cosines
 from mora.functional.masking import divergent_span, last_true
 from mora.functional.risk import mean
@@ -32,8 +30,9 @@ from mora.runtime.conversion import compared_heads
 from mora.runtime.learner import Learner, Optimizer
 from mora.runtime.measuring import measure
 from mora.runtime.padding import by_length
+from mora.runtime.pair_reader import PairReader
 from mora.runtime.quality_log import Watched
-from mora.runtime.reward_start import Trunk, layout_of, new_score_model, reader, standardize_trained
+from mora.runtime.reward_start import Trunk, layout_of, new_score_model, standardize_trained, trunk_encoder
 from mora.runtime.teaching import rows_that_teach
 from mora.types import PairBatch, Row
 
@@ -48,6 +47,7 @@ class RewardModel:
     context: Context
     trunk: Trunk
     sharing: Sharing
+    freeze_trunk: bool
     lora: LoRASettings
     token_wise: bool
     steps: Count | None
@@ -75,41 +75,46 @@ class RewardModel:
             return measure(context, context.reward, prompts=self.reference_prompts, samples=self.reference_samples)
         tokenizer = context.starting_tokenizer()
         context.starting_weights(tokenizer, frozen=True)  # tried and let go: it draws the reference answers in the end
-        encoder = reader(context, tokenizer)
-        model = new_score_model(context, encoder, trunk=self.trunk, layout=self._layout)
+        encoder = trunk_encoder(context, tokenizer)
+        frozen = self.freeze_trunk or not isinstance(context.reward, TrainedKind)
+        model = new_score_model(context, encoder, trunk=self.trunk, layout=self._layout, frozen=frozen)
         scorer = ModelScorer(model, encoder, self._kind)
         rows = rows_that_teach(context, encoder, token_wise=self.token_wise)
+        if frozen:
+            reader = PairReader.frozen(context, encoder, rows, model)
+            scorer.features = reader.files.of
+        else:
+            reader = PairReader(context=context, encoder=encoder, rows=rows)
         units = {"prompts": self.reference_prompts, "samples": self.reference_samples}
         standardized = partial(standardize_trained, context, scorer, tokenizer, **units)
         facts: dict[str, Any] = {}
         if isinstance(context.reward, TrainedKind):
-            self._train(scorer, rows, standardized)
+            self._train(scorer, reader, standardized)
         else:
             assert isinstance(context.reward, Discriminant)
-            solver = Solver(context, context.reward, model, encoder, rows)
+            solver = Solver(context, context.reward, model, reader)
             facts["discriminant"] = solver.fit(partial(self._learner, model, []), self.batch_size, standardized)
             if context.trunk_folder is not None:
                 facts["conversion"] = compared_heads(context, context.trunk_folder, scorer)
         if context.runtime.main:
-            scorer.save(context.folder.path / "reward", **facts)
+            scorer.save(context.folder.path / "reward", frozen_trunk=frozen, **facts)
         context.runtime.barrier()
         return facts
 
-    def _train(self, scorer: ModelScorer, rows: Sequence[Row], standardized: Callable[[], None]) -> None:
+    def _train(self, scorer: ModelScorer, reader: PairReader, standardized: Callable[[], None]) -> None:
         """Train backbones and head by the loss of the kind."""
-        context, model, encoder = self.context, scorer.model, scorer.encoder
+        context, model, rows = self.context, scorer.model, reader.rows
         total = total_steps(steps=self.steps, epochs=self.epochs, rows=len(rows), batch_size=self.batch_size)
         lr = self.lora_lr if model.layout.adapted else self.lr
-        learner = self._learner(model.train(), [{"params": model.backbones.trained(), "lr": lr}], total)
-        batches = context.batches(rows, encoder, self.batch_size, self.length_window)
+        trained = [] if self.freeze_trunk else [{"params": model.backbones.trained(), "lr": lr}]
+        learner = self._learner(model.train(), trained, total)
+        batches = context.batches(rows, reader.encoder, self.batch_size, self.length_window)
         watched = Watched(context, scorer, every=self.quality_every, pairs=self.quality_pairs, done=learner.done)
         continued = learner.done == total  # after the last step
         for step in learner.steps():
             chosen = batches(step)
             counts = self._counts([rows[i] for i in chosen])
-            mine = context.runtime.share(chosen)
-            micro = context.micro_batches(mine, encoder.lengths(take(rows, mine)))
-            pairs = [partial(self._collated, rows, index, encoder) for index in micro]
+            pairs = reader.micro_batches(context.runtime.share(chosen))
             metrics: dict[str, Any] = self._cosines(model, step, pairs, counts)
             updated, sums = learner.update([partial(self.loss, learner.module, made(), counts) for made in pairs])
             metrics |= updated | self._means(sums, counts)
@@ -145,6 +150,9 @@ class RewardModel:
         """Losses (B, M) of pairs, and raw outputs (2B, M, W) at the ends of their answers."""
         reward, half = self.context.reward, len(pairs.ids) // 2
         assert isinstance(reward, TrainedKind)
+        if pairs.features is not None:
+            raw = module(pairs.ids, pairs.mask, features=pairs.features)
+            return reward.loss(raw[:half], raw[half:], pairs.judgments), raw
         trunks, adapters = self._layout.counts(len(self.context.corpus.objectives), reward.shape.members)
         self.context.usage.trained(pairs.mask, passes=trunks * adapters)
         if not self.token_wise:
@@ -163,7 +171,8 @@ class RewardModel:
     ) -> dict[str, dict[str, float]]:
         """Cosine between the gradients of every two objectives on the trunk that they share, now and then."""
         names = self.context.corpus.objectives
-        if not self.cosine_every or step % self.cosine_every or len(names) < 2 or self.sharing != "trunk":
+        shared = self.sharing == "trunk" and not self.freeze_trunk
+        if not self.cosine_every or step % self.cosine_every or len(names) < 2 or not shared:
             return {}
 
         def means(pairs: Callable[[], PairBatch]) -> list[Tensor]:
@@ -194,7 +203,3 @@ class RewardModel:
         names, over = self.context.corpus.objectives, dict(zip(("loss", "accuracy"), counts.clamp_min(1), strict=True))
         means = {key: (sums[key] / count).tolist() for key, count in over.items()}
         return {f"{key}/{name}": one[m] for key, one in means.items() for m, name in enumerate(names)}
-
-    def _collated(self, rows: Sequence[Row], index: list[int], encoder: Encoder) -> PairBatch:
-        chosen = [rows[i] for i in index]
-        return collate.pairs(chosen, encoder, self.context.corpus.objectives).to(self.context.runtime.device)

@@ -31,6 +31,16 @@ def pool_last(hidden: Float[Tensor, "B L H"], mask: Bool[Tensor, "B L"]) -> Floa
     return hidden.gather(1, index).squeeze(1)
 
 
+def pool_mean(hidden: Float[Tensor, "B L H"], mask: Bool[Tensor, "B L"]) -> Float[Tensor, "B H"]:
+    """The mean in fp32 of the hidden states where the mask is True; no other is read.
+
+    Raises ValueError when a row has no True.
+    """
+    if not bool(mask.any(-1).all()):
+        raise ValueError("a row of the mask has no True: an empty sequence has no mean")
+    return hidden.float().masked_fill(~mask[..., None], 0.0).sum(1) / mask.sum(1, keepdim=True)
+
+
 def divergent_span(
     ids_0: Int[Tensor, "B L"], ids_1: Int[Tensor, "B L"], mask_0: Bool[Tensor, "B L"], mask_1: Bool[Tensor, "B L"]
 ) -> Bool[Tensor, "B L"]:

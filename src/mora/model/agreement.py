@@ -70,11 +70,16 @@ def check_span(model: PreTrainedModel, name: object) -> None:
 
 
 def check_modes(model: PreTrainedModel) -> None:
-    """In training mode a model must compute what it computes in evaluation: nothing is dropped, routed by chance."""
+    """In training mode a model must compute what it computes in evaluation: nothing is dropped, routed by chance.
+
+    That is what it says of next tokens, or of an encoder, which says nothing of them, its hidden states.
+    """
     ids, mask = _batch(model, LENGTHS, left=False)
+    writes = model.get_output_embeddings() is not None
+    read, what = (_logits, "log-probabilities") if writes else (last_hidden, "hidden states")
     with _asked(model, "run in training mode"), _forked(model), torch.no_grad():
-        found = [_logits(model.train(mode), ids, mask)[mask] for mode in (True, False)]
-    _compare(model, found[0], found[1], "training mode changes its log-probabilities")
+        found = [read(model.train(mode), ids, mask)[mask] for mode in (True, False)]
+    _compare(model, found[0], found[1], f"training mode changes its {what}")
 
 
 def check_policy(model: PreTrainedModel) -> None:
@@ -93,7 +98,7 @@ def check_policy(model: PreTrainedModel) -> None:
 
 
 def check_trunk(trunk: PreTrainedModel) -> None:
-    """The last hidden state of a sequence, which a reward head reads, must not depend on padding."""
+    """The hidden states of a sequence, which a reward head reads, must not depend on padding; the last one shows it."""
     trunk.eval()
     with _asked(trunk, "run on a padded batch"), torch.no_grad():
         found = []

@@ -5,18 +5,34 @@ The width is asked of the model: configurations call it by many names, nest it, 
 
 from __future__ import annotations
 
+from inspect import Parameter, signature
+from typing import Any, Literal
+
 import torch
 from torch import Tensor, nn
 
 from mora.errors import InputError
-from mora.functional.masking import position_ids
+from mora.functional.masking import pool_last, pool_mean, position_ids
+
+Pooling = Literal["last", "mean"]  # of the hidden states of a sequence: at its last token, or over all of its tokens
+POOLS = {"last": pool_last, "mean": pool_mean}
 
 
 def last_hidden(trunk: nn.Module, ids: Tensor, mask: Tensor) -> Tensor:
     """Last hidden states (B, L, H) by a model without an LM head, of sequences (B, L) padded on any side."""
-    output = trunk(input_ids=ids, attention_mask=mask.long(), position_ids=position_ids(mask), use_cache=False)
-    hidden: Tensor = output.last_hidden_state
+    given: dict[str, Any] = {"position_ids": position_ids(mask) + _first_position(trunk), "use_cache": False}
+    taken = signature(trunk.forward).parameters
+    if all(parameter.kind is not Parameter.VAR_KEYWORD for parameter in taken.values()):  # encoders know fewer
+        given = {name: value for name, value in given.items() if name in taken}
+    hidden: Tensor = trunk(input_ids=ids, attention_mask=mask.long(), **given).last_hidden_state
     return hidden
+
+
+def _first_position(trunk: nn.Module) -> int:
+    """The position of a first token: RoBERTa and its kin count from after that of padding."""
+    table = getattr(getattr(trunk, "embeddings", None), "position_embeddings", None)
+    reserved = getattr(table, "padding_idx", None)
+    return 0 if reserved is None else reserved + 1
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -39,7 +40,7 @@ from mora.model.place import (
 from mora.model.quantization import keep_unpacked, quantized
 from mora.model.sizes import check_headers, check_shapes, check_size
 from mora.model.suited import Rates, Sizes
-from mora.model.tokenizer import check_date, copy_chat_template, set_date, stated_ends, train_bpe, train_words
+from mora.model.tokenizer import check_date, copy_chat_template, separate, set_date, stated_ends, train_bpe, train_words
 from mora.types import TokenKind
 
 # what transformers raises about files that are damaged or make no sense
@@ -67,6 +68,7 @@ class ModelSpec:
     gradient_checkpointing: bool
     rates: Rates | Mapping[str, Any]
     sizes: Sizes | Mapping[str, Any]
+    encoder: bool  # whether it reads both ways and writes nothing: the trunk of a reward model, and no policy
     needs_sft: bool  # whether a policy must be fine-tuned before preference training
     smoke: bool  # a model too small to say anything about real ones
 
@@ -110,15 +112,23 @@ class ModelSpec:
             tokenizer = train_bpe(texts, self.vocab_size)
         if self.chat_template is not None:
             copy_chat_template(tokenizer, self.chat_template)
+        elif self.encoder:
+            separate(tokenizer)
         set_date(tokenizer, self.template_date)
         return tokenizer
 
     def build(self, tokenizer: PreTrainedTokenizerBase, *, seed: int) -> PreTrainedModel:
         """The base model: loaded, or made with random weights drawn from ``seed``."""
         if self.path is not None:
-            return load_causal(self.path, self, revision=self.revision)
+            return self.loaded()
         special = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
         return self.made(len(tokenizer), special, seed=seed)
+
+    def loaded(self) -> PreTrainedModel:
+        """The base model of a folder or of the hub: with its LM head, where it is no encoder."""
+        assert self.path is not None
+        load = load_backbone if self.encoder else load_causal
+        return load(self.path, self, revision=self.revision)
 
     def made(
         self, vocabulary: int, special: tuple[int | None, int | None, int | None], *, seed: int
@@ -128,6 +138,7 @@ class ModelSpec:
         Raises InputError where the configuration makes no sense, or needs a package that is missing.
         """
         assert self.config is not None
+        auto = AutoModel if self.encoder else AutoModelForCausalLM
         settings = dict(self.config)
         with told("model.config: no model can be made of it"):
             config = AutoConfig.for_model(
@@ -139,10 +150,10 @@ class ModelSpec:
                 **settings,
             )
             config = without_rates(config)
-            check_size(AutoModelForCausalLM, config, torch.float32, "model.config")
+            check_size(auto, config, torch.float32, "model.config")
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                model = AutoModelForCausalLM.from_config(config, attn_implementation=self.attention)
+                model = auto.from_config(config, attn_implementation=self.attention, **_without_pooler(auto, config))
         return without_dropout(model.to(DTYPES[self.dtype]))
 
 
@@ -246,7 +257,7 @@ def _load(auto: Any, path: str | Path, spec: Held | None, revision: str | None) 
         config = without_rates(AutoConfig.from_pretrained(folder, trust_remote_code=False))
         if spec is None or spec.quantization is None:
             check_headers(check_size(auto, config, dtype, str(path)), folder, path)
-        options = _attention(config) | options
+        options = _attention(config) | _without_pooler(auto, config) | options
         model, report = auto.from_pretrained(
             folder, config=config, output_loading_info=True, ignore_mismatched_sizes=True, **options
         )
@@ -257,6 +268,13 @@ def _load(auto: Any, path: str | Path, spec: Held | None, revision: str | None) 
     if missing:  # transformers would go on with random weights
         raise InputError(f"{path}: the weights lack {missing[0]} ({len(missing)} missing in all); get the folder again")
     return without_dropout(model)
+
+
+def _without_pooler(auto: Any, config: PreTrainedConfig) -> dict[str, bool]:
+    """The option for an encoder whose pooler, which reward models do not read, would be left without gradient."""
+    made = auto._model_mapping[type(config)] if auto is AutoModel and type(config) in auto._model_mapping else None
+    known = isinstance(made, type) and "add_pooling_layer" in signature(made.__init__).parameters
+    return {"add_pooling_layer": False} if known else {}
 
 
 def _attention(config: PreTrainedConfig) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A reward model of any trunk: hidden state of the last token, a head for every objective, fp32 scores.
+"""A reward model of any trunk: pooled hidden states, a head for every objective, fp32 scores.
 
 On disk it is a Hugging Face folder of the trunk with its tokenizer (several trunks stand below ``trunks/``),
 ``head.safetensors``, and ``reward.json``.  Where there are adapters it holds ``lora.safetensors`` and no trunk: the
@@ -20,10 +20,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mora.errors import InputError
 from mora.files import new_folder, read_object, write_json
-from mora.functional.masking import pool_last
 from mora.manifest import check_content
 from mora.model.backbones import SHARED, Backbones, Layout, TrunkSource, attention_of
 from mora.model.capacity import check_tokens
+from mora.model.features import POOLS, Pooling
 from mora.model.heads import RewardHead
 from mora.model.load import load_tokenizer
 from mora.model.stored import base_reference, located
@@ -32,9 +32,9 @@ from mora.types import BeliefShape
 
 HEAD, CARD = "head.safetensors", "reward.json"
 NO_HEAD = "without its head the reward model cannot score; train it again"
-SCHEMA = 4  # of reward.json
+SCHEMA = 5  # of reward.json
 FACTS = ("kind", "objectives", "width")  # of any reward
-TRAINED = (*FACTS, "members", "layout", "trunk")  # of one that was trained here
+TRAINED = (*FACTS, "members", "layout", "trunk", "pooling")  # of one that was trained here
 
 
 class Kind(Protocol):
@@ -54,6 +54,7 @@ class Kind(Protocol):
 class ScoreModel(nn.Module):
     """Backbones and head; ``objectives`` name the M outputs and ``kind`` the reward kind that reads them.
 
+    ``pooling``: the hidden states that the head reads of a sequence, ``last`` of a causal trunk, ``mean`` of an encoder.
     ``source``: where frozen trunks under adapters were loaded from; None: trunks are stored with the model.
     """
 
@@ -66,6 +67,7 @@ class ScoreModel(nn.Module):
         objectives: Sequence[str],
         kind: str,
         layout: Layout,
+        pooling: Pooling = "last",
         source: TrunkSource | None = None,
     ) -> None:
         super().__init__()
@@ -73,6 +75,7 @@ class ScoreModel(nn.Module):
             check_tokens(trunk, tokenizer, trunk.config.name_or_path or "the trunk of the reward model")
         self.backbones, self.head = backbones, head
         self.tokenizer, self.objectives, self.kind, self.layout = tokenizer, tuple(objectives), kind, layout
+        self.pooling = pooling
         self.source = source if source is not None and source.path is not None and layout.adapted else None
 
     @classmethod
@@ -85,6 +88,7 @@ class ScoreModel(nn.Module):
         objectives: Sequence[str],
         seed: int,
         layout: Layout = SHARED,
+        pooling: Pooling = "last",
         source: TrunkSource | None = None,
     ) -> ScoreModel:
         """A score model before training: trunks as ``make`` gives them, adapters and a head drawn from ``seed``."""
@@ -95,20 +99,27 @@ class ScoreModel(nn.Module):
         )
         head.reset(kind.initial_bias, torch.Generator().manual_seed(seed))
         head.to(backbones.trunks[0].device)
-        return cls(backbones, head, tokenizer, objectives=objectives, kind=kind.name, layout=layout, source=source)
+        own: dict[str, Any] = {"objectives": objectives, "kind": kind.name, "layout": layout, "pooling": pooling}
+        return cls(backbones, head, tokenizer, source=source, **own)
 
-    def forward(self, ids: Tensor, mask: Tensor, *, every_token: bool = False) -> Tensor:
-        """Raw outputs (B, M, W) in fp32 of sequences (B, L), padded on any side, read at the last True of ``mask``.
+    def forward(
+        self, ids: Tensor, mask: Tensor, *, every_token: bool = False, features: Tensor | None = None
+    ) -> Tensor:
+        """Raw outputs (B, M, W) in fp32 of sequences (B, L), padded on any side, where ``mask`` is True.
 
-        With ``every_token`` they are (B, L, M, W), read at every token.
+        With ``every_token`` they are (B, L, M, W), read at every token.  With the ``features`` (B, H) of a trunk that
+        stays as it is, the head alone is asked.
         """
-        features = self.backbones(ids, mask, _whole) if every_token else self.features(ids, mask)
-        raw: Tensor = self.head(features)
+        if features is not None:
+            pooled = [features]
+        else:
+            pooled = self.backbones(ids, mask, _whole) if every_token else self.features(ids, mask)
+        raw: Tensor = self.head(pooled)
         return raw
 
     def features(self, ids: Tensor, mask: Tensor) -> list[Tensor]:
-        """What the head reads: each backbone's last hidden state (B, H) at the last True of ``mask``."""
-        features: list[Tensor] = self.backbones(ids, mask, partial(pool_last, mask=mask))
+        """What the head reads: each backbone's pooled hidden states (B, H)."""
+        features: list[Tensor] = self.backbones(ids, mask, partial(POOLS[self.pooling], mask=mask))
         return features
 
     @property
@@ -147,7 +158,7 @@ class ScoreModel(nn.Module):
             save_file(
                 {k: v.detach().cpu().contiguous() for k, v in self.head.linear.state_dict().items()}, place / HEAD
             )
-            write_json(place / CARD, {"schema": SCHEMA, **own, "pooling": "last", **facts})
+            write_json(place / CARD, {"schema": SCHEMA, **own, "pooling": self.pooling, **facts})
 
     @classmethod
     def load(
@@ -175,13 +186,16 @@ class ScoreModel(nn.Module):
                 "the reward that it was trained with, or train another"
             )
         _check_width(folder, card)
+        if card["pooling"] not in POOLS:
+            raise InputError(f"{folder / CARD}: pooling {card['pooling']!r} is none of {', '.join(POOLS)}")
         layout, sizes = Layout.read(card["layout"]), {"objectives": len(names), "members": card["members"]}
         source = _source(card, folder)
         backbones = Backbones.load(folder, layout, **sizes, source=source)
         head = RewardHead(backbones.hidden, len(names), card["width"], backbones=layout.backbones(**sizes))
         _load_head(folder / HEAD, head)
         tokenizer = load_tokenizer(folder, stored=True)
-        model = cls(backbones, head, tokenizer, objectives=names, kind=card["kind"], layout=layout, source=source)
+        own: dict[str, Any] = {"objectives": names, "kind": card["kind"], "layout": layout, "pooling": card["pooling"]}
+        model = cls(backbones, head, tokenizer, source=source, **own)
         return model.to(device).eval()
 
     @torch.no_grad()

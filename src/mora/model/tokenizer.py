@@ -32,6 +32,8 @@ _FORM = r"(?:[^{quote}\\%\ud800-\udfff]|%[a-rt-zA-Z%]){{0,64}}"
 TODAY = re.compile(
     r"\bstrftime_now\(\s*(?:" + "|".join(f"{q}({_FORM.format(quote=q)}){q}" for q in ('"', "'")) + r")\s*\)"
 )
+# Every turn ended by the end token, as an encoder reads a pair of texts.
+TURNS = "{{ cls_token }}{% for message in messages %}{{ message['content'] }}{{ eos_token }}{% endfor %}"
 BARE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 
 
@@ -114,6 +116,20 @@ def copy_chat_template(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
             f"model.chat_template={source}: its template uses {missing}, which this tokenizer does not know"
         )
     tokenizer.chat_template = other.chat_template
+
+
+def separate(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Let the tokenizer of an encoder mark texts as it was taught: [CLS] prompt [SEP] answer [SEP].
+
+    Its separator ends an answer.  What the tokenizer says of its own stays.  Raises InputError for one without
+    separator.
+    """
+    if tokenizer.eos_token is None:
+        if tokenizer.sep_token is None:
+            raise InputError(f"{tokenizer.name_or_path}: the tokenizer has no separator ([SEP]), as those of encoders do")
+        tokenizer.eos_token = tokenizer.sep_token
+    if tokenizer.chat_template is None:
+        tokenizer.chat_template = TURNS
 
 
 def check_date(day: str, where: str) -> None:

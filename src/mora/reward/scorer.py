@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mora.dataset import collate
@@ -23,6 +25,9 @@ from mora.reward.card import kind_of, section_of
 from mora.reward.point import point_belief
 from mora.reward.standardization import Standardization
 from mora.types import RewardBelief, Sampled
+
+Features = Callable[[Sequence[NDArray[np.integer[Any]]], str], Tensor]
+"""Features (N, H) of token sequences, which are called so and so."""
 
 SCORED_AT_ONCE = 32  # sequences per forward pass; changes memory and speed only
 
@@ -152,6 +157,7 @@ class ModelScorer(Scorer):
                 f"{kind.name} with {kind.width}; train the reward model again"
             )
         self.model, self.encoder, self.kind, self.batch_size = model, encoder, kind, batch_size
+        self.features: Features | None = None  # of a frozen trunk, kept in files: what pairs are read by
         self.zero, self.passes, self.members = kind.has_zero(self.objectives), len(model.backbones), kind.shape.members
 
     @classmethod
@@ -192,7 +198,8 @@ class ModelScorer(Scorer):
         The probabilities are those of the kind's own likelihood.
         """
         with torch.inference_mode():
-            raw, half = self.outputs([*prompts, *prompts], [*responses_0, *responses_1]), len(prompts)
+            read = self.outputs if self.features is None else self._outputs_by_features
+            raw, half = read([*prompts, *prompts], [*responses_0, *responses_1]), len(prompts)
             wins = self.kind.log_wins(raw[:half], raw[half:]), self.kind.log_wins(raw[half:], raw[:half])
             return self.kind.belief(raw), *wins
 
@@ -212,6 +219,15 @@ class ModelScorer(Scorer):
             batch = collate.scored(*texts, self.encoder, known).to(self.model.device)
             raw[rows] = self.model(batch.ids, batch.mask)
         self.model.train(training)
+        return raw
+
+
+    def _outputs_by_features(self, prompts: Sequence[str], responses: Sequence[str]) -> Tensor:
+        """The same of whole answers, by features that are kept."""
+        assert self.features is not None
+        texts = zip(prompts, responses, strict=True)
+        sequences = [np.array([*self.encoder.prompt(prompt), *self.encoder.scored(answer)]) for prompt, answer in texts]
+        raw: Tensor = self.model.head([self.features(sequences, "held-out answers").to(self.model.device)])
         return raw
 
 

@@ -22,6 +22,7 @@ from mora.evaluation.grid import preference_grid
 from mora.functional.thinning import evenly
 from mora.model.backbones import Layout
 from mora.model.generate import Sampling, generate
+from mora.reward import TrainedKind
 from mora.run.build import build
 from mora.run.plan import Stage
 from mora.runtime.context import total_steps
@@ -68,7 +69,8 @@ def work_of(stage: Stage, corpus: Corpus, encoder: Encoder) -> Work | None:
     Answers that are sampled count with their longest length.
     """
     algo, rollout = stage.config["algo"], stage.config["algo"].get("rollout")
-    alone = float(algo.get("reference_prompts", 0) * algo.get("reference_samples", 0) * encoder.max_response)
+    answers = 0 if stage.config["model"]["encoder"] else algo.get("reference_prompts", 0)
+    alone = float(answers * algo.get("reference_samples", 0) * encoder.max_response)
     if stage.rows == "prompts" and isinstance(rollout, Mapping) and isinstance(algo.get("steps"), int):
         answers = rollout["prompts"] * rollout["samples"]
         length = _mean_length(corpus, "prompts", encoder) + encoder.max_response
@@ -82,6 +84,9 @@ def work_of(stage: Stage, corpus: Corpus, encoder: Encoder) -> Work | None:
     rows = len(getattr(corpus, stage.rows)["train"])
     steps = total_steps(steps=algo.get("steps"), epochs=algo.get("epochs"), rows=rows, batch_size=algo["batch_size"])
     trained = steps * min(algo["batch_size"], rows) * _mean_length(corpus, stage.rows, encoder)
+    if stage.rows == "pairs" and _frozen(stage):
+        once = rows * _mean_length(corpus, stage.rows, encoder)  # features, unless another run left them
+        return Work(steps=steps, sampled=0.0, alone=alone, read=alone + once, trained=0.0)
     if stage.rows == "pairs":
         trained *= prod(_layout(stage).counts(len(corpus.objectives), build(stage.config["reward"]).shape.members))
     return Work(steps=steps, sampled=0.0, alone=alone, read=alone, trained=trained)
@@ -116,17 +121,19 @@ def paced(model: PreTrainedModel, runtime: Runtime) -> Pace:
     length, device = 64, model.device
     ids = torch.full((ROWS, length), 3, device=device)
     mask = torch.ones_like(ids)
+    writes = model.get_output_embeddings() is not None  # an encoder neither writes nor has a cache
+    options = {"use_cache": False} if writes else {}
 
     def trained() -> None:
         embedded = model.get_input_embeddings()(ids).detach().requires_grad_()
         with runtime.autocast():
-            logits = model(inputs_embeds=embedded, attention_mask=mask, use_cache=False).logits
-        logits.float().logsumexp(-1).mean().backward()
+            output = model(inputs_embeds=embedded, attention_mask=mask, **options)
+        (output.logits.float().logsumexp(-1) if writes else output.last_hidden_state.float()).mean().backward()
 
     @torch.no_grad()
     def read() -> None:
         with runtime.autocast():
-            model(input_ids=ids, attention_mask=mask, use_cache=False)
+            model(input_ids=ids, attention_mask=mask, **options)
 
     count = min(runtime.sample_batch or TOGETHER, TOGETHER)
     asked = torch.full((count, 8), 3, device=device)
@@ -151,7 +158,7 @@ def paced(model: PreTrainedModel, runtime: Runtime) -> Pace:
     try:
         model.requires_grad_(False)
         forward, back = _seconds(read, device), _seconds(trained, device)
-        drawn = _seconds(partial(sampled, 1 + DRAWN), device) - _seconds(partial(sampled, 1), device)
+        drawn = _seconds(partial(sampled, 1 + DRAWN), device) - _seconds(partial(sampled, 1), device) if writes else 0.0
     finally:
         for parameter, flag in zip(model.parameters(), kept, strict=True):
             parameter.requires_grad_(flag)
@@ -193,12 +200,17 @@ def estimate(
     seconds = pace.seconds(work, processes, whole=whole)
     count = sum(parameter.numel() for parameter in model.parameters())
     held = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-    if whole:
+    if whole and not (stage.rows == "pairs" and _frozen(stage)):
         held = 16 * count * trunks + (held if adapter is not None else 0)  # the reference policy is a frozen copy
     amounts = (("sampled", work.sampled + work.alone), ("trained", work.trained))
     counts = ", ".join(f"{_number(amount)} tokens {verb}" for verb, amount in amounts if amount)
     memory = f"{held / GIB:.1f} GiB of weights and optimizer"
     return f"{stage.algo}: {work.steps} steps, {counts}: about {_spoken(seconds)}; {memory}"
+
+
+def _frozen(stage: Stage) -> bool:
+    """Whether a reward model is heads alone, on a trunk that stays as it is."""
+    return bool(stage.config["algo"].get("freeze_trunk")) or not isinstance(build(stage.config["reward"]), TrainedKind)
 
 
 def _layout(stage: Stage) -> Layout:

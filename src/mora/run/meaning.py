@@ -120,6 +120,17 @@ def refuse_stage_without_meaning(stage: Stage) -> None:
             f"algo.sharing={algo['sharing']} with a reward that is solved: its heads are solved on a trunk that stays "
             "as it is, so there is nothing to keep apart; use algo.sharing=trunk"
         )
+    if algo.get("freeze_trunk") and {algo["sharing"], kind.member_sharing} != {"trunk"}:
+        raise InputError(
+            "algo.freeze_trunk=true trains heads alone, on one trunk that all read: with algo.sharing="
+            f"{algo['sharing']} and members that share {kind.member_sharing} there is more; use algo.sharing=trunk, and "
+            "reward.sharing=trunk for an ensemble"
+        )
+    if algo.get("token_wise") and (algo.get("freeze_trunk") or stage.config["model"]["encoder"]):
+        raise InputError(
+            "algo.token_wise=true reads scores at every token, and the features of a frozen trunk are of whole answers; "
+            "an encoder knows what follows; set it to false"
+        )
     if algo.get("token_wise") and (kind.reads_ratings or not trained):
         raise InputError(
             f"algo.token_wise=true with a {kind.name} reward: it learns from ratings of whole answers, or is solved at "

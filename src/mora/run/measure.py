@@ -16,6 +16,7 @@ from mora.evaluation.front import Front
 from mora.files import read_object, record_json
 from mora.functional.lagrangian import Lagrangian
 from mora.model.policy import Policy
+from mora.model.score_model import read_card
 from mora.model.stored import STANDARDIZATION, load_plain, load_policy
 from mora.reward.hub_scorer import HubScorer
 from mora.reward.scorer import GoldScorer, ModelScorer, Scorer
@@ -25,6 +26,8 @@ from mora.run.build import build, load_corpus
 from mora.run.opened import compute_device
 from mora.run.plan import MEASURED, fitting, measured_with
 from mora.run.record import with_training
+from mora.runtime.context import FEATURES
+from mora.runtime.feature_files import FeatureFiles
 from mora.runtime.folder import RunFolder
 from mora.settings.compose import compose
 from mora.settings.identity import plain
@@ -88,7 +91,12 @@ class FinishedRun:
 
     def reward(self) -> ModelScorer | HubScorer:
         """The reward model."""
-        return load_scorer(self.folder.path / "reward", compute_device())
+        path = self.folder.path / "reward"
+        scorer = load_scorer(path, compute_device())
+        if isinstance(scorer, ModelScorer) and read_card(path).get("frozen_trunk") is True:
+            root = self.folder.path.parent / FEATURES
+            scorer.features = FeatureFiles(root, scorer.model, scorer.encoder.pad, None).of
+        return scorer
 
     def front(self, front: Front) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Answers at every preference, and their scores."""

@@ -31,7 +31,7 @@ from mora.settings.identity import canonical_json, plain, run_name, to_yaml
 from mora.settings.mixture import expanded
 from mora.settings.secrets import masked
 
-SCHEMA = 9  # of what an identity covers; raised when code changes what the same settings give
+SCHEMA = 10  # of what an identity covers; raised when code changes what the same settings give
 USUAL = {"policy": "front", "reward": "reward_model"}  # evaluation by what is measured; a model to start from is not
 MEASURED = "measured.json"  # beside the tables: what each was measured with
 
@@ -201,6 +201,8 @@ def _is_there(role: str, start: Any, config: Mapping[str, Any]) -> bool:
     """Whether a role is filled by no run: the base model is a policy already, or rules give the reward."""
     if role == "reward":
         return bool(config["reward"]["origin"] == "rules")
+    if role == "policy" and config["model"]["encoder"]:
+        return True  # it answers nothing: the reward model stands on the base
     if role != "policy" or config["model"]["needs_sft"] or start not in BY_ITSELF:
         return False
     if config["model"]["path"] is None:

@@ -20,6 +20,7 @@ from mora.run.estimate import LARGE, Pace, estimate, paced
 from mora.run.plan import Stage
 from mora.runtime.console import say
 from mora.runtime.devices import Runtime
+from mora.settings.identity import canonical_json
 
 MADE = (96, (0, 1, 2))  # tokens of a model that is made to be tried, and its first, end and padding token
 
@@ -31,10 +32,10 @@ def try_models(stages: Sequence[Stage], runtime: Runtime) -> None:
     the checks of ``mora.model.agreement`` do.
     """
     new = [stage for stage in stages if not (stage.path / "checkpoints").is_dir()]
-    sources = dict.fromkeys(_source(stage) for stage in new)
-    for source in sources:
-        mine = [stage for stage in new if _source(stage) == source]
-        model = _loaded(source, mine[0], runtime)
+    tried = dict.fromkeys(_tried(stage) for stage in new)
+    for one in tried:
+        mine = [stage for stage in new if _tried(stage) == one]
+        model = _loaded(_source(mine[0]), mine[0], runtime)
         for stage in mine:
             _try(model, stage)
         if sum(parameter.numel() for parameter in model.parameters()) >= LARGE:
@@ -52,12 +53,17 @@ def _source(stage: Stage) -> str | None:
     return path if path is not None and ("policy" not in stage.runs or Path(path).is_dir()) else None
 
 
+def _tried(stage: Stage) -> tuple[str | None, str]:
+    """The model that a stage is tried with: stages of other models may stand in one plan."""
+    return _source(stage), canonical_json(stage.config["model"])
+
+
 def _loaded(source: str | None, stage: Stage, runtime: Runtime) -> PreTrainedModel:
     spec: ModelSpec = build(stage.config["model"])
     if source is not None:
         model = load_causal(source, spec)
     elif spec.path is not None:
-        model = load_causal(spec.path, spec, revision=spec.revision)
+        model = spec.loaded()
     else:
         model = spec.made(*MADE, seed=0)
     if spec.quantization is None or spec.path is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from math import ceil
 from typing import Any
 
@@ -11,11 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mora.dataset import collate
-from mora.dataset.encode import Encoder
 from mora.dataset.order import batch
 from mora.dataset.split import in_calibration
-from mora.dataset.store import take
 from mora.errors import InputError
 from mora.functional.temperature import at_a_bound, fit_temperature
 from mora.model.score_model import ScoreModel
@@ -23,22 +20,21 @@ from mora.reward.discriminant import Discriminant, Statistics
 from mora.runtime.console import say
 from mora.runtime.context import Context
 from mora.runtime.learner import Learner
-from mora.types import PairBatch, Row
+from mora.runtime.pair_reader import PairReader
+from mora.types import PairBatch
 
 
 class Solver:
-    """Solves the heads of ``model`` on pairs ``rows``; a share of the prompts is held back for the temperature."""
+    """Solves the heads of ``model`` on pairs; a share of the prompts is held back for the temperature."""
 
-    def __init__(
-        self, context: Context, kind: Discriminant, model: ScoreModel, encoder: Encoder, rows: Sequence[Row]
-    ) -> None:
-        self.context, self.kind, self.model, self.encoder = context, kind, model, encoder
+    def __init__(self, context: Context, kind: Discriminant, model: ScoreModel, pairs: PairReader) -> None:
+        self.context, self.kind, self.model = context, kind, model
+        rows = pairs.rows
         held = np.fromiter((in_calibration(row.prompt, kind.calibration_share) for row in rows), bool, len(rows))
-        self.held, self.kept = take(rows, np.flatnonzero(held)), take(rows, np.flatnonzero(~held))
+        self.held, self.kept = pairs.take(np.flatnonzero(held)), pairs.take(np.flatnonzero(~held))
         for name in context.corpus.objectives:
-            if all(row.labels.get(name) is None for row in self.held):
+            if all(row.labels.get(name) is None for row in self.held.rows):
                 raise InputError(f"objective {name}: no pair was kept for calibration; raise reward.calibration_share")
-        model.eval().backbones.requires_grad_(False)
 
     def fit(
         self, learner: Callable[..., Learner], batch_size: int, standardize: Callable[[], None]
@@ -48,7 +44,7 @@ class Solver:
         ``learner`` makes that of so many steps, which keeps the state of the pass; ``standardize`` is called within
         the last step, whose row counts what calibration and samples cost.
         """
-        context, kept = self.context, self.kept
+        context, kept = self.context, self.kept.rows
         total = max(ceil(len(kept) / batch_size), 1)
         statistics = Statistics(context.corpus.objectives, self.model.backbones.hidden, self.kind.form)
         passing = learner(total, {"statistics": statistics})
@@ -71,10 +67,9 @@ class Solver:
         context = self.context
         own = Statistics(statistics.objectives, statistics.hidden, statistics.form)
         mine = context.runtime.share(chosen)
-        for index in context.micro_batches(mine, self.encoder.lengths(take(self.kept, mine))):
-            pairs = self._collated(self.kept, index)
-            context.usage.read(len(pairs.ids))
-            own.add(*self._features(pairs), pairs.judgments.labels, pairs.judgments.labelled)
+        for made in self.kept.micro_batches(mine):
+            pairs = made()
+            own.add(*_sides(pairs), pairs.judgments.labels, pairs.judgments.labelled)
         return [context.runtime.sum(tensor.to(context.runtime.device)) for tensor in own.tensors()]
 
     def _solve(self, statistics: Statistics) -> dict[str, dict[str, Any]]:
@@ -93,12 +88,10 @@ class Solver:
     def _temperatures(self) -> tuple[Tensor, list[str | None]]:
         """The temperature (M,) of each objective on pairs that the head was not solved from, and warnings about it."""
         context, found = self.context, []
-        for index in context.micro_batches(range(len(self.held)), self.encoder.lengths(self.held)):
-            pairs = self._collated(self.held, index)
-            if context.runtime.main:  # every process reads the same pairs: they count once
-                context.usage.read(len(pairs.ids))
+        for made in self.held.micro_batches(np.arange(len(self.held.rows))):
+            pairs = made()
             with torch.no_grad():
-                first, second = (self.model.head([features]).squeeze(-1) for features in self._features(pairs))
+                first, second = (self.model.head([features]).squeeze(-1) for features in _sides(pairs))
             said = pairs.judgments
             found.append(((second - first).double().cpu(), said.labels.double().cpu(), said.labelled.cpu()))
         temperatures, limits = [], []
@@ -109,14 +102,9 @@ class Solver:
             limits.append(at_a_bound(margins, temperatures[-1]))
         return torch.tensor(temperatures, dtype=torch.float64), limits
 
-    @torch.no_grad()
-    def _features(self, pairs: PairBatch) -> tuple[Tensor, Tensor]:
-        """Features (B, H) of first and of second answers."""
-        with self.context.runtime.autocast():
-            (features,) = self.model.features(pairs.ids, pairs.mask)
-        half = len(features) // 2
-        return features[:half], features[half:]
 
-    def _collated(self, rows: Sequence[Row], index: Sequence[int]) -> PairBatch:
-        chosen = [rows[i] for i in index]
-        return collate.pairs(chosen, self.encoder, self.context.corpus.objectives).to(self.context.runtime.device)
+def _sides(pairs: PairBatch) -> tuple[Tensor, Tensor]:
+    """Features (B, H) of first and of second answers."""
+    assert pairs.features is not None
+    half = len(pairs.features) // 2
+    return pairs.features[:half], pairs.features[half:]

@@ -13,16 +13,17 @@ from mora.model.load import ModelSpec, load_tokenizer
 from mora.model.lora import LoRASettings
 from mora.model.place import find
 from mora.model.score_model import ScoreModel
-from mora.reward import HeadKind, TrainedKind
+from mora.reward import HeadKind
 from mora.reward.scorer import ModelScorer
 from mora.runtime.actor import standardize
+from mora.runtime.console import say
 from mora.runtime.context import Context
 from mora.runtime.conversion import check_convertible
 
 Trunk = Literal["policy", "base", "reward"]  # what a trunk starts as: the policy, its base, or another reward's trunk
 
 
-def reader(context: Context, tokenizer: PreTrainedTokenizerBase) -> Encoder:
+def trunk_encoder(context: Context, tokenizer: PreTrainedTokenizerBase) -> Encoder:
     """How the reward model reads texts: by the tokenizer of its trunk.
 
     Raises InputError for a reward run of several trunks.
@@ -39,13 +40,15 @@ def layout_of(kind: HeadKind, sharing: Sharing, lora: LoRASettings) -> Layout:
     return Layout(objectives=sharing, members=members, lora=lora if "lora" in (sharing, members) else None)
 
 
-def new_score_model(context: Context, encoder: Encoder, *, trunk: Trunk, layout: Layout) -> ScoreModel:
+def new_score_model(
+    context: Context, encoder: Encoder, *, trunk: Trunk, layout: Layout, frozen: bool
+) -> ScoreModel:
     """Fresh heads of the run's reward kind on trunks, adapted or apart as ``layout`` says, on the run's device.
 
-    Raises InputError for a trunk that cannot read the run's texts.
+    ``frozen``: the trunk stays as it is.  Raises InputError for a trunk that cannot read the run's texts.
     """
     assert isinstance(context.reward, HeadKind)
-    start = _Start(context=context, encoder=encoder, trunk=trunk, layout=layout)
+    start = _Start(context=context, encoder=encoder, trunk=trunk, layout=layout, frozen=frozen)
     model = ScoreModel.new(
         start.load,
         encoder.tokenizer,
@@ -53,9 +56,12 @@ def new_score_model(context: Context, encoder: Encoder, *, trunk: Trunk, layout:
         objectives=context.corpus.objectives,
         seed=context.seed,
         layout=layout,
+        pooling="mean" if context.model.encoder else "last",
         source=start.source,
     )
     model.to(context.runtime.device).eval().check_padding()
+    if frozen:
+        model.backbones.requires_grad_(False)
     if context.model.gradient_checkpointing:
         model.backbones.checkpoint_activations()
     return model
@@ -66,8 +72,13 @@ def standardize_trained(
 ) -> None:
     """Put scores into units of the reference policy, which is loaded now: training does without it.
 
-    Statistics come from ``samples`` answers to each of ``prompts`` training prompts.
+    Statistics come from ``samples`` answers to each of ``prompts`` training prompts.  Where the model is an encoder,
+    there is no policy: whatever is trained on these scores measures their units.
     """
+    if context.model.encoder:
+        scorer.model.eval()
+        say(f"{context.folder.id}: an encoder answers nothing, so scores stay logits; a policy run measures their units")
+        return
     context.runtime.at("the answers that set the units of the reward", long=True)
     if not scorer.model.layout.adapted:  # the trunks were trained
         context.model.finish(scorer.model.backbones)
@@ -82,6 +93,7 @@ class _Start:
     encoder: Encoder
     trunk: Trunk
     layout: Layout
+    frozen: bool
 
     def load(self) -> PreTrainedModel:
         """A trunk: in fp32 where it is trained, else as the model says; quantized only under adapters."""
@@ -116,5 +128,4 @@ class _Start:
         spec = self.context.model
         if self.layout.adapted:
             return spec
-        trained = isinstance(self.context.reward, TrainedKind)  # else the head is solved and the trunk stays as it is
-        return spec.trained if trained else replace(spec, quantization=None)
+        return replace(spec, quantization=None) if self.frozen else spec.trained

@@ -23,6 +23,7 @@ from mora.errors import InputError
 RESOLVERS: Mapping[str, str] = {
     "mora.slug": "a text as one short name of a folder",
     "mora.name": "the last part of a path or of a hub id",
+    "mora.if_bf16": "the first of two values where this machine computes in bfloat16, else the second",
     "now": "the time at which the command began",
     "oc.env": "an environment variable, of those in VARIABLES",
 }

@@ -25,6 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 import mora
 from mora.errors import InputError
+from mora.settings.arithmetic import if_bf16
 from mora.settings.identity import slug
 from mora.settings.resolvers import guarded
 from mora.settings.source import OWN, groups_of, seen_by
@@ -32,6 +33,7 @@ from mora.settings.source import OWN, groups_of, seen_by
 VERSION_BASE = "1.3"  # Hydra's behavior that the tree is written for: among others, the working directory never changes
 
 OmegaConf.register_new_resolver("mora.slug", lambda text: slug(str(text)), replace=True)
+OmegaConf.register_new_resolver("mora.if_bf16", if_bf16, replace=True)
 OmegaConf.register_new_resolver("mora.name", lambda path: Path(str(path)).name, replace=True)
 
 
