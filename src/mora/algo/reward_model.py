@@ -61,7 +61,7 @@ class RewardModel:
     cosine_every: Natural
     quality_every: Natural
     quality_pairs: Count
-    reference_prompts: Count
+    reference_prompts: Natural
     reference_samples: Count
 
     def __post_init__(self) -> None:
@@ -74,7 +74,8 @@ class RewardModel:
         if isinstance(context.reward, Hub):
             return measure(context, context.reward, prompts=self.reference_prompts, samples=self.reference_samples)
         tokenizer = context.starting_tokenizer()
-        context.starting_weights(tokenizer, frozen=True)  # tried and let go: it draws the reference answers in the end
+        if self.reference_prompts:
+            context.starting_weights(tokenizer, frozen=True)  # tried, let go: it draws the reference answers in the end
         encoder = trunk_encoder(context, tokenizer)
         frozen = self.freeze_trunk or not isinstance(context.reward, TrainedKind)
         model = new_score_model(context, encoder, trunk=self.trunk, layout=self._layout, frozen=frozen)

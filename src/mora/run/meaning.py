@@ -103,6 +103,11 @@ def refuse_stage_without_meaning(stage: Stage) -> None:
     kind.check(stage.config["objectives"]["names"])
     if stage.produces != "reward":
         return
+    if kind.origin == "imported" and not algo.get("reference_prompts", 1):
+        raise InputError(
+            f"algo.reference_prompts=0 with reward={kind.name}: its units on the reference policy are all that such a "
+            "run measures; set it to 1 at least"
+        )
     if kind.origin == "rules":
         raise InputError(
             f"reward={kind.name} is made of rules: there is no model to train; use algo=panacea reward={kind.name}"

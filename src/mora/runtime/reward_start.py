@@ -72,12 +72,13 @@ def standardize_trained(
 ) -> None:
     """Put scores into units of the reference policy, which is loaded now: training does without it.
 
-    Statistics come from ``samples`` answers to each of ``prompts`` training prompts.  Where the model is an encoder,
-    there is no policy: whatever is trained on these scores measures their units.
+    Statistics come from ``samples`` answers to each of ``prompts`` training prompts.  Of no prompt, or where the model
+    is an encoder and there is no policy, none are taken: what trains a policy on these scores measures their units.
     """
-    if context.model.encoder:
+    if context.model.encoder or not prompts:
         scorer.model.eval()
-        say(f"{context.folder.id}: an encoder answers nothing, so scores stay logits; a policy run measures their units")
+        why = "an encoder answers nothing" if context.model.encoder else "algo.reference_prompts=0"
+        say(f"{context.folder.id}: {why}, so scores stay logits; a run that trains a policy on them measures their units")
         return
     context.runtime.at("the answers that set the units of the reward", long=True)
     if not scorer.model.layout.adapted:  # the trunks were trained
