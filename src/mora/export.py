@@ -71,9 +71,16 @@ def _classifier(cfg: DictConfig) -> None:
             f"{opened.path}: the mean of a {scorer.kind.name} reward is not linear in what the model computes, so no "
             "classifier with one linear head gives it; score with python -m mora.score instead"
         )
+    if scorer.model.pooling != "last":
+        raise InputError(
+            f"{opened.path}: the reward model reads the mean over all tokens of an encoder, and stock classifiers read "
+            "one token: none gives its scores; score with python -m mora.score instead"
+        )
     known = scorer.standardization
     if known is None:
-        raise InputError(f"{opened.path}: the reward model has no reference statistics; train it again")
+        raise InputError(
+            f"{opened.path}: the reward model has no reference statistics; train it with algo.reference_prompts above 0"
+        )
     special = {*scorer.model.tokenizer.all_special_ids}
     plain = [i for i in range(len(scorer.model.tokenizer)) if i not in special]
     texts = [[plain[(7 * i + size) % len(plain)] for i in range(size)] + [scorer.encoder.eos] for size in (4, 9, 17)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from mora.dataset.encode import Encoder
@@ -10,8 +11,10 @@ from mora.model.score_model import ScoreModel
 from mora.reward.scorer import Scorer
 from mora.runtime.actor import standardized_scorer, trainable
 from mora.runtime.collector import RolloutCollector
+from mora.runtime.pair_reader import PairReader
 from mora.runtime.reward_start import new_score_model
 from mora.runtime.rollout import Rollout
+from mora.types import PairBatch, Row
 
 
 def scorer_of(algo: Any, model: Any, encoder: Encoder) -> Scorer:
@@ -33,4 +36,8 @@ def credited(algo: Any, rollout: Rollout) -> Rollout:
 
 
 def score_model_of(algo: Any, encoder: Encoder) -> ScoreModel:
-    return new_score_model(algo.context, encoder, trunk=algo.trunk, layout=algo._layout)
+    return new_score_model(algo.context, encoder, trunk=algo.trunk, layout=algo._layout, frozen=algo.freeze_trunk)
+
+
+def batch_of(algo: Any, rows: Sequence[Row], index: Sequence[int], encoder: Encoder) -> PairBatch:
+    return PairReader(context=algo.context, encoder=encoder, rows=rows).batch(index)

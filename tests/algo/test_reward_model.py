@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 import torch
-from tests.algo.pieces import score_model_of
+from tests.algo.pieces import batch_of, score_model_of
 
 from mora.dataset.split import in_calibration
 from mora.errors import InputError
@@ -45,14 +45,14 @@ def test_the_loss_is_the_sum_over_objectives_of_the_mean_over_labelled_pairs(mak
     rows, names = algo.context.corpus.pairs["train"][:12], algo.context.corpus.objectives
     counts = _counts(rows, names)
     assert 0 < int(counts.min()) and int(counts.max()) < 12  # some of each objective are unlabelled
-    loss, sums = algo.loss(model, algo._collated(rows, list(range(12)), encoder), counts)
+    loss, sums = algo.loss(model, batch_of(algo, rows, list(range(12)), encoder), counts)
     expected = 0.0
     for k, name in enumerate(names):
         single = []
         for row in rows:
             if row.labels[name] is None:
                 continue
-            pair = algo._collated([row], [0], encoder)
+            pair = batch_of(algo, [row], [0], encoder)
             raw = model(pair.ids, pair.mask)
             single.append(float(algo.context.reward.loss(raw[:1], raw[1:], pair.judgments)[0, k].detach()))
         expected += sum(single) / len(single)
@@ -100,7 +100,7 @@ def test_a_tie_in_the_scores_is_half_right(make):
     model.head.linear.weight.data.zero_()
     rows = algo.context.corpus.pairs["train"][:12]
     counts = _counts(rows, algo.context.corpus.objectives)
-    _, sums = algo.loss(model, algo._collated(rows, list(range(12)), encoder), counts)
+    _, sums = algo.loss(model, batch_of(algo, rows, list(range(12)), encoder), counts)
     assert (sums["accuracy"] / counts[1]).tolist() == [0.5, 0.5]
 
 
@@ -118,7 +118,7 @@ def test_an_objective_without_label_in_a_batch_costs_nothing(make):
         Row(prompt=r.prompt, responses=r.responses, labels={"kind0": 1.0, "kind1": None})
         for r in algo.context.corpus.pairs["train"][:4]
     ]
-    loss, sums = algo.loss(model, algo._collated(rows, [0, 1, 2, 3], encoder), _counts(rows, ("kind0", "kind1")))
+    loss, sums = algo.loss(model, batch_of(algo, rows, [0, 1, 2, 3], encoder), _counts(rows, ("kind0", "kind1")))
     assert bool(torch.isfinite(loss)) and [float(sums[name][1]) for name in ("loss", "accuracy")] == [0.0, 0.0]
 
 
@@ -200,7 +200,7 @@ def test_a_solved_head_is_that_of_the_features_of_the_pairs_it_was_solved_from(m
     assert 0 < len(kept) < len(rows)
     assert len(kept) % 7  # the last batch is not full, and its pairs count
     statistics = Statistics(algo.context.corpus.objectives, model.head.linear.in_features, "difference")
-    pairs = algo._collated(kept, list(range(len(kept))), encoder)
+    pairs = batch_of(algo, kept, list(range(len(kept))), encoder)
     with torch.no_grad():
         (features,) = model.eval().features(pairs.ids, pairs.mask)
     statistics.add(features[: len(kept)], features[len(kept) :], pairs.judgments.labels, pairs.judgments.labelled)

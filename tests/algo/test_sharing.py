@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from tests.algo.pieces import score_model_of
+from tests.algo.pieces import batch_of, score_model_of
 
 from mora.errors import InputError
 from mora.evaluation.labelled import labelled_pairs
@@ -14,7 +14,7 @@ from mora.evaluation.reward_model import _sign
 from mora.files import read_json, read_lines
 from mora.functional import risk
 from mora.reward.scorer import ModelScorer
-from mora.runtime.reward_start import reader
+from mora.runtime.reward_start import trunk_encoder
 from mora.runtime.teaching import rated_by_teacher, rows_that_teach
 
 SMALL = (
@@ -98,7 +98,7 @@ def test_token_wise_pairs_are_compared_up_to_the_end_of_the_shorter_answer(make)
     _, tokenizer = algo.context.starting_model(frozen=True)
     encoder = algo.context.encoder(tokenizer)
     model, rows = score_model_of(algo, encoder), rows_that_teach(algo.context, encoder, token_wise=algo.token_wise)[:8]
-    pairs = algo._collated(rows, list(range(8)), encoder)
+    pairs = batch_of(algo, rows, list(range(8)), encoder)
     losses, last = algo._losses(model, pairs)
     assert torch.equal(last, model(pairs.ids, pairs.mask))
     for number, row in enumerate(rows):
@@ -139,7 +139,7 @@ def test_cosines_of_gradients_are_those_of_the_losses_apart(make):
     from mora.dataset.order import batch
 
     chosen = [kept[i] for i in batch(0, len(kept), 12, again.context.seed)]
-    pairs = again._collated(chosen, list(range(12)), encoder)
+    pairs = batch_of(again, chosen, list(range(12)), encoder)
     gradients = []
     for column in range(2):
         model.zero_grad()
@@ -216,7 +216,7 @@ def test_a_trunk_of_several_is_not_converted(make, several):
     algo = make("reward_model", *SMALL, "reward=gda", "algo.trunk=reward", objectives=1)
     algo.context.trunk_folder = first.context.folder.path / "reward"
     if several == ("algo.sharing=separate",):  # of one objective it is one trunk with one head
-        assert reader(algo.context, None) is not None
+        assert trunk_encoder(algo.context, None) is not None
         return
     with pytest.raises(InputError, match="has several models, members or adapters"):
         algo.fit()

@@ -108,13 +108,13 @@ def test_reward_modeling_reads_both_answers_and_samples_within_the_last_step(mak
     assert [row["generated_tokens"] > 0 for row in rows] == [False, True]
 
 
-def test_a_solved_head_counts_its_calibration_and_its_samples_in_the_last_step(make, counted):
+def test_a_solved_head_reads_every_pair_once_before_its_first_step_and_counts_its_samples_in_the_last(make, counted):
     """24 of 48 pairs are solved from, in batches of 20 and of 4; the others calibrate."""
     gda = ("reward=gda", "reward.calibration_share=0.3", "algo.batch_size=20", "runtime.micro_batch=3")
     algo = make("reward_model", *gda, *REFERENCE)
     rows, after = counted(algo)
     agree(algo, rows)
-    assert [row["forward_passes"] for row in rows] == [2 * 20, 2 * 4 + 2 * 24 + 16] and not after
+    assert [row["forward_passes"] for row in rows] == [2 * 48, 16] and not after
     assert all(row["trained_tokens"] == 0 for row in rows) and rows[1]["generated_tokens"] > 0
 
 

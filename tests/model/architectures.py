@@ -187,7 +187,14 @@ def spec(**changed: Any) -> ModelSpec:
     """A model of plain attention; without ``config`` it is loaded from ``path``."""
     fields = dict.fromkeys(("path", "revision", "config", "vocab_size", "chat_template", "quantization"))
     rest = {"name": "tried", "dtype": "float32", "attention": "sdpa", "gradient_checkpointing": False}
-    rest |= {"template_date": "2024-07-26", "rates": {}, "sizes": {}, "needs_sft": True, "smoke": True}
+    rest |= {
+        "template_date": "2024-07-26",
+        "rates": {},
+        "sizes": {},
+        "encoder": False,
+        "needs_sft": True,
+        "smoke": True,
+    }
     return ModelSpec(**(fields | rest | changed))
 
 

@@ -43,6 +43,7 @@ def spec(**changed) -> ModelSpec:
         "quantization": None,
         "attention": "sdpa",
         "gradient_checkpointing": False,
+        "encoder": False,
         "needs_sft": True,
         "smoke": True,
         "rates": {},

@@ -264,7 +264,7 @@ def _without_a_weight(folder: Path) -> None:
         (_vast_card("members"), "outputs by 1000000000 members"),
         (_without_card, r"reward\.json is missing"),
         (_old_card, "was written by another version of mora"),
-        (_poor_card, "kind, width, members, layout, trunk missing"),
+        (_poor_card, "kind, width, members, layout, trunk, pooling missing"),
         (_without_a_weight, "q_proj"),
     ],
 )

@@ -28,7 +28,9 @@ def spec(path: Path | None = None, **changed) -> ModelSpec:
     fields = dict(name="x", path=None if path is None else str(path), revision=None, chat_template=None)
     fields |= dict(template_date="2024-07-26")
     fields |= dict(config=SIZES if path is None else None, vocab_size=300, dtype="float32", quantization=None)
-    fields |= dict(attention="sdpa", gradient_checkpointing=False, needs_sft=True, smoke=True, rates={}, sizes={})
+    fields |= dict(
+        attention="sdpa", gradient_checkpointing=False, encoder=False, needs_sft=True, smoke=True, rates={}, sizes={}
+    )
     return ModelSpec(**fields | changed)
 
 

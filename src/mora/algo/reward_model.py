@@ -77,15 +77,11 @@ class RewardModel:
         if self.reference_prompts:
             context.starting_weights(tokenizer, frozen=True)  # tried, let go: it draws the reference answers in the end
         encoder = trunk_encoder(context, tokenizer)
-        frozen = self.freeze_trunk or not isinstance(context.reward, TrainedKind)
+        frozen = self.freeze_trunk or isinstance(context.reward, Discriminant)
         model = new_score_model(context, encoder, trunk=self.trunk, layout=self._layout, frozen=frozen)
         scorer = ModelScorer(model, encoder, self._kind)
         rows = rows_that_teach(context, encoder, token_wise=self.token_wise)
-        if frozen:
-            reader = PairReader.frozen(context, encoder, rows, model)
-            scorer.features = reader.files.of
-        else:
-            reader = PairReader(context=context, encoder=encoder, rows=rows)
+        reader = PairReader.of(context, rows, scorer, frozen=frozen)
         units = {"prompts": self.reference_prompts, "samples": self.reference_samples}
         standardized = partial(standardize_trained, context, scorer, tokenizer, **units)
         facts: dict[str, Any] = {}
@@ -172,8 +168,8 @@ class RewardModel:
     ) -> dict[str, dict[str, float]]:
         """Cosine between the gradients of every two objectives on the trunk that they share, now and then."""
         names = self.context.corpus.objectives
-        shared = self.sharing == "trunk" and not self.freeze_trunk
-        if not self.cosine_every or step % self.cosine_every or len(names) < 2 or not shared:
+        apart = len(names) < 2 or self.sharing != "trunk" or self.freeze_trunk
+        if not self.cosine_every or step % self.cosine_every or apart:
             return {}
 
         def means(pairs: Callable[[], PairBatch]) -> list[Tensor]:

@@ -30,13 +30,7 @@ from mora.ends import name_ends
 from mora.errors import InputError
 from mora.manifest import check_content
 from mora.model.dropout import without_dropout, without_rates
-from mora.model.place import (
-    check_attention,
-    check_tokenizer,
-    check_weights,
-    folder_of,
-    reason,
-)
+from mora.model.place import check_attention, check_tokenizer, check_weights, folder_of, reason
 from mora.model.quantization import keep_unpacked, quantized
 from mora.model.sizes import check_headers, check_shapes, check_size
 from mora.model.suited import Rates, Sizes
@@ -118,7 +112,7 @@ class ModelSpec:
         return tokenizer
 
     def build(self, tokenizer: PreTrainedTokenizerBase, *, seed: int) -> PreTrainedModel:
-        """The base model: loaded, or made with random weights drawn from ``seed``."""
+        """The base model: ``loaded``, or made with random weights drawn from ``seed``."""
         if self.path is not None:
             return self.loaded()
         special = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
@@ -127,8 +121,7 @@ class ModelSpec:
     def loaded(self) -> PreTrainedModel:
         """The base model of a folder or of the hub: with its LM head, where it is no encoder."""
         assert self.path is not None
-        load = load_backbone if self.encoder else load_causal
-        return load(self.path, self, revision=self.revision)
+        return (load_backbone if self.encoder else load_causal)(self.path, self, revision=self.revision)
 
     def made(
         self, vocabulary: int, special: tuple[int | None, int | None, int | None], *, seed: int
@@ -272,9 +265,8 @@ def _load(auto: Any, path: str | Path, spec: Held | None, revision: str | None) 
 
 def _without_pooler(auto: Any, config: PreTrainedConfig) -> dict[str, bool]:
     """The option for an encoder whose pooler, which reward models do not read, would be left without gradient."""
-    made = auto._model_mapping[type(config)] if auto is AutoModel and type(config) in auto._model_mapping else None
-    known = isinstance(made, type) and "add_pooling_layer" in signature(made.__init__).parameters
-    return {"add_pooling_layer": False} if known else {}
+    made: Any = auto._model_mapping.get(type(config), None) if auto is AutoModel else None
+    return {"add_pooling_layer": False} if made and "add_pooling_layer" in signature(made).parameters else {}
 
 
 def _attention(config: PreTrainedConfig) -> dict[str, str]:

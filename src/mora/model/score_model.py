@@ -54,7 +54,8 @@ class Kind(Protocol):
 class ScoreModel(nn.Module):
     """Backbones and head; ``objectives`` name the M outputs and ``kind`` the reward kind that reads them.
 
-    ``pooling``: the hidden states that the head reads of a sequence, ``last`` of a causal trunk, ``mean`` of an encoder.
+    ``pooling``: what the head reads of a sequence, the ``last`` hidden state of a causal trunk or the ``mean`` of an
+    encoder's.
     ``source``: where frozen trunks under adapters were loaded from; None: trunks are stored with the model.
     """
 

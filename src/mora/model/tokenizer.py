@@ -126,7 +126,9 @@ def separate(tokenizer: PreTrainedTokenizerBase) -> None:
     """
     if tokenizer.eos_token is None:
         if tokenizer.sep_token is None:
-            raise InputError(f"{tokenizer.name_or_path}: the tokenizer has no separator ([SEP]), as those of encoders do")
+            raise InputError(
+                f"{tokenizer.name_or_path}: the tokenizer has no separator ([SEP]), as those of encoders do"
+            )
         tokenizer.eos_token = tokenizer.sep_token
     if tokenizer.chat_template is None:
         tokenizer.chat_template = TURNS

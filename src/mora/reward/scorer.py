@@ -73,7 +73,8 @@ class Scorer(ABC):
         if self.standardization is None:
             raise InputError(
                 f"the reward of {', '.join(self.objectives)} has no reference statistics, so its objectives share no "
-                "unit; train it again with algo=reward_model, which measures them"
+                "unit; train it again with algo=reward_model on a language model and algo.reference_prompts above 0, "
+                "which measures them"
             )
         return self.standardization(self.raw(prompts, responses, sampled))
 
@@ -220,7 +221,6 @@ class ModelScorer(Scorer):
             raw[rows] = self.model(batch.ids, batch.mask)
         self.model.train(training)
         return raw
-
 
     def _outputs_by_features(self, prompts: Sequence[str], responses: Sequence[str]) -> Tensor:
         """The same of whole answers, by features that are kept."""

@@ -202,7 +202,8 @@ def estimate(
     held = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     if whole and not (stage.rows == "pairs" and _frozen(stage)):
         held = 16 * count * trunks + (held if adapter is not None else 0)  # the reference policy is a frozen copy
-    amounts = (("sampled", work.sampled + work.alone), ("trained", work.trained))
+    passes = ("trained", work.trained) if work.trained else ("read", work.read)
+    amounts = (("sampled", work.sampled + work.alone), passes)
     counts = ", ".join(f"{_number(amount)} tokens {verb}" for verb, amount in amounts if amount)
     memory = f"{held / GIB:.1f} GiB of weights and optimizer"
     return f"{stage.algo}: {work.steps} steps, {counts}: about {_spoken(seconds)}; {memory}"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from mora.errors import InputError
 from mora.functional import risk as risks
 from mora.functional import scalarize as scalarizers
@@ -94,15 +97,37 @@ def _refuse_gain_without_meaning(stage: Stage, reward: RewardKind) -> None:
 def refuse_stage_without_meaning(stage: Stage) -> None:
     """Refuse settings of an algorithm, of a reward, and of training it, that mean nothing.  Raises InputError."""
     build(stage.config["algo"], _partial_=True)(context=None)
+    if stage.config["model"]["encoder"]:
+        _refuse_encoder(stage)
     if "reward" not in stage.identity:
         return
-    kind, algo = build(stage.config["reward"]), stage.config["algo"]
+    kind = build(stage.config["reward"])
     given = stage.config["reward"]["origin"]
     if kind.origin != given:
         raise InputError(f"reward.origin={given}: a {kind.name} reward is {kind.origin}; say so in its YAML")
     kind.check(stage.config["objectives"]["names"])
+    if stage.produces == "reward":
+        _refuse_training_without_meaning(stage, kind)
+
+
+def _refuse_encoder(stage: Stage) -> None:
+    """Refuse an encoder as anything but the trunk of a reward model.  Raises InputError."""
+    name = stage.config["model"]["name"]
     if stage.produces != "reward":
-        return
+        raise InputError(
+            f"model={name} is an encoder, which answers nothing: name a causal language model, and take the encoder "
+            f"for its reward model with start.reward_model=[model={name}]"
+        )
+    if stage.config["reward"]["origin"] == "imported":
+        raise InputError(
+            f"model={name} is an encoder, and an imported reward takes units from the answers of a language model: "
+            "name one"
+        )
+
+
+def _refuse_training_without_meaning(stage: Stage, kind: RewardKind) -> None:
+    """Refuse to train what is not trained, and settings that do not suit a kind.  Raises InputError."""
+    algo = stage.config["algo"]
     if kind.origin == "imported" and not algo.get("reference_prompts", 1):
         raise InputError(
             f"algo.reference_prompts=0 with reward={kind.name}: its units on the reference policy are all that such a "
@@ -119,29 +144,36 @@ def refuse_stage_without_meaning(stage: Stage) -> None:
             f"reward._target_={stage.config['reward']['_target_']}: has not all that mora.reward.TrainedKind lists, "
             "such as a loss; docs/adding.md has an example"
         )
-    trained = isinstance(kind, TrainedKind)
-    if not trained and algo.get("sharing", "trunk") != "trunk":
-        raise InputError(
-            f"algo.sharing={algo['sharing']} with a reward that is solved: its heads are solved on a trunk that stays "
-            "as it is, so there is nothing to keep apart; use algo.sharing=trunk"
-        )
-    if algo.get("freeze_trunk") and {algo["sharing"], kind.member_sharing} != {"trunk"}:
-        raise InputError(
-            "algo.freeze_trunk=true trains heads alone, on one trunk that all read: with algo.sharing="
-            f"{algo['sharing']} and members that share {kind.member_sharing} there is more; use algo.sharing=trunk, and "
-            "reward.sharing=trunk for an ensemble"
-        )
-    if algo.get("token_wise") and (algo.get("freeze_trunk") or stage.config["model"]["encoder"]):
-        raise InputError(
-            "algo.token_wise=true reads scores at every token, and the features of a frozen trunk are of whole answers; "
-            "an encoder knows what follows; set it to false"
-        )
-    if algo.get("token_wise") and (kind.reads_ratings or not trained):
+    _refuse_sharing(algo, kind)
+    if not algo.get("token_wise"):
+        return
+    if kind.reads_ratings or not isinstance(kind, TrainedKind):
         raise InputError(
             f"algo.token_wise=true with a {kind.name} reward: it learns from ratings of whole answers, or is solved at "
             "their ends, and not from tokens; set it to false, or use reward=scalar or qr"
         )
-    if {algo.get("sharing", "trunk"), kind.member_sharing} == {"lora", "separate"}:
+    if algo.get("freeze_trunk") or stage.config["model"]["encoder"]:
+        raise InputError(
+            "algo.token_wise=true reads scores at every token; features of a frozen trunk are of whole answers, and an "
+            "encoder knows at each of them what follows; set it to false"
+        )
+
+
+def _refuse_sharing(algo: Mapping[str, Any], kind: HeadKind) -> None:
+    """Refuse trunks and adapters that a kind has no use for.  Raises InputError."""
+    sharing = algo.get("sharing", "trunk")
+    if not isinstance(kind, TrainedKind) and sharing != "trunk":
+        raise InputError(
+            f"algo.sharing={sharing} with a reward that is solved: its heads are solved on a trunk that stays as it "
+            "is, so there is nothing to keep apart; use algo.sharing=trunk"
+        )
+    if algo.get("freeze_trunk") and {sharing, kind.member_sharing} != {"trunk"}:
+        raise InputError(
+            f"algo.freeze_trunk=true trains heads alone, on one trunk that all read; algo.sharing={sharing} and "
+            f"members of sharing {kind.member_sharing} have more: use algo.sharing=trunk, and reward.sharing=trunk for "
+            "an ensemble"
+        )
+    if {sharing, kind.member_sharing} == {"lora", "separate"}:
         raise InputError(
             "algo.sharing and reward.sharing are lora and separate: the models of their own would be copies of one "
             "frozen trunk; use lora for both, or separate for both"

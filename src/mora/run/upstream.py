@@ -47,7 +47,7 @@ def _maker(run: Asked, role: str, train: Sequence[str], variant: list[str]) -> A
     chosen = {group: choice for group, _, choice in (item.partition("=") for item in [*train, *variant])}
     lists = {choice: group for group, choice in chosen.items() if isinstance(start.get(choice), list)}
     own = [item for choice, group in lists.items() for item in _own(start, choice, group)]
-    items, groups = [*train, *own, *variant], {group_of(item) for item in [*train, *variant]}
+    items, groups = [*train, *own, *variant], {group_of(item) for item in [*train, *own, *variant]}
     alone = [] if "algo" in groups else [f"algo={run.choices['algo']}"]
     alone += [] if "seed" in groups else [f"seed={config['seed']}"]
     alone += [] if "model" in groups else suiting_model(config)
@@ -63,17 +63,20 @@ def _maker(run: Asked, role: str, train: Sequence[str], variant: list[str]) -> A
         kept = [item for item in kept if group_of(item) in KEPT]
         known = {key: value for key, value in start.items() if key in {*composed["start"], *config["algo"]["needs"]}}
         kept += _starts(known, {role, *lists}) if config["algo"]["needs"] else []
+    chosen |= {group: choice for group, _, choice in (item.partition("=") for item in own)}
     made = {group: choice for group, choice in chosen.items() if group in run.choices}
     return Asked(config=config, overrides=[*kept, *items], choices=run.choices | made)
 
 
 def _own(start: Mapping[str, Any], choice: str, group: str) -> list[str]:
-    """What the user changes of a run that ``group=choice`` makes."""
-    other = [item for item in start[choice] if group_of(item) != group]
+    """What the user changes of a run that ``group=choice`` makes: its settings, and the model of a reward model."""
+    open_to = {group} | ({"model"} if choice == "reward_model" else set())
+    other = [item for item in start[choice] if group_of(item) not in open_to]
     if other:
         key = other[0].partition("=")[0]  # not its value, which may be a secret
         raise InputError(
-            f"start.{choice}: {key} is no setting of the {group}; all else is as in the run that asks for it"
+            f"start.{choice}: {key} is no setting of the {group}{' or of the model' if len(open_to) > 1 else ''}; all "
+            "else is as in the run that asks for it"
         )
     return list(start[choice])
 

@@ -35,7 +35,6 @@ from mora.runtime.track import Tracker
 from mora.runtime.usage import Usage
 from mora.types import RewardBelief, Row
 
-
 FEATURES = ".features"  # below the folder of all runs
 
 

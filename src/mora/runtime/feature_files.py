@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
+from time import monotonic
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ from mora.tensors import load_tensors
 
 SCHEMA = 1  # of a file
 AT_ONCE = 2**12  # tokens of a pass, padding included
+EVERY = 10.0  # seconds between two lines about progress, at least
 PER_FILE = 2**18  # tokens of a file: what an interrupted pass loses at most
 
 Ids = NDArray[np.integer]
@@ -56,10 +58,16 @@ class FeatureFiles:
         keys = [np.asarray(ids, dtype="<i4").tobytes() for ids in sequences]
         ordered = sorted(set(keys), key=lambda key: (len(key), key))
         files = list(_files(ordered))
-        missing = sum(not (self.folder / _name(keys)).is_file() for keys in files)
+        missing = sum(not (self.folder / _name(some)).is_file() for some in files)
         if missing and self._main:
             say(f"features of {len(ordered)} {what} by the frozen trunk: computed once, into {self.folder}")
-        parts = [self._file(keys) for keys in files]
+        parts, begin, told = [], monotonic(), monotonic()
+        for number, some in enumerate(files):
+            parts.append(self._file(some))
+            if missing and self._main and monotonic() - told > EVERY and number + 1 < len(files):
+                told = monotonic()
+                left = (told - begin) / (number + 1) * (len(files) - number - 1)
+                say(f"features: {number + 1} of {len(files)} files, {left:.0f} s left")
         place = {key: row for row, key in enumerate(ordered)}
         index = torch.tensor([place[key] for key in keys], dtype=torch.int64)
         return torch.cat(parts)[index] if parts else torch.zeros(0, self.model.backbones.hidden)
@@ -76,7 +84,7 @@ class FeatureFiles:
         return self.root / digest.hexdigest()[:32]
 
     def _file(self, keys: Sequence[bytes]) -> Tensor:
-        """The features of one file, which is made where it lacks.  Runs of one process wait for the one that makes it."""
+        """The features of one file, made where it lacks.  Runs of one process wait for the one that makes it."""
         path = self.folder / _name(keys)
         path.parent.mkdir(parents=True, exist_ok=True)
         if not self._agreed(path.is_file()):

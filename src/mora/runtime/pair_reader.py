@@ -15,7 +15,7 @@ from torch import Tensor
 from mora.dataset import collate
 from mora.dataset.encode import Encoder
 from mora.dataset.store import take
-from mora.model.score_model import ScoreModel
+from mora.reward.scorer import ModelScorer
 from mora.runtime.context import Context
 from mora.runtime.feature_files import FeatureFiles
 from mora.types import PairBatch, Row
@@ -25,26 +25,33 @@ from mora.types import PairBatch, Row
 class PairReader:
     """Batches of ``rows`` as ``encoder`` reads them.
 
-    Where the trunk stays as it is: ``features`` (2, N, H) of their first and second sides, and the ``files`` of others.
+    ``features`` (2, N, H), of their first and second sides, where the trunk stays as it is.
     """
 
     context: Context
     encoder: Encoder
     rows: Sequence[Row]
     features: Tensor | None = None
-    files: FeatureFiles | None = None
 
     @classmethod
-    def frozen(cls, context: Context, encoder: Encoder, rows: Sequence[Row], model: ScoreModel) -> PairReader:
-        """The same with the features of the trunk of ``model``: found in files, or computed once."""
+    def of(cls, context: Context, rows: Sequence[Row], scorer: ModelScorer, *, frozen: bool) -> PairReader:
+        """Batches as ``scorer`` reads them; with a ``frozen`` trunk by its features: found in files, or computed once.
+
+        Then the scorer too reads pairs by features that are kept.
+        """
+        encoder = scorer.encoder
+        if not frozen:
+            return cls(context=context, encoder=encoder, rows=rows)
         context.runtime.at("the features of the frozen trunk", long=True)
         sides = [
-            [np.concatenate([encoder.prompt_of(row), encoder.response_of(row, side)]) for row in rows] for side in (0, 1)
+            [np.concatenate([encoder.prompt_of(row), encoder.response_of(row, side)]) for row in rows]
+            for side in (0, 1)
         ]
-        files = FeatureFiles(context.feature_files, model, encoder.pad, context.runtime)
+        files = FeatureFiles(context.feature_files, scorer.model, encoder.pad, context.runtime)
         features = files.of([*sides[0], *sides[1]], "training answers").unflatten(0, (2, len(rows)))
         context.usage.read(files.read)
-        return cls(context=context, encoder=encoder, rows=rows, features=features, files=files)
+        scorer.features = files.of
+        return cls(context=context, encoder=encoder, rows=rows, features=features)
 
     def take(self, index: NDArray[np.integer[Any]]) -> PairReader:
         """The reader of some of its rows."""

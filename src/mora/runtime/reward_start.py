@@ -40,9 +40,7 @@ def layout_of(kind: HeadKind, sharing: Sharing, lora: LoRASettings) -> Layout:
     return Layout(objectives=sharing, members=members, lora=lora if "lora" in (sharing, members) else None)
 
 
-def new_score_model(
-    context: Context, encoder: Encoder, *, trunk: Trunk, layout: Layout, frozen: bool
-) -> ScoreModel:
+def new_score_model(context: Context, encoder: Encoder, *, trunk: Trunk, layout: Layout, frozen: bool) -> ScoreModel:
     """Fresh heads of the run's reward kind on trunks, adapted or apart as ``layout`` says, on the run's device.
 
     ``frozen``: the trunk stays as it is.  Raises InputError for a trunk that cannot read the run's texts.
@@ -78,7 +76,7 @@ def standardize_trained(
     if context.model.encoder or not prompts:
         scorer.model.eval()
         why = "an encoder answers nothing" if context.model.encoder else "algo.reference_prompts=0"
-        say(f"{context.folder.id}: {why}, so scores stay logits; a run that trains a policy on them measures their units")
+        say(f"{context.folder.id}: {why}, so scores stay logits; a run that trains a policy measures units")
         return
     context.runtime.at("the answers that set the units of the reward", long=True)
     if not scorer.model.layout.adapted:  # the trunks were trained

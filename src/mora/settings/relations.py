@@ -181,21 +181,6 @@ def origin_of_scores(flat: Flat) -> Iterator[str]:
         yield "algo.trunk=reward converts a trained trunk, and reward=hub trains nothing; leave it out"
 
 
-@rule("model.encoder", "algo.produces")
-def encoder(flat: Flat) -> Iterator[str]:
-    """An encoder is the trunk of a reward model."""
-    if flat["model.encoder"] is not True:
-        return
-    name = flat.get("model.name")
-    if flat["algo.produces"] != "reward":
-        yield (
-            f"model={name} is an encoder, which answers nothing: name a causal language model, and take the encoder for "
-            f"its reward model with start.reward_model=[model={name}]"
-        )
-    elif flat.get("reward.origin") == "imported":
-        yield f"model={name} is an encoder, and reward=hub takes units from the answers of a language model: name one"
-
-
 @rule("evaluation._target_")
 def measured_model(flat: Flat) -> Iterator[str]:
     """What is measured is said, and a policy is not measured as a reward model is."""

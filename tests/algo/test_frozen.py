@@ -1,0 +1,199 @@
+"""Heads on a trunk that stays as it is: its features, the files that keep them, and encoders as trunks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tests.algo.pieces import batch_of, score_model_of
+
+from mora.dataset import collate
+from mora.errors import InputError
+from mora.files import read_json, read_lines
+from mora.reward.scorer import ModelScorer
+from mora.runtime import feature_files
+from mora.runtime.feature_files import FeatureFiles
+from mora.runtime.pair_reader import PairReader
+
+SMALL = (
+    "algo.epochs=null",
+    "algo.steps=4",
+    "algo.batch_size=12",
+    "algo.reference_prompts=8",
+    "algo.reference_samples=2",
+)
+FROZEN = (*SMALL, "reward=scalar", "algo.freeze_trunk=true")
+BERT = (
+    "algo.epochs=null",
+    "algo.steps=40",
+    "algo.batch_size=12",
+    "model.encoder=true",
+    "model.config.model_type=bert",
+)
+
+
+def sequences(algo, encoder, count=12):
+    rows = algo.context.corpus.pairs["train"][:count]
+    return [
+        encoder.prompt_of(row).tolist() + encoder.response_of(row, side).tolist() for side in (0, 1) for row in rows
+    ]
+
+
+def read(algo):
+    algo.freeze_trunk = True
+    tokenizer = algo.context.starting_tokenizer()
+    encoder = algo.context.encoder(tokenizer)
+    return score_model_of(algo, encoder), encoder
+
+
+def test_a_frozen_trunk_keeps_its_bits_and_its_heads_learn(make):
+    algo = make("reward_model", *FROZEN, "algo.steps=60", "algo.head_lr=0.05")
+    before, _ = read(make("reward_model", *FROZEN))
+    algo.fit()
+    scorer = ModelScorer.load(algo.context.folder.path / "reward", "cpu")
+    found = scorer.model.backbones.trunks[0].state_dict()
+    assert all(torch.equal(found[name], value) for name, value in before.backbones.trunks[0].state_dict().items())
+    rows = read_lines(algo.context.folder.metrics)
+    assert all(row["spent/trained_tokens"] == 0 for row in rows)
+    assert all(rows[-1][f"loss/kind{k}"] < 0.9 * rows[0][f"loss/kind{k}"] for k in (0, 1))
+
+
+def test_heads_trained_on_kept_features_are_those_of_a_trunk_that_is_read_at_every_step(make):
+    """The same run with the trunk's learning rate at 0 and no decay reads it anew each time."""
+    frozen = make("reward_model", *FROZEN)
+    moving = make("reward_model", *SMALL, "reward=scalar", "algo.lr=0", "algo.optimizer.max_grad_norm=0")
+    frozen.fit(), moving.fit()
+    heads = [ModelScorer.load(a.context.folder.path / "reward", "cpu").model.head.linear for a in (frozen, moving)]
+    torch.testing.assert_close(heads[0].weight, heads[1].weight, rtol=1e-3, atol=1e-5)
+
+
+def test_features_are_those_of_each_sequence_alone(make, tmp_path, monkeypatch):
+    monkeypatch.setattr(feature_files, "AT_ONCE", 24)  # several batches, and several files
+    monkeypatch.setattr(feature_files, "PER_FILE", 60)
+    algo = make("reward_model", *FROZEN)
+    model, encoder = read(algo)
+    asked = sequences(algo, encoder)
+    files = FeatureFiles(tmp_path, model, encoder.pad, None)
+    found = files.of([*asked, asked[0]], "answers")
+    assert files.read == len({*map(tuple, asked)}) and len(list(files.folder.glob("*.safetensors"))) > 2
+    for ids, features in zip([*asked, asked[0]], found, strict=True):
+        alone = torch.tensor([ids])
+        (expected,) = model.features(alone, torch.ones_like(alone, dtype=torch.bool))
+        torch.testing.assert_close(features[None], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_another_run_finds_the_files_whatever_the_order_and_another_trunk_does_not(make, tmp_path):
+    algo = make("reward_model", *FROZEN)
+    model, encoder = read(algo)
+    asked = sequences(algo, encoder)
+    first = FeatureFiles(tmp_path, model, encoder.pad, None)
+    expected = first.of(asked, "answers")
+    again = FeatureFiles(tmp_path, model, encoder.pad, None)
+    assert torch.equal(again.of(asked[::-1], "answers"), expected.flip(0)) and again.read == 0
+    model.backbones.trunks[0].get_input_embeddings().weight.data[5, 0] += 1
+    other = FeatureFiles(tmp_path, model, encoder.pad, None)
+    assert other.folder != first.folder
+    other.of(asked, "answers")
+    assert other.read == first.read
+
+
+def test_a_damaged_file_of_features_is_told_with_what_to_do(make, tmp_path):
+    algo = make("reward_model", *FROZEN)
+    model, encoder = read(algo)
+    files, asked = FeatureFiles(tmp_path, model, encoder.pad, None), sequences(algo, encoder)
+    files.of(asked, "answers")
+    (path,) = files.folder.glob("*.safetensors")
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(InputError, match="is damaged .*; delete .*, and it is made again"):
+        files.of(asked, "answers")
+
+
+def test_two_processes_share_the_work_and_find_what_one_finds(make, tmp_path, monkeypatch):
+    monkeypatch.setattr(feature_files, "AT_ONCE", 24)
+    algo = make("reward_model", *FROZEN)
+    model, encoder = read(algo)
+    asked = sequences(algo, encoder)
+    parts = []
+
+    class Rank:
+        world_size, device, main = 2, torch.device("cpu"), False
+
+        def __init__(self, rank):
+            self.rank = rank
+
+        def sum(self, tensor):
+            if tensor.dim() == 2:
+                parts.append(tensor)
+            return tensor
+
+    for rank in (0, 1):
+        FeatureFiles(tmp_path / "none", model, encoder.pad, Rank(rank)).of(asked, "answers")
+    assert not list((tmp_path / "none").glob("*/*.safetensors"))  # the first process writes
+    (first, second), ordered = parts, sorted({*map(tuple, asked)}, key=lambda ids: (len(ids), ids))
+    assert not bool(((first != 0).any(1) & (second != 0).any(1)).any())
+    assert torch.equal(first + second, FeatureFiles(tmp_path, model, encoder.pad, None).of(ordered, "answers"))
+
+
+def test_scores_of_pairs_by_kept_features_are_those_of_the_model(make):
+    algo = make("reward_model", *FROZEN)
+    algo.fit()
+    scorer = ModelScorer.load(algo.context.folder.path / "reward", "cpu")
+    rows = algo.context.corpus.pairs["test"][:9]
+    given = [row.prompt for row in rows], *([row.responses[side] for row in rows] for side in (0, 1))
+    expected = scorer.pairs(*given)
+    files = FeatureFiles(algo.context.feature_files, scorer.model, scorer.encoder.pad, None)
+    scorer.features = files.of
+    for found, one in zip(scorer.pairs(*given)[1:], expected[1:], strict=True):
+        torch.testing.assert_close(found, one, rtol=1e-4, atol=1e-5)
+    assert files.read > 0 and read_json(algo.context.folder.path / "reward" / "reward.json")["frozen_trunk"] is True
+
+
+@pytest.mark.parametrize("kind", ["reward=scalar", "reward=gda"])
+def test_a_trunk_that_stays_is_read_once_by_all_kinds(make, kind, monkeypatch):
+    folder, calibrated = None, ("reward.calibration_share=0.3",) if kind == "reward=gda" else ()
+    reads = []
+    for seed in (0, 1):
+        algo = make("reward_model", *SMALL, kind, "algo.freeze_trunk=true", *calibrated, f"seed={seed}")
+        root = folder or algo.context.folder.path.parent
+        folder = root
+        model, encoder = read(algo)
+        trunk = model.backbones.trunks[0]
+        rows = algo.context.corpus.pairs["train"][:20]
+        for parameter in trunk.parameters():
+            torch.nn.init.constant_(parameter, 0.1)  # another seed draws another model
+        monkeypatch.setattr(type(algo.context), "feature_files", root / ".features")
+        scorer = ModelScorer(model, encoder, algo.context.reward)
+        PairReader.of(algo.context, rows, scorer, frozen=True)
+        reads.append(algo.context.usage.forward_passes)
+    assert reads[0] > 0 and reads[1] == 0
+
+
+# --- encoders ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options", [("reward=scalar",), ("reward=qr", "algo.sharing=lora"), ("reward=gda", "reward.calibration_share=0.3")]
+)
+def test_an_encoder_is_the_trunk_of_a_reward_model_and_scores_stay_logits(make, options):
+    algo = make("reward_model", *BERT, *options, "algo.lr=5e-3")
+    algo.fit()
+    scorer = ModelScorer.load(algo.context.folder.path / "reward", "cpu")
+    assert scorer.model.pooling == "mean" and not scorer.standardized
+    card = read_json(algo.context.folder.path / "reward" / "reward.json")
+    assert card["pooling"] == "mean" and card["standardization"] is None
+    names = {
+        name for file in (algo.context.folder.path / "reward").glob("model*.safetensors") for name in load_file(file)
+    }
+    assert not any("pooler" in name for name in names)
+
+
+def test_an_encoder_reads_the_mean_over_all_tokens_and_no_padding(make):
+    algo = make("reward_model", *BERT, "reward=scalar")
+    model, encoder = read(algo)
+    batch = batch_of(algo, algo.context.corpus.pairs["train"][:4], [0, 1, 2, 3], encoder)
+    assert not bool(batch.mask.all())
+    (found,) = model.features(batch.ids, batch.mask)
+    for row, (ids, mask) in enumerate(zip(batch.ids, batch.mask, strict=True)):
+        hidden = model.backbones.trunks[0](input_ids=ids[mask][None]).last_hidden_state
+        torch.testing.assert_close(found[row], hidden[0].mean(0), rtol=1e-4, atol=1e-5)
+    assert collate.pairs(algo.context.corpus.pairs["train"][:1], encoder, ("kind0",)).features is None

@@ -1,0 +1,38 @@
+"""Which arithmetic suits a machine, found without torch."""
+
+from __future__ import annotations
+
+import pytest
+
+import mora
+from mora.settings import arithmetic
+
+
+@pytest.mark.parametrize(
+    ("flags", "native"),
+    [
+        ("flags : fpu avx2 avx512f avx512_bf16 amx_tile", True),
+        ("flags : amx_bf16 amx_tile", True),
+        ("Features : fp asimd i8mm bf16 bti", True),
+        ("flags : fpu avx2 avx512f f16c", False),
+        ("", False),
+    ],
+)
+def test_a_processor_computes_in_bf16_where_it_says_so(tmp_path, flags, native):
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\n{flags}\n", encoding="utf-8")
+    assert arithmetic.native_bf16(tmp_path / "cpuinfo", tmp_path) is native
+
+
+def test_a_gpu_counts_unless_it_is_hidden(tmp_path, monkeypatch):
+    (tmp_path / "nvidia0").touch()
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert arithmetic.native_bf16(tmp_path / "none", tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert not arithmetic.native_bf16(tmp_path / "none", tmp_path)
+
+
+@pytest.mark.parametrize(("native", "expected"), [(True, ("bf16", "bfloat16")), (False, ("fp32", "float32"))])
+def test_a_small_real_model_is_held_and_computed_in_what_the_machine_computes_in(monkeypatch, native, expected):
+    monkeypatch.setattr(arithmetic, "native_bf16", lambda: native)
+    config = mora.compose("experiment=smollm2")
+    assert (config.runtime.precision, config.model.dtype) == expected

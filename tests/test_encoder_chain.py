@@ -1,0 +1,96 @@
+"""An encoder as the trunk of the reward model, and a policy of another tokenizer that is trained on its scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import mora
+from mora.errors import InputError
+from mora.export import export
+from mora.files import read_json, read_lines, write_lines
+from mora.functional.risk import mean
+from mora.reward.scorer import ModelScorer
+from mora.run.meaning import refuse_stage_without_meaning
+from mora.run.plan import plan
+from mora.score import score
+from mora.train import train
+from tests.chain import chain_options, without_pictures
+from tests.reward.classifiers import classifier
+
+REWARD = ("algo=reward_model", "reward=scalar")
+LIMITS = ("dataset.max_prompt=24", "dataset.max_response=20", "dataset.overlong=cut_answer")
+
+
+def options(root: Path, encoder: Path) -> list[str]:
+    kept = [item for item in chain_options(root) if not item.startswith("start.reward_model")]
+    steps = f"'model=minilm','model.path={encoder}','algo.epochs=null','algo.steps=2','algo.batch_size=16'"
+    return [*kept, *LIMITS, "reward=scalar", f"start.reward_model=[{steps}]", "algo.reference_prompts=4"]
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory):
+    root = tmp_path_factory.mktemp("encoder")
+    overrides = options(root / "runs", classifier(root / "bert", "bert"))
+    with pytest.MonkeyPatch.context() as patch:
+        without_pictures(patch)
+        train(mora.compose(*overrides), overrides)
+    return overrides, plan(mora.compose(*overrides), overrides)
+
+
+def test_the_reward_model_is_that_of_the_encoder_and_stands_on_no_policy(chain) -> None:
+    sft, reward, panacea = chain[1]
+    assert all(stage.finished for stage in chain[1])
+    assert reward.upstream == {} and "minilm" in reward.id and "minilm" not in panacea.id
+    card = read_json(reward.path / "reward" / "reward.json")
+    assert card["pooling"] == "mean" and card["standardization"] is None
+    table = read_json(reward.path / "tables" / "reward.json")
+    assert table["units"]["agreement"] == "logits"
+
+
+def test_the_policy_measures_the_units_of_its_scores_itself(chain) -> None:
+    sft, reward, panacea = chain[1]
+    units = read_json(panacea.path / "policy" / "standardization.json")
+    assert units["provenance"]["policy_run"] == sft.id and units["provenance"]["reward_run"] == reward.id
+    assert all(deviation > 0 for deviation in units["std"])
+    front = read_json(panacea.path / "tables" / "front.json")
+    assert {"gold", "reward"} <= set(front["indicators"])
+
+
+def test_what_an_encoder_scores_is_in_logits_and_no_classifier_stands_for_it(chain, tmp_path, capsys) -> None:
+    reward = chain[1][1]
+    write_lines(tmp_path / "in.jsonl", [{"prompt": "a b", "response": "c d"}, {"prompt": "a b", "response": "e f"}])
+    given = [f"run={reward.id}", f"paths.runs={reward.path.parent}"]
+    files = [f"input={tmp_path / 'in.jsonl'}", f"output={tmp_path / 'out.jsonl'}"]
+    score(mora.compose(*given, *files, command="score"), [*given, *files])
+    assert "scores are logits" in capsys.readouterr().out
+    scored = read_lines(tmp_path / "out.jsonl")
+    raw = mean(ModelScorer.load(reward.path / "reward", "cpu").raw(["a b", "a b"], ["c d", "e f"]))
+    for row, expected in zip(scored, raw.tolist(), strict=True):
+        assert [row["scores"][name]["mean"] for name in ("cure", "care")] == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(InputError, match="reads the mean over all tokens of an encoder"):
+        export(mora.compose(*given, "to=classifier", command="export"), [*given, "to=classifier"])
+
+
+REFUSED = {
+    "model=minilm is an encoder, which answers nothing: name a causal": ("algo=panacea", "model=minilm"),
+    "model=minilm is an encoder, which answers nothing": ("algo=sft", "model=minilm"),
+    "an imported reward takes units from the answers": ("algo=reward_model", "reward=hub", "model=minilm"),
+    "an encoder knows at each of them what follows": (*REWARD, "model=minilm", "algo.token_wise=true"),
+    "features of a frozen trunk are of whole answers": (*REWARD, "algo.freeze_trunk=true", "algo.token_wise=true"),
+    "algo.freeze_trunk=true trains heads alone": (*REWARD, "algo.freeze_trunk=true", "algo.sharing=lora"),
+    "algo.reference_prompts=0 with reward=hub": ("algo=reward_model", "reward=hub", "algo.reference_prompts=0"),
+    "start.reward_model: dataset is no setting of the algo or of the model": ("start.reward_model=[dataset=oracle]",),
+}
+
+
+@pytest.mark.parametrize("said", REFUSED)
+def test_what_means_nothing_is_said_before_anything_is_made(said, tmp_path) -> None:
+    one = classifier(tmp_path / "one", labels=("help",)) if "reward=hub" in REFUSED[said] else None
+    hub = [] if one is None else [f"reward.models.{name}.path={one}" for name in ("cure", "care")]
+    overrides = [*REFUSED[said], *hub, f"paths.runs={tmp_path / 'runs'}"]
+    with pytest.raises(InputError) as error:
+        for stage in plan(mora.compose(*overrides), overrides):
+            refuse_stage_without_meaning(stage)
+    assert said in str(error.value) and not (tmp_path / "runs").exists()
