@@ -147,13 +147,12 @@ class RewardModel:
         """Losses (B, M) of pairs, and raw outputs (2B, M, W) at the ends of their answers."""
         reward, half = self.context.reward, len(pairs.ids) // 2
         assert isinstance(reward, TrainedKind)
-        if pairs.features is not None:
-            raw = module(pairs.ids, pairs.mask, features=pairs.features)
-            return reward.loss(raw[:half], raw[half:], pairs.judgments), raw
-        trunks, adapters = self._layout.counts(len(self.context.corpus.objectives), reward.shape.members)
-        self.context.usage.trained(pairs.mask, passes=trunks * adapters)
+        if pairs.features is None:
+            trunks, adapters = self._layout.counts(len(self.context.corpus.objectives), reward.shape.members)
+            self.context.usage.trained(pairs.mask, passes=trunks * adapters)
         if not self.token_wise:
-            raw = by_length(module, pairs.ids, pairs.mask, SEQUENCES_AT_ONCE if self.length_window > 1 else 2 * half)
+            at_once = SEQUENCES_AT_ONCE if self.length_window > 1 else 2 * half
+            raw = by_length(module, pairs.ids, pairs.mask, at_once, features=pairs.features)
             return reward.loss(raw[:half], raw[half:], pairs.judgments), raw
         every = module(pairs.ids, pairs.mask, every_token=True)
         span = divergent_span(pairs.ids[:half], pairs.ids[half:], pairs.mask[:half], pairs.mask[half:])

@@ -32,7 +32,7 @@ from mora.tensors import load_tensors
 SCHEMA = 1  # of a file
 AT_ONCE = 2**12  # tokens of a pass, padding included
 EVERY = 10.0  # seconds between two lines about progress, at least
-PER_FILE = 2**18  # tokens of a file: what an interrupted pass loses at most
+PER_FILE = 2**16  # tokens of a file: what an interrupted pass loses at most
 
 Ids = NDArray[np.integer]
 

@@ -32,7 +32,7 @@ FAULTS = (
     Fault(
         name="score_read_at_the_last_place",
         file="model/score_model.py",
-        old="partial(pool_last, mask=mask)",
+        old="partial(POOLS[self.pooling], mask=mask)",
         new="lambda hidden: hidden[:, -1]",
         why="Short answers are scored on their padding.",
         caught_by=("tests/model/test_score_model.py::test_score_is_the_same_alone_batched_and_under_any_padding",),
