@@ -57,6 +57,8 @@ def test_a_plain_model_answers_as_stock_generation_does(folder, capsys, prompt):
         (["model=MODEL", "run=x"], "run, model: name one of the two"),
         (["model=MODEL", "preference=[0.5,0.5]"], "no objectives to weigh"),
         (["model=tiny"], "model=tiny: has no weights of its own"),
+        (["model=smolm2_135m"], "there is no such folder, nor such a file in conf/model; is it smollm2_135m?"),
+        (["model=minilm"], "model=minilm: is an encoder, which answers nothing"),
         (["model=hf"], "model=hf: has no weights of its own"),
         (["model=smollm2_135m"], r"model: the hub cannot be reached .* no copy of HuggingFaceTB/SmolLM2-135M-Instruct"),
         (["model=MODEL"], r"reads at most 48 tokens, and plain\.max_prompt=1024 with plain\.max_response=512 allows"),

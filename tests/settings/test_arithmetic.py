@@ -36,3 +36,20 @@ def test_a_small_real_model_is_held_and_computed_in_what_the_machine_computes_in
     monkeypatch.setattr(arithmetic, "native_bf16", lambda: native)
     config = mora.compose("experiment=smollm2")
     assert (config.runtime.precision, config.model.dtype) == expected
+
+
+@pytest.mark.parametrize("experiment", ["smollm2", "smollm2_quick"])
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        ("algo=panacea",),
+        ("algo=rloo", "preference=group"),
+        ("algo=ppo", "preference=fixed", "adapter=lora"),
+        ("algo=ppo", "preference=fixed", "adapter=full"),
+        ("algo=ppo_lag", "preference=fixed", "adapter=lora", "scalarize.floors={brevity: 0.5}"),
+    ],
+)
+def test_the_settings_of_a_real_model_are_for_every_algorithm_with_rollouts(experiment, chosen):
+    config = mora.compose(f"experiment={experiment}", *chosen)
+    assert config.algo.kl_coef == 0.05 and config.model.name == "smollm2_135m"
+    assert config.adapter.lr in dict(config.model.rates).values()

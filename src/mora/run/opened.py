@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from mora.model.place import check_weights, folder_of
 from mora.model.policy import Policy
 from mora.model.stored import load_policy
 from mora.model.tokenizer import check_date
+from mora.run.build import build
 from mora.runtime.folder import RunFolder
 from mora.settings.compose import compose
 from mora.settings.identity import plain
@@ -106,24 +108,39 @@ def open_model(path: str, *, max_prompt: int, max_response: int, template_date: 
     """
     quiet_libraries()
     check_date(template_date, "plain.template_date")
-    path, revision = _named_model(path)
-    check_weights(folder_of(path, revision, where="model"))
-    model = load_causal(path, revision=revision)
-    tokenizer = load_tokenizer(path, revision, template_date=template_date)
+    spec = _named_model(path, template_date)
+    path = path if spec is None or spec.path is None else spec.path
+    check_weights(folder_of(path, None if spec is None else spec.revision, where="model"))
+    if spec is not None:  # with the attention, precision and chat template of its YAML
+        model, tokenizer = spec.loaded(), spec.tokenizer([], tokens="bytes")
+    else:
+        model, tokenizer = load_causal(path), load_tokenizer(path, template_date=template_date)
     check_tokens(model, tokenizer, path)
     check_lengths(model, max_prompt, max_response, path, section="plain")
     encoder = Encoder(tokenizer, max_prompt, max_response, "cut_answer")
     return Speaker(name=path, policy=model.to(compute_device()).eval(), encoder=encoder, objectives=[])  # type: ignore[arg-type]
 
 
-def _named_model(name: str) -> tuple[str, str | None]:
-    """Path and revision of a model of ``conf/model``; of another name itself, and of a folder that is there."""
-    if Path(name).exists() or not (conf_dir() / "model" / f"{name}.yaml").is_file():
-        return name, None
+def _named_model(name: str, template_date: str) -> ModelSpec | None:
+    """A model of ``conf/model``; None for a folder that is there, and for a hub id.
+
+    Raises InputError for one without weights, for an encoder, and for a word that is none of these.
+    """
+    known = sorted(file.stem for file in (conf_dir() / "model").glob("*.yaml"))
+    if Path(name).exists():
+        return None
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+        if close:
+            raise InputError(f"model={name}: there is no such folder, nor such a file in conf/model; is it {close[0]}?")
+        return None
     section = plain(compose("train", [f"model={name}", f"model.name={name}"], complete=False))["model"]
     if section["path"] in (None, "???"):
         raise InputError(f"model={name}: has no weights of its own; name a pretrained model, a folder or a hub id")
-    return str(section["path"]), section["revision"]
+    spec: ModelSpec = build(section, template_date=template_date)
+    if spec.encoder:
+        raise InputError(f"model={name}: is an encoder, which answers nothing; name a causal language model")
+    return spec
 
 
 def output_folder(out: str | None, folder: RunFolder, name: str) -> Path:

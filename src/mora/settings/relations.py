@@ -6,6 +6,7 @@ dotted key, that yields what is wrong; it runs where all of its keys are there.
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from collections import Counter
@@ -161,8 +162,10 @@ def true_scores(flat: Flat) -> Iterator[str]:
     if dataset.startswith(WORLDS) and ruled:
         yield f"dataset={name} scores answers itself; use objectives={name}, or a dataset of texts with these rules"
     if text and bare and flat.get("reward.origin") == "rules":
-        needs = f"{', '.join(bare)} of dataset={name} has no true score, which reward=gold and reward=rules need"
-        yield f"{needs}: give it a rule (objectives.rules.{bare[0]}), leave it out, or use reward=qr"
+        known = [key.split(".")[2] for key in flat if re.fullmatch(r"objectives\.rules\.[\w-]+\._target_", key)]
+        meant = "".join(f"is it {one}? " for one in difflib.get_close_matches(bare[0], known, n=1))
+        lacks = f"{', '.join(bare)} of dataset={name} has no true score, which reward=gold and reward=rules need"
+        yield f"{lacks}: {meant}give it a rule (objectives.rules.{bare[0]}), leave it out, or use reward=qr"
 
 
 @rule("reward._target_")

@@ -19,7 +19,8 @@ _NUMBER = re.compile(r"(?<![\d.])[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[-+]?
 _REFUSAL = re.compile(
     r"\b(?:i(?:'|’)?m sorry|i am sorry|i apologi[sz]e|my apologies|i (?:can(?:not|'t|’t)|am (?:unable|not able) to|"
     r"(?:won't|won’t|will not)) (?:\w+ )?(?:help|assist|answer|provide|comply|do|give|discuss|engage|fulfil|support)|"
-    r"as an? (?:ai|artificial intelligence)|i must (?:decline|refuse))\b",
+    r"as an? (?:ai|artificial intelligence)(?: (?:language )?(?:model|assistant|system|chatbot))?(?:,| i)|"
+    r"i must (?:decline|refuse))(?!\w)",
     re.IGNORECASE,
 )
 
