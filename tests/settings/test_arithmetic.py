@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import mora
+from mora.run.plan import plan
 from mora.settings import arithmetic
 
 
@@ -53,3 +54,22 @@ def test_the_settings_of_a_real_model_are_for_every_algorithm_with_rollouts(expe
     config = mora.compose(f"experiment={experiment}", *chosen)
     assert config.algo.kl_coef == 0.05 and config.model.name == "smollm2_135m"
     assert config.adapter.lr in dict(config.model.rates).values()
+
+
+@pytest.mark.parametrize(
+    ("native", "given", "said"),
+    [
+        (False, ("runtime.precision=bf16",), "runtime.precision=bf16: this machine has no arithmetic for bfloat16"),
+        (False, ("model.dtype=bfloat16",), "faster here: model.dtype=float32"),
+        (False, (), None),
+        (True, ("runtime.precision=bf16", "model.dtype=bfloat16"), None),
+    ],
+)
+def test_bf16_that_is_emulated_is_told_with_what_is_faster(monkeypatch, native, given, said):
+    from mora.run import execute
+
+    monkeypatch.setattr(execute, "native_bf16", lambda: native)
+    overrides = ["algo=sft", *given]
+    (stage,) = plan(mora.compose(*overrides), overrides)
+    warnings = execute._emulation_warnings(stage)
+    assert warnings == [] if said is None else said in warnings[0]

@@ -28,6 +28,7 @@ from mora.runtime.console import say
 from mora.runtime.context import Context
 from mora.runtime.devices import Runtime
 from mora.runtime.folder import RunFolder
+from mora.settings.arithmetic import native_bf16
 
 
 def execute(stages: Sequence[Stage], cfg: DictConfig) -> None:
@@ -41,7 +42,7 @@ def execute(stages: Sequence[Stage], cfg: DictConfig) -> None:
     for stage in stages:
         if not stage.finished or cfg.runtime.fresh:
             refuse_rows_that_teach_nothing(stage)
-    for warning in _smoke_warnings(stages[-1]):
+    for warning in _smoke_warnings(stages[-1]) + _emulation_warnings(stages[-1]):
         say(warning)
     runtime: Runtime = build(cfg.runtime)
     todo = [stage for stage in stages if not stage.finished or (runtime.fresh and stage is stages[-1])]
@@ -106,6 +107,22 @@ def _smoke_warnings(stage: Stage) -> list[str]:
     return [
         f"model={model['name']}: tiny, from random weights; on real texts it may lose to a bag of words, so take a "
         "pretrained model for results (model=qwen2_5_0_5b, model.path=...)"
+    ]
+
+
+def _emulation_warnings(stage: Stage) -> list[str]:
+    """What to tell of bfloat16 on a machine that has no arithmetic for it."""
+    config = stage.config
+    emulated = {
+        "runtime.precision=bf16": ("bf16", config["runtime"]["precision"], "runtime.precision=fp32"),
+        "model.dtype=bfloat16": ("bfloat16", config["model"]["dtype"], "model.dtype=float32"),
+    }
+    found = [(given, instead) for given, (slow, value, instead) in emulated.items() if value == slow]
+    if not found or native_bf16():
+        return []
+    return [
+        f"{', '.join(given for given, _ in found)}: this machine has no arithmetic for bfloat16 and emulates it, "
+        f"several times slower than float32; faster here: {' '.join(instead for _, instead in found)}"
     ]
 
 

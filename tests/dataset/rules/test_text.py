@@ -71,7 +71,8 @@ def test_keywords_are_whole_words_in_any_case():
     [("I'm sorry, but no.", 0.0), ("I can't help with that.", 0.0), ("I cannot assist you.", 0.0), ("  ", 0.0),
      ("As an AI language model, I have no taste.", 0.0), ("I will not provide that.", 0.0), ("Sorry is a word.", 1.0),
      ("As an AI, I refuse.", 0.0),
-     ("As an AI I cannot tell.", 0.0), ("As an AI enthusiast, you will like it.", 1.0), ("I can help.", 1.0), ("It cannot rain inside.", 1.0)],
+     ("As an AI I cannot tell.", 0.0), ("As an AI enthusiast, you will like it.", 1.0), ("I can help.", 1.0),
+     ("It cannot rain inside.", 1.0)],
 )  # fmt: skip
 def test_refusals(answer, score):
     assert text.no_refusal("", answer) == score
