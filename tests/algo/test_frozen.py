@@ -197,3 +197,14 @@ def test_an_encoder_reads_the_mean_over_all_tokens_and_no_padding(make):
         hidden = model.backbones.trunks[0](input_ids=ids[mask][None]).last_hidden_state
         torch.testing.assert_close(found[row], hidden[0].mean(0), rtol=1e-4, atol=1e-5)
     assert collate.pairs(algo.context.corpus.pairs["train"][:1], encoder, ("kind0",)).features is None
+
+
+def test_a_converted_trunk_is_read_as_it_was_read_before(make):
+    """An encoder's by its mean, whatever the policy is that the units are measured on."""
+    first = make("reward_model", *BERT, "reward=scalar", "algo.steps=2")
+    first.fit()
+    again = make("reward_model", *SMALL, "reward=gda", "reward.calibration_share=0.3", "algo.trunk=reward")
+    again.context.trunk_folder = first.context.folder.path / "reward"
+    again.fit()
+    scorer = ModelScorer.load(again.context.folder.path / "reward", "cpu")
+    assert scorer.model.pooling == "mean" and scorer.standardized

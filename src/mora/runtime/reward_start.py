@@ -9,10 +9,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mora.dataset.encode import Encoder
 from mora.model.backbones import Layout, Sharing, TrunkSource
+from mora.model.features import Pooling
 from mora.model.load import ModelSpec, load_tokenizer
 from mora.model.lora import LoRASettings
 from mora.model.place import find
-from mora.model.score_model import ScoreModel
+from mora.model.score_model import ScoreModel, read_card
 from mora.reward import HeadKind
 from mora.reward.scorer import ModelScorer
 from mora.runtime.actor import standardize
@@ -54,7 +55,7 @@ def new_score_model(context: Context, encoder: Encoder, *, trunk: Trunk, layout:
         objectives=context.corpus.objectives,
         seed=context.seed,
         layout=layout,
-        pooling="mean" if context.model.encoder else "last",
+        pooling=start.pooling,
         source=start.source,
     )
     model.to(context.runtime.device).eval().check_padding()
@@ -120,6 +121,14 @@ class _Start:
             quantization=spec.quantization,
             attention=spec.attention,
         )
+
+    @property
+    def pooling(self) -> Pooling:
+        """What heads read of the trunk: what they read of it before, where it is converted."""
+        if self.trunk == "reward" and self.context.trunk_folder is not None:
+            known: Pooling = read_card(self.context.trunk_folder, ("pooling",))["pooling"]
+            return known
+        return "mean" if self.context.model.encoder else "last"
 
     @property
     def _spec(self) -> ModelSpec:
