@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from mora.errors import InputError
 from mora.files import read_lines
 from mora.runtime.collector import RolloutCollector
 from mora.runtime.engine import Engine
@@ -26,6 +27,9 @@ ROWS = {  # name of an algorithm, and what is chosen beside it: settings that ma
     "ppo adapter=full": (*ROLLOUT, *REFERENCE, *PTX, "reward=gold", "algo.critic_width=8"),
     "ppo_lag": (*ROLLOUT, *REFERENCE, "reward=gold", "algo.critic_width=8", "scalarize.floors={kind1: 0.5}"),
     "rloo": (*ROLLOUT, *REFERENCE, "reward=gold"),
+    "reinforce": (*ROLLOUT, *REFERENCE, "reward=gold"),
+    "grpo": (*ROLLOUT, *REFERENCE, "reward=gold"),
+    "gdpo": (*ROLLOUT, *REFERENCE, "reward=gold"),
     "rloo adapter=lora preference=fixed": (*ROLLOUT, *REFERENCE, "reward=gold"),
     "exact": (*REFERENCE, "reward=gold", "algo.preferences=4"),
 }
@@ -160,6 +164,20 @@ def test_answers_to_a_prompt_share_a_group_and_no_preference(small, monkeypatch,
 
 def test_a_baseline_of_answers_at_other_preferences_is_told(small, capsys):
     small("rloo", "algo.steps=1").fit()
-    assert "preference=row: the answers that are the baseline" in capsys.readouterr().err
+    assert "preference=row: the answers that one is compared with" in capsys.readouterr().err
     small("rloo", "algo.steps=1", "preference=group").fit()
-    assert "baseline" not in capsys.readouterr().err
+    small("reinforce", "algo.steps=1").fit()
+    assert "compared with" not in capsys.readouterr().err
+    small("gdpo", "algo.steps=1", "preference=group").fit()
+    assert "a preference weighs standardized rewards and not rewards" in capsys.readouterr().err
+
+
+def test_one_answer_to_a_prompt_is_enough_for_reinforce_alone(small):
+    small(
+        "reinforce", "algo.steps=1", "algo.rollout.samples=1", "algo.rollout.prompts=8", "algo.rollout.truncated=mask"
+    )
+    for name in ("rloo", "grpo", "gdpo"):
+        with pytest.raises(InputError, match="algo.rollout.samples=1: an answer is compared with the others"):
+            small(name, "algo.rollout.samples=1")
+        with pytest.raises(InputError, match="algo.rollout.truncated=mask leaves answers out"):
+            small(name, "algo.rollout.truncated=mask")

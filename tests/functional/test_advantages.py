@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mora.functional.advantages import gae, normalized, rloo, token_rewards
+from mora.functional.advantages import gae, gdpo, grpo, normalized, reinforce, rloo, token_rewards
 from mora.model.generate import response_mask
 
 
@@ -147,3 +147,62 @@ def test_advantages_are_normalized_over_the_tokens_of_the_mask_of_all_processes(
     for row in range(2):
         part = normalized(rows[row : row + 1], mask[row : row + 1], how, lambda _: moments[0])
         assert torch.equal(part, whole[row : row + 1])
+
+
+def _group_of_four():
+    """Two prompts of four answers, two rewards, each answer at weights of its own; and the same as numpy arrays."""
+    generator = torch.Generator().manual_seed(3)
+    returns = torch.randn(8, 2, generator=generator, dtype=torch.float64) * torch.tensor([1.0, 10.0])
+    weights = torch.rand(8, 2, generator=generator, dtype=torch.float64)
+    return returns, weights / weights.sum(1, keepdim=True), torch.tensor([5, 5, 2, 5, 2, 2, 5, 2])
+
+
+def test_without_a_baseline_an_answer_has_its_own_gain():
+    returns, weights, group = _group_of_four()
+    assert torch.allclose(reinforce(returns, weights, group), (returns * weights).sum(1))
+    assert torch.equal(reinforce(returns, weights, torch.arange(8)), reinforce(returns, weights, group))
+
+
+def test_grpo_standardizes_the_gain_at_a_rows_own_weights_over_its_group():
+    returns, weights, group = _group_of_four()
+    for row, found in enumerate(grpo(returns, weights, group)):
+        gains = (returns[group == group[row]] * weights[row]).sum(1).numpy()
+        own = float((returns[row] * weights[row]).sum())
+        assert float(found) == pytest.approx((own - gains.mean()) / (gains.std(ddof=1) + 1e-4), rel=1e-10)
+
+
+def test_gdpo_standardizes_each_reward_over_its_group_and_then_weighs():
+    returns, weights, group = _group_of_four()
+    for row, found in enumerate(gdpo(returns, weights, group)):
+        mates = returns[group == group[row]].numpy()
+        scores = (returns[row].numpy() - mates.mean(0)) / (mates.std(0, ddof=1) + 1e-4)
+        assert float(found) == pytest.approx(float(scores @ weights[row].numpy()), rel=1e-10)
+
+
+def test_with_one_reward_gdpo_is_grpo_and_both_are_leave_one_out_in_another_unit():
+    returns, _, group = _group_of_four()
+    one, weights = returns[:, :1], torch.ones(8, 1, dtype=torch.float64)
+    assert torch.allclose(gdpo(one, weights, group), grpo(one, weights, group))
+    spread = torch.stack([one[group == of].std() for of in group])
+    assert torch.allclose(grpo(one, weights, group) * (spread + 1e-4) * 4 / 3, rloo(one, weights, group))
+
+
+@pytest.mark.parametrize("estimator", [grpo, gdpo])
+def test_answers_that_score_alike_have_no_advantage_and_one_alone_is_refused(estimator):
+    alike = torch.full((3, 2), 7.0)
+    assert not estimator(alike, torch.full((3, 2), 0.5), torch.zeros(3, dtype=torch.int64)).any()
+    with pytest.raises(ValueError, match="at least two answers"):
+        estimator(torch.ones(3, 1), torch.ones(3, 1), torch.tensor([0, 0, 1]))
+
+
+def test_a_reward_that_varies_ten_times_as_much_outweighs_the_other_in_grpo_and_not_in_gdpo():
+    """At equal weights: the correlation of each reward with the advantage."""
+    generator = torch.Generator().manual_seed(0)
+    returns = torch.randn(400, 2, generator=generator) * torch.tensor([1.0, 10.0])
+    weights, group = torch.full((400, 2), 0.5), torch.arange(400) // 8
+    found = {}
+    for name, estimator in {"grpo": grpo, "gdpo": gdpo}.items():
+        together = torch.cat([returns, estimator(returns, weights, group)[:, None]], 1)
+        found[name] = torch.corrcoef(together.T)[2, :2].tolist()
+    assert found["grpo"][0] < 0.2 < 0.85 < found["grpo"][1]
+    assert min(found["gdpo"]) > 0.55

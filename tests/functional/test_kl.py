@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mora.functional.kl import sequence_kl
+from mora.functional.kl import ESTIMATORS, sequence_kl, token_kl_loss
 
 
 def _enumerated():
@@ -40,3 +40,43 @@ def test_nothing_off_the_mask_counts():
     logps = torch.tensor([[-1.0, float("nan"), -float("inf")]])
     mask = torch.tensor([[True, False, False]])
     assert sequence_kl(logps, torch.tensor([[-1.0, 0.0, 3.0]]), mask).tolist() == [0.0]
+
+
+def _three_words():
+    """A distribution over three words with logits that are differentiated, and that of the reference."""
+    logits = torch.tensor([0.3, -0.8, 1.1], dtype=torch.float64, requires_grad=True)
+    return logits, torch.tensor([0.9, 0.2, -0.4], dtype=torch.float64).log_softmax(0)
+
+
+@pytest.mark.parametrize("estimator", ["k2", "k3"])
+def test_the_loss_of_a_token_has_the_gradient_of_a_kl_of_that_token(estimator):
+    """k2 of KL(pi || ref), k3 of KL(ref || pi): over every word, each as often as pi says it."""
+    logits, ref = _three_words()
+    share = logits.detach().softmax(0)
+    logps = logits.log_softmax(0)[:, None]
+    mask = torch.ones(3, 1, dtype=torch.bool)
+    rows = [
+        token_kl_loss(logps[i : i + 1], ref[i : i + 1, None], mask[:1], estimator=estimator, normalizer=1.0)
+        for i in range(3)
+    ]
+    (found,) = torch.autograd.grad((torch.stack(rows) * share).sum(), logits)
+    logits, _ = _three_words()
+    ours = logits.log_softmax(0)
+    forward, backward = (ref.exp() * (ref - ours)).sum(), (ours.exp() * (ours - ref)).sum()
+    (expected,) = torch.autograd.grad(backward if estimator == "k2" else forward, logits)
+    assert torch.allclose(found, expected, atol=1e-12)
+
+
+def test_k3_is_unbiased_for_the_kl_and_neither_is_negative():
+    logits, ref = _three_words()
+    logps, share = logits.detach().log_softmax(0), logits.detach().softmax(0)
+    values = {name: ESTIMATORS[name](logps - ref) for name in ("k2", "k3")}
+    assert all(bool((value >= 0).all()) for value in values.values())
+    assert float((share * values["k3"]).sum()) == pytest.approx(float((share * (logps - ref)).sum()), abs=1e-12)
+
+
+def test_a_kl_loss_reads_nothing_off_the_mask_and_is_divided_by_its_normalizer():
+    logps, ref = torch.tensor([[0.5, float("nan")]]), torch.tensor([[0.0, 7.0]])
+    mask = torch.tensor([[True, False]])
+    found = token_kl_loss(logps, ref, mask, estimator="k2", normalizer=4.0)
+    assert float(found) == pytest.approx(0.125 / 4)

@@ -62,6 +62,9 @@ UNBIASED = {  # settings of an algorithm whose advantages are those of the defin
     "ppo_lag": PLAIN,
     "panacea": (*PLAIN, "adapter.rank=3"),
     "rloo": ("algo.normalize_advantages=none",),
+    "reinforce": ("algo.normalize_advantages=none",),
+    "grpo": ("algo.kl_loss=null",),
+    "gdpo": ("algo.kl_loss=null", "algo.normalize_advantages=none"),
     "exact": ("adapter.rank=3",),
 }
 
@@ -89,6 +92,7 @@ PROMPT = ("scalarize=tchebycheff_prompt", "scalarize.augment=0.1")
 NEAR = ("scalarize.ideal=3.0",)
 MULTIPLIER = 0.7  # of a floor under the second objective, which stays as it is
 FLOOR = ("scalarize.floors={r2: 0.1}", f"scalarize.initial={MULTIPLIER}", "scalarize.lr=0.0")
+NORMALIZED = ("grpo", "gdpo")  # within a prompt: the gradient is that of no utility
 ONE = ("adapter=lora", "preference=fixed")  # of an algorithm whose policy is steered else
 CASES = (
     Case("panacea, linear", "panacea"),
@@ -139,6 +143,12 @@ CASES = (
     Case(
         "rloo, Tchebycheff of each prompt, unequal prompts", "rloo", (*PROMPT, *NEAR, "preference=group"), unequal=True
     ),
+    Case("reinforce, linear", "reinforce"),
+    Case("reinforce, LoRA, 3 objectives", "reinforce", ONE, 3),
+    Case("grpo, linear", "grpo"),
+    Case("grpo, one objective", "grpo", objectives=1),
+    Case("gdpo, linear", "gdpo"),
+    Case("gdpo, LoRA, 3 objectives", "gdpo", ONE, 3),
     Case("exact, linear", "exact"),
     Case("exact, Tchebycheff of responses", "exact", ("scalarize=tchebycheff",)),
     Case("exact, Tchebycheff of expectations", "exact", EXPECTED, 3),
@@ -308,10 +318,30 @@ class Setting:
         return least + self.scalarize.augment * gaps.sum(-1)
 
     def exact_gradient(self) -> Tensor:
-        """Gradient of the mean utility over the preferences."""
+        """Gradient of the mean utility over the preferences, or of what an estimator that normalizes aims at."""
         self.policy.eval()  # without recomputation
+        if self.case.algo in NORMALIZED:
+            return _flat(torch.autograd.grad(self.surrogate(), self.trained()))
         mean = torch.stack([self.utility(preference) for preference in self.preferences]).mean()
         return _flat(torch.autograd.grad(mean, self.trained()))
+
+    def surrogate(self) -> Tensor:
+        """``E_pi A`` with advantages A, held fixed, that are normalized over all answers to a prompt, written out."""
+        logps, ref_logps = [self.logps(preference) for preference in self.preferences], self.logps(None).detach()
+        total = torch.zeros((), dtype=torch.float64)
+        for x, rewards in enumerate(self.rewards):
+            kls = [KL_COEF * (one[x].detach() - ref_logps[x]) for one in logps]
+            every = torch.cat([rewards - kl[:, None] for kl in kls])  # the returns of all answers, (K Y, M)
+            for preference, own, kl in zip(self.preferences, logps, kls, strict=True):
+                returns = rewards - kl[:, None]
+                if self.case.algo == "gdpo":
+                    standardized = (returns - every.mean(0)) / (every.std(0) + 1e-4)
+                    advantages = (preference * standardized).sum(-1)
+                else:
+                    gains, all_gains = returns @ preference, every @ preference
+                    advantages = (gains - all_gains.mean()) / (all_gains.std() + 1e-4)
+                total = total + (own[x].exp() * advantages).sum()
+        return total / (len(PROMPTS) * len(self.preferences))
 
     # --- the code under test ---------------------------------------------------------------------------------------
 

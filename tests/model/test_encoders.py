@@ -37,7 +37,9 @@ READ = ("bert", "roberta", "xlm-roberta", "electra", "albert", "mpnet", "deberta
 def made(kind: str) -> torch.nn.Module:
     torch.manual_seed(0)
     attention = "eager" if kind in ("deberta-v2", "mpnet") else "sdpa"
-    model = AutoModel.from_config(AutoConfig.for_model(kind, **SIZES | MORE.get(kind, {})), attn_implementation=attention)
+    model = AutoModel.from_config(
+        AutoConfig.for_model(kind, **SIZES | MORE.get(kind, {})), attn_implementation=attention
+    )
     for parameter in model.parameters():  # larger than the usual 0.02, so that a wrong position shows
         parameter.data.mul_(4.0)
     return model.eval()

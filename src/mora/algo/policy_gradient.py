@@ -1,8 +1,10 @@
-"""Policy gradient without a critic: the answers to a prompt are one another's baseline (``algo=rloo``).
+"""Policy gradient without a critic: ``algo=reinforce``, ``rloo``, ``grpo`` and ``gdpo``.
 
-Each row is sampled and updated at its own preference.  The return of an answer is its reward less the KL to the
-reference, one number for all its tokens.  REINFORCE: Williams 1992; with a leave-one-out baseline for language models:
-Ahmadian et al. 2024 (arXiv 2402.14740).
+Each row is sampled and updated at its own preference.  An answer has one return for all its tokens, its reward, less
+the KL to the reference where that is not part of the loss.  What becomes an advantage of it is the estimator's:
+nothing is subtracted (REINFORCE, Williams 1992), the mean of the other answers to the prompt (RLOO, Ahmadian et al.
+2024, arXiv 2402.14740), or the mean and the deviation of all of them (GRPO, arXiv 2402.03300; of each reward before
+they are weighed: GDPO, arXiv 2601.05242).
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ from torch import Tensor, nn
 from mora import bounds
 from mora.bounds import Count, NonNegative, Positive
 from mora.errors import InputError
-from mora.functional.advantages import Normalization, normalized
-from mora.functional.kl import sequence_kl
+from mora.functional.advantages import Normalization, gdpo, normalized, reinforce
+from mora.functional.kl import Estimator, sequence_kl, token_kl_loss
 from mora.functional.policy import clipped_surrogate_loss
 from mora.runtime.actor import save_policy, standardized_scorer, trainable
 from mora.runtime.collector import RolloutCollector
@@ -31,14 +33,15 @@ from mora.runtime.rollout_metrics import update_metrics
 
 @dataclass(kw_only=True)
 class PolicyGradient:
-    """The fields are keys of ``conf/algo/rloo.yaml``."""
+    """The fields are keys of ``conf/algo/rloo.yaml`` and of those that derive from it."""
 
     context: Context
     rollout: RolloutSettings
     kl_coef: NonNegative
+    kl_loss: Estimator | None
     reference_prompts: Count
     reference_samples: Count
-    baseline: Callable[[Tensor, Tensor, Tensor], Tensor]
+    estimator: Callable[[Tensor, Tensor, Tensor], Tensor]
     normalize_advantages: Normalization
     steps: Count
     epochs: Count
@@ -48,16 +51,20 @@ class PolicyGradient:
 
     def __post_init__(self) -> None:
         bounds.check(self, "algo")
+        if self._is(reinforce):
+            return
         if self.rollout.samples < 2:
             raise InputError(
-                "algo.rollout.samples=1: the baseline of an answer is the mean of the others to its prompt; set it to "
-                "2 or more"
+                "algo.rollout.samples=1: an answer is compared with the others to its prompt; set it to 2 or more"
             )
         if self.rollout.truncated == "mask":
             raise InputError(
-                "algo.rollout.truncated=mask leaves answers out, and the baseline of an answer is the mean of the "
-                "others to its prompt, of which none may be left; use truncated=score or penalty"
+                "algo.rollout.truncated=mask leaves answers out, and an answer is compared with the others to its "
+                "prompt, of which none may be left; use truncated=score or penalty"
             )
+
+    def _is(self, estimator: Callable[..., Tensor]) -> bool:
+        return getattr(self.estimator, "func", self.estimator) is estimator
 
     def fit(self) -> dict[str, float]:
         """Train, write ``policy/`` and return the summary.
@@ -66,11 +73,16 @@ class PolicyGradient:
         """
         context, settings = self.context, self.rollout
         assert context.preference is not None
-        if context.preference.unit in ("row", "sample"):
+        if context.preference.unit in ("row", "sample") and not self._is(reinforce):
             say(
-                f"{context.folder.id}: preference={context.preference.unit}: the answers that are the baseline of one "
+                f"{context.folder.id}: preference={context.preference.unit}: the answers that one is compared with "
                 "were drawn at other preferences, and explain little of its return; preference=group learns more from "
                 "as many answers (docs/known_answers.md)"
+            )
+        if self._is(gdpo):
+            say(
+                f"{context.folder.id}: every reward is divided by its deviation over the answers to a prompt, so a "
+                "preference weighs standardized rewards and not rewards; the front is another than algo=rloo's"
             )
         context.runtime.share(range(settings.prompts))  # all answers to a prompt are on one process
         model, tokenizer = context.starting_policy()
@@ -106,10 +118,11 @@ class PolicyGradient:
     def credit(self, rollout: Rollout) -> None:
         """Give every token of an answer the answer's advantage (B, T), normalized."""
         assert rollout.group is not None and self.context.scalarize is not None
-        kl_coef = self.kl_coef * self.context.scalarize.kl_weight
-        kl = sequence_kl(rollout.old_logps, rollout.ref_logps, rollout.response)
-        returns = rollout.streams - kl_coef * kl[:, None]
-        advantages = self.baseline(returns, rollout.weights, rollout.group)[:, None].expand_as(rollout.old_logps)
+        returns = rollout.streams
+        if self.kl_loss is None:
+            kl = sequence_kl(rollout.old_logps, rollout.ref_logps, rollout.response)
+            returns = returns - self.kl_coef * self.context.scalarize.kl_weight * kl[:, None]
+        advantages = self.estimator(returns, rollout.weights, rollout.group)[:, None].expand_as(rollout.old_logps)
         rollout.advantages = normalized(
             advantages, rollout.trained, self.normalize_advantages, self.context.runtime.sum
         )
@@ -125,9 +138,16 @@ class PolicyGradient:
         surrogate, clipped = clipped_surrogate_loss(
             output.logps, rows.old_logps, rows.advantages, rows.trained, clip=self.clip, normalizer=rows.normalizer
         )
+        loss = surrogate
+        if self.kl_loss is not None:
+            assert self.context.scalarize is not None
+            kl = token_kl_loss(
+                output.logps, rows.ref_logps, rows.trained, estimator=self.kl_loss, normalizer=rows.normalizer
+            )
+            loss = surrogate + self.kl_coef * self.context.scalarize.kl_weight * kl
         tokens = rows.trained.sum().float()
         drift = torch.where(rows.trained, rows.old_logps - output.logps.detach(), 0.0).sum()
-        return surrogate, {
+        return loss, {
             "policy": surrogate,
             "clipped": clipped.float(),
             "drift": drift,

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mora.bounds import Share
 
+LEAST_STD = 1e-4  # added to the deviation of a group, as is usual; answers that score alike have no advantage
 Normalization = Literal["none", "scale", "whiten"]
 
 
@@ -80,6 +81,53 @@ def rloo(returns: Float[Tensor, "B C"], weights: Float[Tensor, "B C"], group: In
     means = returns.new_zeros(len(count), returns.shape[-1]).index_add(0, index, returns)[index] / number
     advantages: Tensor = ((returns - means) * weights).sum(-1) * (number / (number - 1)).squeeze(-1)
     return advantages
+
+
+def reinforce(
+    returns: Float[Tensor, "B C"], weights: Float[Tensor, "B C"], group: Int[Tensor, " B"]
+) -> Float[Tensor, " B"]:
+    """``sum_c w_c R_c``: nothing is subtracted, and rows need no group (Williams 1992).  Unbiased, of high variance."""
+    gains: Tensor = (returns * weights).sum(-1)
+    return gains
+
+
+def grpo(returns: Float[Tensor, "B C"], weights: Float[Tensor, "B C"], group: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
+    """``(G - mean G) / std G`` over a row's group, of gains ``G_j = sum_c w_c R_jc`` at the row's own weights.
+
+    Shao et al. 2024 (arXiv 2402.03300, 4.1.2), with the deviation of a sample (divisor n - 1).  Where a prompt's
+    answers differ little their advantages are enlarged: prompts count alike, and no longer by what is to be gained.
+    Raises ValueError for a row alone in its group.
+    """
+    centered, _, covariance, index = _moments(returns, group)
+    gains = (centered * weights).sum(-1)
+    spread = torch.einsum("bc,bcd,bd->b", weights, covariance[index], weights).clamp_min(0.0).sqrt()
+    return gains / (spread + LEAST_STD)
+
+
+def gdpo(returns: Float[Tensor, "B C"], weights: Float[Tensor, "B C"], group: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
+    """``sum_c w_c (R_c - mean R_c) / std R_c`` over a row's group: each reward is normalized before it is weighed.
+
+    GDPO (arXiv 2601.05242), before its normalization over the batch.  A preference then weighs standardized rewards of
+    each prompt, and not rewards: an objective that hardly varies on a prompt counts as much as one that varies much.
+    Raises ValueError for a row alone in its group.
+    """
+    centered, deviations, _, index = _moments(returns, group)
+    standardized = centered / (deviations[index] + LEAST_STD)
+    advantages: Tensor = (standardized * weights).sum(-1)
+    return advantages
+
+
+def _moments(returns: Tensor, group: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Returns less their group's mean (B, C), deviations (G, C), covariances (G, C, C) and each row's group (B,)."""
+    _, index, count = torch.unique(group, return_inverse=True, return_counts=True)
+    if bool((count < 2).any()):
+        raise ValueError("normalization within a group needs at least two answers to a prompt")
+    sums = returns.new_zeros(len(count), returns.shape[-1]).index_add(0, index, returns)
+    centered = returns - (sums / count[:, None])[index]
+    products = centered[:, :, None] * centered[:, None, :]
+    covariance = products.new_zeros(len(count), *products.shape[1:]).index_add(0, index, products)
+    covariance = covariance / (count - 1)[:, None, None]
+    return centered, covariance.diagonal(dim1=1, dim2=2).sqrt(), covariance, index
 
 
 def normalized(

@@ -56,7 +56,7 @@ PLACES: Mapping[str, tuple[str, ...]] = {
         "mora.algo.sft.SFT",
     ),
     "algo.advantage": ("mora.functional.advantages.gae",),
-    "algo.baseline": ("mora.functional.advantages.rloo",),
+    "algo.estimator": tuple(f"mora.functional.advantages.{name}" for name in ("rloo", "reinforce", "grpo", "gdpo")),
     "algo.optimizer": ("mora.runtime.learner.Optimizer",),
     "algo.lora": ("mora.model.lora.LoRASettings",),
     "algo.rollout": ("mora.runtime.rollout.RolloutSettings",),
@@ -143,7 +143,7 @@ PLACES: Mapping[str, tuple[str, ...]] = {
 
 FUNCTIONS: tuple[str, ...] = (
     "algo.advantage",
-    "algo.baseline",
+    "algo.estimator",
     "dataset.read",
     "dataset.sources.source.read",
     "objectives.rules.*",

@@ -78,6 +78,62 @@ FAULTS = (
         ),
     ),
     Fault(
+        name="grpo_at_equal_weights",
+        file="functional/advantages.py",
+        old='spread = torch.einsum("bc,bcd,bd->b", weights, covariance[index], weights)',
+        new="spread = covariance[index].mean((1, 2))",
+        why="The unit of an advantage is that of another preference than the row's own.",
+        caught_by=(
+            "tests/functional/test_advantages.py::test_grpo_standardizes_the_gain_at_a_rows_own_weights_over_its_group",
+        ),
+    ),
+    Fault(
+        name="gdpo_normalizes_the_weighed_rewards",
+        file="functional/advantages.py",
+        old="standardized = centered / (deviations[index] + LEAST_STD)",
+        new="standardized = centered / (deviations[index].mean(-1, keepdim=True) + LEAST_STD)",
+        why="A reward that varies more outweighs the others, whatever the preference says.",
+        caught_by=(
+            "tests/functional/test_advantages.py::test_gdpo_standardizes_each_reward_over_its_group_and_then_weighs",
+        ),
+    ),
+    Fault(
+        name="group_deviation_of_a_population",
+        file="functional/advantages.py",
+        old="covariance / (count - 1)[:, None, None]",
+        new="covariance / count[:, None, None]",
+        why="Advantages of small groups are too large.",
+        caught_by=(
+            "tests/functional/test_advantages.py::test_grpo_standardizes_the_gain_at_a_rows_own_weights_over_its_group",
+        ),
+    ),
+    Fault(
+        name="kl_in_the_loss_is_rewarded",
+        file="algo/policy_gradient.py",
+        old="loss = surrogate + self.kl_coef",
+        new="loss = surrogate - self.kl_coef",
+        why="Leaving the reference is rewarded.",
+        caught_by=(
+            "tests/algo/test_estimators.py::test_the_kl_in_the_loss_is_that_of_the_sampled_tokens_times_its_weight",
+        ),
+    ),
+    Fault(
+        name="kl_in_the_loss_and_in_the_return",
+        file="algo/policy_gradient.py",
+        old="if self.kl_loss is None:\n            kl",
+        new="if True:\n            kl",
+        why="The KL counts twice.",
+        caught_by=("tests/algo/test_estimators.py::test_a_kl_in_the_loss_is_no_part_of_the_return",),
+    ),
+    Fault(
+        name="k3_of_the_other_direction",
+        file="functional/kl.py",
+        old="torch.expm1(-ratio) + ratio",
+        new="torch.expm1(ratio) - ratio",
+        why="The estimate is no longer unbiased for the KL, and grows without bound where the policy is surer.",
+        caught_by=("tests/functional/test_kl.py::test_k3_is_unbiased_for_the_kl_and_neither_is_negative",),
+    ),
+    Fault(
         name="surrogate_counts_padding",
         file="functional/policy.py",
         old="advantages = torch.where(mask, advantages, 0.0)",

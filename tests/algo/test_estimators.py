@@ -1,0 +1,65 @@
+"""Policy gradients without a critic: where the KL stands, and what is credited."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tests.algo.pieces import collector_of, policy_of, scorer_of
+
+SMALL = (
+    "algo.steps=1",
+    "algo.minibatches=1",
+    "algo.rollout.prompts=4",
+    "algo.rollout.samples=4",
+    "algo.reference_prompts=8",
+    "algo.reference_samples=2",
+    "algo.kl_coef=0.5",
+    "preference=group",
+)
+
+
+def moved(make, name, *overrides):
+    """An algorithm, a policy that left its reference, and a credited rollout of it."""
+    algo = make(name, *SMALL, *overrides)
+    model, tokenizer = algo.context.starting_policy()
+    encoder = algo.context.encoder(tokenizer)
+    scorer, policy = scorer_of(algo, model, encoder), policy_of(algo, model)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for group in policy.adapter.groups():
+            for parameter in group["params"]:
+                parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+    collector = collector_of(algo, scorer, encoder)
+    rollout = collector.collect(policy, collector.rows(1), 1)  # the first is checked to be the reference
+    algo.credit(rollout)
+    return algo, policy, rollout
+
+
+@pytest.mark.parametrize("estimator", ["k2", "k3"])
+def test_the_kl_in_the_loss_is_that_of_the_sampled_tokens_times_its_weight(make, estimator):
+    algo, policy, rollout = moved(make, "grpo", f"algo.kl_loss={estimator}")
+    with torch.no_grad():
+        together, _ = algo.loss(policy, rollout)
+        algo.kl_loss = None
+        without, _ = algo.loss(policy, rollout)
+        ratio = (policy.logps(rollout) - rollout.ref_logps)[rollout.trained]
+    terms = ratio**2 / 2 if estimator == "k2" else torch.exp(-ratio) - 1 + ratio
+    assert float(terms.sum()) > 0.01
+    assert float(together - without) == pytest.approx(0.5 * float(terms.sum()) / rollout.normalizer, rel=1e-4)
+
+
+@pytest.mark.parametrize(("kl_loss", "counts"), [("null", True), ("k3", False)])
+def test_a_kl_in_the_loss_is_no_part_of_the_return(make, kl_loss, counts):
+    """It stands in one of the two places: advantages depend on the reference where it is a part of the return."""
+    algo, _, rollout = moved(make, "rloo", f"algo.kl_loss={kl_loss}", "algo.normalize_advantages=none")
+    before = rollout.advantages.clone()
+    rollout.ref_logps = rollout.ref_logps - torch.rand(rollout.ref_logps.shape, generator=torch.manual_seed(1))
+    algo.credit(rollout)
+    assert bool(((rollout.advantages - before).abs() > 1e-3).any()) is counts
+
+
+def test_every_token_of_an_answer_has_its_advantage(make):
+    for name in ("reinforce", "rloo", "grpo", "gdpo"):
+        _, _, rollout = moved(make, name)
+        for row, trained in zip(rollout.advantages, rollout.trained, strict=True):
+            assert len(row[trained].unique()) == 1
