@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from tests.algo.pieces import collector_of, policy_of, scorer_of
+
+from mora.runtime.rollout_metrics import rollout_metrics
 
 SMALL = (
     "algo.steps=1",
@@ -63,3 +66,29 @@ def test_every_token_of_an_answer_has_its_advantage(make):
         _, _, rollout = moved(make, name)
         for row, trained in zip(rollout.advantages, rollout.trained, strict=True):
             assert len(row[trained].unique()) == 1
+
+
+@pytest.mark.parametrize("samples", [4, 1])
+def test_credit_says_how_an_objective_and_the_advantage_go_together(make, samples):
+    """Against numpy; without other answers to a prompt nothing but the mean of all rows is taken off."""
+    given = ("algo.rollout.samples=1", "algo.rollout.prompts=16") if samples == 1 else ()
+    algo, _, rollout = moved(make, "reinforce", *given)
+    found = rollout_metrics(algo.context, rollout, algo.context.corpus.objectives)
+    advantages = rollout.advantages[:, 0].double().numpy()
+    groups = rollout.group.numpy() if samples > 1 else np.zeros(len(advantages))
+
+    def centered(values):
+        return values - np.array([values[groups == group].mean() for group in groups])
+
+    for place, name in enumerate(algo.context.corpus.objectives):
+        pair = centered(rollout.rewards[:, place].double().numpy()), centered(advantages)
+        assert found[f"credit/{name}"] == pytest.approx(np.corrcoef(*pair)[0, 1], abs=1e-5)
+
+
+def test_an_objective_without_weight_that_opposes_another_is_credited_down(make):
+    algo, _, rollout = moved(make, "rloo", "algo.kl_coef=0")
+    rollout.rewards[:, 1] = -rollout.rewards[:, 0]
+    rollout.streams, rollout.weights = rollout.rewards, torch.tensor([[1.0, 0.0]]).expand(len(rollout.ids), 2)
+    algo.credit(rollout)
+    found = rollout_metrics(algo.context, rollout, algo.context.corpus.objectives)
+    assert found["credit/kind0"] == pytest.approx(1, abs=1e-4) and found["credit/kind1"] == pytest.approx(-1, abs=1e-4)

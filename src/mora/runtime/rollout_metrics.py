@@ -30,6 +30,8 @@ def rollout_metrics(context: Context, rollout: Rollout, objectives: Sequence[str
         columns |= {f"gold/{n}": torch.from_numpy(gold[:, i]).to(kl) for i, n in enumerate(objectives)}
     table = runtime.gather(torch.stack(list(columns.values()), dim=1).float())
     metrics = dict(zip(columns, table.double().mean(0).tolist(), strict=True))
+    if rollout.advantages is not None and rollout.group is not None:
+        metrics |= _credit(runtime, rollout, objectives)
     if context.preference is not None and context.preference.fixed:
         return metrics  # nothing varies that could steer
     return metrics | _steering(runtime, rollout, objectives)
@@ -44,6 +46,26 @@ def _steering(runtime: Runtime, rollout: Rollout, objectives: Sequence[str]) -> 
     scale = (weights.square().sum(0) * rewards.square().sum(0)).sqrt().clamp_min(1e-12)
     steering = ((weights * rewards).sum(0) / scale).tolist()
     return {f"steering/{name}": value for name, value in zip(objectives, steering, strict=True)}
+
+
+def _credit(runtime: Runtime, rollout: Rollout, objectives: Sequence[str]) -> dict[str, float]:
+    """Correlation between an objective's reward and the advantage of an answer, within prompts; 0 where nothing varies.
+
+    An objective that is negatively correlated falls, whatever its weight.  With one answer to a prompt: over all rows.
+    """
+    assert rollout.advantages is not None and rollout.group is not None
+    tokens = rollout.trained.sum(-1).clamp_min(1)
+    mean = torch.where(rollout.trained, rollout.advantages, 0.0).sum(-1) / tokens
+    values = runtime.gather(torch.cat([rollout.rewards, mean[:, None]], dim=1).double())
+    _, index, counts = torch.unique(runtime.gather(rollout.group), return_inverse=True, return_counts=True)
+    if bool((counts < 2).any()):
+        index, counts = torch.zeros_like(index), torch.full_like(counts[:1], len(values))
+    sums = values.new_zeros(len(counts), values.shape[1]).index_add(0, index, values)
+    centered = values - (sums / counts[:, None])[index]
+    rewards, advantages = centered[:, :-1], centered[:, -1:]
+    scale = (rewards.square().sum(0) * advantages.square().sum(0)).sqrt().clamp_min(1e-12)
+    found = ((rewards * advantages).sum(0) / scale).tolist()
+    return {f"credit/{name}": value for name, value in zip(objectives, found, strict=True)}
 
 
 def explained_variance(runtime: Runtime, values: Tensor, returns: Tensor, trained: Tensor) -> float:
