@@ -11,7 +11,9 @@ from mora.errors import InputError
 from mora.export import export
 from mora.files import read_json, read_lines, write_lines
 from mora.functional.risk import mean
+from mora.reward.quality import quick_quality
 from mora.reward.scorer import ModelScorer
+from mora.run.build import load_corpus
 from mora.run.meaning import refuse_stage_without_meaning
 from mora.run.plan import plan
 from mora.score import score
@@ -25,7 +27,7 @@ LIMITS = ("dataset.max_prompt=24", "dataset.max_response=20", "dataset.overlong=
 
 def options(root: Path, encoder: Path) -> list[str]:
     kept = [item for item in chain_options(root) if not item.startswith("start.reward_model")]
-    steps = f"'model=minilm','model.path={encoder}','algo.epochs=null','algo.steps=2','algo.batch_size=16'"
+    steps = f"'model=minilm','model.path={encoder}','algo.epochs=null','algo.steps=2','algo.batch_size=16','algo.freeze_trunk=true'"
     return [*kept, *LIMITS, "reward=scalar", f"start.reward_model=[{steps}]", "algo.reference_prompts=4"]
 
 
@@ -49,6 +51,18 @@ def test_the_reward_model_is_that_of_the_encoder_and_stands_on_no_policy(chain) 
     assert table["units"]["agreement"] == "logits"
 
 
+def test_its_tables_are_those_of_the_stored_model_and_not_of_some_features(chain) -> None:
+    reward = chain[1][1]
+    assert list((reward.path.parent / ".features").glob("*/*.safetensors"))
+    scorer, rows = ModelScorer.load(reward.path / "reward", "cpu"), load_corpus(reward.config).pairs["test"]
+    assert scorer.features is None
+    found = quick_quality(scorer, rows)
+    table = read_json(reward.path / "tables" / "reward.json")
+    for name in ("cure", "care"):
+        assert table["accuracy"][name]["value"] == pytest.approx(found[name]["accuracy"], abs=1e-9)
+        assert table["log_loss"][name] == pytest.approx(found[name]["log_loss"], abs=1e-5)
+
+
 def test_the_policy_measures_the_units_of_its_scores_itself(chain) -> None:
     sft, reward, panacea = chain[1]
     units = read_json(panacea.path / "policy" / "standardization.json")
@@ -58,13 +72,13 @@ def test_the_policy_measures_the_units_of_its_scores_itself(chain) -> None:
     assert {"gold", "reward"} <= set(front["indicators"])
 
 
-def test_what_an_encoder_scores_is_in_logits_and_no_classifier_stands_for_it(chain, tmp_path, capsys) -> None:
+def test_what_an_encoder_scores_has_its_own_unit_and_no_classifier_stands_for_it(chain, tmp_path, capsys) -> None:
     reward = chain[1][1]
     write_lines(tmp_path / "in.jsonl", [{"prompt": "a b", "response": "c d"}, {"prompt": "a b", "response": "e f"}])
     given = [f"run={reward.id}", f"paths.runs={reward.path.parent}"]
     files = [f"input={tmp_path / 'in.jsonl'}", f"output={tmp_path / 'out.jsonl'}"]
     score(mora.compose(*given, *files, command="score"), [*given, *files])
-    assert "scores are logits" in capsys.readouterr().out
+    assert "scores are in the unit of the model" in capsys.readouterr().out
     scored = read_lines(tmp_path / "out.jsonl")
     raw = mean(ModelScorer.load(reward.path / "reward", "cpu").raw(["a b", "a b"], ["c d", "e f"]))
     for row, expected in zip(scored, raw.tolist(), strict=True):
@@ -81,6 +95,11 @@ REFUSED = {
     "features of a frozen trunk are of whole answers": (*REWARD, "algo.freeze_trunk=true", "algo.token_wise=true"),
     "algo.freeze_trunk=true trains heads alone": (*REWARD, "algo.freeze_trunk=true", "algo.sharing=lora"),
     "algo.reference_prompts=0 with reward=hub": ("algo=reward_model", "reward=hub", "algo.reference_prompts=0"),
+    "start.reward_model: a key of the model is set and no model is named": (
+        "start.reward_model=[model.dtype=float32]",
+    ),
+    "is an encoder, and stands on no policy": (*REWARD, "model=minilm", "start.policy=x/y"),
+    "holds a frozen policy, and the features": (*REWARD, "algo.freeze_trunk=true", "model.quantization=4bit"),
     "start.reward_model: dataset is no setting of the algo or of the model": ("start.reward_model=[dataset=oracle]",),
 }
 

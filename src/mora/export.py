@@ -73,8 +73,8 @@ def _classifier(cfg: DictConfig) -> None:
         )
     if scorer.model.pooling != "last":
         raise InputError(
-            f"{opened.path}: the reward model reads the mean over all tokens of an encoder, and stock classifiers read "
-            "one token: none gives its scores; score with python -m mora.score instead"
+            f"{opened.path}: the reward model reads the mean over all tokens of an encoder, and no stock classifier "
+            "does; score with python -m mora.score instead"
         )
     known = scorer.standardization
     if known is None:

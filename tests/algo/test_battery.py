@@ -26,6 +26,7 @@ ROWS = {  # name of an algorithm, and what is chosen beside it: settings that ma
     "ppo": (*ROLLOUT, *REFERENCE, *PTX, "reward=gold", "algo.critic_width=8"),
     "ppo adapter=full": (*ROLLOUT, *REFERENCE, *PTX, "reward=gold", "algo.critic_width=8"),
     "ppo_lag": (*ROLLOUT, *REFERENCE, "reward=gold", "algo.critic_width=8", "scalarize.floors={kind1: 0.5}"),
+    "rloo_lag": (*ROLLOUT, *REFERENCE, "reward=gold", "scalarize.floors={kind1: 0.5}"),
     "rloo": (*ROLLOUT, *REFERENCE, "reward=gold"),
     "reinforce": (*ROLLOUT, *REFERENCE, "reward=gold"),
     "grpo": (*ROLLOUT, *REFERENCE, "reward=gold"),
@@ -36,6 +37,7 @@ ROWS = {  # name of an algorithm, and what is chosen beside it: settings that ma
 ADAPTERS = {
     "ppo": "lora",
     "ppo_lag": "lora",
+    "rloo_lag": "lora",
     "ppo adapter=full": "full",
     "rloo adapter=lora preference=fixed": "lora",
 }  # else svd_lora
@@ -102,7 +104,7 @@ def test_a_run_that_was_cut_continues_to_the_bits_of_an_uninterrupted_one(small,
     assert all(torch.equal(found, expected[key]) for key, found in weights(again, name).items())
 
 
-@pytest.mark.parametrize("name", [name for name in ROWS if name not in ("ppo adapter=full", "ppo_lag")])
+@pytest.mark.parametrize("name", [name for name in ROWS if name not in ("ppo adapter=full", "ppo_lag", "rloo_lag")])
 def test_micro_batches_change_the_weights_by_rounding_alone(small, name):
     """After two updates or more, of which each moves a weight by its learning rate at most; agreement to 1e-4."""
     found = []
@@ -126,7 +128,9 @@ def test_the_losses_of_two_processes_add_up_to_that_of_one(small, monkeypatch, n
 
     monkeypatch.setattr(Engine, "step", stop)
     monkeypatch.setattr(torch.distributed, "broadcast", lambda *_, **__: None)
-    floor = ("scalarize.lr=0.0",) if name == "ppo_lag" else ()  # a process that hears of no other knows half of a mean
+    floor = (
+        ("scalarize.lr=0.0",) if name.endswith("_lag") else ()
+    )  # a process that hears of no other knows half of a mean
     own = (*floor, "algo.normalize_advantages=none") if "rollout" in str(ROWS[name]) else ()
     found = []
     for process in (None, 0, 1):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tests.algo.pieces import batch_of, score_model_of
 
 from mora.dataset import collate
@@ -13,7 +13,6 @@ from mora.files import read_json, read_lines
 from mora.reward.scorer import ModelScorer
 from mora.runtime import feature_files
 from mora.runtime.feature_files import FeatureFiles
-from mora.runtime.pair_reader import PairReader
 
 SMALL = (
     "algo.epochs=null",
@@ -97,6 +96,31 @@ def test_another_run_finds_the_files_whatever_the_order_and_another_trunk_does_n
     assert other.read == first.read
 
 
+def test_the_same_weights_under_another_configuration_are_another_trunk(make, tmp_path):
+    """Two heads instead of four read the same weights otherwise."""
+    found = []
+    for heads in (4, 2):
+        own = (f"model.config.num_attention_heads={heads}", f"model.config.num_key_value_heads={heads}")
+        algo = make("reward_model", *FROZEN, "model.config.hidden_size=32", *own)
+        model, encoder = read(algo)
+        files = FeatureFiles(tmp_path, model, encoder.pad, None)
+        found.append((files.folder, files.of(sequences(algo, encoder), "answers"), files.read))
+    assert found[0][0] != found[1][0] and found[1][2] > 0
+    assert not torch.allclose(found[0][1], found[1][1])
+
+
+@pytest.mark.parametrize("spoil", [lambda one: one * torch.nan, lambda one: one.long(), lambda one: one[:-1]])
+def test_a_file_of_other_numbers_is_told_too(make, tmp_path, spoil):
+    algo = make("reward_model", *FROZEN)
+    model, encoder = read(algo)
+    files, asked = FeatureFiles(tmp_path, model, encoder.pad, None), sequences(algo, encoder)
+    files.of(asked, "answers")
+    (path,) = files.folder.glob("*.safetensors")
+    save_file({"features": spoil(load_file(path)["features"])}, path)
+    with pytest.raises(InputError, match="its features are no .* finite numbers in fp32; delete"):
+        files.of(asked, "answers")
+
+
 def test_a_damaged_file_of_features_is_told_with_what_to_do(make, tmp_path):
     algo = make("reward_model", *FROZEN)
     model, encoder = read(algo)
@@ -148,24 +172,21 @@ def test_scores_of_pairs_by_kept_features_are_those_of_the_model(make):
     assert files.read > 0 and read_json(algo.context.folder.path / "reward" / "reward.json")["frozen_trunk"] is True
 
 
-@pytest.mark.parametrize("kind", ["reward=scalar", "reward=gda"])
-def test_a_trunk_that_stays_is_read_once_by_all_kinds(make, kind, monkeypatch):
-    folder, calibrated = None, ("reward.calibration_share=0.3",) if kind == "reward=gda" else ()
-    reads = []
-    for seed in (0, 1):
-        algo = make("reward_model", *SMALL, kind, "algo.freeze_trunk=true", *calibrated, f"seed={seed}")
-        root = folder or algo.context.folder.path.parent
-        folder = root
-        model, encoder = read(algo)
-        trunk = model.backbones.trunks[0]
-        rows = algo.context.corpus.pairs["train"][:20]
-        for parameter in trunk.parameters():
-            torch.nn.init.constant_(parameter, 0.1)  # another seed draws another model
-        monkeypatch.setattr(type(algo.context), "feature_files", root / ".features")
-        scorer = ModelScorer(model, encoder, algo.context.reward)
-        PairReader.of(algo.context, rows, scorer, frozen=True)
-        reads.append(algo.context.usage.forward_passes)
-    assert reads[0] > 0 and reads[1] == 0
+def test_a_trunk_that_stays_is_read_once_by_all_kinds(make):
+    """A run of another kind in the same folder of runs finds the features of the first one."""
+    kinds = (
+        ("reward=gda", "reward.calibration_share=0.3"),
+        ("reward=scalar", "algo.freeze_trunk=true"),
+        ("reward=qr",),
+    )
+    passes = []
+    for kind in kinds:
+        frozen = () if kind == ("reward=qr",) else ("algo.reference_prompts=0",)
+        algo = make("reward_model", *SMALL, "algo.freeze_trunk=true", *kind, *frozen)
+        algo.fit()
+        passes.append([row["spent/forward_passes"] for row in read_lines(algo.context.folder.metrics)])
+    assert passes[0][0] == len({*map(tuple, sequences(algo, algo.context.encoders[0], 48))})
+    assert sum(passes[1]) == 0 and sum(passes[2]) == 16  # the reference answers alone
 
 
 # --- encoders ------------------------------------------------------------------------------------------------------

@@ -62,6 +62,7 @@ UNBIASED = {  # settings of an algorithm whose advantages are those of the defin
     "ppo_lag": PLAIN,
     "panacea": (*PLAIN, "adapter.rank=3"),
     "rloo": ("algo.normalize_advantages=none",),
+    "rloo_lag": ("algo.normalize_advantages=none",),
     "reinforce": ("algo.normalize_advantages=none",),
     "grpo": ("algo.kl_loss=null",),
     "gdpo": ("algo.kl_loss=null", "algo.normalize_advantages=none"),
@@ -137,7 +138,7 @@ CASES = (
         (*FLOOR, "adapter=full", "scalarize.constant_kl=true"),
     ),
     Case("rloo, linear", "rloo"),
-    Case("rloo, LoRA, a floor", "rloo", (*ONE, "scalarize=lagrangian", *FLOOR), 3),
+    Case("rloo_lag, LoRA, a floor", "rloo_lag", FLOOR, 3),
     Case("rloo, one objective", "rloo", objectives=1),
     Case("rloo, Tchebycheff of responses", "rloo", ("scalarize=tchebycheff",), 3),
     Case(
@@ -374,7 +375,7 @@ class Setting:
             return self._of_exact()
         rows = self.experience()
         share = rows.old_logps.mul(rows.response).sum(-1).exp()
-        if self.case.algo == "rloo":
+        if self.case.algo in ("rloo", "rloo_lag"):
             # The mean of the others depends on an answer's own return where all answers stand in the rollout once: it
             # is S / (N - 1) - R / (N - 1), so the gradient comes out N / (N - 1) times as large.
             size = len(rows.ids) / len(PROMPTS)

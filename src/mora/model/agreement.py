@@ -111,6 +111,16 @@ def check_trunk(trunk: PreTrainedModel) -> None:
         _compare(trunk, states, alone, f"padding on the {side} changes what a reward head reads")
 
 
+def check_encoder(model: Any, name: object) -> None:
+    """Raises InputError for a model whose first token does not know of later ones: it is no encoder."""
+    ids, mask = _batch(model, LENGTHS[:1], left=False)
+    other = torch.cat([ids[:, :-1], ids[:, :1]], 1)
+    with _asked(model, "run on a batch"), torch.no_grad():
+        first, second = (last_hidden(model.eval(), tokens, mask)[0, 0] for tokens in (ids, other))
+    if torch.equal(first, second):
+        raise InputError(f"{name}: is no encoder: its first token does not know of later ones; set model.encoder=false")
+
+
 def check_targets(model: PreTrainedModel, targets: Mapping[str, nn.Linear], *, key: str, by_row: bool) -> None:
     """Every target must be called by the model, and, ``by_row``, with all tokens of the batch in their order.
 

@@ -48,10 +48,10 @@ def read_answers(path: Path | str) -> list[dict[str, Any]]:
 def score_answers(scorer: Scorer, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows with ``scores``, or ``scores_0`` and ``scores_1``: of each objective mean, quantiles, members.
 
-    Scores are in standard deviations of the reference policy, or logits where nobody measured these.  An answer whose
-    row says ``ended: false`` (``ended_0``, ``ended_1``), as those of ``samples.jsonl`` do, is scored without an end
-    token.  ``quantiles`` ascend at the levels of the reward's kind; ``members`` are the atoms of an ensemble's members,
-    member by member.  Null for a reward that has none.
+    Scores are in standard deviations of the reference policy, or in the model's own unit where nobody measured these.
+    An answer whose row says ``ended: false`` (``ended_0``, ``ended_1``), as those of ``samples.jsonl`` do, is scored
+    without an end token.  ``quantiles`` ascend at the levels of the reward's kind; ``members`` are the atoms of an
+    ensemble's members, member by member.  Null for a reward that has none.
     """
     places = [(row, text, score) for row in rows for text, score in zip(*_form(row), strict=True)]
     ended = Sampled(ended=tuple(_ended(row, text) for row, text, _ in places))
@@ -78,7 +78,7 @@ def cut_texts(scorer: ModelScorer | HubScorer, rows: Sequence[dict[str, Any]]) -
     cut = len(ended) - sum(ended)
     said = [f"{cut} of {len(ended)} answers did not end, and were scored without an end token"] if cut else []
     if not scorer.standardized:
-        said.append("scores are logits: their units were not measured on answers of a reference policy")
+        said.append("scores are in the unit of the model, since none was measured on answers of a reference policy")
     if isinstance(scorer, HubScorer):
         return said + scorer.notes()
     answers = [row[text] for row in rows for text in _form(row)[0]]

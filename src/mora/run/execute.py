@@ -134,8 +134,15 @@ def _teacher_warnings(stage: Stage, stages: Sequence[Stage]) -> list[str]:
     made = next((other for other in stages if other.id == stage.runs.get("teacher")), None)
     if made is not None:
         kind = build(made.config["reward"])
+        units = made.config["algo"]["reference_prompts"] > 0 and not made.config["model"]["encoder"]
     else:
-        kind = kind_of(read_card(folder, ("reward",))["reward"], folder / CARD)
+        card = read_card(folder, ("reward",))
+        kind, units = kind_of(card["reward"], folder / CARD), card.get("standardization") is not None
+    if not units:
+        raise InputError(
+            f"start.teacher={stage.runs.get('teacher', folder)}: its scores have no units that reward=pseudo could "
+            "learn: it has to be trained on a language model, with algo.reference_prompts above 0 (start.ensemble)"
+        )
     if kind.shape.atoms > 1:
         return []
     return [

@@ -86,7 +86,7 @@ def _refuse_gain_without_meaning(stage: Stage, reward: RewardKind) -> None:
         if not preference.fixed or not isinstance(rollout, RolloutSettings):
             raise InputError(
                 "scalarize=lagrangian learns the multipliers of one preference from rollouts: use preference=fixed and "
-                "an algorithm that makes them, such as algo=ppo_lag"
+                "an algorithm that makes them, such as algo=ppo_lag or rloo_lag"
             )
     if isinstance(rollout, RolloutSettings):
         rollout.check(reward.shape.kind, reward.has_zero(objectives))
@@ -145,6 +145,11 @@ def _refuse_training_without_meaning(stage: Stage, kind: RewardKind) -> None:
             "such as a loss; docs/adding.md has an example"
         )
     _refuse_sharing(algo, kind)
+    if algo.get("freeze_trunk") and stage.config["model"]["quantization"] is not None:
+        raise InputError(
+            f"model.quantization={stage.config['model']['quantization']} holds a frozen policy, and the features of a "
+            "frozen trunk are computed in model.dtype: set it to null"
+        )
     if not algo.get("token_wise"):
         return
     if kind.reads_ratings or not isinstance(kind, TrainedKind):
@@ -169,9 +174,8 @@ def _refuse_sharing(algo: Mapping[str, Any], kind: HeadKind) -> None:
         )
     if algo.get("freeze_trunk") and {sharing, kind.member_sharing} != {"trunk"}:
         raise InputError(
-            f"algo.freeze_trunk=true trains heads alone, on one trunk that all read; algo.sharing={sharing} and "
-            f"members of sharing {kind.member_sharing} have more: use algo.sharing=trunk, and reward.sharing=trunk for "
-            "an ensemble"
+            "algo.freeze_trunk=true trains heads alone, on one trunk that all read: use algo.sharing=trunk (here "
+            f"{sharing}), and for an ensemble reward.sharing=trunk (here {kind.member_sharing})"
         )
     if {sharing, kind.member_sharing} == {"lora", "separate"}:
         raise InputError(

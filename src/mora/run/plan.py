@@ -202,7 +202,11 @@ def _is_there(role: str, start: Any, config: Mapping[str, Any]) -> bool:
     if role == "reward":
         return bool(config["reward"]["origin"] == "rules")
     if role == "policy" and config["model"]["encoder"]:
-        return True  # it answers nothing: the reward model stands on the base
+        if start in BY_ITSELF:
+            return True  # it answers nothing: the reward model stands on the base
+        raise InputError(
+            f"start.policy={start}: model={config['model']['name']} is an encoder, and stands on no policy"
+        )
     if role != "policy" or config["model"]["needs_sft"] or start not in BY_ITSELF:
         return False
     if config["model"]["path"] is None:
@@ -214,6 +218,8 @@ def rates_of(config: Mapping[str, Any]) -> dict[str, float]:
     """The learning rates of a run by dotted key: those of its adapter, where it reads one, and of its algorithm."""
     sections = [name for name in ("adapter", "algo") if name == "algo" or name in config["algo"]["reads"]]
     named = [(name, key) for name in sections for key in config[name] if key == "lr" or key.endswith("_lr")]
+    if config["algo"].get("freeze_trunk"):
+        named = [("algo", "head_lr")]
     rates = {f"{name}.{key}": config[name][key] for name, key in named}
     return {key: rate for key, rate in rates.items() if isinstance(rate, int | float)}
 

@@ -12,7 +12,15 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from mora.model.adapter import AdapterKind, linear_targets
-from mora.model.agreement import check_adapter, check_modes, check_policy, check_span, check_targets, check_trunk
+from mora.model.agreement import (
+    check_adapter,
+    check_encoder,
+    check_modes,
+    check_policy,
+    check_span,
+    check_targets,
+    check_trunk,
+)
 from mora.model.capacity import check_lengths
 from mora.model.load import ModelSpec, load_causal, load_tokenizer
 from mora.run.build import build, load_corpus
@@ -78,6 +86,8 @@ def _try(model: PreTrainedModel, stage: Stage) -> None:
     check_lengths(model, data["max_prompt"], data["max_response"], name)
     check_span(model, name)
     check_modes(model)
+    if stage.config["model"]["encoder"]:
+        check_encoder(model.base_model, name)
     if "adapter" in stage.identity:
         check_policy(model)
     if stage.produces == "reward" and stage.rows == "pairs":

@@ -70,6 +70,7 @@ def _maker(run: Asked, role: str, train: Sequence[str], variant: list[str]) -> A
 
 def _own(start: Mapping[str, Any], choice: str, group: str) -> list[str]:
     """What the user changes of a run that ``group=choice`` makes: its settings, and the model of a reward model."""
+    names = [item.partition("=")[0] for item in start[choice]]
     open_to = {group} | ({"model"} if choice == "reward_model" else set())
     other = [item for item in start[choice] if group_of(item) not in open_to]
     if other:
@@ -77,6 +78,11 @@ def _own(start: Mapping[str, Any], choice: str, group: str) -> list[str]:
         raise InputError(
             f"start.{choice}: {key} is no setting of the {group}{' or of the model' if len(open_to) > 1 else ''}; all "
             "else is as in the run that asks for it"
+        )
+    if any(group_of(item) == "model" for item in start[choice]) and "model" not in names:
+        raise InputError(
+            f"start.{choice}: a key of the model is set and no model is named: name it too, as in "
+            f"start.{choice}=[model=NAME,model.path=...]"
         )
     return list(start[choice])
 

@@ -2,8 +2,8 @@
 
 Heads on a frozen trunk cost one pass over the data, however many kinds, seeds and learning rates are tried on it.  A
 file holds the features of some sequences in their order; its name is a hash of the sequences, its folder's one of the
-trunk: weights, precision, attention and pooling.  Sequences are read in an order and in batches that depend on them
-alone, so the same features come out whichever run asks first.
+trunk: weights, configuration, precision, attention and pooling.  Sequences are read in an order and in batches that
+depend on them alone, so the same features come out whichever run asks first.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
+from transformers import __version__
 
 from mora.errors import InputError
 from mora.files import exclusive, new_file
@@ -34,6 +35,7 @@ AT_ONCE = 2**12  # tokens of a pass, padding included
 EVERY = 10.0  # seconds between two lines about progress, at least
 PER_FILE = 2**16  # tokens of a file: what an interrupted pass loses at most
 
+NAMES = ("_name_or_path", "transformers_version")  # of a configuration: what no feature depends on
 Ids = NDArray[np.integer]
 
 
@@ -76,8 +78,10 @@ class FeatureFiles:
     def folder(self) -> Path:
         """Where the files of this trunk lie."""
         trunk, digest = self.model.backbones.trunks[0], hashlib.sha256()
-        known = [SCHEMA, self.model.pooling, str(trunk.dtype), trunk.config._attn_implementation, torch.__version__]
-        digest.update(json.dumps([*known, type(trunk).__name__, self.pad, str(self.model.device.type)]).encode())
+        known = [SCHEMA, self.model.pooling, trunk.config._attn_implementation, torch.__version__, __version__]
+        config = {key: value for key, value in trunk.config.to_dict().items() if key not in NAMES}
+        known += [type(trunk).__name__, str(trunk.dtype), self.pad, self.model.device.type, config]
+        digest.update(json.dumps(known, sort_keys=True, default=str).encode())
         for name, tensor in sorted(trunk.state_dict().items()):
             digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
@@ -97,8 +101,9 @@ class FeatureFiles:
                     return features
         remedy = f"delete {path}, and it is made again"
         features = load_tensors(path, remedy).get("features", torch.zeros(0))
-        if features.shape != (len(keys), self.model.backbones.hidden):
-            raise InputError(f"{path} holds features {tuple(features.shape)} of {len(keys)} sequences; {remedy}")
+        shape = (len(keys), self.model.backbones.hidden)
+        if features.shape != shape or features.dtype != torch.float32 or not bool(features.isfinite().all()):
+            raise InputError(f"{path}: its features are no {shape[0]} x {shape[1]} finite numbers in fp32; {remedy}")
         return features
 
     @torch.no_grad()

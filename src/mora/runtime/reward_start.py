@@ -77,7 +77,7 @@ def standardize_trained(
     if context.model.encoder or not prompts:
         scorer.model.eval()
         why = "an encoder answers nothing" if context.model.encoder else "algo.reference_prompts=0"
-        say(f"{context.folder.id}: {why}, so scores stay logits; a run that trains a policy measures units")
+        say(f"{context.folder.id}: {why}, so scores keep their unit; a run that trains a policy measures it")
         return
     context.runtime.at("the answers that set the units of the reward", long=True)
     if not scorer.model.layout.adapted:  # the trunks were trained

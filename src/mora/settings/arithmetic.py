@@ -6,6 +6,8 @@ import os
 import re
 from pathlib import Path
 
+from mora.errors import InputError
+
 NATIVE = re.compile(r"\b(avx512_bf16|amx_bf16|bf16)\b")  # flags of x86 and features of ARM processors
 
 
@@ -19,6 +21,8 @@ def native_bf16(processor: Path = Path("/proc/cpuinfo"), devices: Path = Path("/
         return False  # of another system
 
 
-def if_bf16(native: str, emulated: str) -> str:
+def if_bf16(*values: str) -> str:
     """``${mora.if_bf16:A,B}``: A where this machine computes in bfloat16, else B."""
-    return native if native_bf16() else emulated
+    if len(values) != 2:
+        raise InputError(f"mora.if_bf16 takes two values, as in ${{mora.if_bf16:bf16,fp32}}, not {len(values)}")
+    return values[0] if native_bf16() else values[1]

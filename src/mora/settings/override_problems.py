@@ -38,9 +38,17 @@ def _with_groups(tree: Tree, key: str, message: str) -> str:
     if group in tree.groups:
         for choice in tree.choices(group):
             path = tree.root / group / f"{choice}.yaml"
-            if path.is_file() and OmegaConf.select(OmegaConf.load(path), rest, throw_on_missing=False) is not None:
+            if path.is_file() and _written(OmegaConf.load(path), rest):
                 elsewhere.append(f"{group}={choice}")
     return f"{message}; known with {', '.join(elsewhere)}" if elsewhere else message
+
+
+def _written(file: Any, key: str) -> bool:
+    """Whether a file has a value for a dotted key; what the value refers to does not matter."""
+    place: Any = OmegaConf.to_container(file, resolve=False)
+    for name in key.split("."):
+        place = place.get(name) if isinstance(place, dict) else None
+    return place is not None
 
 
 def target_problems(tree: dict[str, Any], valued: list[Override]) -> list[str]:
