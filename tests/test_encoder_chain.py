@@ -27,8 +27,9 @@ LIMITS = ("dataset.max_prompt=24", "dataset.max_response=20", "dataset.overlong=
 
 def options(root: Path, encoder: Path) -> list[str]:
     kept = [item for item in chain_options(root) if not item.startswith("start.reward_model")]
-    steps = "'algo.epochs=null','algo.steps=2','algo.batch_size=16','algo.freeze_trunk=true'"
-    return [*kept, *LIMITS, "reward=scalar", f"start.reward_model=['model=minilm','model.path={encoder}',{steps}]", "algo.reference_prompts=4"]
+    model, steps = f"'model=minilm','model.path={encoder}'", "'algo.epochs=null','algo.steps=2','algo.batch_size=16'"
+    reward = f"start.reward_model=[{model},{steps},'algo.freeze_trunk=true']"
+    return [*kept, *LIMITS, "reward=scalar", reward, "algo.reference_prompts=4"]
 
 
 @pytest.fixture(scope="module")
