@@ -300,11 +300,17 @@ def test_a_teacher_with_one_score_per_answer_is_told_before_any_stage(tmp_path):
     teacher = planned(command[0], "algo=reward_model", "reward=scalar")[-1]
     _run_of(teacher, "reward")
     reward = section_of(Scalar(margin=0.0, strength="ignore", centering=0.0, l2=0.0))
-    write_json(teacher.path / "reward" / "reward.json", {"schema": SCHEMA, "kind": "scalar", "reward": reward})
+    card = {"schema": SCHEMA, "kind": "scalar", "reward": reward}
+    write_json(teacher.path / "reward" / "reward.json", card | {"standardization": {}})
     (warning,) = told(f"start.teacher={teacher.id}")
     assert f"start.teacher={teacher.id}: a scalar reward gives an answer one score" in warning
     assert len(told("start.ensemble=[reward.members=1]")) == 1
     assert told() == told("start.ensemble=[reward.members=1,reward@reward.member=qr]") == []
+    with pytest.raises(InputError, match=r"start\.teacher=.*: its scores have no units that reward=pseudo could learn"):
+        told("model=minilm")
+    write_json(teacher.path / "reward" / "reward.json", card)
+    with pytest.raises(InputError, match=r"start\.teacher=.*: its scores have no units that reward=pseudo could learn"):
+        told(f"start.teacher={teacher.id}")
 
 
 def test_settings_of_a_reward_model_without_meaning_are_refused_before_any_stage():
