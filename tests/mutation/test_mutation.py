@@ -51,8 +51,8 @@ from tests.mutation.harness import preload
 
 OF = {"file": "functional/kl.py", "why": "Nothing.", "caught_by": ("tests/functional/test_kl.py",)}
 FAULTS = [
-    Fault(name="sign", old="logps - ref_logps", new="ref_logps - logps", **OF),
-    Fault(name="wording", old="The estimate of KL", new="An estimate of KL", **OF),
+    Fault(name="sign", old="logps - ref_logps, 0.0).sum", new="ref_logps - logps, 0.0).sum", **OF),
+    Fault(name="wording", old="Estimates of KL", new="Some estimates of KL", **OF),
     Fault(name="import", old="import torch\\n", new="import no_such_module\\n", **OF),
     Fault(name="place", old="no such text", new="", **OF),
 ]
