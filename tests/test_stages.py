@@ -313,6 +313,16 @@ def test_a_teacher_with_one_score_per_answer_is_told_before_any_stage(tmp_path):
         told(f"start.teacher={teacher.id}")
 
 
+def test_settings_for_runs_that_are_not_made_are_told():
+    from mora.run.execute import _unused_starts
+
+    unused = "start.reward_model: this command makes no run of reward_model, so it changes nothing"
+    assert _unused_starts(planned("algo=reward_model", "start.reward_model=[algo.lr=0.1]")) == [unused]
+    assert _unused_starts(planned("reward=gold", "start.reward_model=[algo.lr=0.1]")) == [unused]
+    assert _unused_starts(planned("start.reward_model=[algo.lr=0.1]", "start.sft=[algo.lr=0.1]")) == []
+    assert _unused_starts(planned("experiment=quick", "reward=gold")) == []  # an experiment's, not the command's
+
+
 def test_settings_of_a_reward_model_without_meaning_are_refused_before_any_stage():
     from mora.run.meaning import refuse_stage_without_meaning
 

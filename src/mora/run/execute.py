@@ -42,7 +42,7 @@ def execute(stages: Sequence[Stage], cfg: DictConfig) -> None:
     for stage in stages:
         if not stage.finished or cfg.runtime.fresh:
             refuse_rows_that_teach_nothing(stage)
-    for warning in _smoke_warnings(stages[-1]) + _emulation_warnings(stages[-1]):
+    for warning in [*_smoke_warnings(stages[-1]), *_emulation_warnings(stages[-1]), *_unused_starts(stages)]:
         say(warning)
     runtime: Runtime = build(cfg.runtime)
     todo = [stage for stage in stages if not stage.finished or (runtime.fresh and stage is stages[-1])]
@@ -124,6 +124,15 @@ def _emulation_warnings(stage: Stage) -> list[str]:
         f"{', '.join(given for given, _ in found)}: this machine has no arithmetic for bfloat16 and emulates it, "
         f"several times slower than float32; faster here: {' '.join(instead for _, instead in found)}"
     ]
+
+
+def _unused_starts(stages: Sequence[Stage]) -> list[str]:
+    """What to tell of settings of the command for runs that it does not make."""
+    config, given = stages[-1].config, {item.partition("=")[0] for item in stages[-1].overrides}
+    made = {choice for stage in stages[:-1] for choice in stage.choices.values()}
+    lists = [key for key, value in config["start"].items() if isinstance(value, list) and value]
+    unused = [key for key in lists if f"start.{key}" in given and key not in {*made, *config["algo"]["needs"]}]
+    return [f"start.{key}: this command makes no run of {key}, so it changes nothing" for key in unused]
 
 
 def _teacher_warnings(stage: Stage, stages: Sequence[Stage]) -> list[str]:
