@@ -35,7 +35,7 @@ AT_ONCE = 2**12  # tokens of a pass, padding included
 EVERY = 10.0  # seconds between two lines about progress, at least
 PER_FILE = 2**16  # tokens of a file: what an interrupted pass loses at most
 
-NAMES = ("_name_or_path", "transformers_version")  # of a configuration: what no feature depends on
+NAMES = ("_name_or_path", "transformers_version", "architectures", "dtype")  # of a configuration: no feature depends on
 Ids = NDArray[np.integer]
 
 
