@@ -13,6 +13,7 @@ from transformers import AutoModelForSequenceClassification
 from mora.errors import InputError
 from mora.files import read_json
 from mora.model.classifier import write_classifier
+from mora.model.load import load_tokenizer
 from mora.model.score_model import ScoreModel
 from mora.reward.quantile import Quantile
 from mora.reward.scalar import Scalar
@@ -58,16 +59,44 @@ def test_a_head_that_is_not_plain_is_refused(tmp_path: Path, monkeypatch: pytest
             write_classifier(model, tmp_path, **UNITS, sequences=SEQUENCES)
 
 
-def test_a_server_that_reads_another_token_is_noticed(tmp_path: Path) -> None:
-    """With the end token as padding, stock classifiers read one token early; then nothing is left behind as done."""
+@pytest.fixture
+def padding():
+    """Another padding token for a while."""
+    pad, special = TOKENIZER.pad_token, list(TOKENIZER.extra_special_tokens)
+
+    def set_to(token: str) -> None:
+        TOKENIZER.pad_token = token
+
+    yield set_to
+    TOKENIZER.pad_token = pad
+    assert list(TOKENIZER.extra_special_tokens) == special
+
+
+def test_where_padding_is_the_end_token_the_written_tokenizer_pads_with_another_one(tmp_path: Path, padding) -> None:
+    """As many real models do: stock classifiers would read one token early."""
     model = filled(SCALAR)
-    pad = TOKENIZER.pad_token
-    try:
-        TOKENIZER.pad_token = TOKENIZER.eos_token
-        with pytest.raises(InputError, match="its pooling or padding is not mora's"):
-            write_classifier(model, tmp_path, **UNITS, sequences=SEQUENCES)
-    finally:
-        TOKENIZER.pad_token = pad
+    padding(TOKENIZER.eos_token)
+    assert write_classifier(model, tmp_path, **UNITS, sequences=SEQUENCES)["largest error"] < 1e-4
+    stock, tokenizer = AutoModelForSequenceClassification.from_pretrained(tmp_path), load_tokenizer(tmp_path)
+    assert stock.config.pad_token_id == tokenizer.pad_token_id != EOS
+    assert tokenizer.eos_token_id == EOS and TOKENIZER.pad_token == TOKENIZER.eos_token  # its own stays
+
+
+def test_a_tokenizer_that_has_nothing_else_to_pad_with_is_told(tmp_path: Path, padding, monkeypatch) -> None:
+    model = filled(SCALAR)
+    padding(TOKENIZER.eos_token)
+    monkeypatch.setattr(type(TOKENIZER), "all_special_ids", [EOS])
+    with pytest.raises(InputError, match="has no special token but those that end answers"):
+        write_classifier(model, tmp_path, **UNITS, sequences=SEQUENCES)
+
+
+def test_a_server_that_reads_another_token_is_noticed(tmp_path: Path, padding, monkeypatch) -> None:
+    """Then nothing is left behind as done."""
+    model = filled(SCALAR)
+    padding(TOKENIZER.eos_token)
+    monkeypatch.setattr("mora.model.classifier._padding_apart", lambda tokenizer, ends: tokenizer)
+    with pytest.raises(InputError, match="its pooling or padding is not mora's"):
+        write_classifier(model, tmp_path, **UNITS, sequences=SEQUENCES)
 
 
 def test_a_backbone_in_half_precision_keeps_its_head_in_full(tmp_path: Path) -> None:

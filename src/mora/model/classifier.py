@@ -7,13 +7,15 @@ constants, which rank nothing within a prompt, stand on the card beside them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
+from mora.ends import named_ends
 from mora.errors import InputError
 from mora.files import write_json
 from mora.model.score_model import ScoreModel
@@ -48,10 +50,11 @@ def write_classifier(
     shift, std = shift.to(biases)[columns], std.to(biases)[columns]
     weight = (locations[columns] / std[..., None]).mean(1)
     constants = ((biases[columns] - shift) / std).mean(1)
-    stock, head = _stock(model, backbone, objectives)
+    tokenizer = _padding_apart(model.tokenizer, {one[-1] for one in sequences})
+    stock, head = _stock(model, backbone, objectives, tokenizer.pad_token_id)
     head.weight.copy_(weight.cpu())
     stock.save_pretrained(folder)
-    model.tokenizer.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     facts = {
         "objectives": list(objectives),
         "unit": "standard deviations of the reference policy",
@@ -98,15 +101,34 @@ def _locations(model: ScoreModel) -> tuple[Tensor, Tensor]:
     return weight.view(shape)[:, :, 0], bias.view(shape)[:, :, 0, 0]
 
 
-def _stock(model: ScoreModel, backbone: int, objectives: Sequence[str]) -> tuple[PreTrainedModel, nn.Linear]:
+def _padding_apart(tokenizer: PreTrainedTokenizerBase, ends: set[int]) -> PreTrainedTokenizerBase:
+    """The tokenizer with a padding token that ends no answer, itself where it has one.
+
+    Stock classifiers read the last token that is no padding: where padding is the end token, the one before it.
+    Raises InputError where every special token ends answers.
+    """
+    taken = {*ends, tokenizer.eos_token_id, *named_ends(tokenizer)}
+    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id not in taken:
+        return tokenizer
+    free = sorted({*tokenizer.all_special_ids} - taken)
+    if not free:
+        raise InputError(
+            f"{tokenizer.name_or_path}: has no special token but those that end answers, so a stock classifier could "
+            "not tell padding from an end; score with python -m mora.score instead"
+        )
+    apart = deepcopy(tokenizer)
+    apart.pad_token = tokenizer.convert_ids_to_tokens(free[0])
+    return apart
+
+
+def _stock(model: ScoreModel, backbone: int, objectives: Sequence[str], pad: int) -> tuple[PreTrainedModel, nn.Linear]:
     """The classifier of the trunk's architecture with the backbone's weights, and its head, which is yet to fill."""
     trunk, weights = model.backbones.weights(backbone)
     config = type(trunk.config).from_dict(trunk.config.to_dict())
     config.num_labels = len(objectives)
     config.id2label = dict(enumerate(objectives))
     config.label2id = {name: number for number, name in enumerate(objectives)}
-    pad = model.tokenizer.pad_token_id
-    config.pad_token_id = model.tokenizer.eos_token_id if pad is None else pad
+    config.pad_token_id = pad
     config.problem_type = "regression"
     try:
         stock = AutoModelForSequenceClassification.from_config(config)
