@@ -313,6 +313,18 @@ def test_a_teacher_with_one_score_per_answer_is_told_before_any_stage(tmp_path):
         told(f"start.teacher={teacher.id}")
 
 
+@pytest.mark.parametrize("gain", ["scalarize=lagrangian scalarize.floors={safe:0.5}", "scalarize=tchebycheff"])
+def test_rewards_that_are_standardized_one_by_one_are_weighed_and_nothing_else(gain):
+    """A multiplier would be rescaled by another deviation than that of the reward it is held against."""
+    from mora.run.meaning import refuse_without_meaning
+
+    given = ("dataset=oracle_constraint", "reward=gold", "preference=fixed", "adapter=lora")
+    with pytest.raises(InputError, match="algo=gdpo divides each reward by a deviation of its own"):
+        refuse_without_meaning(planned("algo=gdpo", *given, *gain.split())[-1])
+    refuse_without_meaning(planned("algo=grpo", *given, *gain.split())[-1])
+    refuse_without_meaning(planned("algo=gdpo", *given)[-1])
+
+
 def test_settings_for_runs_that_are_not_made_are_told():
     from mora.run.execute import _unused_starts
 

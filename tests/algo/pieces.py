@@ -16,6 +16,14 @@ from mora.runtime.reward_start import new_score_model
 from mora.runtime.rollout import Rollout
 from mora.types import PairBatch, Row
 
+REWARD_MODEL = (  # a few steps of algo=reward_model
+    "algo.epochs=null",
+    "algo.steps=4",
+    "algo.batch_size=12",
+    "algo.reference_prompts=8",
+    "algo.reference_samples=2",
+)
+
 
 def scorer_of(algo: Any, model: Any, encoder: Encoder) -> Scorer:
     prompts, samples, shift = algo.reference_prompts, algo.reference_samples, algo.rollout.shift_rewards

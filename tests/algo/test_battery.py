@@ -128,9 +128,8 @@ def test_the_losses_of_two_processes_add_up_to_that_of_one(small, monkeypatch, n
 
     monkeypatch.setattr(Engine, "step", stop)
     monkeypatch.setattr(torch.distributed, "broadcast", lambda *_, **__: None)
-    floor = (
-        ("scalarize.lr=0.0",) if name.endswith("_lag") else ()
-    )  # a process that hears of no other knows half of a mean
+    # a process that hears of no other knows half of the mean that a multiplier follows
+    floor = ("scalarize.lr=0.0",) if name.endswith("_lag") else ()
     own = (*floor, "algo.normalize_advantages=none") if "rollout" in str(ROWS[name]) else ()
     found = []
     for process in (None, 0, 1):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.algo.pieces import REWARD_MODEL as SMALL
 from tests.algo.pieces import batch_of, score_model_of
 
 from mora.dataset import collate
@@ -14,13 +15,6 @@ from mora.reward.scorer import ModelScorer
 from mora.runtime import feature_files
 from mora.runtime.feature_files import FeatureFiles
 
-SMALL = (
-    "algo.epochs=null",
-    "algo.steps=4",
-    "algo.batch_size=12",
-    "algo.reference_prompts=8",
-    "algo.reference_samples=2",
-)
 FROZEN = (*SMALL, "reward=scalar", "algo.freeze_trunk=true")
 BERT = (
     "algo.epochs=null",
@@ -165,7 +159,7 @@ def test_scores_of_pairs_by_kept_features_are_those_of_the_model(make):
     rows = algo.context.corpus.pairs["test"][:9]
     given = [row.prompt for row in rows], *([row.responses[side] for row in rows] for side in (0, 1))
     expected = scorer.pairs(*given)
-    files = FeatureFiles(algo.context.feature_files, scorer.model, scorer.encoder.pad, None)
+    files = FeatureFiles(algo.context.folder.features, scorer.model, scorer.encoder.pad, None)
     scorer.features = files.of
     for found, one in zip(scorer.pairs(*given)[1:], expected[1:], strict=True):
         torch.testing.assert_close(found, one, rtol=1e-4, atol=1e-5)

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import torch
+from tests.algo.pieces import REWARD_MODEL as SMALL
 from tests.algo.pieces import batch_of, score_model_of
 
 from mora.dataset.split import in_calibration
@@ -17,13 +18,6 @@ from mora.runtime.context import Context
 from mora.runtime.engine import Engine
 from mora.types import Row
 
-SMALL = (
-    "algo.epochs=null",
-    "algo.steps=4",
-    "algo.batch_size=12",
-    "algo.reference_prompts=8",
-    "algo.reference_samples=2",
-)
 KINDS = ("reward=scalar", "reward=qr")
 
 

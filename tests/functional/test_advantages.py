@@ -128,7 +128,7 @@ def test_leave_one_out_subtracts_the_mean_of_the_others_in_every_stream():
 
 
 def test_leave_one_out_needs_another_one():
-    with pytest.raises(ValueError, match="at least two"):
+    with pytest.raises(ValueError, match="groups have one row"):
         rloo(torch.ones(3, 1), torch.ones(3, 1), torch.tensor([0, 0, 1]))
 
 
@@ -191,7 +191,7 @@ def test_with_one_reward_gdpo_is_grpo_and_both_are_leave_one_out_in_another_unit
 def test_answers_that_score_alike_have_no_advantage_and_one_alone_is_refused(estimator):
     alike = torch.full((3, 2), 7.0)
     assert not estimator(alike, torch.full((3, 2), 0.5), torch.zeros(3, dtype=torch.int64)).any()
-    with pytest.raises(ValueError, match="at least two answers"):
+    with pytest.raises(ValueError, match="groups have one row"):
         estimator(torch.ones(3, 1), torch.ones(3, 1), torch.tensor([0, 0, 1]))
 
 

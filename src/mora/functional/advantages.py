@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mora.bounds import Share
+from mora.functional.centering import group_means
 
 LEAST_STD = 1e-4  # added to the deviation of a group, as is usual; answers that score alike have no advantage
 Normalization = Literal["none", "scale", "whiten"]
@@ -74,12 +75,8 @@ def rloo(returns: Float[Tensor, "B C"], weights: Float[Tensor, "B C"], group: In
     weights of its own.  The baseline of a row does not depend on its own answer, so the gradient stays unbiased.
     Raises ValueError for a row alone in its group.
     """
-    _, index, count = torch.unique(group, return_inverse=True, return_counts=True)
-    if bool((count < 2).any()):
-        raise ValueError("leave-one-out needs at least two answers to a prompt")
-    number = count.to(returns)[index, None]
-    means = returns.new_zeros(len(count), returns.shape[-1]).index_add(0, index, returns)[index] / number
-    advantages: Tensor = ((returns - means) * weights).sum(-1) * (number / (number - 1)).squeeze(-1)
+    centered, size = _within(returns, group)
+    advantages: Tensor = (centered * weights).sum(-1) * (size / (size - 1)).squeeze(-1)
     return advantages
 
 
@@ -98,10 +95,11 @@ def grpo(returns: Float[Tensor, "B C"], weights: Float[Tensor, "B C"], group: In
     answers differ little their advantages are enlarged: prompts count alike, and no longer by what is to be gained.
     Raises ValueError for a row alone in its group.
     """
-    centered, _, covariance, index = _moments(returns, group)
-    gains = (centered * weights).sum(-1)
-    spread = torch.einsum("bc,bcd,bd->b", weights, covariance[index], weights).clamp_min(0.0).sqrt()
-    return gains / (spread + LEAST_STD)
+    centered, size = _within(returns, group)
+    products = group_means(centered[:, :, None] * centered[:, None, :], group).to(returns)
+    products = products * (size / (size - 1))[..., None]
+    variance = torch.einsum("bc,bcd,bd->b", weights, products, weights)
+    return (centered * weights).sum(-1) / (variance.clamp_min(0.0).sqrt() + LEAST_STD)
 
 
 def gdpo(returns: Float[Tensor, "B C"], weights: Float[Tensor, "B C"], group: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
@@ -111,23 +109,17 @@ def gdpo(returns: Float[Tensor, "B C"], weights: Float[Tensor, "B C"], group: In
     each prompt, and not rewards: an objective that hardly varies on a prompt counts as much as one that varies much.
     Raises ValueError for a row alone in its group.
     """
-    centered, deviations, _, index = _moments(returns, group)
-    standardized = centered / (deviations[index] + LEAST_STD)
-    advantages: Tensor = (standardized * weights).sum(-1)
+    centered, size = _within(returns, group)
+    variances = group_means(centered**2, group).to(returns) * size / (size - 1)
+    advantages: Tensor = (centered / (variances.sqrt() + LEAST_STD) * weights).sum(-1)
     return advantages
 
 
-def _moments(returns: Tensor, group: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Returns less their group's mean (B, C), deviations (G, C), covariances (G, C, C) and each row's group (B,)."""
+def _within(returns: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns less the mean of their group (B, C), and the rows of the group (B, 1)."""
+    centered = returns - group_means(returns, group).to(returns)
     _, index, count = torch.unique(group, return_inverse=True, return_counts=True)
-    if bool((count < 2).any()):
-        raise ValueError("normalization within a group needs at least two answers to a prompt")
-    sums = returns.new_zeros(len(count), returns.shape[-1]).index_add(0, index, returns)
-    centered = returns - (sums / count[:, None])[index]
-    products = centered[:, :, None] * centered[:, None, :]
-    covariance = products.new_zeros(len(count), *products.shape[1:]).index_add(0, index, products)
-    covariance = covariance / (count - 1)[:, None, None]
-    return centered, covariance.diagonal(dim1=1, dim2=2).sqrt(), covariance, index
+    return centered, count.to(returns)[index, None]
 
 
 def normalized(

@@ -42,7 +42,8 @@ def execute(stages: Sequence[Stage], cfg: DictConfig) -> None:
     for stage in stages:
         if not stage.finished or cfg.runtime.fresh:
             refuse_rows_that_teach_nothing(stage)
-    for warning in [*_smoke_warnings(stages[-1]), *_emulation_warnings(stages[-1]), *_unused_starts(stages)]:
+    emulated = dict.fromkeys(warning for stage in stages for warning in _emulation_warnings(stage))
+    for warning in [*_smoke_warnings(stages[-1]), *emulated, *_unused_starts(stages)]:
         say(warning)
     runtime: Runtime = build(cfg.runtime)
     todo = [stage for stage in stages if not stage.finished or (runtime.fresh and stage is stages[-1])]

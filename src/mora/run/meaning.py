@@ -8,6 +8,7 @@ from typing import Any
 from mora.errors import InputError
 from mora.functional import risk as risks
 from mora.functional import scalarize as scalarizers
+from mora.functional.advantages import gdpo
 from mora.functional.lagrangian import Lagrangian
 from mora.reward import HeadKind, RewardKind, TrainedKind
 from mora.reward.discriminant import Discriminant
@@ -60,6 +61,7 @@ def _refuse_gain_without_meaning(stage: Stage, reward: RewardKind) -> None:
     rollout = build(stage.config["algo"].get("rollout", {}))
     for warning in scalarizers.check(scalarize, objectives=len(objectives), atoms=reward.shape.atoms):
         say(warning)
+    _refuse_estimator(stage, scalarize)
     if not adapter.steered and not preference.fixed:
         raise InputError(
             f"adapter={adapter.kind} is steered by no preference, and preference={preference.unit} draws many: set "
@@ -92,6 +94,16 @@ def _refuse_gain_without_meaning(stage: Stage, reward: RewardKind) -> None:
         rollout.check(reward.shape.kind, reward.has_zero(objectives))
         rollout.check_scalarize(scalarize)
         scalarizers.check_sharing(scalarize, preference.unit, prompts=rollout.prompts, samples=rollout.samples)
+
+
+def _refuse_estimator(stage: Stage, scalarize: object) -> None:
+    """Refuse rewards that are standardized one by one under anything but their weighted sum.  Raises InputError."""
+    estimator = getattr(build(stage.config["algo"].get("estimator", {})), "func", None)
+    if estimator is gdpo and not isinstance(scalarize, scalarizers.Linear):
+        raise InputError(
+            "algo=gdpo divides each reward by a deviation of its own before weights are put on it, which rescales "
+            "multipliers and other gains: use scalarize=linear, or algo=rloo, rloo_lag or grpo"
+        )
 
 
 def refuse_stage_without_meaning(stage: Stage) -> None:

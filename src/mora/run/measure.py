@@ -26,7 +26,6 @@ from mora.run.build import build, load_corpus
 from mora.run.opened import compute_device
 from mora.run.plan import MEASURED, fitting, measured_with
 from mora.run.record import with_training
-from mora.runtime.context import FEATURES
 from mora.runtime.feature_files import FeatureFiles
 from mora.runtime.folder import RunFolder
 from mora.settings.compose import compose
@@ -94,8 +93,7 @@ class FinishedRun:
         path = self.folder.path / "reward"
         scorer = load_scorer(path, compute_device())
         if isinstance(scorer, ModelScorer) and read_card(path).get("frozen_trunk") is True:
-            root = self.folder.path.parent / FEATURES
-            scorer.features = FeatureFiles(root, scorer.model, scorer.encoder.pad, None).of
+            scorer.features = FeatureFiles(self.folder.features, scorer.model, scorer.encoder.pad, None).of
         return scorer
 
     def front(self, front: Front) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -35,8 +35,6 @@ from mora.runtime.track import Tracker
 from mora.runtime.usage import Usage
 from mora.types import RewardBelief, Row
 
-FEATURES = ".features"  # below the folder of all runs
-
 
 @dataclass(kw_only=True)
 class Context:
@@ -121,11 +119,6 @@ class Context:
             assert isinstance(self.reward, RulesKind)
             return self.reward.scorer(self.corpus)
         return load_scorer(self.reward_folder, self.runtime.device).select(self.corpus.objectives)
-
-    @property
-    def feature_files(self) -> Path:
-        """Where features of frozen trunks lie, for all runs of its folder."""
-        return self.folder.path.parent / FEATURES
 
     def loop(self, engine: Engine, total: int, stateful: Mapping[str, Any] | None = None) -> Loop:
         """The step loop of this run: resume, checkpoints, metrics, progress.

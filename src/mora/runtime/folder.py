@@ -93,6 +93,11 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def features(self) -> Path:
+        """Where features of frozen trunks lie, for all runs beside it."""
+        return self.path.parent / ".features"
+
+    @property
     def tables(self) -> Path:
         """Where the evaluation writes."""
         return self.path / "tables"

@@ -47,7 +47,7 @@ class PairReader:
             [np.concatenate([encoder.prompt_of(row), encoder.response_of(row, side)]) for row in rows]
             for side in (0, 1)
         ]
-        files = FeatureFiles(context.feature_files, scorer.model, encoder.pad, context.runtime)
+        files = FeatureFiles(context.folder.features, scorer.model, encoder.pad, context.runtime)
         features = files.of([*sides[0], *sides[1]], "training answers").unflatten(0, (2, len(rows)))
         context.usage.read(files.read)
         scorer.features = files.of

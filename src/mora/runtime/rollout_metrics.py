@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from mora.functional.centering import group_means
 from mora.functional.kl import sequence_kl
 from mora.runtime.context import Context
 from mora.runtime.devices import Runtime
@@ -57,11 +58,9 @@ def _credit(runtime: Runtime, rollout: Rollout, objectives: Sequence[str]) -> di
     tokens = rollout.trained.sum(-1).clamp_min(1)
     mean = torch.where(rollout.trained, rollout.advantages, 0.0).sum(-1) / tokens
     values = runtime.gather(torch.cat([rollout.rewards, mean[:, None]], dim=1).double())
-    _, index, counts = torch.unique(runtime.gather(rollout.group), return_inverse=True, return_counts=True)
-    if bool((counts < 2).any()):
-        index, counts = torch.zeros_like(index), torch.full_like(counts[:1], len(values))
-    sums = values.new_zeros(len(counts), values.shape[1]).index_add(0, index, values)
-    centered = values - (sums / counts[:, None])[index]
+    group = runtime.gather(rollout.group)
+    alone = bool((torch.unique(group, return_counts=True)[1] < 2).any())
+    centered = values - (values.mean(0) if alone else group_means(values, group))
     rewards, advantages = centered[:, :-1], centered[:, -1:]
     scale = (rewards.square().sum(0) * advantages.square().sum(0)).sqrt().clamp_min(1e-12)
     found = ((rewards * advantages).sum(0) / scale).tolist()

@@ -70,7 +70,7 @@ FAULTS = (
     Fault(
         name="leave_one_out_keeps_its_own",
         file="functional/advantages.py",
-        old=".sum(-1) * (number / (number - 1)).squeeze(-1)",
+        old=".sum(-1) * (size / (size - 1)).squeeze(-1)",
         new=".sum(-1)",
         why="The baseline holds the sample itself, so the gradient is too small by (n - 1) / n.",
         caught_by=(
@@ -80,8 +80,8 @@ FAULTS = (
     Fault(
         name="grpo_at_equal_weights",
         file="functional/advantages.py",
-        old='spread = torch.einsum("bc,bcd,bd->b", weights, covariance[index], weights)',
-        new="spread = covariance[index].mean((1, 2))",
+        old='variance = torch.einsum("bc,bcd,bd->b", weights, products, weights)',
+        new="variance = products.mean((1, 2))",
         why="The unit of an advantage is that of another preference than the row's own.",
         caught_by=(
             "tests/functional/test_advantages.py::test_grpo_standardizes_the_gain_at_a_rows_own_weights_over_its_group",
@@ -90,8 +90,8 @@ FAULTS = (
     Fault(
         name="gdpo_normalizes_the_weighed_rewards",
         file="functional/advantages.py",
-        old="standardized = centered / (deviations[index] + LEAST_STD)",
-        new="standardized = centered / (deviations[index].mean(-1, keepdim=True) + LEAST_STD)",
+        old="(centered / (variances.sqrt() + LEAST_STD) * weights)",
+        new="(centered / (variances.mean(-1, keepdim=True).sqrt() + LEAST_STD) * weights)",
         why="A reward that varies more outweighs the others, whatever the preference says.",
         caught_by=(
             "tests/functional/test_advantages.py::test_gdpo_standardizes_each_reward_over_its_group_and_then_weighs",
@@ -100,8 +100,8 @@ FAULTS = (
     Fault(
         name="group_deviation_of_a_population",
         file="functional/advantages.py",
-        old="covariance / (count - 1)[:, None, None]",
-        new="covariance / count[:, None, None]",
+        old="products = products * (size / (size - 1))[..., None]",
+        new="products = products * 1",
         why="Advantages of small groups are too large.",
         caught_by=(
             "tests/functional/test_advantages.py::test_grpo_standardizes_the_gain_at_a_rows_own_weights_over_its_group",
