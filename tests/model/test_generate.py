@@ -69,6 +69,30 @@ def test_filters_against_brute_force(top_p, top_k):
     assert (shares - expected / expected.sum()).abs().max() < 2 / count
 
 
+@pytest.mark.parametrize("vocabulary", [255, 256, 257, 3000])
+def test_draws_from_a_large_vocabulary_invert_its_cumulative_distribution(vocabulary):
+    generator = torch.Generator().manual_seed(vocabulary)
+    logits = torch.randn(500, vocabulary, generator=generator, dtype=torch.float64) * 4
+    logits[:, :130] = -torch.inf
+    logits[:100, 200:] = -torch.inf  # whole blocks without a token that has a probability
+    logits[100:200, 131:-1] = -torch.inf
+    noise = _noise(500)
+    tokens = draw(logits, PLAIN, noise)
+    cumulative = logits.softmax(-1).numpy().cumsum(-1)
+    expected = [np.searchsorted(row, u * row[-1], side="right") for row, u in zip(cumulative, noise.numpy(), strict=True)]
+    assert tokens.tolist() == expected
+    rounded = draw(logits.float(), PLAIN, noise)
+    assert torch.isfinite(logits.gather(1, rounded[:, None])).all()
+    assert (rounded != tokens).float().mean() < 0.01
+
+
+@pytest.mark.parametrize("noise", [1e-17, 1 - 1e-16])
+def test_the_ends_of_a_large_vocabulary_are_drawn_only_where_they_have_a_probability(noise):
+    logits = torch.full((1, 1000), -torch.inf)
+    logits[0, [300, 301, 700]] = torch.tensor([0.0, 1.0, -3.0])
+    assert int(draw(logits, PLAIN, torch.tensor([noise], dtype=torch.float64))) == (300 if noise < 0.5 else 700)
+
+
 def test_a_token_without_probability_is_never_drawn():
     logits = torch.tensor([[-torch.inf, 0.0, 0.0, -torch.inf, -torch.inf]])
     for noise in (1e-17, 0.5, 1 - 1e-16):

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from transformers import DynamicCache, PreTrainedModel
 
 from mora.functional.noise import Stream, uniform
 from mora.types import Prompts
 
-NUMBERS_AT_ONCE = 2**24  # of the distributions that tokens are drawn from, in double precision
+NUMBERS_AT_ONCE = 2**24  # of the distributions that tokens are drawn from
+BLOCK = 256  # tokens whose masses are summed first: only the block that holds the draw is accumulated token by token
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +54,24 @@ def draw(logits: Tensor, sampling: Sampling, noise: Tensor) -> Tensor:
 def _draw(logits: Tensor, sampling: Sampling, noise: Tensor) -> Tensor:
     if sampling.temperature == 0:
         return logits.argmax(-1)
-    probs = _filtered(logits.double() / sampling.temperature, sampling).softmax(-1)
-    cumulative = probs.cumsum(-1)
-    target = noise[:, None].to(cumulative) * cumulative[:, -1:]
-    index = torch.searchsorted(cumulative, target, right=True).squeeze(-1)
-    # Rounding of the last cumulative value must not select a token of probability zero.
-    last = probs.shape[-1] - 1 - (probs.flip(-1) > 0).int().argmax(-1)
-    return torch.minimum(index, last)
+    logits = _filtered(logits / sampling.temperature, sampling)
+    masses = (logits - logits.amax(-1, keepdim=True)).exp()
+    blocks = F.pad(masses, (0, -masses.shape[-1] % BLOCK)).view(len(masses), -1, BLOCK)
+    ahead = blocks.sum(-1, dtype=torch.float64).cumsum(-1)
+    target = noise[:, None].to(ahead) * ahead[:, -1:]
+    block = _inverted(ahead, target)
+    inside = blocks.gather(1, block[:, :, None].expand(-1, -1, BLOCK)).squeeze(1).double().cumsum(-1)
+    before = ahead.gather(1, (block - 1).clamp_min(0)) * (block > 0)
+    return (block * BLOCK + _inverted(inside, target - before)).squeeze(-1)
+
+
+def _inverted(cumulative: Tensor, target: Tensor) -> Tensor:
+    """The first of N places whose cumulative mass (B, N) is above ``target`` (B, 1): (B, 1).
+
+    Rounding of the last value never selects a place without mass: the last that has some is taken.
+    """
+    last = (cumulative < cumulative[:, -1:]).sum(-1, keepdim=True)
+    return torch.minimum(torch.searchsorted(cumulative, target, right=True), last)
 
 
 def _cache_name(model: PreTrainedModel) -> str:

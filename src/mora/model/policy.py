@@ -80,6 +80,11 @@ class Forward:
     distribution: Tensor | None  # (B, T+1, V): log-probabilities of every next token, from before the first one on
 
 
+def _contiguous(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """What goes into an LM head, whole in memory: of a slice, torch multiplies each row with a copy of a frozen head."""
+    return (inputs[0].contiguous(), *inputs[1:])
+
+
 class Policy(nn.Module):
     """Everything that policy optimization trains, in one module.
 
@@ -91,6 +96,8 @@ class Policy(nn.Module):
         self.model, self.critic = model, critic
         self.adapter = adapter
         self._off = False
+        for acting in filter(None, (model, adapter.frozen)):
+            acting.get_output_embeddings().register_forward_pre_hook(_contiguous)
 
     def forward(
         self,

@@ -106,9 +106,10 @@ class SVDLoRALinear(nn.Module):
             rows = rows.repeat_interleave(x.shape[0] // rows.shape[0], dim=0)
         if rows.shape[0] != x.shape[0]:
             raise RuntimeError(f"{len(given)} preference rows for an input of shape {tuple(x.shape)}")
-        diagonal = self.diagonal(rows).view(rows.shape[0], *[1] * (x.dim() - 2), -1)
-        update = ((x.to(self.V.dtype) @ self.V) * diagonal) @ self.U.T
-        return y + (self.scale * update).to(y.dtype)
+        diagonal = self.scale * self.diagonal(rows).view(rows.shape[0], *[1] * (x.dim() - 2), -1)
+        if not torch.is_autocast_enabled(x.device.type):  # which casts by itself, and back what was cast before
+            x = x.to(self.V.dtype)
+        return y + (((x @ self.V) * diagonal) @ self.U.T).to(y.dtype)
 
     @torch.no_grad()
     def low_rank(self, preference: Tensor) -> tuple[Tensor, Tensor]:
