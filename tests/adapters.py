@@ -9,11 +9,12 @@ from torch import Tensor
 from mora.model.svd_lora import SVDLoRA
 from mora.types import Sequences
 
-SHAPE = {"rank": 2, "scale": 1.0, "init_std": None, "targets": ["all-linear"], "head": False}
+SHAPE = {"rank": 2, "objective_rank": 1, "zero": "diagonal", "scale": 1.0, "init_std": None}
+PLACES = {"targets": ["all-linear"], "head": False}
 
 
 def svd_lora(**changed: Any) -> SVDLoRA:
-    return SVDLoRA(**{**SHAPE, "lr": 0.01, "singular_lr": 0.01, **changed})
+    return SVDLoRA(**{**SHAPE, **PLACES, "lr": 0.01, "singular_lr": 0.01, **changed})
 
 
 def sequences(ids: Tensor, mask: Tensor, preference: Tensor | None = None, *, response: int) -> Sequences:

@@ -53,8 +53,8 @@ def prepared(algo, step: int = 0):
 
 
 def layer(objectives: int = 2) -> SVDLoRALinear:
-    made = SVDLoRALinear(nn.Linear(6, 5), AdapterState(), rank=3, objectives=objectives, scale=1.0)
-    made.reset(torch.Generator().manual_seed(0), None)
+    made = SVDLoRALinear(nn.Linear(6, 5), AdapterState(), rank=3, objectives=objectives, objective_rank=1, scale=1.0)
+    made.reset(torch.Generator().manual_seed(0), None, "diagonal")
     return made
 
 

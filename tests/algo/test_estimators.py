@@ -7,7 +7,7 @@ import pytest
 import torch
 from tests.algo.pieces import collector_of, policy_of, scorer_of
 
-from mora.runtime.rollout_metrics import rollout_metrics
+from mora.runtime.rollout_metrics import observe_kl, rollout_metrics
 
 SMALL = (
     "algo.steps=1",
@@ -59,6 +59,22 @@ def test_a_kl_in_the_loss_is_no_part_of_the_return(make, kl_loss, counts):
     rollout.ref_logps = rollout.ref_logps - torch.rand(rollout.ref_logps.shape, generator=torch.manual_seed(1))
     algo.credit(rollout)
     assert bool(((rollout.advantages - before).abs() > 1e-3).any()) is counts
+
+
+@pytest.mark.parametrize("name", ["panacea", "rloo", "grpo"])
+def test_the_price_of_the_kl_follows_its_target_and_reaches_what_is_credited(make, name):
+    """Far above the target the price rises by the rate, and later advantages, or the loss, know the new price."""
+    algo, policy, rollout = moved(make, name, "algo.kl_target=1e-6", "algo.kl_rate=0.7")
+    assert torch.equal(rollout.kl_coef, torch.full((16,), 0.5, dtype=torch.float64))
+    before, loss = rollout.advantages.clone(), algo.loss(policy, rollout)[0].detach()
+    observe_kl(algo.context.runtime, algo.kl_control, rollout)
+    algo.credit(rollout)
+    assert torch.allclose(rollout.kl_coef, torch.full((16,), 0.5, dtype=torch.float64) * np.exp(0.7))
+    if name == "grpo":
+        assert torch.equal(before, rollout.advantages)
+        assert abs(algo.loss(policy, rollout)[0].detach() - loss) > 1e-4
+    else:
+        assert (before - rollout.advantages).abs().max() > 1e-2
 
 
 def test_every_token_of_an_answer_has_its_advantage(make):

@@ -56,7 +56,9 @@ def test_the_loss_of_a_token_has_the_gradient_of_a_kl_of_that_token(estimator):
     logps = logits.log_softmax(0)[:, None]
     mask = torch.ones(3, 1, dtype=torch.bool)
     rows = [
-        token_kl_loss(logps[i : i + 1], ref[i : i + 1, None], mask[:1], estimator=estimator, normalizer=1.0)
+        token_kl_loss(
+            logps[i : i + 1], ref[i : i + 1, None], mask[:1], estimator=estimator, kl_coef=1.0, normalizer=1.0
+        )
         for i in range(3)
     ]
     (found,) = torch.autograd.grad((torch.stack(rows) * share).sum(), logits)
@@ -78,5 +80,5 @@ def test_k3_is_unbiased_for_the_kl_and_neither_is_negative():
 def test_a_kl_loss_reads_nothing_off_the_mask_and_is_divided_by_its_normalizer():
     logps, ref = torch.tensor([[0.5, float("nan")]]), torch.tensor([[0.0, 7.0]])
     mask = torch.tensor([[True, False]])
-    found = token_kl_loss(logps, ref, mask, estimator="k2", normalizer=4.0)
+    found = token_kl_loss(logps, ref, mask, estimator="k2", kl_coef=1.0, normalizer=4.0)
     assert float(found) == pytest.approx(0.125 / 4)

@@ -79,7 +79,9 @@ def test_draws_from_a_large_vocabulary_invert_its_cumulative_distribution(vocabu
     noise = _noise(500)
     tokens = draw(logits, PLAIN, noise)
     cumulative = logits.softmax(-1).numpy().cumsum(-1)
-    expected = [np.searchsorted(row, u * row[-1], side="right") for row, u in zip(cumulative, noise.numpy(), strict=True)]
+    expected = [
+        np.searchsorted(row, u * row[-1], side="right") for row, u in zip(cumulative, noise.numpy(), strict=True)
+    ]
     assert tokens.tolist() == expected
     rounded = draw(logits.float(), PLAIN, noise)
     assert torch.isfinite(logits.gather(1, rounded[:, None])).all()

@@ -225,6 +225,19 @@ def test_passes_are_cut_by_what_their_logits_take(make_policy, make_prompts, mon
     torch.testing.assert_close(policy(sequences(ids, mask, weights, response=5)).logps, whole)
 
 
+def test_the_language_model_head_reads_whole_tensors(make_policy, make_prompts, simplex):
+    """Of a slice of hidden states torch would multiply each row with a copy of the frozen head."""
+    policy, seen = make_policy("llama"), []
+    head = policy.model.get_output_embeddings()
+    head.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].is_contiguous()))
+    prompts = make_prompts(3)
+    ids, mask, response = _sequences(prompts)
+    policy(sequences(ids, mask, simplex(3), response=response.shape[1]))
+    plain = Sampling(temperature=1.0, top_p=1.0, top_k=0)
+    policy.generate(prompts, simplex(3), sampling=plain, seed=0, step=0, max_new_tokens=3, ends=[-1], pad=PAD)
+    assert len(seen) == 4 and all(seen)
+
+
 def test_answers_that_are_sampled_in_parts_are_those_of_all_together(make_policy, make_prompts):
     policy, prompts = make_policy(), make_prompts(7)
     weights = torch.rand(7, 2, generator=torch.Generator().manual_seed(3))

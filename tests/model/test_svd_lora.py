@@ -11,14 +11,15 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from mora.errors import InputError
 from mora.model.adapter import read_settings
 from mora.model.stored import KINDS
-from mora.model.svd_lora import AdapterState, SVDLoRA, SVDLoRAAdapter, SVDLoRALinear
+from mora.model.svd_lora import AdapterState, SVDLoRA, SVDLoRAAdapter, SVDLoRALinear, Zero
 
 
-def _layer(objectives: int = 3, rank: int = 4, scale: float = 0.5) -> SVDLoRALinear:
+def _layer(objectives: int = 3, rank: int = 4, objective_rank: int = 1, zero: Zero = "diagonal") -> SVDLoRALinear:
     torch.manual_seed(0)
-    layer = SVDLoRALinear(nn.Linear(10, 7), AdapterState(), rank=rank, objectives=objectives, scale=scale)
+    ranks = {"rank": rank, "objectives": objectives, "objective_rank": objective_rank}
+    layer = SVDLoRALinear(nn.Linear(10, 7), AdapterState(), **ranks, scale=0.5)
     layer.base.requires_grad_(False)
-    layer.reset(torch.Generator().manual_seed(1), None)
+    layer.reset(torch.Generator().manual_seed(1), None, zero)
     return layer
 
 
@@ -33,19 +34,22 @@ def _moved(**sizes) -> SVDLoRALinear:
 W = torch.tensor([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0]])
 
 
-def test_at_the_start_the_adapted_layer_is_its_base_to_the_bit():
-    layer, x = _layer(), torch.randn(2, 5, 10)
+@pytest.mark.parametrize("zero", ["diagonal", "U"])
+def test_at_the_start_the_adapted_layer_is_its_base_to_the_bit(zero):
+    layer, x = _layer(zero=zero), torch.randn(2, 5, 10)
     with layer.state.using(W):
         assert torch.equal(layer(x), layer.base(x))
 
 
-def test_the_output_is_that_of_the_dense_update():
-    """``W0 + scale U diag(sigma, s w) V^T`` written out for each row."""
-    layer, x = _moved(), torch.randn(2, 5, 10)
+@pytest.mark.parametrize("objective_rank", [1, 3])
+def test_the_output_is_that_of_the_dense_update(objective_rank):
+    """``W0 + scale U diag(sigma, s w) V^T`` written out for each row; an objective has its singular values together."""
+    layer, x = _moved(objective_rank=objective_rank), torch.randn(2, 5, 10)
     with layer.state.using(W):
         y = layer(x)
     for row in range(2):
-        diagonal = torch.cat([layer.sigma, layer.s * W[row]])
+        weights = [W[row, objective] for objective in range(3) for _ in range(objective_rank)]
+        diagonal = torch.cat([layer.sigma, layer.s * torch.stack(weights)])
         dense = layer.base.weight + 0.5 * layer.U @ torch.diag(diagonal) @ layer.V.T
         assert torch.allclose(y[row], x[row] @ dense.T + layer.base.bias, atol=1e-5)
         assert torch.allclose(layer.base.weight + layer.delta(W[row]), dense, atol=1e-6)
@@ -76,20 +80,35 @@ def test_at_the_start_only_the_singular_values_have_a_gradient():
     assert bool((layer.sigma.grad != 0).all()) and layer.s.grad != 0
 
 
-@pytest.mark.parametrize(("rank", "objectives"), [(4, 3), (1, 1), (2, 6)])
-def test_the_number_of_trained_weights(rank, objectives):
-    layer = _layer(rank=rank, objectives=objectives)
+def test_from_a_u_of_zeros_only_u_has_a_gradient():
+    """``dL/du_j = scale G v_j`` of the free singular values, ``scale sum_rows w_i G_row v_j`` of an objective's."""
+    layer, x = _layer(objective_rank=2, zero="U"), torch.randn(2, 5, 10)
+    target = torch.randn(2, 5, 7)
+    with layer.state.using(W):
+        (layer(x) * target).sum().backward()
+    assert not any(bool(p.grad.any()) for p in (layer.V, layer.sigma, layer.s))
+    gradient = torch.einsum("bto,bti->boi", target, x)
+    along = 0.5 * torch.einsum("boi,ij->boj", gradient, layer.V.detach())
+    assert torch.allclose(layer.U.grad[:, :4], along[..., :4].sum(0), atol=1e-4)
+    assert torch.allclose(layer.U.grad[:, 4:6], (along[..., 4:6] * W[:, :1, None]).sum(0), atol=1e-4)
+    assert torch.allclose(layer.U.grad[:, 8:], (along[..., 8:] * W[:, 2:, None]).sum(0), atol=1e-4)
+    assert (layer.U.grad.abs().sum(0) > 0).all()
+
+
+@pytest.mark.parametrize(("rank", "objectives", "objective_rank"), [(4, 3, 1), (1, 1, 1), (2, 6, 1), (2, 3, 4)])
+def test_the_number_of_trained_weights(rank, objectives, objective_rank):
+    layer = _layer(rank=rank, objectives=objectives, objective_rank=objective_rank)
     trained = {name: p.numel() for name, p in layer.named_parameters() if p.requires_grad}
     assert set(trained) == {"U", "V", "sigma", "s"}
-    assert sum(trained.values()) == (10 + 7) * (rank + objectives) + rank + 1
+    assert sum(trained.values()) == (10 + 7) * (rank + objectives * objective_rank) + rank + 1
 
 
 def test_the_start_is_drawn_with_the_standard_deviation_asked_for():
-    wide = SVDLoRALinear(nn.Linear(400, 900), AdapterState(), rank=60, objectives=2, scale=1.0)
-    wide.reset(torch.Generator().manual_seed(0), None)
+    wide = SVDLoRALinear(nn.Linear(400, 900), AdapterState(), rank=60, objectives=2, objective_rank=1, scale=1.0)
+    wide.reset(torch.Generator().manual_seed(0), None, "diagonal")
     assert wide.U.std().item() == pytest.approx(900**-0.5, rel=0.02)
     assert wide.V.std().item() == pytest.approx(400**-0.5, rel=0.02)
-    wide.reset(torch.Generator().manual_seed(0), 0.02)
+    wide.reset(torch.Generator().manual_seed(0), 0.02, "diagonal")
     assert wide.U.std().item() == pytest.approx(0.02, rel=0.02)
 
 

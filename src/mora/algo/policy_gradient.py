@@ -21,6 +21,7 @@ from mora.bounds import Count, NonNegative, Positive
 from mora.errors import InputError
 from mora.functional.advantages import Normalization, gdpo, normalized, reinforce
 from mora.functional.kl import Estimator, sequence_kl, token_kl_loss
+from mora.functional.kl_control import KLControl
 from mora.functional.policy import clipped_surrogate_loss
 from mora.runtime.actor import save_policy, standardized_scorer, trainable
 from mora.runtime.collector import RolloutCollector
@@ -28,7 +29,7 @@ from mora.runtime.console import say
 from mora.runtime.context import Context
 from mora.runtime.learner import Learner, Optimizer
 from mora.runtime.rollout import Rollout, RolloutSettings
-from mora.runtime.rollout_metrics import update_metrics
+from mora.runtime.rollout_metrics import observe_kl, update_metrics
 
 
 @dataclass(kw_only=True)
@@ -38,6 +39,8 @@ class PolicyGradient:
     context: Context
     rollout: RolloutSettings
     kl_coef: NonNegative
+    kl_target: Positive | None
+    kl_rate: NonNegative
     kl_loss: Estimator | None
     reference_prompts: Count
     reference_samples: Count
@@ -51,6 +54,7 @@ class PolicyGradient:
 
     def __post_init__(self) -> None:
         bounds.check(self, "algo")
+        self.kl_control = KLControl(coef=self.kl_coef, target=self.kl_target, rate=self.kl_rate)
         if self._is(reinforce):
             return
         if self.rollout.samples < 2:
@@ -100,10 +104,11 @@ class PolicyGradient:
             self.optimizer,
             steps=self.steps,
             updates=self.epochs * self.minibatches,
-            stateful=collector.stateful,
+            stateful=collector.stateful | {"kl_control": self.kl_control},
         )
         for step in learner.steps():
             rollout = collector.collect(policy, collector.rows(step), step)
+            observe_kl(context.runtime, self.kl_control, rollout)
             self.credit(rollout)
             metrics = collector.metrics(rollout)
             for some in rollout.batches(self.epochs, self.minibatches, seed=context.seed, step=step):
@@ -118,10 +123,11 @@ class PolicyGradient:
     def credit(self, rollout: Rollout) -> None:
         """Give every token of an answer the answer's advantage (B, T), normalized."""
         assert rollout.group is not None and self.context.scalarize is not None
+        rollout.kl_coef = self.kl_control(rollout.preference) * self.context.scalarize.kl_weight
         returns = rollout.streams
         if self.kl_loss is None:
             kl = sequence_kl(rollout.old_logps, rollout.ref_logps, rollout.response)
-            returns = returns - self.kl_coef * self.context.scalarize.kl_weight * kl[:, None]
+            returns = returns - (rollout.kl_coef.to(kl) * kl)[:, None]
         advantages = self.estimator(returns, rollout.weights, rollout.group)[:, None].expand_as(rollout.old_logps)
         rollout.advantages = normalized(
             advantages, rollout.trained, self.normalize_advantages, self.context.runtime.sum
@@ -140,11 +146,15 @@ class PolicyGradient:
         )
         loss = surrogate
         if self.kl_loss is not None:
-            assert self.context.scalarize is not None
-            kl = token_kl_loss(
-                output.logps, rows.ref_logps, rows.trained, estimator=self.kl_loss, normalizer=rows.normalizer
+            assert rows.kl_coef is not None
+            loss = surrogate + token_kl_loss(
+                output.logps,
+                rows.ref_logps,
+                rows.trained,
+                estimator=self.kl_loss,
+                kl_coef=rows.kl_coef,
+                normalizer=rows.normalizer,
             )
-            loss = surrogate + self.kl_coef * self.context.scalarize.kl_weight * kl
         tokens = rows.trained.sum().float()
         drift = torch.where(rows.trained, rows.old_logps - output.logps.detach(), 0.0).sum()
         return loss, {

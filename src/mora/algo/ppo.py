@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from mora import bounds
 from mora.bounds import Count, NonNegative, Positive
 from mora.functional.advantages import Normalization, normalized, token_rewards
+from mora.functional.kl_control import KLControl
 from mora.functional.policy import clipped_surrogate_loss, clipped_value_loss
 from mora.model.policy import Policy
 from mora.runtime.actor import save_policy, standardized_scorer, trainable
@@ -26,7 +27,7 @@ from mora.runtime.context import Context
 from mora.runtime.learner import Learner, Optimizer
 from mora.runtime.ptx import Pretraining
 from mora.runtime.rollout import Rollout, RolloutSettings
-from mora.runtime.rollout_metrics import explained_variance, update_metrics
+from mora.runtime.rollout_metrics import explained_variance, observe_kl, update_metrics
 
 
 @dataclass(kw_only=True)
@@ -36,6 +37,8 @@ class PPO:
     context: Context
     rollout: RolloutSettings
     kl_coef: NonNegative
+    kl_target: Positive | None
+    kl_rate: NonNegative
     reference_prompts: Count
     reference_samples: Count
     advantage: Callable[..., tuple[Tensor, Tensor]]
@@ -54,6 +57,7 @@ class PPO:
 
     def __post_init__(self) -> None:
         bounds.check(self, "algo")
+        self.kl_control = KLControl(coef=self.kl_coef, target=self.kl_target, rate=self.kl_rate)
 
     def fit(self) -> dict[str, float]:
         """Train, write ``policy/`` and return the summary."""
@@ -75,10 +79,11 @@ class PPO:
             self.optimizer,
             steps=self.steps,
             updates=per_step,
-            stateful=collector.stateful,
+            stateful=collector.stateful | {"kl_control": self.kl_control},
         )
         for step in learner.steps():
             rollout = collector.collect(policy, collector.rows(step), step)
+            observe_kl(context.runtime, self.kl_control, rollout)
             self.credit(rollout)
             metrics = collector.metrics(rollout) | self._critic_metrics(rollout)
             for number, some in enumerate(rollout.batches(self.epochs, self.minibatches, seed=context.seed, step=step)):
@@ -95,9 +100,9 @@ class PPO:
     def credit(self, rollout: Rollout) -> None:
         """Give a rollout its advantages (B, T), scalarized and normalized, and the critic's returns (B, T, C)."""
         assert self.context.scalarize is not None
-        kl_coef = self.kl_coef * self.context.scalarize.kl_weight
+        rollout.kl_coef = self.kl_control(rollout.preference) * self.context.scalarize.kl_weight
         rewards = token_rewards(
-            rollout.streams, rollout.old_logps, rollout.ref_logps, rollout.response, kl_coef=kl_coef
+            rollout.streams, rollout.old_logps, rollout.ref_logps, rollout.response, kl_coef=rollout.kl_coef
         )
         advantages, rollout.returns = self.advantage(rewards, rollout.values, rollout.response)
         scalarized = (advantages * rollout.weights[:, None, :]).sum(-1)

@@ -25,18 +25,19 @@ def token_rewards(
     ref_logps: Float[Tensor, "B T"],
     mask: Bool[Tensor, "B T"],
     *,
-    kl_coef: float,
+    kl_coef: Float[Tensor, " B"] | float,
 ) -> Float[Tensor, "B T C"]:
     """Rewards of each token: ``-kl_coef (log pi_old - log pi_ref)``, plus the score on the last response token.
 
     The KL term stands in every one of the C streams; because preference weights sum to 1 it enters a linear gain once.
-    ``kl_coef`` is in reward units per nat.  No row gives no row; raises ValueError when a row has no response token,
-    T = 0 included.
+    ``kl_coef`` is in reward units per nat, of all rows or of each.  No row gives no row; raises ValueError when a row
+    has no response token, T = 0 included.
     """
     lengths = mask.sum(-1)
     if bool((lengths == 0).any()):
         raise ValueError("a row has no response token: the score would have no place")
-    penalty = torch.where(mask, -kl_coef * (old_logps - ref_logps), 0.0)
+    price = torch.as_tensor(kl_coef).to(old_logps)[..., None]
+    penalty = torch.where(mask, -price * (old_logps - ref_logps), 0.0)
     rewards = penalty[..., None].expand(*mask.shape, score.shape[-1]).clone()
     last = (lengths - 1)[:, None, None].expand(-1, 1, score.shape[-1])
     return rewards.scatter_add(1, last, score[:, None, :].to(rewards.dtype))

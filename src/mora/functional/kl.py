@@ -33,12 +33,14 @@ def token_kl_loss(
     mask: Bool[Tensor, "B T"],
     *,
     estimator: Estimator,
+    kl_coef: Float[Tensor, " B"] | float,
     normalizer: float,
 ) -> Float[Tensor, ""]:
-    """``sum_t k(log pi - log pi_ref) / normalizer`` over sampled tokens, to be differentiated.
+    """``sum_t kl_coef k(log pi - log pi_ref) / normalizer`` over sampled tokens, to be differentiated.
 
     Its gradient is not that of the sequence KL: what a token does to the KL of later ones is left out.  Of what is
     left, k2 has the gradient of KL(pi || pi_ref) of each token, and k3 that of KL(pi_ref || pi).
     """
     ratio = torch.where(mask, logps - ref_logps, 0.0)
-    return ESTIMATORS[estimator](ratio).sum() / normalizer
+    price = torch.as_tensor(kl_coef).to(logps)[..., None]
+    return (price * ESTIMATORS[estimator](ratio)).sum() / normalizer

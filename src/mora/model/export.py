@@ -59,7 +59,7 @@ def write_lora(
     if rank < own:
         raise InputError(
             f"pad_rank={pad_rank} is smaller than the adapter's rank {own}"
-            + (f" (rank {adapter.settings.rank} + objectives)" if adapter.settings.steered else "")
+            + (" (free and steered singular values)" if adapter.settings.steered else "")
         )
     tensors: dict[str, Tensor] = {}
     whole = _shared_head(adapter, model)

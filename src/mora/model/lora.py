@@ -104,7 +104,9 @@ class LoRALinear(nn.Module):
         index = self.active.index
         if index is None:
             return y
-        update = affine(affine(x.to(self.A.dtype), self.A[index]), self.B[index])
+        if not torch.is_autocast_enabled(x.device.type):  # which casts by itself, and back what was cast before
+            x = x.to(self.A.dtype)
+        update = affine(affine(x, self.A[index]), self.B[index])
         return y + (self.scale * update).to(y.dtype)
 
     @torch.no_grad()

@@ -81,7 +81,7 @@ class Forward:
 
 
 def _contiguous(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """What goes into an LM head, whole in memory: of a slice, torch multiplies each row with a copy of a frozen head."""
+    """The input of an LM head, whole: of a slice, torch multiplies each row with a copy of the frozen head."""
     return (inputs[0].contiguous(), *inputs[1:])
 
 

@@ -6,7 +6,9 @@ For a Linear with frozen weight ``W0`` (d_out, d_in) and a row with preference `
 
 U (d_out, k+M), V (d_in, k+M), sigma (k,) and s (1,) are trained; w is given.  The dense update is never built.  U
 and V start as Normal(0, 1/d), sigma and s at zero: at the first step the adapted model is its base, bit for bit, and
-the gradient of sigma and s is not zero.
+the gradient of sigma and s is not zero.  Two settings go beyond the paper: ``objective_rank`` gives each weight of a
+preference several singular values, and ``zero=U`` starts as LoRA does, from a U of zeros and singular values of one,
+so that the first gradient has the form of a LoRA for each objective and not of k+1 numbers.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +29,7 @@ from mora.manifest import check_content
 from mora.model.adapter import WEIGHTS, layer_tensors, linear_targets, load_layers, place, save_layers, write_settings
 
 NAMES = ("U", "V", "sigma", "s")
+Zero = Literal["diagonal", "U"]
 
 
 class AdapterState:
@@ -69,28 +72,40 @@ class SVDLoRALinear(nn.Module):
     a model hands on all tokens, in this order.
     """
 
-    def __init__(self, base: nn.Linear, state: AdapterState, *, rank: int, objectives: int, scale: float) -> None:
+    def __init__(
+        self,
+        base: nn.Linear,
+        state: AdapterState,
+        *,
+        rank: int,
+        objectives: int,
+        objective_rank: int,
+        scale: float,
+    ) -> None:
         super().__init__()
         self.base, self.state = base, state
-        self.rank, self.objectives, self.scale = rank, objectives, scale
-        width, device = rank + objectives, base.weight.device
+        self.rank, self.objectives, self.objective_rank, self.scale = rank, objectives, objective_rank, scale
+        width, device = rank + objectives * objective_rank, base.weight.device
         self.U = nn.Parameter(torch.empty(base.out_features, width, device=device))
         self.V = nn.Parameter(torch.empty(base.in_features, width, device=device))
         self.sigma = nn.Parameter(torch.zeros(rank, device=device))
         self.s = nn.Parameter(torch.zeros(1, device=device))  # one number; DeepSpeed cannot send a tensor without axes
 
     @torch.no_grad()
-    def reset(self, generator: torch.Generator, std: float | None) -> None:
-        """Draw U and V from Normal(0, std); ``None`` is 1/sqrt(d) of each.  Zero sigma and s."""
+    def reset(self, generator: torch.Generator, std: float | None, zero: Zero) -> None:
+        """Draw U and V from Normal(0, std); ``None`` is 1/sqrt(d) of each.  What is ``zero`` makes the update zero."""
         for factor in (self.U, self.V):
             scale = factor.shape[0] ** -0.5 if std is None else std
             factor.copy_(torch.randn(factor.shape, generator=generator) * scale)
-        self.sigma.zero_()
-        self.s.zero_()
+        for values in (self.sigma, self.s):
+            values.fill_(0.0 if zero == "diagonal" else 1.0)
+        if zero == "U":
+            self.U.zero_()
 
     def diagonal(self, rows: Tensor) -> Tensor:
-        """``[sigma_1..k, s w_1..M]`` for each preference row: (B, M) -> (B, k+M)."""
-        return torch.cat([self.sigma.expand(rows.shape[0], -1), self.s * rows.to(self.s.dtype)], dim=-1)
+        """``[sigma_1..k, s w_1..M]``, each weight ``objective_rank`` times, for rows (B, M): (B, width)."""
+        steered = self.s * rows.to(self.s.dtype).repeat_interleave(self.objective_rank, dim=-1)
+        return torch.cat([self.sigma.expand(rows.shape[0], -1), steered], dim=-1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply base and update; raises RuntimeError when no preference is set or the rows do not fit the batch."""
@@ -133,6 +148,8 @@ class SVDLoRA:
 
     rank: Count
     scale: Positive
+    objective_rank: Count  # singular values of each objective
+    zero: Zero  # what is zero at the start
     init_std: NonNegative | None  # of U and V; None: 1/sqrt(d)
     targets: list[str]  # names of Linears, matched against the last part of the module path; "all-linear": blocks
     head: bool  # adapt the LM head too
@@ -148,9 +165,9 @@ class SVDLoRA:
         state, layers = AdapterState(), {}
         generator = torch.Generator().manual_seed(seed)
         for path, linear in linear_targets(model, self.targets, head=self.head, key="adapter.targets").items():
-            layer = SVDLoRALinear(linear, state, rank=self.rank, objectives=len(objectives), scale=self.scale)
-            layer.reset(generator, self.init_std)
-            layers[path] = layer
+            ranks = {"rank": self.rank, "objectives": len(objectives), "objective_rank": self.objective_rank}
+            layers[path] = SVDLoRALinear(linear, state, **ranks, scale=self.scale)
+            layers[path].reset(generator, self.init_std, self.zero)
         place(model, layers)
         return SVDLoRAAdapter(layers, state, self, objectives)
 

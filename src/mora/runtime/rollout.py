@@ -115,7 +115,8 @@ def _shown(value: object) -> str:
 class Rollout(Sequences):
     """One rank's rows of a rollout: left-padded prompts followed by right-padded responses, with all that is known.
 
-    What an algorithm credits its tokens with, ``advantages`` and for a critic ``returns``, it adds itself.
+    What an algorithm credits its tokens with, ``advantages`` and for a critic ``returns``, it adds itself, and at what
+    price of the KL.
     """
 
     preference: Tensor  # (B, M): sampled once, before generation, and used by every later step
@@ -134,6 +135,7 @@ class Rollout(Sequences):
     prompts: list[str]
     texts: list[str]
     group: Tensor | None = None  # (B,): rows with the same one are answers to one prompt
+    kl_coef: Tensor | None = None  # (B,): reward units per nat
     advantages: Tensor | None = None  # (B, T)
     returns: Tensor | None = None  # (B, T, C)
 

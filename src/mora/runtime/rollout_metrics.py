@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mora.functional.centering import group_means
 from mora.functional.kl import sequence_kl
+from mora.functional.kl_control import KLControl
 from mora.runtime.context import Context
 from mora.runtime.devices import Runtime
 from mora.runtime.rollout import Rollout
@@ -29,6 +30,8 @@ def rollout_metrics(context: Context, rollout: Rollout, objectives: Sequence[str
     if context.corpus.true_scores is not None:
         gold = context.corpus.true_scores.gold(rollout.prompts, rollout.texts, rollout.ended.tolist())
         columns |= {f"gold/{n}": torch.from_numpy(gold[:, i]).to(kl) for i, n in enumerate(objectives)}
+    if rollout.kl_coef is not None:
+        columns["kl_coef"] = rollout.kl_coef.to(kl)
     table = runtime.gather(torch.stack(list(columns.values()), dim=1).float())
     metrics = dict(zip(columns, table.double().mean(0).tolist(), strict=True))
     if rollout.advantages is not None and rollout.group is not None:
@@ -36,6 +39,12 @@ def rollout_metrics(context: Context, rollout: Rollout, objectives: Sequence[str
     if context.preference is not None and context.preference.fixed:
         return metrics  # nothing varies that could steer
     return metrics | _steering(runtime, rollout, objectives)
+
+
+def observe_kl(runtime: Runtime, control: KLControl, rollout: Rollout) -> None:
+    """Let the weight of the KL term follow what the KL of a rollout was."""
+    kl = sequence_kl(rollout.old_logps, rollout.ref_logps, rollout.response)
+    control.observe(rollout.preference, kl, runtime.sum)
 
 
 def _steering(runtime: Runtime, rollout: Rollout, objectives: Sequence[str]) -> dict[str, float]:

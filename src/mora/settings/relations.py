@@ -193,10 +193,7 @@ def measured_model(flat: Flat) -> Iterator[str]:
     if takes not in ("run", "finished_run", "runs"):
         yield f"evaluation.takes={_shown(takes)}: must be one of run, finished_run, runs"
     if flat.get("algo.produces") == "policy" and measures == "reward" and takes == "run":
-        yield (
-            "evaluation.measures=reward: this evaluation is one of reward models, and the run trains a policy; use "
-            "evaluation=front, or algo=reward_model"
-        )
+        yield "evaluation.measures=reward: the run trains a policy; use evaluation=front, or algo=reward_model"
 
 
 @rule("dataset._target_", "dataset.words", "dataset.max_response")
@@ -214,10 +211,15 @@ def enumeration(flat: Flat) -> Iterator[str]:
 
 @rule("evaluation._target_")
 def price_of_a_nat(flat: Flat) -> Iterator[str]:
-    """An optimum against a reference policy has a price."""
-    own = flat.get("evaluation.kl_coef")
-    if constant(str(flat["evaluation._target_"]), "needs_kl") and own is None and flat.get("algo.kl_coef") == 0:
+    """An optimum has one price of the KL, and what is steered to a target begins at one."""
+    own, target = flat.get("evaluation.kl_coef"), flat.get("algo.kl_target")
+    priced = constant(str(flat["evaluation._target_"]), "needs_kl") and own is None
+    if flat.get("algo.kl_coef") == 0 and target is not None:
+        yield f"algo.kl_coef=0: algo.kl_target={target} needs a weight above 0 to start from"
+    elif flat.get("algo.kl_coef") == 0 and priced:
         yield "algo.kl_coef=0: the optimum that evaluation compares with needs a KL weight above 0 (evaluation.kl_coef)"
+    elif target is not None and priced:
+        yield f"algo.kl_target={target}: no one KL weight for the optimum that evaluation compares with; set it to null"
 
 
 @rule("algo._target_")
@@ -234,14 +236,11 @@ def length_of_training(flat: Flat) -> Iterator[str]:
 @rule("algo.rollout.prompts", "algo.rollout.samples", "algo.minibatches")
 def minibatches(flat: Flat) -> Iterator[str]:
     """A rollout falls into minibatches of one size."""
-    prompts, samples, parts = (
-        flat[key] for key in ("algo.rollout.prompts", "algo.rollout.samples", "algo.minibatches")
-    )
+    prompts, samples = flat["algo.rollout.prompts"], flat["algo.rollout.samples"]
+    parts = flat["algo.minibatches"]
     if prompts * samples % parts:
-        yield (
-            f"algo.minibatches={parts}: must divide algo.rollout.prompts={prompts} x algo.rollout.samples={samples} = "
-            f"{prompts * samples} rows"
-        )
+        said = f"algo.rollout.prompts={prompts} x algo.rollout.samples={samples} = {prompts * samples} rows"
+        yield f"algo.minibatches={parts}: must divide {said}"
 
 
 @rule("tracker.folder")
