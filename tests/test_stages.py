@@ -104,15 +104,15 @@ def test_learning_rates_and_batch_sizes_are_those_of_the_model_in_every_stage(tm
     assert stages["reward_model"].config["algo"]["batch_size"] == sizes["pairs"] < 64
     assert stages["panacea"].config["algo"]["rollout"]["prompts"] == sizes["prompts"] < 64
     assert suited(stages["panacea"]) == (
-        "adapter.lr 0.001, adapter.singular_lr 0.001, algo.rollout.prompts 16: as model=small has them (model.rates, "
-        "model.sizes); algo.critic_lr 0.003: set by this command"
+        "adapter.lr 0.001, adapter.singular_lr 0.001, algo.rollout.prompts 16, adapter.rank 4, adapter.objective_rank "
+        "4: as model=small has them (model.rates, model.sizes, model.steering); algo.critic_lr 0.003: set by this command"
     )
     assert stages["sft"].id.startswith("sft-small-")
 
 
 def test_they_are_said_of_an_algorithm_that_fits_no_other_default():
     *_, exact = planned("experiment=oracle_exact")
-    assert suited(exact).endswith("as model=micro has them (model.rates, model.sizes)")
+    assert suited(exact).endswith("as model=micro has them (model.rates, model.sizes, model.steering)")
 
 
 def test_a_learning_rate_of_another_algorithm_changes_no_run():

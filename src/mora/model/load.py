@@ -33,7 +33,7 @@ from mora.model.dropout import without_dropout, without_rates
 from mora.model.place import check_attention, check_tokenizer, check_weights, folder_of, reason
 from mora.model.quantization import keep_unpacked, quantized
 from mora.model.sizes import check_headers, check_shapes, check_size
-from mora.model.suited import Rates, Sizes
+from mora.model.suited import Rates, Sizes, Steering
 from mora.model.tokenizer import check_date, copy_chat_template, separate, set_date, stated_ends, train_bpe, train_words
 from mora.types import TokenKind
 
@@ -62,6 +62,7 @@ class ModelSpec:
     gradient_checkpointing: bool
     rates: Rates | Mapping[str, Any]
     sizes: Sizes | Mapping[str, Any]
+    steering: Steering | Mapping[str, Any]
     encoder: bool  # whether it reads both ways and writes nothing: the trunk of a reward model, and no policy
     needs_sft: bool  # whether a policy must be fine-tuned before preference training
     smoke: bool  # a model too small to say anything about real ones

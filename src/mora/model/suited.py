@@ -1,4 +1,7 @@
-"""What suits a model of its size: learning rates and batch sizes, which the YAMLs of algorithms refer to."""
+"""What suits a model of its size: learning rates, batch sizes and the shape of a steered adapter.
+
+The YAMLs of algorithms and adapters refer to it.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from dataclasses import dataclass
 
 from mora import bounds
 from mora.bounds import Count, NonNegative
+from mora.model.svd_lora import Zero
 
 
 @dataclass(kw_only=True)
@@ -36,3 +40,15 @@ class Sizes:
 
     def __post_init__(self) -> None:
         bounds.check(self, "model.sizes")
+
+
+@dataclass(kw_only=True)
+class Steering:
+    """The shape of a steered policy's adapter (``${model.steering.rank}``)."""
+
+    rank: Count  # free singular values
+    objective_rank: Count  # singular values of each objective
+    zero: Zero
+
+    def __post_init__(self) -> None:
+        bounds.check(self, "model.steering")

@@ -225,14 +225,14 @@ def rates_of(config: Mapping[str, Any]) -> dict[str, float]:
 
 
 def suited(stage: Stage) -> str:
-    """The learning rates and batch sizes of a run, and where each is from."""
+    """The learning rates, batch sizes and ranks of a run, and where each is from."""
     config = stage.config
     chosen = [f"{group}={stage.choices[group]}" for group in ("algo", "adapter")]
     alone = [*chosen, *suiting_model(config)]  # need not fit the other defaults
     asked, default = (rates_of(one) | _sizes(one) for one in (config, plain(usual("train", alone))))
     theirs = [f"{key} {value:g}" for key, value in asked.items() if value == default.get(key)]
     own = [f"{key} {value:g}" for key, value in asked.items() if value != default.get(key)]
-    where = f"as model={config['model']['name']} has them (model.rates, model.sizes)"
+    where = f"as model={config['model']['name']} has them (model.rates, model.sizes, model.steering)"
     origin = [(theirs, where), (own, "set by this command")]
     return "; ".join(f"{', '.join(said)}: {where}" for said, where in origin if said)
 
@@ -240,6 +240,8 @@ def suited(stage: Stage) -> str:
 def _sizes(config: Mapping[str, Any]) -> dict[str, int]:
     sizes = {"algo.batch_size": config["algo"].get("batch_size")}
     sizes["algo.rollout.prompts"] = (config["algo"].get("rollout") or {}).get("prompts")
+    if "adapter" in config["algo"]["reads"]:
+        sizes |= {f"adapter.{key}": config["adapter"].get(key) for key in ("rank", "objective_rank")}
     return {key: size for key, size in sizes.items() if size is not None}
 
 

@@ -24,7 +24,11 @@ from mora.settings.stored import stored_config
 from mora.settings.tree import opened
 
 KEPT = ("model", "dataset", "objectives", "reward", "seed", "runtime", "paths", "tracker", "plugins")
-SUITING = ("rates", "sizes")  # sections of a model whose values stand in algo and adapter where they are used
+SUITING = (
+    "rates",
+    "sizes",
+    "steering",
+)  # sections of a model whose values stand in algo and adapter where they are used
 BY_ITSELF = ("auto", "never", None)  # values of ``start`` that name no run
 
 
@@ -97,12 +101,12 @@ def _starts(start: Mapping[str, Any], without: set[str]) -> list[str]:
 
 
 def suiting_model(config: Mapping[str, Any]) -> list[str]:
-    """Overrides by which another algorithm takes the learning rates and batch sizes of this run's model."""
+    """Overrides by which another algorithm takes the learning rates, sizes and ranks of this run's model."""
     known = {f"model.{part}.{name}": value for part in SUITING for name, value in config["model"][part].items()}
     return [f"{key}={_said(value)}" for key, value in known.items() if not key.endswith("._target_")]
 
 
-def _said(value: float | None) -> str:
+def _said(value: float | str | None) -> str:
     return "null" if value is None else str(value)
 
 

@@ -85,6 +85,7 @@ PLACES: Mapping[str, tuple[str, ...]] = {
     "model": ("mora.model.load.ModelSpec",),
     "model.rates": ("mora.model.suited.Rates",),
     "model.sizes": ("mora.model.suited.Sizes",),
+    "model.steering": ("mora.model.suited.Steering",),
     "objectives.rules.*": (
         "mora.dataset.rules.text.json",
         "mora.dataset.rules.text.keywords",
