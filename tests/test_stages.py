@@ -105,7 +105,8 @@ def test_learning_rates_and_batch_sizes_are_those_of_the_model_in_every_stage(tm
     assert stages["panacea"].config["algo"]["rollout"]["prompts"] == sizes["prompts"] < 64
     assert suited(stages["panacea"]) == (
         "adapter.lr 0.001, adapter.singular_lr 0.001, algo.rollout.prompts 16, adapter.rank 4, adapter.objective_rank "
-        "4: as model=small has them (model.rates, model.sizes, model.steering); algo.critic_lr 0.003: set by this command"
+        "4: as model=small has them (model.rates, model.sizes, model.steering); algo.critic_lr 0.003: set by this "
+        "command"
     )
     assert stages["sft"].id.startswith("sft-small-")
 
@@ -499,6 +500,14 @@ def test_rollouts_that_contradict_themselves_are_refused_before_any_stage():
         refuse_without_meaning(planned("algo.rollout.tracking=ema", "algo.rollout.normalize_rewards=true")[-1])
     with pytest.raises(InputError, match="samples to 2 or more"):
         refuse_without_meaning(planned("algo.rollout.center_by_prompt=true", "algo.rollout.samples=1")[-1])
+
+
+def test_floors_of_an_algorithm_without_rollouts_are_refused():
+    from mora.run.meaning import refuse_without_meaning
+
+    exact = planned("experiment=oracle_exact", "scalarize=lagrangian", "scalarize.floors={r2: 0.5}")[-1]
+    with pytest.raises(InputError, match=r"learns multipliers from rollouts: .* algo=ppo_lag, rloo_lag or panacea_lag"):
+        refuse_without_meaning(exact)
 
 
 def test_a_plan_in_words(tmp_path):

@@ -186,10 +186,6 @@ def test_compared_with_a_steered_policy_it_is_one_policy_at_every_preference(run
         ),
         (["algo=ppo", "adapter=full", "model.quantization=4bit"], "adapter=full trains all of them"),
         (
-            ["algo=panacea", "scalarize=lagrangian", "scalarize.floors={safe: 0.9}"],
-            "scalarize=lagrangian learns the multipliers of one preference",
-        ),
-        (
             ["algo=ppo_lag", "scalarize.floors={safe: 0.9}", "algo.rollout.tracking=ema"],
             "puts floors under the reward, and algo.rollout.tracking moves it; set algo.rollout.tracking=none",
         ),

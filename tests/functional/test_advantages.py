@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mora.functional.advantages import gae, gdpo, grpo, normalized, reinforce, rloo, token_rewards
+from mora.functional.advantages import gae, gd2po, gdpo, grpo, normalized, reinforce, rloo, token_rewards
 from mora.model.generate import response_mask
 
 
@@ -177,6 +177,30 @@ def test_gdpo_standardizes_each_reward_over_its_group_and_then_weighs():
         mates = returns[group == group[row]].numpy()
         scores = (returns[row].numpy() - mates.mean(0)) / (mates.std(0, ddof=1) + 1e-4)
         assert float(found) == pytest.approx(float(scores @ weights[row].numpy()), rel=1e-10)
+
+
+def test_gd2po_leaves_out_what_rewards_disagree_about():
+    """Eight answers, two rewards at .5 each: against the rule written out, with an answer that is average in both."""
+    first = torch.tensor([2.0, -1.0, 0.5, -1.5, 1.0, 0.0, -0.9, -0.1])
+    second = torch.tensor([-1.8, -1.2, 1.5, 0.4, -0.2, 0.0, 1.0, 0.3])
+    returns, weights = torch.stack([first, second], 1).double(), torch.full((8, 2), 0.5).double()
+    group = torch.zeros(8, dtype=torch.int64)
+    scores = (returns - returns.mean(0)) / (returns.std(0) + 1e-4) * 0.5
+    conflict = (scores.prod(1) < 0) & (scores.sum(1).abs() / scores.abs().sum(1) < 0.2)
+    assert 0 < int(conflict.sum()) < 4
+    found = gd2po(returns, weights, group, agreement=0.2)
+    share = 1 - conflict.double().mean()
+    assert torch.allclose(found, torch.where(conflict, 0.0, gdpo(returns, weights, group) * share))
+    assert torch.equal(gd2po(returns, weights, group, agreement=0.0), gdpo(returns, weights, group))
+    flat = torch.cat([returns, torch.zeros(8, 1).double()], 1)
+    flat[5] = flat.mean(0)
+    assert float(gd2po(flat, torch.full((8, 3), 1 / 3).double(), group, agreement=0.2).abs().min()) < 1e-9
+
+
+def test_a_reward_without_weight_is_no_conflict():
+    returns = torch.tensor([[1.0, -1.0], [-1.0, 1.0], [0.5, -0.5]])
+    weights, group = torch.tensor([[1.0, 0.0]]).expand(3, -1), torch.zeros(3, dtype=torch.int64)
+    assert torch.allclose(gd2po(returns, weights, group, agreement=0.2), gdpo(returns, weights, group))
 
 
 def test_with_one_reward_gdpo_is_grpo_and_both_are_leave_one_out_in_another_unit():

@@ -17,16 +17,16 @@ def _alone(total):
     return total
 
 
-def _settled(pull: torch.Tensor, target: float, rate: float = 0.1) -> tuple[KLControl, torch.Tensor]:
+def _settled(pull: torch.Tensor, target: float, rate: float = 0.1, degree: int = 1) -> tuple[KLControl, torch.Tensor]:
     """A world in which the KL of a preference is ``pull`` over the square of the weight, as that of a Gaussian."""
-    control = KLControl(coef=0.15, target=target, rate=rate)
+    control = KLControl(coef=0.15, target=target, rate=rate, degree=degree)
     for _ in range(300):
         control.observe(W, pull / control(W) ** 2, _alone)
     return control, pull / control(W) ** 2
 
 
 def test_without_a_target_the_weight_is_the_same_at_every_preference_and_stays():
-    control = KLControl(coef=0.15, target=None, rate=0.1)
+    control = KLControl(coef=0.15, target=None, rate=0.1, degree=1)
     control.observe(W, torch.full((5,), 9.0), _alone)
     assert control(W).tolist() == [0.15] * 5 and control.state_dict() == {"logs": None}
 
@@ -46,8 +46,15 @@ def test_in_any_other_world_the_means_weighted_by_the_objectives_have_it():
     assert (kl - 0.8).abs().max() > 0.1
 
 
+def test_a_higher_degree_holds_more_of_the_simplex_at_the_target():
+    """A KL that is high at both ends, which two numbers cannot follow and three can."""
+    pull = 0.3 * (W[:, 0] - 0.5) ** 2 + 0.01
+    off = [float((_settled(pull, 0.8, degree=degree)[1] / 0.8 - 1).abs().max()) for degree in (1, 2)]
+    assert off[0] > 0.75 > 0.35 > off[1]
+
+
 def test_a_rollout_moves_the_logarithm_of_the_weight_by_its_rate_at_most():
-    control = KLControl(coef=0.2, target=1.0, rate=0.1)
+    control = KLControl(coef=0.2, target=1.0, rate=0.1, degree=1)
     control.observe(W, torch.tensor([50.0, 50.0, 50.0, 50.0, -3.0]), _alone)
     assert float(control(W[:1])[0]) == pytest.approx(0.2 * math.exp(0.1))
     control.observe(W, torch.full((5,), -2.0), _alone)
@@ -57,14 +64,14 @@ def test_a_rollout_moves_the_logarithm_of_the_weight_by_its_rate_at_most():
 
 
 def test_an_objective_that_nothing_weighs_keeps_its_number():
-    control = KLControl(coef=0.2, target=1.0, rate=0.1)
+    control = KLControl(coef=0.2, target=1.0, rate=0.1, degree=1)
     control.observe(W[:1].expand(3, -1), torch.full((3,), 5.0), _alone)
     assert control.logs.tolist() == pytest.approx([0.1, 0.0])
 
 
 def test_rows_of_several_processes_are_observed_together():
     kl = torch.tensor([0.2, 1.1, 0.7, 0.4, 2.0])
-    one, another = (KLControl(coef=0.2, target=1.0, rate=0.1) for _ in range(2))
+    one, another = (KLControl(coef=0.2, target=1.0, rate=0.1, degree=1) for _ in range(2))
     one.observe(W, kl, _alone)
     rest = torch.stack([W[2:].T @ kl[2:], W[2:].sum(0)]).double()
     another.observe(W[:2], kl[:2], lambda sums: sums + rest)
@@ -72,7 +79,7 @@ def test_rows_of_several_processes_are_observed_together():
 
 
 def test_what_is_kept_goes_on_to_the_bit():
-    one, again = (KLControl(coef=0.2, target=1.0, rate=0.1) for _ in range(2))
+    one, again = (KLControl(coef=0.2, target=1.0, rate=0.1, degree=1) for _ in range(2))
     one.observe(W, torch.arange(5.0), _alone)
     again.load_state_dict(one.state_dict())
     assert torch.equal(one(W), again(W))
@@ -80,7 +87,7 @@ def test_what_is_kept_goes_on_to_the_bit():
 
 def test_a_weight_of_zero_leads_to_no_target():
     with pytest.raises(InputError, match=r"algo.kl_coef=0 cannot be steered to algo.kl_target"):
-        KLControl(coef=0.0, target=1.0, rate=0.1)
+        KLControl(coef=0.0, target=1.0, rate=0.1, degree=1)
 
 
 def test_rows_pay_their_own_price_in_the_reward_and_in_the_loss():

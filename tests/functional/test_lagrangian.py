@@ -13,12 +13,31 @@ from mora.functional.lagrangian import Lagrangian
 from mora.functional.tilting import constrained_optimum, expected, tilt
 
 NAMES = ("help", "safe", "brief")
+MIXED = torch.tensor([[0.6, 0.3, 0.1]])
 
 
-def made(**changed: Any) -> Lagrangian:
-    given = {"floors": {"safe": 0.5}, "initial": 2.0, "largest": 8.0, "lr": 0.5, "delay": 0, "constant_kl": False}
+def alone(sums: torch.Tensor) -> torch.Tensor:
+    """The sum over one process."""
+    return sums
+
+
+def step(scalarize: Lagrangian, *means: float) -> None:
+    """A step from one row, which is its own mean."""
+    scalarize.observe(torch.tensor([means]), MIXED, alone)
+
+
+def made(*, one: bool = True, **changed: Any) -> Lagrangian:
+    given = {
+        "floors": {"safe": 0.5},
+        "initial": 2.0,
+        "largest": 8.0,
+        "lr": 0.5,
+        "delay": 0,
+        "constant_kl": False,
+        "degree": 1,
+    }
     scalarize = Lagrangian(**{**given, **changed})
-    scalarize.bind(NAMES, lambda scores: scores)
+    scalarize.bind(NAMES, lambda scores: scores, one=one)
     return scalarize
 
 
@@ -29,35 +48,37 @@ def test_a_gain_is_the_free_preference_and_the_multipliers_over_one_plus_their_s
     assert float(scalarize(rewards, preference)) == pytest.approx((6 / 7 + 8 - 5 / 7) / 3)
     streams, weights = scalarize.streams(rewards, preference)
     assert torch.equal(streams, rewards) and float(weights.sum()) == pytest.approx(1)
-    assert scalarize.count(3) == 3 and scalarize.kl_weight == pytest.approx(1 / 3)
-    assert made(constant_kl=True).kl_weight == 1
+    assert scalarize.count(3) == 3 and float(scalarize.kl_weights(preference)) == pytest.approx(1 / 3)
+    assert float(made(constant_kl=True).kl_weights(preference)) == 1
 
 
 def test_floors_are_put_into_the_units_of_training():
-    scalarize = Lagrangian(floors={"brief": 3.0}, initial=1.0, largest=2.0, lr=0.1, delay=0, constant_kl=False)
-    scalarize.bind(NAMES, lambda scores: (scores - 1.0) / 4.0)
+    scalarize = Lagrangian(
+        floors={"brief": 3.0}, initial=1.0, largest=2.0, lr=0.1, delay=0, constant_kl=False, degree=2
+    )
+    scalarize.bind(NAMES, lambda scores: (scores - 1.0) / 4.0, one=True)
     assert scalarize.bound.floors.tolist() == [-float("inf"), -float("inf"), 0.5]
-    assert scalarize.bound.multipliers.tolist() == [0.0, 0.0, 1.0]
+    assert scalarize.multipliers(torch.tensor([[0.5, 0.5, 0.0]])).tolist() == [[0.0, 0.0, 1.0]]
 
 
 def test_a_step_is_gradient_descent_on_the_log_of_the_multiplier():
     """log 2 + .5 * 2 * (.5 - .2): of the floored objective alone, whatever the others are."""
     scalarize = made()
-    scalarize.observe(torch.tensor([9.0, 0.2, -9.0]))
+    step(scalarize, 9.0, 0.2, -9.0)
     assert scalarize.metrics() == pytest.approx({"multiplier/safe": 2 * np.exp(0.3), "violation/safe": 0.3})
     for _ in range(20):
-        scalarize.observe(torch.tensor([0.0, -3.0, 0.0]))
+        step(scalarize, 0.0, -3.0, 0.0)
     assert scalarize.metrics()["multiplier/safe"] == pytest.approx(8.0)
 
 
 def test_the_first_batches_of_a_delay_move_nothing_and_a_checkpoint_knows_how_many_there_were():
-    scalarize, other, means = made(delay=2), made(delay=2), torch.tensor([0.0, 0.1, 0.0])
-    scalarize.observe(means)
+    scalarize, other, means = made(delay=2), made(delay=2), (0.0, 0.1, 0.0)
+    step(scalarize, *means)
     other.load_state_dict(scalarize.state_dict())
     for one in (scalarize, other):
-        one.observe(means)
+        step(one, *means)
         assert one.metrics()["multiplier/safe"] == pytest.approx(2.0)
-        one.observe(means)
+        step(one, *means)
         assert one.metrics()["multiplier/safe"] == pytest.approx(2 * np.exp(0.4))
     assert other.state_dict()["seen"] == 3
 
@@ -68,19 +89,83 @@ def test_dual_steps_with_best_answers_find_the_multiplier_of_the_constrained_opt
     generator = np.random.default_rng(3)
     logits, rewards = generator.normal(size=(2, 40)), generator.normal(size=(2, 40, 2))
     ref_logps = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-    scalarize = Lagrangian(floors={"b": 0.6}, initial=1.0, largest=50.0, lr=0.5, delay=0, constant_kl=False)
-    scalarize.bind(("a", "b"), lambda scores: scores)
+    scalarize = Lagrangian(floors={"b": 0.6}, initial=1.0, largest=50.0, lr=0.5, delay=0, constant_kl=False, degree=2)
+    scalarize.bind(("a", "b"), lambda scores: scores, one=True)
     rows, weights = torch.tensor(rewards).flatten(0, 1), torch.tensor([preference]).double().expand(80, -1)
     for _ in range(300):
         gains = scalarize(rows, weights).view(2, 40).numpy()
-        policy = tilt(ref_logps, gains, kl_coef=0.3 * scalarize.kl_weight)
-        scalarize.observe(torch.tensor(expected(policy, rewards)))
+        policy = tilt(ref_logps, gains, kl_coef=0.3 * float(scalarize.kl_weights(weights[:1])))
+        scalarize.observe(torch.tensor(expected(policy, rewards))[None], weights[:1], alone)
     optimum = constrained_optimum(
         ref_logps, rewards, rewards[..., 0], floors=np.array([-np.inf, np.float32(0.6)]), kl_coef=0.3
     )
     assert optimum.multipliers is not None and optimum.multipliers[1] > 0.1
     assert scalarize.metrics()["multiplier/b"] == pytest.approx(optimum.multipliers[1], rel=1e-6)
     assert np.allclose(policy, optimum.logps, atol=1e-5)
+
+
+def test_of_many_preferences_a_multiplier_is_log_linear_in_the_weights_without_the_floor():
+    """Numbers log 2 + .5 and log 2 - .25 of help and brief: at (.6, .3, .1) they count by 6/7 and 1/7."""
+    scalarize = made(one=False)
+    scalarize.bound.logs[1] += torch.tensor([0.5, -0.25])
+    found = scalarize.multipliers(torch.cat([MIXED, torch.tensor([[0.0, 0.4, 0.6]])]))
+    expected_ = [2 * np.exp(0.5 * 6 / 7 - 0.25 / 7), 2 * np.exp(-0.25)]
+    assert found[:, 1].tolist() == pytest.approx(expected_) and not found[:, [0, 2]].any()
+    assert float(scalarize.kl_weights(MIXED)) == pytest.approx(1 / (1 + expected_[0]))
+    assert scalarize.metrics() == pytest.approx(
+        {"multiplier/safe.help": 2 * np.exp(0.5), "multiplier/safe.brief": 2 * np.exp(-0.25)}
+    )
+    _, weights = scalarize.streams(torch.zeros(1, 3), MIXED)
+    assert weights[0].tolist() == pytest.approx([part / (1 + expected_[0]) for part in (6 / 7, expected_[0], 1 / 7)])
+
+
+def test_a_step_over_many_preferences_is_the_mean_weighted_by_each_objective():
+    """Rows at help, at brief and between; the between one counts half for each.  Over two processes as over one."""
+    rewards = torch.tensor([[0.0, 0.2, 0.0], [0.0, 0.9, 0.0], [0.0, 0.1, 0.0]])
+    preference = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.5, 0.0, 0.5]])
+    one, parts = made(one=False), made(one=False)
+    one.observe(rewards, preference, alone)
+    missed = {"help": (0.3 + 0.5 * 0.4) / 1.5, "brief": (-0.4 + 0.5 * 0.4) / 1.5}
+    for name, value in missed.items():
+        assert one.metrics()[f"violation/safe.{name}"] == pytest.approx(value, abs=1e-6)
+        assert one.metrics()[f"multiplier/safe.{name}"] == pytest.approx(2 * np.exp(0.5 * 2 * value), rel=1e-6)
+    sums: list[torch.Tensor] = []
+    made(one=False).observe(rewards[1:], preference[1:], lambda some: sums.append(some) or some)
+    parts.observe(rewards[:1], preference[:1], lambda some: some + sums[0])
+    assert torch.allclose(parts.bound.logs, one.bound.logs)
+
+
+def test_an_objective_that_no_row_weighs_keeps_its_multiplier():
+    scalarize = made(one=False)
+    scalarize.observe(torch.tensor([[0.0, -1.0, 0.0]]), torch.tensor([[1.0, 0.0, 0.0]]), alone)
+    assert scalarize.metrics()["multiplier/safe.brief"] == pytest.approx(2.0)
+    assert scalarize.metrics()["multiplier/safe.help"] > 2.0
+
+
+@pytest.mark.parametrize(("degree", "off"), [(1, 0.39), (2, 0.09), (6, 0.04)])
+def test_dual_steps_over_many_preferences_come_as_near_the_floor_as_their_degree_lets_them(degree, off):
+    """Exact answers at eleven preferences.  The front bends: its middle needs a smaller multiplier than its ends."""
+    generator = np.random.default_rng(3)
+    logits, rewards = generator.normal(size=(1, 40)), generator.normal(size=(1, 40, 3))
+    ref_logps = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    scalarize = made(one=False, initial=1.0, largest=50.0, floors={"safe": 0.9}, degree=degree)
+    rows, share = torch.tensor(rewards).flatten(0, 1), torch.linspace(0, 1, 11).double()
+    preferences = torch.stack([share, 0 * share, 1 - share], 1)
+    for _ in range(300):
+        means = []
+        for one in preferences:
+            price = 0.3 * float(scalarize.kl_weights(one[None]))
+            gains = scalarize(rows, one[None].expand(40, -1)).view(1, 40).numpy()
+            means.append(torch.tensor(expected(tilt(ref_logps, gains, kl_coef=price), rewards)))
+        scalarize.observe(torch.stack(means), preferences, alone)
+    assert float((torch.stack(means)[:, 1] - 0.9).abs().max()) == pytest.approx(off, abs=0.01)
+    if degree > 1:
+        found = scalarize.multipliers(preferences)[:, 1].numpy()
+        floors = np.array([-np.inf, 0.9, -np.inf])
+        for place in (0, 5, 10):
+            gains = rewards @ preferences[place].numpy()
+            best = constrained_optimum(ref_logps, rewards, gains, floors=floors, kl_coef=0.3)
+            assert found[place] == pytest.approx(best.multipliers[1], abs=0.03)
 
 
 @pytest.mark.parametrize("floors", [{}, {"safe": 0.1, "harm": 0.2}, dict.fromkeys(NAMES, 0.0)])
@@ -100,6 +185,6 @@ def test_what_it_cannot_do_is_said():
         made(initial=9.0)
     with pytest.raises(ValueError, match="no weight on an objective without a floor"):
         made().streams(torch.zeros(1, 3), torch.tensor([[0.0, 1.0, 0.0]]))
-    unbound = Lagrangian(floors={"a": 0.0}, initial=1.0, largest=2.0, lr=0.1, delay=0, constant_kl=False)
+    unbound = Lagrangian(floors={"a": 0.0}, initial=1.0, largest=2.0, lr=0.1, delay=0, constant_kl=False, degree=2)
     with pytest.raises(RuntimeError, match="before it was told"):
         unbound.streams(torch.zeros(1, 2), torch.tensor([[0.5, 0.5]]))

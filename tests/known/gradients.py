@@ -61,11 +61,14 @@ UNBIASED = {  # settings of an algorithm whose advantages are those of the defin
     "ppo": PLAIN,
     "ppo_lag": PLAIN,
     "panacea": (*PLAIN, "adapter.rank=3"),
+    "panacea_lag": (*PLAIN, "adapter.rank=3"),
     "rloo": ("algo.normalize_advantages=none",),
     "rloo_lag": ("algo.normalize_advantages=none",),
     "reinforce": ("algo.normalize_advantages=none",),
     "grpo": ("algo.kl_loss=null",),
     "gdpo": ("algo.kl_loss=null", "algo.normalize_advantages=none"),
+    "gd2po": ("algo.kl_loss=null", "algo.normalize_advantages=none"),
+    "pg_panacea": ("algo.normalize_advantages=none",),
     "exact": ("adapter.rank=3",),
 }
 
@@ -93,7 +96,7 @@ PROMPT = ("scalarize=tchebycheff_prompt", "scalarize.augment=0.1")
 NEAR = ("scalarize.ideal=3.0",)
 MULTIPLIER = 0.7  # of a floor under the second objective, which stays as it is
 FLOOR = ("scalarize.floors={r2: 0.1}", f"scalarize.initial={MULTIPLIER}", "scalarize.lr=0.0")
-NORMALIZED = ("grpo", "gdpo")  # within a prompt: the gradient is that of no utility
+NORMALIZED = ("grpo", "gdpo", "gd2po")  # within a prompt: the gradient is that of no utility
 ONE = ("adapter=lora", "preference=fixed")  # of an algorithm whose policy is steered else
 CASES = (
     Case("panacea, linear", "panacea"),
@@ -150,6 +153,9 @@ CASES = (
     Case("grpo, one objective", "grpo", objectives=1),
     Case("gdpo, linear", "gdpo"),
     Case("gdpo, LoRA, 3 objectives", "gdpo", ONE, 3),
+    Case("gd2po, linear", "gd2po"),
+    Case("pg_panacea, linear", "pg_panacea"),
+    Case("panacea_lag, a floor at every preference", "panacea_lag", FLOOR, 3),
     Case("exact, linear", "exact"),
     Case("exact, Tchebycheff of responses", "exact", ("scalarize=tchebycheff",)),
     Case("exact, Tchebycheff of expectations", "exact", EXPECTED, 3),
@@ -333,11 +339,18 @@ class Setting:
         for x, rewards in enumerate(self.rewards):
             kls = [KL_COEF * (one[x].detach() - ref_logps[x]) for one in logps]
             every = torch.cat([rewards - kl[:, None] for kl in kls])  # the returns of all answers, (K Y, M)
-            for preference, own, kl in zip(self.preferences, logps, kls, strict=True):
+            terms = (
+                self.preferences.repeat_interleave(len(rewards), 0) * (every - every.mean(0)) / (every.std(0) + 1e-4)
+            )
+            opposed = (terms.min(1).values < 0) & (terms.max(1).values > 0)
+            kept = ~(opposed & (terms.sum(1).abs() < 0.2 * terms.abs().sum(1)))
+            for k, (preference, own, kl) in enumerate(zip(self.preferences, logps, kls, strict=True)):
                 returns = rewards - kl[:, None]
-                if self.case.algo == "gdpo":
-                    standardized = (returns - every.mean(0)) / (every.std(0) + 1e-4)
-                    advantages = (preference * standardized).sum(-1)
+                if self.case.algo in ("gdpo", "gd2po"):
+                    rows = slice(k * len(rewards), (k + 1) * len(rewards))
+                    advantages = terms[rows].sum(1)
+                    if self.case.algo == "gd2po":
+                        advantages = torch.where(kept[rows], advantages, 0.0) * kept.double().mean()
                 else:
                     gains, all_gains = returns @ preference, every @ preference
                     advantages = (gains - all_gains.mean()) / (all_gains.std() + 1e-4)
@@ -375,7 +388,7 @@ class Setting:
             return self._of_exact()
         rows = self.experience()
         share = rows.old_logps.mul(rows.response).sum(-1).exp()
-        if self.case.algo in ("rloo", "rloo_lag"):
+        if self.case.algo in ("rloo", "rloo_lag", "pg_panacea"):
             # The mean of the others depends on an answer's own return where all answers stand in the rollout once: it
             # is S / (N - 1) - R / (N - 1), so the gradient comes out N / (N - 1) times as large.
             size = len(rows.ids) / len(PROMPTS)

@@ -1,4 +1,4 @@
-"""Policy gradient without a critic: ``algo=reinforce``, ``rloo``, ``grpo`` and ``gdpo``.
+"""Policy gradient without a critic: ``algo=reinforce``, ``rloo``, ``grpo``, ``gdpo`` and kin.
 
 Each row is sampled and updated at its own preference.  An answer has one return for all its tokens, its reward, less
 the KL to the reference where that is not part of the loss.  What becomes an advantage of it is the estimator's:
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from mora import bounds
 from mora.bounds import Count, NonNegative, Positive
 from mora.errors import InputError
-from mora.functional.advantages import Normalization, gdpo, normalized, reinforce
+from mora.functional.advantages import Normalization, gd2po, gdpo, normalized, reinforce
 from mora.functional.kl import Estimator, sequence_kl, token_kl_loss
 from mora.functional.kl_control import KLControl
 from mora.functional.policy import clipped_surrogate_loss
@@ -41,6 +41,7 @@ class PolicyGradient:
     kl_coef: NonNegative
     kl_target: Positive | None
     kl_rate: NonNegative
+    kl_degree: Count
     kl_loss: Estimator | None
     reference_prompts: Count
     reference_samples: Count
@@ -54,7 +55,7 @@ class PolicyGradient:
 
     def __post_init__(self) -> None:
         bounds.check(self, "algo")
-        self.kl_control = KLControl(coef=self.kl_coef, target=self.kl_target, rate=self.kl_rate)
+        self.kl_control = KLControl(coef=self.kl_coef, target=self.kl_target, rate=self.kl_rate, degree=self.kl_degree)
         if self._is(reinforce):
             return
         if self.rollout.samples < 2:
@@ -83,7 +84,7 @@ class PolicyGradient:
                 "were drawn at other preferences, and explain little of its return; preference=group learns more from "
                 "as many answers (docs/known_answers.md)"
             )
-        if self._is(gdpo):
+        if self._is(gdpo) or self._is(gd2po):
             say(
                 f"{context.folder.id}: every reward is divided by its deviation over the answers to a prompt, so a "
                 "preference weighs standardized rewards and not rewards; the front is another than algo=rloo's"
@@ -123,15 +124,17 @@ class PolicyGradient:
     def credit(self, rollout: Rollout) -> None:
         """Give every token of an answer the answer's advantage (B, T), normalized."""
         assert rollout.group is not None and self.context.scalarize is not None
-        rollout.kl_coef = self.kl_control(rollout.preference) * self.context.scalarize.kl_weight
+        weights = self.context.scalarize.kl_weights(rollout.preference)
+        rollout.kl_coef = self.kl_control(rollout.preference) * weights
         returns = rollout.streams
         if self.kl_loss is None:
             kl = sequence_kl(rollout.old_logps, rollout.ref_logps, rollout.response)
             returns = returns - (rollout.kl_coef.to(kl) * kl)[:, None]
         advantages = self.estimator(returns, rollout.weights, rollout.group)[:, None].expand_as(rollout.old_logps)
-        rollout.advantages = normalized(
-            advantages, rollout.trained, self.normalize_advantages, self.context.runtime.sum
-        )
+        counted = rollout.trained
+        if self._is(gd2po):  # an answer that is left out trains nothing, and is no part of the statistics
+            counted = counted & (advantages != 0)
+        rollout.advantages = normalized(advantages, counted, self.normalize_advantages, self.context.runtime.sum)
 
     def loss(self, module: nn.Module, rows: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
         """Clipped surrogate of some rows of a rollout, whose gradient at ratio 1 is REINFORCE's.

@@ -39,6 +39,7 @@ class PPO:
     kl_coef: NonNegative
     kl_target: Positive | None
     kl_rate: NonNegative
+    kl_degree: Count
     reference_prompts: Count
     reference_samples: Count
     advantage: Callable[..., tuple[Tensor, Tensor]]
@@ -57,7 +58,7 @@ class PPO:
 
     def __post_init__(self) -> None:
         bounds.check(self, "algo")
-        self.kl_control = KLControl(coef=self.kl_coef, target=self.kl_target, rate=self.kl_rate)
+        self.kl_control = KLControl(coef=self.kl_coef, target=self.kl_target, rate=self.kl_rate, degree=self.kl_degree)
 
     def fit(self) -> dict[str, float]:
         """Train, write ``policy/`` and return the summary."""
@@ -100,7 +101,8 @@ class PPO:
     def credit(self, rollout: Rollout) -> None:
         """Give a rollout its advantages (B, T), scalarized and normalized, and the critic's returns (B, T, C)."""
         assert self.context.scalarize is not None
-        rollout.kl_coef = self.kl_control(rollout.preference) * self.context.scalarize.kl_weight
+        weights = self.context.scalarize.kl_weights(rollout.preference)
+        rollout.kl_coef = self.kl_control(rollout.preference) * weights
         rewards = token_rewards(
             rollout.streams, rollout.old_logps, rollout.ref_logps, rollout.response, kl_coef=rollout.kl_coef
         )

@@ -123,7 +123,7 @@ class Regret:
                     everything.standardize(scorer, torch.from_numpy(reference))
                 assert scorer.standardization is not None
                 if isinstance(scalarize, Lagrangian):
-                    scalarize.bind(corpus.objectives, scorer.standardization.in_units)
+                    scalarize.bind(corpus.objectives, scorer.standardization.in_units, one=True)
                 rewards = everything.rewards(scorer, risk).double().cpu().numpy()
                 truth = Truth(ref_logps=reference, rewards=rewards, scalarize=scalarize, kl_coef=kl_coef)
                 points = [_point(truth, gold, w, found) for w, found in zip(grid, policies, strict=True)]

@@ -15,6 +15,7 @@ from torch import Tensor
 from mora.bounds import Share
 from mora.functional.centering import group_means
 
+SIGN = 1e-8  # a term of an advantage that is smaller has no sign
 LEAST_STD = 1e-4  # added to the deviation of a group, as is usual; answers that score alike have no advantage
 Normalization = Literal["none", "scale", "whiten"]
 
@@ -110,10 +111,31 @@ def gdpo(returns: Float[Tensor, "B C"], weights: Float[Tensor, "B C"], group: In
     each prompt, and not rewards: an objective that hardly varies on a prompt counts as much as one that varies much.
     Raises ValueError for a row alone in its group.
     """
+    return _standardized(returns, weights, group).sum(-1)
+
+
+def gd2po(
+    returns: Float[Tensor, "B C"], weights: Float[Tensor, "B C"], group: Int[Tensor, " B"], *, agreement: float
+) -> Float[Tensor, " B"]:
+    """:func:`gdpo` without the answers that rewards disagree about, times the share of a group that is kept.
+
+    An answer is left out, with an advantage of exactly 0, where the terms ``a_c`` of its sum have both signs and
+    ``|sum a_c| / sum |a_c| < agreement`` (GD2PO, arXiv 2606.16771; the threshold is that of its code, .2).  ``a_c``
+    stand as weighed here, so that a preference decides what is a conflict.  Raises ValueError as :func:`gdpo`.
+    """
+    terms = _standardized(returns, weights, group)
+    advantages, sizes = terms.sum(-1), terms.abs().sum(-1)
+    mixed = (terms > SIGN).any(-1) & (terms < -SIGN).any(-1)
+    kept = (~(mixed & (advantages.abs() < agreement * sizes))).to(returns)
+    share = group_means(kept[:, None], group).to(returns)[:, 0]
+    return advantages * kept * share
+
+
+def _standardized(returns: Tensor, weights: Tensor, group: Tensor) -> Tensor:
+    """Each reward less the mean and divided by the deviation of its group, weighed (B, C)."""
     centered, size = _within(returns, group)
     variances = group_means(centered**2, group).to(returns) * size / (size - 1)
-    advantages: Tensor = (centered / (variances.sqrt() + LEAST_STD) * weights).sum(-1)
-    return advantages
+    return centered / (variances.sqrt() + LEAST_STD) * weights
 
 
 def _within(returns: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:

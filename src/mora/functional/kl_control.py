@@ -1,13 +1,13 @@
-"""The weight of the KL term, constant or steered to a target: ``algo.kl_coef``, ``algo.kl_target``, ``algo.kl_rate``.
+"""The weight of the KL term, constant (``algo.kl_coef``) or steered to a target (``algo.kl_target``).
 
 A preference at which rewards pull harder leaves the reference policy further at one weight.  With a target the weight
 is a function of the preference w,
 
-    beta(w) = kl_coef exp(<a, w>),
+    beta(w) = kl_coef exp(sum_f a_f B_f(w)),
 
-and a is moved by the KL that was seen, so that fronts at one KL come out of training.  The controller is that of
-Ziegler et al. 2019 (arXiv 1909.08593, eq. 2), a proportional one in log beta; one such number for each objective is
-ours.
+with Bernstein polynomials B_f, and a is moved by the KL that was seen, so that fronts at one KL come out of training.
+The controller is that of Ziegler et al. 2019 (arXiv 1909.08593, eq. 2), a proportional one in log beta; a function of
+the preference is ours.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mora.errors import InputError
+from mora.functional.bernstein import bernstein
 
 LARGEST_ERROR = 1.0  # of a relative error of the KL: one rollout moves log beta by at most the rate
 
@@ -32,7 +33,8 @@ class KLControl:
     coef: float | int
     target: float | int | None
     rate: float | int
-    logs: Tensor | None = field(default=None, init=False)  # a (M,)
+    degree: int
+    logs: Tensor | None = field(default=None, init=False)  # a (F,)
 
     def __post_init__(self) -> None:
         if self.target is not None and self.coef == 0:
@@ -40,21 +42,22 @@ class KLControl:
 
     def __call__(self, preference: Float[Tensor, "B M"]) -> Float[Tensor, " B"]:
         """beta of each row, in double precision."""
-        logs = torch.zeros(preference.shape[-1], dtype=torch.float64) if self.logs is None else self.logs
-        return self.coef * (preference.double() @ logs.to(preference.device)).exp()
+        basis = bernstein(preference, self.degree)
+        return self.coef * (basis @ self.logs.to(basis.device) if self.logs is not None else 0 * basis[:, 0]).exp()
 
     def observe(
         self, preference: Float[Tensor, "B M"], kl: Float[Tensor, " B"], total: Callable[[Tensor], Tensor]
     ) -> None:
-        """Move ``a_i += rate clip(KL_i / target - 1, -1, 1)``, KL_i the mean KL of a rollout weighted by w_i.
+        """Move ``a_f += rate clip(KL_f / target - 1, -1, 1)``, KL_f the mean KL of a rollout weighted by B_f(w).
 
-        ``total`` sums a tensor over processes.  An objective that no row weighs keeps its a.
+        ``total`` sums a tensor over processes.  A polynomial that is 0 in all rows keeps its coefficient.
         """
         if self.target is None:
             return
-        weighted, weights = total(torch.stack([preference.T @ kl.to(preference), preference.sum(0)]).double())
+        basis = bernstein(preference, self.degree)
+        weighted, weights = total(torch.stack([basis.T @ kl.double(), basis.sum(0)])).cpu()
         error = (weighted / weights.clamp_min(1e-12) / self.target - 1).clamp(-LARGEST_ERROR, LARGEST_ERROR)
-        step = self.rate * torch.where(weights > 0, error, 0.0).cpu()
+        step = self.rate * torch.where(weights > 0, error, 0.0)
         self.logs = step if self.logs is None else self.logs + step
 
     def state_dict(self) -> dict[str, Any]:

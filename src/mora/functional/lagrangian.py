@@ -4,13 +4,14 @@
 
 is the saddle point of ``E <w, r> + sum_j lambda_j (E r_j - d_j) - beta KL``, lowest in lambda >= 0 (Boyd and
 Vandenberghe 2004, ch. 5).  PPO-Lagrangian: Ray et al. 2019; for language models Dai et al. 2024 (Safe-RLHF, eq. 14 and
-15), whose cost is ``-r_j`` and whose limit is ``-d_j``.
+15), whose cost is ``-r_j`` and whose limit is ``-d_j``.  A steered policy has such a problem at every preference w over
+the objectives without a floor, and a multiplier that depends on it: ``log lambda_j(w)`` is a polynomial in w.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,8 +20,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mora import bounds
-from mora.bounds import Natural, NonNegative, Number, Positive
+from mora.bounds import Count, Natural, NonNegative, Number, Positive
 from mora.errors import InputError
+from mora.functional.bernstein import bernstein, corners, exponents
 from mora.functional.scalarize import Scalarizer
 
 
@@ -29,7 +31,9 @@ class Lagrangian(Scalarizer):
     """``gain = (<w, r> + sum_j lambda_j r_j) / (1 + sum_j lambda_j)``; the fields are keys of
     ``conf/scalarize/lagrangian.yaml``.
 
-    w is the preference among the objectives that have no floor, scaled to sum 1; its other weights do not count.  The
+    w is the preference among the objectives that have no floor, scaled to sum 1; its other weights do not count.  Of
+    one preference each floor has one multiplier; of many, ``log lambda_j(w) = sum_f a_jf B_f(w)`` with the Bernstein
+    polynomials of ``degree``: 1 for log-linear ones, which a front that bends wants more of in its middle.  The
     divisor changes the size of a step and not its direction; ``constant_kl`` leaves the KL term out of it, as
     Safe-RLHF does, so that a nat costs ``beta (1 + sum_j lambda_j)``.  ``floors`` are in the reward's own units.
     """
@@ -40,6 +44,7 @@ class Lagrangian(Scalarizer):
     lr: NonNegative
     delay: Natural
     constant_kl: bool
+    degree: Count
     _bound: _Floors | None = field(default=None, init=False, repr=False)
 
     observes = True
@@ -65,17 +70,21 @@ class Lagrangian(Scalarizer):
                     f"maximize; floors are under {', '.join(self.floors)}"
                 )
 
-    def bind(self, objectives: Sequence[str], units: Callable[[Tensor], Tensor]) -> None:
-        """Say what the columns of rewards are; ``units`` puts rewards (M,) into the units of training."""
+    def bind(self, objectives: Sequence[str], units: Callable[[Tensor], Tensor], *, one: bool) -> None:
+        """Say what the columns of rewards are, and whether all rows will have ``one`` preference.
+
+        ``units`` puts rewards (M,) into the units of training.
+        """
         self.check(objectives)
         asked = torch.tensor([self.floors.get(name, math.nan) for name in objectives])
         floored = torch.tensor([name in self.floors for name in objectives])
-        start = torch.full((len(objectives),), math.log(self.initial), dtype=torch.float64)
+        size = len(exponents(len(objectives) - int(floored.sum()), self.degree))
         self._bound = _Floors(
             objectives=tuple(objectives),
             floored=floored,
-            floors=torch.where(floored, units(asked.nan_to_num()), -math.inf),
-            logs=start.masked_fill(~floored, -math.inf),
+            floors=torch.where(floored, units(asked.nan_to_num()).double(), -math.inf),
+            logs=torch.full((len(objectives), 1 if one else size), math.log(self.initial), dtype=torch.float64),
+            one=one,
         )
 
     @property
@@ -84,6 +93,10 @@ class Lagrangian(Scalarizer):
         if self._bound is None:
             raise RuntimeError("a Lagrangian was asked before it was told what the columns of rewards are")
         return self._bound
+
+    def steered(self, objectives: Sequence[str]) -> list[int]:
+        """Those without a floor, by place: preferences are drawn among them."""
+        return [place for place, name in enumerate(objectives) if name not in self.floors]
 
     def free(self, preference: Float[Tensor, "B M"]) -> Float[Tensor, "B M"]:
         """The weights w: those of the objectives without a floor, scaled to sum 1.
@@ -109,67 +122,101 @@ class Lagrangian(Scalarizer):
         self, rewards: Float[Tensor, "B M"], preference: Float[Tensor, "B M"]
     ) -> tuple[Float[Tensor, "B M"], Float[Tensor, "B M"]]:
         """A stream per objective, weighted by the preference or its multiplier; the weights of a row sum to 1."""
-        multipliers = self.bound.multipliers.to(preference)
-        return rewards, (self.free(preference) + multipliers) / (1 + multipliers.sum())
+        multipliers = self.multipliers(preference).to(preference)
+        return rewards, (self.free(preference) + multipliers) / (1 + multipliers.sum(-1, keepdim=True))
 
-    @property
-    def kl_weight(self) -> float:
-        """What the price of a nat is multiplied by beside such a gain."""
-        return 1.0 if self.constant_kl else 1 / (1 + float(self.bound.multipliers.sum()))
+    def multipliers(self, preference: Float[Tensor, "B M"]) -> Float[Tensor, "B M"]:
+        """lambda of each row, in double precision; 0 without a floor."""
+        logs = self._basis(preference) @ self.bound.logs.to(preference.device).T
+        return torch.where(self.bound.floored.to(preference.device), logs.exp(), 0.0)
 
-    def observe(self, means: Float[Tensor, " M"]) -> None:
-        """A step of gradient descent on log lambda from the mean rewards (M,) of a fresh global batch.
+    def _basis(self, preference: Tensor) -> Tensor:
+        """What the logs of multipliers are sums over (B, F): polynomials, or 1 where there is one preference."""
+        free = self.free(preference)
+        if self.bound.one:
+            return torch.ones_like(free[:, :1]).double()
+        return bernstein(free[:, ~self.bound.floored.to(free.device)], self.degree)
 
-        ``log lambda_j += lr lambda_j (d_j - mean r_j)``, at most ``log largest``; none in the first ``delay`` batches.
+    def kl_weights(self, preference: Float[Tensor, "B M"]) -> Float[Tensor, " B"]:
+        """What the price of a nat is multiplied by beside the gain of each row."""
+        if self.constant_kl:
+            return super().kl_weights(preference)
+        return 1 / (1 + self.multipliers(preference).sum(-1))
+
+    def observe(
+        self, rewards: Float[Tensor, "B M"], preference: Float[Tensor, "B M"], total: Callable[[Tensor], Tensor]
+    ) -> None:
+        """A step of gradient descent on a from the rewards of a fresh batch; ``total`` sums a tensor over processes.
+
+        ``a_jf += lr mean_f (lambda_j (d_j - r_j))``, the mean weighted by B_f(w), at most ``log largest``; none in the
+        first ``delay`` batches.  At one preference that is a step of ``lr lambda_j (d_j - mean r_j)`` of log lambda_j.
         """
-        bound = self.bound
-        bound.means = means.detach().double().cpu()
+        bound, basis = self.bound, self._basis(preference)
+        floored = bound.floored.to(rewards.device)
+        missed = torch.where(floored, bound.floors.to(rewards.device) - rewards.double(), 0.0)
+        sums = torch.cat([missed.T @ basis, (self.multipliers(preference) * missed).T @ basis, basis.sum(0)[None]])
+        sums = total(sums).cpu()
+        means = sums[:-1] / sums[-1].clamp_min(1e-12)  # of a polynomial that is 0 in all rows: 0
+        bound.missed, slopes = means[: len(floored)], means[len(floored) :]
         bound.seen += 1
         if bound.seen > self.delay:
-            missed = torch.where(bound.floored, bound.floors.double() - bound.means, 0.0)
-            bound.logs = (bound.logs + self.lr * bound.multipliers * missed).clamp_max(math.log(self.largest))
+            bound.logs = (bound.logs + self.lr * slopes).clamp_max(math.log(self.largest))
 
     def metrics(self) -> dict[str, float]:
-        """Each multiplier, and by how much the last batch missed its floor, in units of training (below 0: kept)."""
-        bound, found = self.bound, {}
-        for index in bound.floored.nonzero().flatten().tolist():
-            name = bound.objectives[index]
-            found[f"multiplier/{name}"] = float(bound.multipliers[index])
-            if bound.means is not None:
-                found[f"violation/{name}"] = float(bound.floors[index] - bound.means[index])
+        """Each multiplier, and by how much the last batch missed its floor, in units of training (below 0: kept).
+
+        Of many preferences, both where one objective has all the weight: means weighted by its polynomial.
+        """
+        found = {}
+        for name, j, suffix, i in self._places():
+            found[f"multiplier/{name}{suffix}"] = float(self.bound.logs[j, i].exp())
+            if self.bound.missed is not None:
+                found[f"violation/{name}{suffix}"] = float(self.bound.missed[j, i])
         return found
+
+    def _places(self) -> Iterator[tuple[str, int, str, int]]:
+        """Each floor and its row, and each objective without one and the column of its corner."""
+        names, free = self.bound.objectives, self.steered(self.bound.objectives)
+        ends = [("", 0)]
+        if not self.bound.one:
+            columns = corners(len(free), self.degree)
+            ends = [(f".{names[place]}", column) for place, column in zip(free, columns, strict=True)]
+        for j, name in enumerate(names):
+            if name in self.floors:
+                yield from ((name, j, suffix, column) for suffix, column in ends)
 
     def notes(self) -> list[str]:
         """What to tell of multipliers that ended as large as they may be."""
-        found = self.bound.multipliers.nan_to_num() >= self.largest * (1 - 1e-9)
+        least = math.log(self.largest) - 1e-9
+        highest = self.bound.logs.max(-1).values.tolist()
+        ended = [
+            name
+            for name, log in zip(self.bound.objectives, highest, strict=True)
+            if name in self.floors and log >= least
+        ]
         return [
             f"the multiplier of {name} is as large as it may be (scalarize.largest={self.largest:g}): its floor of "
             f"{self.floors[name]:g} may be more than any policy reaches"
-            for name, at in zip(self.bound.objectives, found.tolist(), strict=True)
-            if at
+            for name in ended
         ]
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps: the logs of the multipliers, the batches seen and the means of the last one."""
-        return {"logs": self.bound.logs.clone(), "seen": self.bound.seen, "means": self.bound.means}
+        """What a checkpoint keeps: the logs of the multipliers, the batches seen and what the last one missed."""
+        return {"logs": self.bound.logs.clone(), "seen": self.bound.seen, "missed": self.bound.missed}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what :meth:`state_dict` gave."""
-        self.bound.logs, self.bound.seen, self.bound.means = state["logs"].double(), int(state["seen"]), state["means"]
+        self.bound.logs, self.bound.seen, self.bound.missed = state["logs"], int(state["seen"]), state["missed"]
 
 
 @dataclass(kw_only=True)
 class _Floors:
-    """By column of rewards (M,): floors in units of training, -inf where there is none, and logs of multipliers."""
+    """By column of rewards (M,): floors in units of training, -inf where there is none, and what multipliers are."""
 
     objectives: tuple[str, ...]
     floored: Tensor
     floors: Tensor
-    logs: Tensor
-    means: Tensor | None = None
+    logs: Tensor  # (M, F): a_jf
+    one: bool  # whether there is one preference, and F is 1
+    missed: Tensor | None = None  # (M, F)
     seen: int = 0
-
-    @property
-    def multipliers(self) -> Tensor:
-        """lambda (M,), 0 without a floor."""
-        return self.logs.exp()

@@ -8,6 +8,7 @@ is its baseline, ``<preference, V>``; any other gain is one stream.  A row's gai
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -27,10 +28,13 @@ class Scalarizer:
     shares: ClassVar[Sharing | None] = None
     observes: ClassVar[bool] = False  # whether it learns from the mean rewards of each rollout
 
-    @property
-    def kl_weight(self) -> float:
-        """What the price of a nat is multiplied by beside a gain."""
-        return 1.0
+    def kl_weights(self, preference: Float[Tensor, "B M"]) -> Float[Tensor, " B"]:
+        """What the price of a nat is multiplied by beside the gain of each row."""
+        return torch.ones(len(preference), dtype=torch.float64, device=preference.device)
+
+    def steered(self, objectives: Sequence[str]) -> list[int]:
+        """The objectives that preferences are drawn among, by place: all."""
+        return list(range(len(objectives)))
 
 
 class _OneStream(Scalarizer):

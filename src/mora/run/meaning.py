@@ -8,7 +8,7 @@ from typing import Any
 from mora.errors import InputError
 from mora.functional import risk as risks
 from mora.functional import scalarize as scalarizers
-from mora.functional.advantages import gdpo
+from mora.functional.advantages import gd2po, gdpo
 from mora.functional.lagrangian import Lagrangian
 from mora.reward import HeadKind, RewardKind, TrainedKind
 from mora.reward.discriminant import Discriminant
@@ -85,10 +85,10 @@ def _refuse_gain_without_meaning(stage: Stage, reward: RewardKind) -> None:
                     f"scalarize.floors: pairs leave the zero and the unit of a {reward.name} reward open, so a floor "
                     f"under {name} means little; reward=cost has a zero that means acceptable"
                 )
-        if not preference.fixed or not isinstance(rollout, RolloutSettings):
+        if not isinstance(rollout, RolloutSettings):
             raise InputError(
-                "scalarize=lagrangian learns the multipliers of one preference from rollouts: use preference=fixed and "
-                "an algorithm that makes them, such as algo=ppo_lag or rloo_lag"
+                "scalarize=lagrangian learns multipliers from rollouts: use an algorithm that makes them, such as "
+                "algo=ppo_lag, rloo_lag or panacea_lag"
             )
     if isinstance(rollout, RolloutSettings):
         rollout.check(reward.shape.kind, reward.has_zero(objectives))
@@ -99,9 +99,9 @@ def _refuse_gain_without_meaning(stage: Stage, reward: RewardKind) -> None:
 def _refuse_estimator(stage: Stage, scalarize: object) -> None:
     """Refuse rewards that are standardized one by one under anything but their weighted sum.  Raises InputError."""
     estimator = getattr(build(stage.config["algo"].get("estimator", {})), "func", None)
-    if estimator is gdpo and not isinstance(scalarize, scalarizers.Linear):
+    if estimator in (gdpo, gd2po) and not isinstance(scalarize, scalarizers.Linear):
         raise InputError(
-            "algo=gdpo divides each reward by a deviation of its own before weights are put on it, which rescales "
+            f"algo={stage.algo} divides each reward by a deviation of its own before weights are put on it, which rescales "
             "multipliers and other gains: use scalarize=linear, or algo=rloo, rloo_lag or grpo"
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -48,7 +49,8 @@ class RolloutCollector:
         settings.check_scalarize(context.scalarize)
         if isinstance(context.scalarize, Lagrangian):
             assert scorer.standardization is not None
-            context.scalarize.bind(scorer.objectives, scorer.standardization.in_units)
+            fixed = context.preference.fixed
+            context.scalarize.bind(scorer.objectives, scorer.standardization.in_units, one=fixed)
         share = settings.prompts * settings.samples / context.runtime.world_size
         if share % minibatches:
             raise InputError(
@@ -86,11 +88,8 @@ class RolloutCollector:
         policy.eval()
         places = context.runtime.share(range(len(rows) * settings.samples))
         prompts, groups = sample_rows(rows, settings.samples, encoder, context.runtime.device, places)
-        assert context.preference is not None
         numbers = torch.tensor([place % settings.samples for place in places])
-        preference = context.preference(
-            prompts.row_ids, groups, numbers, len(self.scorer.objectives), seed=context.seed, step=step
-        ).to(context.runtime.device)
+        preference = self._preferences(prompts.row_ids, groups, numbers, step).to(context.runtime.device)
         with context.runtime.autocast():
             tokens, response = policy.generate(
                 prompts,
@@ -111,6 +110,17 @@ class RolloutCollector:
         rollout.group = groups
         policy.train()
         return rollout
+
+    def _preferences(self, rows: Tensor, groups: Tensor, numbers: Tensor, step: int) -> Tensor:
+        """Preferences (B, M): what is drawn is drawn among the objectives that steer."""
+        context, objectives = self.context, self.scorer.objectives
+        assert context.preference is not None and context.scalarize is not None
+        draw = partial(context.preference, rows, groups, numbers, seed=context.seed, step=step)
+        if context.preference.fixed:
+            return draw(len(objectives))
+        places = context.scalarize.steered(objectives)
+        drawn = draw(len(places))
+        return drawn.new_zeros(len(drawn), len(objectives)).index_copy_(1, torch.tensor(places), drawn)
 
     @torch.no_grad()
     def read(
@@ -179,7 +189,7 @@ class RolloutCollector:
         runtime, scalarize = self.context.runtime, self.context.scalarize
         assert scalarize is not None
         if isinstance(scalarize, Lagrangian):
-            scalarize.observe(runtime.sum(rewards.sum(0)) / (len(rewards) * runtime.world_size))
+            scalarize.observe(rewards, preference, runtime.sum)
         if not scalarize.shares:
             own: tuple[Tensor, Tensor] = scalarize.streams(rewards, preference)
             return own

@@ -90,12 +90,20 @@ FAULTS = (
     Fault(
         name="gdpo_normalizes_the_weighed_rewards",
         file="functional/advantages.py",
-        old="(centered / (variances.sqrt() + LEAST_STD) * weights)",
-        new="(centered / (variances.mean(-1, keepdim=True).sqrt() + LEAST_STD) * weights)",
+        old="centered / (variances.sqrt() + LEAST_STD) * weights",
+        new="centered / (variances.mean(-1, keepdim=True).sqrt() + LEAST_STD) * weights",
         why="A reward that varies more outweighs the others, whatever the preference says.",
         caught_by=(
             "tests/functional/test_advantages.py::test_gdpo_standardizes_each_reward_over_its_group_and_then_weighs",
         ),
+    ),
+    Fault(
+        name="conflicts_counted_without_their_signs",
+        file="functional/advantages.py",
+        old="mixed & (advantages.abs() < agreement * sizes)",
+        new="advantages.abs() < agreement * sizes",
+        why="Answers that all rewards call average are left out, which is no conflict.",
+        caught_by=("tests/functional/test_advantages.py::test_gd2po_leaves_out_what_rewards_disagree_about",),
     ),
     Fault(
         name="group_deviation_of_a_population",
@@ -110,8 +118,8 @@ FAULTS = (
     Fault(
         name="kl_in_the_loss_is_rewarded",
         file="algo/policy_gradient.py",
-        old="loss = surrogate + self.kl_coef",
-        new="loss = surrogate - self.kl_coef",
+        old="loss = surrogate + token_kl_loss(",
+        new="loss = surrogate - token_kl_loss(",
         why="Leaving the reference is rewarded.",
         caught_by=(
             "tests/algo/test_estimators.py::test_the_kl_in_the_loss_is_that_of_the_sampled_tokens_times_its_weight",
