@@ -101,8 +101,8 @@ def _refuse_estimator(stage: Stage, scalarize: object) -> None:
     estimator = getattr(build(stage.config["algo"].get("estimator", {})), "func", None)
     if estimator in (gdpo, gd2po) and not isinstance(scalarize, scalarizers.Linear):
         raise InputError(
-            f"algo={stage.algo} divides each reward by a deviation of its own before weights are put on it, which rescales "
-            "multipliers and other gains: use scalarize=linear, or algo=rloo, rloo_lag or grpo"
+            f"algo={stage.algo} divides each reward by a deviation of its own before weights are put on it, which "
+            "rescales multipliers and other gains: use scalarize=linear, or algo=rloo, rloo_lag or grpo"
         )
 
 

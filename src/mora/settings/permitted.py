@@ -15,6 +15,7 @@ from mora.settings.declared import SPECIAL, stated
 from mora.settings.targets import HOME, TargetError
 from mora.settings.targets import check as check_target
 
+ESTIMATORS = ("rloo", "reinforce", "grpo", "gdpo", "gd2po")
 _KINDS = (
     "mora.reward.categorical.Categorical",
     "mora.reward.cost.Cost",
@@ -56,7 +57,7 @@ PLACES: Mapping[str, tuple[str, ...]] = {
         "mora.algo.sft.SFT",
     ),
     "algo.advantage": ("mora.functional.advantages.gae",),
-    "algo.estimator": tuple(f"mora.functional.advantages.{name}" for name in ("rloo", "reinforce", "grpo", "gdpo")),
+    "algo.estimator": tuple(f"mora.functional.advantages.{name}" for name in ESTIMATORS),
     "algo.optimizer": ("mora.runtime.learner.Optimizer",),
     "algo.lora": ("mora.model.lora.LoRASettings",),
     "algo.rollout": ("mora.runtime.rollout.RolloutSettings",),
