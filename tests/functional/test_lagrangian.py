@@ -27,15 +27,8 @@ def step(scalarize: Lagrangian, *means: float) -> None:
 
 
 def made(*, one: bool = True, **changed: Any) -> Lagrangian:
-    given = {
-        "floors": {"safe": 0.5},
-        "initial": 2.0,
-        "largest": 8.0,
-        "lr": 0.5,
-        "delay": 0,
-        "constant_kl": False,
-        "degree": 1,
-    }
+    given = {"floors": {"safe": 0.5}, "initial": 2.0, "largest": 8.0, "lr": 0.5, "delay": 0, "degree": 1}
+    given |= {"constant_kl": False, "rectified": False}
     scalarize = Lagrangian(**{**given, **changed})
     scalarize.bind(NAMES, lambda scores: scores, one=one)
     return scalarize
@@ -54,7 +47,7 @@ def test_a_gain_is_the_free_preference_and_the_multipliers_over_one_plus_their_s
 
 def test_floors_are_put_into_the_units_of_training():
     scalarize = Lagrangian(
-        floors={"brief": 3.0}, initial=1.0, largest=2.0, lr=0.1, delay=0, constant_kl=False, degree=2
+        floors={"brief": 3.0}, initial=1.0, largest=2.0, lr=0.1, delay=0, constant_kl=False, degree=2, rectified=False
     )
     scalarize.bind(NAMES, lambda scores: (scores - 1.0) / 4.0, one=True)
     assert scalarize.bound.floors.tolist() == [-float("inf"), -float("inf"), 0.5]
@@ -89,7 +82,9 @@ def test_dual_steps_with_best_answers_find_the_multiplier_of_the_constrained_opt
     generator = np.random.default_rng(3)
     logits, rewards = generator.normal(size=(2, 40)), generator.normal(size=(2, 40, 2))
     ref_logps = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-    scalarize = Lagrangian(floors={"b": 0.6}, initial=1.0, largest=50.0, lr=0.5, delay=0, constant_kl=False, degree=2)
+    scalarize = Lagrangian(
+        floors={"b": 0.6}, initial=1.0, largest=50.0, lr=0.5, delay=0, constant_kl=False, degree=2, rectified=False
+    )
     scalarize.bind(("a", "b"), lambda scores: scores, one=True)
     rows, weights = torch.tensor(rewards).flatten(0, 1), torch.tensor([preference]).double().expand(80, -1)
     for _ in range(300):
@@ -133,6 +128,19 @@ def test_a_step_over_many_preferences_is_the_mean_weighted_by_each_objective():
     made(one=False).observe(rewards[1:], preference[1:], lambda some: sums.append(some) or some)
     parts.observe(rewards[:1], preference[:1], lambda some: some + sums[0])
     assert torch.allclose(parts.bound.logs, one.bound.logs)
+
+
+def test_rectified_floors_are_asked_of_every_answer():
+    """Safety .9 and .1 over a floor of .5: the mean keeps it; rectified, .4 is missed by one of two."""
+    rewards, preference = torch.tensor([[1.0, 0.9, 0.0], [2.0, 0.1, 0.0]]), MIXED.expand(2, -1)
+    plain, rectified = made(), made(rectified=True)
+    for one in (plain, rectified):
+        one.observe(rewards, preference, alone)
+    assert plain.metrics() == pytest.approx({"multiplier/safe": 2.0, "violation/safe": 0.0}, abs=1e-6)
+    assert rectified.metrics() == pytest.approx({"multiplier/safe": 2 * np.exp(0.2), "violation/safe": 0.2})
+    streams, weights = made(rectified=True).streams(rewards, preference)
+    assert torch.allclose(streams, torch.tensor([[1.0, 0.0, 0.0], [2.0, -0.4, 0.0]]))
+    assert torch.equal(weights, made().streams(rewards, preference)[1])
 
 
 def test_an_objective_that_no_row_weighs_keeps_its_multiplier():
@@ -185,6 +193,8 @@ def test_what_it_cannot_do_is_said():
         made(initial=9.0)
     with pytest.raises(ValueError, match="no weight on an objective without a floor"):
         made().streams(torch.zeros(1, 3), torch.tensor([[0.0, 1.0, 0.0]]))
-    unbound = Lagrangian(floors={"a": 0.0}, initial=1.0, largest=2.0, lr=0.1, delay=0, constant_kl=False, degree=2)
+    unbound = Lagrangian(
+        floors={"a": 0.0}, initial=1.0, largest=2.0, lr=0.1, delay=0, constant_kl=False, degree=2, rectified=False
+    )
     with pytest.raises(RuntimeError, match="before it was told"):
         unbound.streams(torch.zeros(1, 2), torch.tensor([[0.5, 0.5]]))

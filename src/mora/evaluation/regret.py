@@ -102,6 +102,11 @@ class Regret:
         device, grid = next(policy.parameters()).device, preference_grid(self.preferences, corpus.objectives)
         if isinstance(scalarize, Lagrangian):
             scalarize.check(corpus.objectives, grid.tolist())
+            if scalarize.rectified:
+                raise InputError(
+                    "scalarize.rectified=true asks floors of every answer, and evaluation=regret knows the optimum "
+                    "under floors of means; measure the run with evaluation=front"
+                )
         table: dict[str, Any] = {
             "objectives": list(corpus.objectives),
             "kl_coef": kl_coef,

@@ -36,6 +36,8 @@ class Lagrangian(Scalarizer):
     polynomials of ``degree``: 1 for log-linear ones, which a front that bends wants more of in its middle.  The
     divisor changes the size of a step and not its direction; ``constant_kl`` leaves the KL term out of it, as
     Safe-RLHF does, so that a nat costs ``beta (1 + sum_j lambda_j)``.  ``floors`` are in the reward's own units.
+    ``rectified`` asks them of every answer: ``min(r_j - d_j, 0)`` stands in the place of ``r_j``, so that no answer
+    makes up for another (RePO, arXiv 2410.19933), and multipliers rise while any answer misses its floor.
     """
 
     floors: Mapping[str, Number]
@@ -45,6 +47,7 @@ class Lagrangian(Scalarizer):
     delay: Natural
     constant_kl: bool
     degree: Count
+    rectified: bool
     _bound: _Floors | None = field(default=None, init=False, repr=False)
 
     observes = True
@@ -123,12 +126,22 @@ class Lagrangian(Scalarizer):
     ) -> tuple[Float[Tensor, "B M"], Float[Tensor, "B M"]]:
         """A stream per objective, weighted by the preference or its multiplier; the weights of a row sum to 1."""
         multipliers = self.multipliers(preference).to(preference)
+        if self.rectified:
+            floored = self.bound.floored.to(rewards.device)
+            rewards = torch.where(floored, -self._missed(rewards).to(rewards), rewards)
         return rewards, (self.free(preference) + multipliers) / (1 + multipliers.sum(-1, keepdim=True))
 
     def multipliers(self, preference: Float[Tensor, "B M"]) -> Float[Tensor, "B M"]:
         """lambda of each row, in double precision; 0 without a floor."""
         logs = self._basis(preference) @ self.bound.logs.to(preference.device).T
         return torch.where(self.bound.floored.to(preference.device), logs.exp(), 0.0)
+
+    def _missed(self, rewards: Tensor) -> Tensor:
+        """What each answer is below its floors (B, M), in double precision; 0 without a floor."""
+        bound = self.bound
+        missed = bound.floors.to(rewards.device) - rewards.double()
+        missed = torch.where(bound.floored.to(rewards.device), missed, 0.0)
+        return missed.clamp_min(0.0) if self.rectified else missed
 
     def _basis(self, preference: Tensor) -> Tensor:
         """What the logs of multipliers are sums over (B, F): polynomials, or 1 where there is one preference."""
@@ -152,12 +165,11 @@ class Lagrangian(Scalarizer):
         first ``delay`` batches.  At one preference that is a step of ``lr lambda_j (d_j - mean r_j)`` of log lambda_j.
         """
         bound, basis = self.bound, self._basis(preference)
-        floored = bound.floored.to(rewards.device)
-        missed = torch.where(floored, bound.floors.to(rewards.device) - rewards.double(), 0.0)
+        missed = self._missed(rewards)
         sums = torch.cat([missed.T @ basis, (self.multipliers(preference) * missed).T @ basis, basis.sum(0)[None]])
         sums = total(sums).cpu()
         means = sums[:-1] / sums[-1].clamp_min(1e-12)  # of a polynomial that is 0 in all rows: 0
-        bound.missed, slopes = means[: len(floored)], means[len(floored) :]
+        bound.missed, slopes = means[: len(bound.floors)], means[len(bound.floors) :]
         bound.seen += 1
         if bound.seen > self.delay:
             bound.logs = (bound.logs + self.lr * slopes).clamp_max(math.log(self.largest))
