@@ -28,7 +28,7 @@ def step(scalarize: Lagrangian, *means: float) -> None:
 
 def made(*, one: bool = True, **changed: Any) -> Lagrangian:
     given = {"floors": {"safe": 0.5}, "initial": 2.0, "largest": 8.0, "lr": 0.5, "delay": 0, "degree": 1}
-    given |= {"constant_kl": False, "rectified": False}
+    given |= {"constant_kl": False, "rectified": False, "from_reference": False}
     scalarize = Lagrangian(**{**given, **changed})
     scalarize.bind(NAMES, lambda scores: scores, one=one)
     return scalarize
@@ -47,7 +47,15 @@ def test_a_gain_is_the_free_preference_and_the_multipliers_over_one_plus_their_s
 
 def test_floors_are_put_into_the_units_of_training():
     scalarize = Lagrangian(
-        floors={"brief": 3.0}, initial=1.0, largest=2.0, lr=0.1, delay=0, constant_kl=False, degree=2, rectified=False
+        floors={"brief": 3.0},
+        initial=1.0,
+        largest=2.0,
+        lr=0.1,
+        delay=0,
+        constant_kl=False,
+        degree=2,
+        rectified=False,
+        from_reference=False,
     )
     scalarize.bind(NAMES, lambda scores: (scores - 1.0) / 4.0, one=True)
     assert scalarize.bound.floors.tolist() == [-float("inf"), -float("inf"), 0.5]
@@ -83,7 +91,15 @@ def test_dual_steps_with_best_answers_find_the_multiplier_of_the_constrained_opt
     logits, rewards = generator.normal(size=(2, 40)), generator.normal(size=(2, 40, 2))
     ref_logps = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     scalarize = Lagrangian(
-        floors={"b": 0.6}, initial=1.0, largest=50.0, lr=0.5, delay=0, constant_kl=False, degree=2, rectified=False
+        floors={"b": 0.6},
+        initial=1.0,
+        largest=50.0,
+        lr=0.5,
+        delay=0,
+        constant_kl=False,
+        degree=2,
+        rectified=False,
+        from_reference=False,
     )
     scalarize.bind(("a", "b"), lambda scores: scores, one=True)
     rows, weights = torch.tensor(rewards).flatten(0, 1), torch.tensor([preference]).double().expand(80, -1)
@@ -176,6 +192,44 @@ def test_dual_steps_over_many_preferences_come_as_near_the_floor_as_their_degree
             assert found[place] == pytest.approx(best.multipliers[1], abs=0.03)
 
 
+def _answers(prompts: int = 4, samples: int = 60) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(5).normal(size=(prompts, samples, 3)))
+
+
+@pytest.mark.parametrize("preference", [[1.0, 0.0, 0.0], [0.3, 0.2, 0.5]])
+def test_multipliers_from_reference_answers_are_those_of_the_optimum_under_the_floor(preference):
+    """Of equally likely answers: E safe of the policy tilted by the gain found is at the floor."""
+    scalarize, rewards, weights = made(from_reference=True), _answers(), torch.tensor([preference])
+    scalarize.solve(rewards, weights[0], kl_coef=0.4)
+    gains = scalarize(rewards.flatten(0, 1), weights.double().expand(240, -1)).view(4, 60).numpy()
+    even = np.full((4, 60), -np.log(60))
+    policy = tilt(even, gains, kl_coef=0.4 * float(scalarize.kl_weights(weights)))
+    assert expected(policy, rewards.numpy())[1] == pytest.approx(0.5, abs=1e-6)
+    assert scalarize.metrics()["multiplier/safe"] > 0.1
+
+
+def test_multipliers_of_the_whole_simplex_are_exact_at_the_points_of_the_grid_and_near_between():
+    scalarize, rewards = made(one=False, from_reference=True, degree=2), _answers()
+    scalarize.solve(rewards, None, kl_coef=0.4)
+    for weight, near in ((0.0, 1e-6), (0.5, 1e-6), (1.0, 1e-6), (0.25, 0.2), (0.75, 0.2)):
+        alone_, preference = made(), torch.tensor([[weight, 0.0, 1 - weight]])
+        alone_.solve(rewards, preference[0], kl_coef=0.4)
+        exact = alone_.metrics()["multiplier/safe"]
+        assert float(scalarize.multipliers(preference)[0, 1]) == pytest.approx(exact, rel=near)
+
+
+def test_floors_that_no_reference_answers_reach_are_told():
+    with pytest.raises(
+        InputError, match="60 answers of the reference policy to each of 4 prompts reaches safe at least 9"
+    ):
+        made(floors={"safe": 9.0}, from_reference=True).solve(_answers(), MIXED[0], kl_coef=0.4)
+    with pytest.raises(InputError, match="needs algo.kl_coef above 0"):
+        made(from_reference=True).solve(_answers(), MIXED[0], kl_coef=0)
+    for other in ("rectified", "constant_kl"):
+        with pytest.raises(InputError, match=f"scalarize.{other}=true asks for another"):
+            made(from_reference=True, **{other: True})
+
+
 @pytest.mark.parametrize("floors", [{}, {"safe": 0.1, "harm": 0.2}, dict.fromkeys(NAMES, 0.0)])
 def test_floors_that_are_none_of_an_objective_or_leave_none_are_refused(floors):
     with pytest.raises(InputError, match="name some of help, safe, brief"):
@@ -194,7 +248,15 @@ def test_what_it_cannot_do_is_said():
     with pytest.raises(ValueError, match="no weight on an objective without a floor"):
         made().streams(torch.zeros(1, 3), torch.tensor([[0.0, 1.0, 0.0]]))
     unbound = Lagrangian(
-        floors={"a": 0.0}, initial=1.0, largest=2.0, lr=0.1, delay=0, constant_kl=False, degree=2, rectified=False
+        floors={"a": 0.0},
+        initial=1.0,
+        largest=2.0,
+        lr=0.1,
+        delay=0,
+        constant_kl=False,
+        degree=2,
+        rectified=False,
+        from_reference=False,
     )
     with pytest.raises(RuntimeError, match="before it was told"):
         unbound.streams(torch.zeros(1, 2), torch.tensor([[0.5, 0.5]]))

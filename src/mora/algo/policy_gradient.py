@@ -23,7 +23,7 @@ from mora.functional.advantages import Normalization, gd2po, gdpo, normalized, r
 from mora.functional.kl import Estimator, sequence_kl, token_kl_loss
 from mora.functional.kl_control import KLControl
 from mora.functional.policy import clipped_surrogate_loss
-from mora.runtime.actor import save_policy, standardized_scorer, trainable
+from mora.runtime.actor import save_policy, solve_multipliers, standardized_scorer, trainable
 from mora.runtime.collector import RolloutCollector
 from mora.runtime.console import say
 from mora.runtime.context import Context
@@ -92,12 +92,11 @@ class PolicyGradient:
         context.runtime.share(range(settings.prompts))  # all answers to a prompt are on one process
         model, tokenizer = context.starting_policy()
         encoder = context.encoder(tokenizer)
-        prompts, samples = self.reference_prompts, self.reference_samples
-        scorer = standardized_scorer(
-            context, model, encoder, prompts=prompts, samples=samples, shift=settings.shift_rewards
-        )
-        policy = trainable(context, model, critic_width=None)
+        reference = {"prompts": self.reference_prompts, "samples": self.reference_samples}
+        scorer = standardized_scorer(context, model, encoder, **reference, shift=settings.shift_rewards)
         collector = RolloutCollector(context, settings, scorer, encoder, minibatches=self.minibatches)
+        solve_multipliers(context, scorer, model, encoder, **reference, kl_coef=self.kl_coef)
+        policy = trainable(context, model, critic_width=None)
         learner = Learner(
             context,
             policy,

@@ -21,7 +21,7 @@ from mora.functional.advantages import Normalization, normalized, token_rewards
 from mora.functional.kl_control import KLControl
 from mora.functional.policy import clipped_surrogate_loss, clipped_value_loss
 from mora.model.policy import Policy
-from mora.runtime.actor import save_policy, standardized_scorer, trainable
+from mora.runtime.actor import save_policy, solve_multipliers, standardized_scorer, trainable
 from mora.runtime.collector import RolloutCollector
 from mora.runtime.context import Context
 from mora.runtime.learner import Learner, Optimizer
@@ -65,12 +65,11 @@ class PPO:
         context, settings = self.context, self.rollout
         model, tokenizer = context.starting_policy()
         encoder = context.encoder(tokenizer)
-        prompts, samples = self.reference_prompts, self.reference_samples
-        scorer = standardized_scorer(
-            context, model, encoder, prompts=prompts, samples=samples, shift=settings.shift_rewards
-        )
-        policy = trainable(context, model, critic_width=self.critic_width)
+        reference = {"prompts": self.reference_prompts, "samples": self.reference_samples}
+        scorer = standardized_scorer(context, model, encoder, **reference, shift=settings.shift_rewards)
         collector = RolloutCollector(context, settings, scorer, encoder, minibatches=self.minibatches)
+        solve_multipliers(context, scorer, model, encoder, **reference, kl_coef=self.kl_coef)
+        policy = trainable(context, model, critic_width=self.critic_width)
         ptx = Pretraining(context, encoder, coef=self.ptx_coef, batch_size=self.ptx_batch_size)
         per_step = self.epochs * self.minibatches
         learner = Learner(

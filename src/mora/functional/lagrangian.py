@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -24,6 +25,9 @@ from mora.bounds import Count, Natural, NonNegative, Number, Positive
 from mora.errors import InputError
 from mora.functional.bernstein import bernstein, corners, exponents
 from mora.functional.scalarize import Scalarizer
+from mora.functional.tilting import constrained_optimum
+
+SMALLEST = 1e-3  # of a multiplier that is interpolated; a floor that does not bind has 0
 
 
 @dataclass(kw_only=True)
@@ -48,6 +52,7 @@ class Lagrangian(Scalarizer):
     constant_kl: bool
     degree: Count
     rectified: bool
+    from_reference: bool
     _bound: _Floors | None = field(default=None, init=False, repr=False)
 
     observes = True
@@ -56,6 +61,12 @@ class Lagrangian(Scalarizer):
         bounds.check(self, "scalarize")
         if self.initial > self.largest:
             raise InputError(f"scalarize.initial={self.initial:g} is above scalarize.largest={self.largest:g}")
+        odd = [key for key in ("rectified", "constant_kl") if getattr(self, key)]
+        if self.from_reference and odd:
+            raise InputError(
+                "scalarize.from_reference=true solves for the optimum under floors of means at one price of the KL, "
+                f"and scalarize.{odd[0]}=true asks for another; set one of them to false"
+            )
 
     def check(self, objectives: Sequence[str], preferences: Sequence[Sequence[float]] = ()) -> None:
         """Raises InputError unless each floor is one of an objective, one is left without, and weighs something."""
@@ -149,6 +160,42 @@ class Lagrangian(Scalarizer):
         if self.bound.one:
             return torch.ones_like(free[:, :1]).double()
         return bernstein(free[:, ~self.bound.floored.to(free.device)], self.degree)
+
+    def solve(
+        self, rewards: Float[Tensor, "X S M"], preference: Float[Tensor, " M"] | None, *, kl_coef: float | int
+    ) -> None:
+        """Start from the multipliers of the optimum over S answers of the reference policy to each of X prompts.
+
+        They minimize the convex dual of the problem (``tilting.constrained_optimum``) with as much probability for
+        each answer (dual first: MoCAN, arXiv 2405.19544).  ``preference`` is the only one, or None: then the logs of
+        multipliers are interpolated between the points of a grid with as many points as there are polynomials.
+        Raises InputError for floors that no weighting of these answers reaches.
+        """
+        if kl_coef == 0:
+            raise InputError("scalarize.from_reference=true: the dual needs algo.kl_coef above 0")
+        bound, scores = self.bound, rewards.double().cpu().numpy()
+        even = np.full(scores.shape[:2], -math.log(scores.shape[1]))
+        places = self.steered(bound.objectives)
+        if preference is None:
+            nodes = torch.zeros(bound.logs.shape[1], len(bound.objectives), dtype=torch.float64)
+            nodes[:, places] = torch.tensor(exponents(len(places), self.degree)).double() / self.degree
+        else:
+            nodes = preference.double()[None]
+        try:
+            solved = [
+                constrained_optimum(even, scores, scores @ w.numpy(), floors=bound.floors.numpy(), kl_coef=kl_coef)
+                for w in self.free(nodes)
+            ]
+        except ValueError as error:
+            asked = ", ".join(f"{name} at least {floor:g}" for name, floor in self.floors.items())
+            raise InputError(
+                f"scalarize.floors: no weighting of {scores.shape[1]} answers of the reference policy to each of "
+                f"{scores.shape[0]} prompts reaches {asked} ({error}, in units of training); lower the floor, draw "
+                "more answers (algo.reference_samples), or set scalarize.from_reference=false"
+            ) from error
+        found = np.stack([one.multipliers for one in solved if one.multipliers is not None])
+        logs = torch.from_numpy(np.log(found.clip(SMALLEST, self.largest)))  # (F, M)
+        bound.logs = torch.linalg.solve(self._basis(nodes), logs).T.clamp_max(math.log(self.largest)).contiguous()
 
     def kl_weights(self, preference: Float[Tensor, "B M"]) -> Float[Tensor, " B"]:
         """What the price of a nat is multiplied by beside the gain of each row."""

@@ -7,13 +7,15 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mora.dataset.encode import Encoder
 from mora.files import new_folder, write_json
+from mora.functional.lagrangian import Lagrangian
 from mora.model.features import width_of_causal
 from mora.model.policy import Critic, Policy
 from mora.model.stored import STANDARDIZATION, base_reference
 from mora.reward.reference import reference_prompts
 from mora.reward.scorer import Scorer
+from mora.runtime.console import say
 from mora.runtime.context import Context
-from mora.runtime.sampling import sample_reference
+from mora.runtime.sampling import Samples, sample_reference
 
 
 def trainable(context: Context, model: PreTrainedModel, *, critic_width: int | None) -> Policy:
@@ -43,6 +45,17 @@ def standardize(
 
     Statistics come from ``samples`` answers to each of ``prompts`` training prompts (``reference_prompts``).
     """
+    answers = _reference_answers(context, model, encoder, prompts=prompts, samples=samples)
+    if context.runtime.main:  # every process scores the same answers: they count once
+        context.usage.scored(scorer, len(answers.texts))
+    provenance = dict(context.provenance) | {"seed": str(context.seed)}
+    scorer.standardize(answers.prompts, answers.texts, provenance, sampled=answers.sampled)
+    return scorer
+
+
+def _reference_answers(
+    context: Context, model: PreTrainedModel, encoder: Encoder, *, prompts: int, samples: int
+) -> Samples:
     answers = sample_reference(
         model,
         encoder,
@@ -52,12 +65,9 @@ def standardize(
         batch_size=context.runtime.sample_batch or prompts * samples,
         device=context.runtime.device,
     )
-    if context.runtime.main:  # every process draws and scores the same answers: they count once
+    if context.runtime.main:  # every process draws the same answers: they count once
         context.usage.sampled(answers.mask)
-        context.usage.scored(scorer, len(answers.texts))
-    provenance = dict(context.provenance) | {"seed": str(context.seed)}
-    scorer.standardize(answers.prompts, answers.texts, provenance, sampled=answers.sampled)
-    return scorer
+    return answers
 
 
 def standardized_scorer(
@@ -74,6 +84,36 @@ def standardized_scorer(
         assert scorer.standardization is not None
         scorer.standardization = scorer.standardization.scale_only()
     return scorer
+
+
+def solve_multipliers(
+    context: Context,
+    scorer: Scorer,
+    model: PreTrainedModel,
+    encoder: Encoder,
+    *,
+    prompts: int,
+    samples: int,
+    kl_coef: float,
+) -> None:
+    """Where ``scalarize.from_reference`` asks for it, find the first multipliers from answers of the reference policy.
+
+    ``model`` is that policy, and answers are those of :func:`standardize`.  Raises as :meth:`Lagrangian.solve`.
+    """
+    scalarize = context.scalarize
+    if not isinstance(scalarize, Lagrangian) or not scalarize.from_reference:
+        return
+    assert context.preference is not None and context.risk is not None
+    answers = _reference_answers(context, model, encoder, prompts=prompts, samples=samples)
+    rewards = context.risk(scorer.score(answers.prompts, answers.texts, answers.sampled))
+    fixed, row = None, torch.zeros(1, dtype=torch.int64)
+    if context.preference.fixed:
+        fixed = context.preference(row, row, row, len(scorer.objectives), seed=context.seed, step=0)[0]
+    if context.runtime.main:
+        context.usage.scored(scorer, len(answers.texts))
+    scalarize.solve(rewards.view(-1, samples, rewards.shape[-1]), fixed, kl_coef=kl_coef)
+    found = ", ".join(f"{name} {value:.3g}" for name, value in scalarize.metrics().items())
+    say(f"{context.folder.id}: multipliers from {len(answers.texts)} answers of the reference policy: {found}")
 
 
 def save_policy(context: Context, policy: Policy, tokenizer: PreTrainedTokenizerBase, scorer: Scorer) -> None:
