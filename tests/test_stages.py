@@ -510,6 +510,36 @@ def test_floors_of_an_algorithm_without_rollouts_are_refused():
         refuse_without_meaning(exact)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["experiment=oracle", "scalarize.rectified=true"], "no optimum under such floors is known"),
+        (["scalarize.from_reference=true", "algo.kl_coef=0"], "algo.kl_coef=0 gives none"),
+        (["scalarize.from_reference=true", "algo.kl_target=2.0"], "algo.kl_target=2.0 gives none"),
+        (
+            ["scalarize.from_reference=true", "scalarize.constant_kl=true"],
+            "scalarize.constant_kl=true asks for another",
+        ),
+    ],
+)
+def test_floors_that_nothing_can_be_solved_or_measured_for_are_refused(overrides, message):
+    from mora.run.meaning import refuse_without_meaning
+
+    floors = ["dataset=oracle", "reward=gold", "objectives.names=[r1,r2,r3]", "scalarize.floors={r3: 0.5}"]
+    with pytest.raises(InputError, match=message):
+        refuse_without_meaning(planned(*overrides, "algo=panacea_lag", *floors)[-1])
+
+
+def test_floors_that_leave_nothing_to_steer_are_told(capsys):
+    from mora.run.meaning import refuse_without_meaning
+
+    common = ("algo=panacea_lag", "dataset=oracle", "reward=gold", "scalarize.floors={r2: 0.5}")
+    refuse_without_meaning(planned(*common)[-1])
+    assert "leave one objective without a floor" in capsys.readouterr().err
+    refuse_without_meaning(planned(*common, "objectives.names=[r1,r2,r3]")[-1])
+    assert "leave one objective" not in capsys.readouterr().err
+
+
 def test_a_plan_in_words(tmp_path):
     stages = planned(f"paths.runs={tmp_path}")
     (stages[0].path).mkdir(parents=True)

@@ -23,7 +23,7 @@ def export(cfg: DictConfig, overrides: list[str]) -> None:
 
 def _policy(cfg: DictConfig) -> None:
     from mora.files import file_name, new_folder
-    from mora.functional.preference import checked
+    from mora.functional.preference import among, checked
     from mora.model.export import write_lora, write_merged
     from mora.model.stored import base_of
     from mora.run.opened import open_policy, output_folder
@@ -38,7 +38,7 @@ def _policy(cfg: DictConfig) -> None:
         preferences = checked(list(cfg.preference), opened.objectives, "preference")
         if len(preferences) != 1:
             raise InputError("preference: an export holds one preference; run the command once for each")
-        preference = preferences[0]
+        preference = among(preferences, opened.policy.floored)[0]
     label = "" if preference is None else "".join(f"-{w:g}" for w in preference.tolist())
     out = output_folder(cfg.out, opened.folder, file_name(f"{cfg.to}{label}", room=80))
     adapter, model = opened.policy.adapter, opened.policy.model

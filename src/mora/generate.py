@@ -50,8 +50,9 @@ def _opened(cfg: DictConfig) -> tuple[Speaker, list[list[float]]]:
         if cfg.preference is not None:
             raise InputError(f"preference: no preference steers the policy of {opened.folder.path}; leave it out")
         return opened, [[]]
-    count = len(opened.objectives)
-    given = [[1 / count] * count] if cfg.preference is None else _plain(cfg.preference)
+    names, floored = opened.objectives, opened.policy.floored
+    equal = [0.0 if place in floored else 1 / (len(names) - len(floored)) for place in range(len(names))]
+    given = [equal] if cfg.preference is None else _plain(cfg.preference)
     return opened, checked(given, opened.objectives, "preference").tolist()
 
 

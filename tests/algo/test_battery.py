@@ -19,16 +19,24 @@ REFERENCE = ("algo.reference_prompts=8", "algo.reference_samples=2")
 FITTED = ("algo.epochs=null", "algo.batch_size=8")
 ROLLOUT = ("algo.epochs=2", "algo.minibatches=2", "algo.rollout.prompts=4", "algo.rollout.samples=4")
 TARGET = ("algo.kl_target=0.5", "algo.kl_rate=0.1")
+FLOOR = ("scalarize.floors={kind1: 0.5}",)
 PTX = ("algo.ptx_coef=0.1", "algo.ptx_batch_size=4")
 ROWS = {  # name of an algorithm, and what is chosen beside it: settings that make it small
     "sft": FITTED,
     "reward_model": (*FITTED, *REFERENCE, "algo.cosine_every=0", "algo.quality_every=0"),
     "panacea": (*ROLLOUT, *REFERENCE, *PTX, "reward=gold", "algo.critic_width=8"),
-    "panacea_lag": (*ROLLOUT, *REFERENCE, "reward=gold", "algo.critic_width=8", "scalarize.floors={kind1: 0.5}"),
+    "panacea_lag": (
+        *ROLLOUT,
+        *REFERENCE,
+        "reward=gold",
+        "algo.critic_width=8",
+        *FLOOR,
+        "scalarize.from_reference=true",
+    ),
     "ppo": (*ROLLOUT, *REFERENCE, *PTX, *TARGET, "reward=gold", "algo.critic_width=8"),
     "ppo adapter=full": (*ROLLOUT, *REFERENCE, *PTX, "reward=gold", "algo.critic_width=8"),
-    "ppo_lag": (*ROLLOUT, *REFERENCE, "reward=gold", "algo.critic_width=8", "scalarize.floors={kind1: 0.5}"),
-    "rloo_lag": (*ROLLOUT, *REFERENCE, "reward=gold", "scalarize.floors={kind1: 0.5}"),
+    "ppo_lag": (*ROLLOUT, *REFERENCE, "reward=gold", "algo.critic_width=8", *FLOOR),
+    "rloo_lag": (*ROLLOUT, *REFERENCE, "reward=gold", *FLOOR),
     "rloo": (*ROLLOUT, *REFERENCE, "reward=gold"),
     "reinforce": (*ROLLOUT, *REFERENCE, "reward=gold"),
     "grpo": (*ROLLOUT, *REFERENCE, *TARGET, "reward=gold"),

@@ -218,13 +218,23 @@ def test_multipliers_of_the_whole_simplex_are_exact_at_the_points_of_the_grid_an
         assert float(scalarize.multipliers(preference)[0, 1]) == pytest.approx(exact, rel=near)
 
 
+def test_few_answers_make_a_multiplier_too_large_and_say_so_by_their_effective_number():
+    """Independent normal rewards, whose exact multiplier is ``beta d / var``: .15 * .5."""
+    generator, found = np.random.default_rng(0), {}
+    for samples in (4, 4096):
+        scalarize = made(from_reference=True)
+        rewards = torch.from_numpy(generator.normal(size=(50, samples, 3)))
+        effective = scalarize.solve(rewards, torch.tensor([1.0, 0.0, 0.0]), kl_coef=0.5)
+        found[samples] = scalarize.metrics()["multiplier/safe"], effective
+    assert found[4][0] > 1.3 * 0.25 and found[4][1] < 4
+    assert found[4096][0] == pytest.approx(0.25, rel=0.1) and found[4096][1] > 20
+
+
 def test_floors_that_no_reference_answers_reach_are_told():
     with pytest.raises(
         InputError, match="60 answers of the reference policy to each of 4 prompts reaches safe at least 9"
     ):
         made(floors={"safe": 9.0}, from_reference=True).solve(_answers(), MIXED[0], kl_coef=0.4)
-    with pytest.raises(InputError, match="needs algo.kl_coef above 0"):
-        made(from_reference=True).solve(_answers(), MIXED[0], kl_coef=0)
     for other in ("rectified", "constant_kl"):
         with pytest.raises(InputError, match=f"scalarize.{other}=true asks for another"):
             made(from_reference=True, **{other: True})

@@ -6,6 +6,7 @@ import pytest
 import torch
 from tests.adapters import sequences
 
+from mora.errors import InputError
 from mora.model import policy as shipped
 from mora.model.generate import Sampling
 from mora.model.policy import entropy, token_logps
@@ -236,6 +237,30 @@ def test_the_language_model_head_reads_whole_tensors(make_policy, make_prompts, 
     plain = Sampling(temperature=1.0, top_p=1.0, top_k=0)
     policy.generate(prompts, simplex(3), sampling=plain, seed=0, step=0, max_new_tokens=3, ends=[-1], pad=PAD)
     assert len(seen) == 4 and all(seen)
+
+
+def test_weights_of_what_is_kept_above_a_floor_steer_nothing(make_policy, make_prompts):
+    """The second of three has a floor: a preference counts among the others, in passes and in samples."""
+    policy = make_policy("llama", objectives=3)
+    policy.floored = (1,)
+    prompts = make_prompts(2)
+    ids, mask, response = _sequences(prompts)
+    asked = torch.tensor([[0.2, 0.5, 0.3], [0.1, 0.0, 0.9]])
+    among = torch.tensor([[0.4, 0.0, 0.6], [0.1, 0.0, 0.9]])
+    plain = Sampling(temperature=1.0, top_p=1.0, top_k=0)
+    found, wanted = [], []
+    for weights, into, floored in ((asked, found, (1,)), (among, wanted, ())):
+        policy.floored = floored
+        with torch.no_grad():
+            into.append(policy(sequences(ids, mask, weights, response=response.shape[1]), with_values=False).logps)
+        drawn, _ = policy.generate(
+            prompts, weights, sampling=plain, seed=0, step=0, max_new_tokens=5, ends=[EOS], pad=PAD
+        )
+        into.append(drawn)
+    assert torch.equal(found[1], wanted[1]) and torch.allclose(found[0], wanted[0], atol=1e-6)
+    policy.floored = (1,)
+    with pytest.raises(InputError, match=r"preference \[0,1,0\]: weighs nothing but what is kept above a floor"):
+        policy(sequences(ids, mask, torch.tensor([[0.0, 1.0, 0.0]]).expand(2, -1), response=response.shape[1]))
 
 
 def test_answers_that_are_sampled_in_parts_are_those_of_all_together(make_policy, make_prompts):

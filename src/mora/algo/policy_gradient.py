@@ -131,7 +131,7 @@ class PolicyGradient:
             returns = returns - (rollout.kl_coef.to(kl) * kl)[:, None]
         advantages = self.estimator(returns, rollout.weights, rollout.group)[:, None].expand_as(rollout.old_logps)
         counted = rollout.trained
-        if self._is(gd2po):  # an answer that is left out trains nothing, and is no part of the statistics
+        if self._is(gd2po):  # an answer that is left out has no advantage, and is no part of the statistics
             counted = counted & (advantages != 0)
         rollout.advantages = normalized(advantages, counted, self.normalize_advantages, self.context.runtime.sum)
 

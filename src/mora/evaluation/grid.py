@@ -20,3 +20,12 @@ def preference_grid(given: list[list[float]] | None, objectives: Sequence[str]) 
     if len(np.unique(grid, axis=0)) < len(grid):
         raise InputError("evaluation.preferences: one preference is named twice; name each once")
     return grid
+
+
+def steering_grid(floored: Sequence[int], objectives: int) -> list[list[float]]:
+    """The default grid over the objectives without a floor; the weights of the others are 0."""
+    places = [place for place in range(objectives) if place not in floored]
+    drawn = default_grid(len(places))
+    grid = np.zeros((len(drawn), objectives))
+    grid[:, places] = drawn
+    return [list(map(float, one)) for one in grid]

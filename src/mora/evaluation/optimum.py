@@ -70,6 +70,11 @@ class Optimum:
         kl_coef = run.config["algo"].get("kl_coef")
         if kl_coef is None:
             raise InputError(f"{run.folder.path}: was trained without a KL term, so no optimum belongs to it")
+        if run.config["algo"].get("kl_target") is not None:
+            raise InputError(
+                f"{run.folder.path}: was trained with algo.kl_target, at many KL weights, so no one optimum belongs to "
+                "it; use evaluation=front, or evaluation=regret evaluation.kl_coef=..."
+            )
         run.check_units()
         if isinstance(run.build("scalarize"), Lagrangian):
             raise InputError(

@@ -59,6 +59,10 @@ class Regret:
         kl_coef = self.kl_coef if self.kl_coef is not None else run.config["algo"].get("kl_coef")
         if kl_coef is None:
             raise InputError(f"{run.folder.path}: was trained without a KL term; say evaluation.kl_coef=...")
+        if self.kl_coef is None and run.config["algo"].get("kl_target") is not None:
+            raise InputError(
+                f"{run.folder.path}: was trained with algo.kl_target, at many KL weights; say evaluation.kl_coef=..."
+            )
         run.check_units()
         policy, tokenizer = run.policy()
         asked = replace(self, preferences=run.preferences(self.preferences, policy))

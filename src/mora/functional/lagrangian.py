@@ -163,16 +163,16 @@ class Lagrangian(Scalarizer):
 
     def solve(
         self, rewards: Float[Tensor, "X S M"], preference: Float[Tensor, " M"] | None, *, kl_coef: float | int
-    ) -> None:
+    ) -> float:
         """Start from the multipliers of the optimum over S answers of the reference policy to each of X prompts.
 
         They minimize the convex dual of the problem (``tilting.constrained_optimum``) with as much probability for
         each answer (dual first: MoCAN, arXiv 2405.19544).  ``preference`` is the only one, or None: then the logs of
         multipliers are interpolated between the points of a grid with as many points as there are polynomials.
+        Returns the least effective number of answers to a prompt, ``1 / sum p^2`` of the optimum, a mean over prompts:
+        where it is small the best answers are missing, and multipliers come out too large.
         Raises InputError for floors that no weighting of these answers reaches.
         """
-        if kl_coef == 0:
-            raise InputError("scalarize.from_reference=true: the dual needs algo.kl_coef above 0")
         bound, scores = self.bound, rewards.double().cpu().numpy()
         even = np.full(scores.shape[:2], -math.log(scores.shape[1]))
         places = self.steered(bound.objectives)
@@ -196,6 +196,7 @@ class Lagrangian(Scalarizer):
         found = np.stack([one.multipliers for one in solved if one.multipliers is not None])
         logs = torch.from_numpy(np.log(found.clip(SMALLEST, self.largest)))  # (F, M)
         bound.logs = torch.linalg.solve(self._basis(nodes), logs).T.clamp_max(math.log(self.largest)).contiguous()
+        return min(float((1 / (np.exp(one.logps) ** 2).sum(-1)).mean()) for one in solved)
 
     def kl_weights(self, preference: Float[Tensor, "B M"]) -> Float[Tensor, " B"]:
         """What the price of a nat is multiplied by beside the gain of each row."""
@@ -246,6 +247,8 @@ class Lagrangian(Scalarizer):
 
     def notes(self) -> list[str]:
         """What to tell of multipliers that ended as large as they may be."""
+        if self.rectified:
+            return []  # as large as it may be is what a multiplier becomes while one answer is below its floor
         least = math.log(self.largest) - 1e-9
         highest = self.bound.logs.max(-1).values.tolist()
         ended = [

@@ -40,6 +40,23 @@ def checked(preferences: Any, objectives: Sequence[str], key: str) -> Float[Tens
     return torch.tensor([list(one) for one in given], dtype=torch.float32)
 
 
+def among(preference: Float[Tensor, "B M"], left_out: Sequence[int]) -> Float[Tensor, "B M"]:
+    """Preferences without the weights of some objectives, which become 0; the others are scaled to sum 1.
+
+    Raises InputError where nothing else is weighed.
+    """
+    if not left_out:
+        return preference
+    kept = preference.index_fill(-1, torch.tensor(list(left_out), device=preference.device), 0.0)
+    total = kept.sum(-1, keepdim=True)
+    if not bool((total > 0).all()):
+        shown = ",".join(f"{weight:g}" for weight in preference[int((total <= 0).flatten().nonzero()[0])].tolist())
+        raise InputError(
+            f"preference [{shown}]: weighs nothing but what is kept above a floor; weigh another objective"
+        )
+    return kept / total
+
+
 def dirichlet(
     keys: Int[Tensor, " B"], objectives: int, *, concentration: float, seed: int, step: int
 ) -> Float[Tensor, "B M"]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from mora.functional.preference import among
 from mora.model.adapter import Adapter
 from mora.model.generate import Sampling, generate
 from mora.types import Prompts, Sequences
@@ -88,13 +89,16 @@ def _contiguous(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 class Policy(nn.Module):
     """Everything that policy optimization trains, in one module.
 
-    All passes of a training step go through ``forward``, so it can be wrapped for data parallelism.
+    All passes of a training step go through ``forward``, so it can be wrapped for data parallelism.  Weights of the
+    objectives at the places ``floored`` steer nothing: a preference counts among the others.
     """
 
-    def __init__(self, model: PreTrainedModel, adapter: Adapter, critic: Critic | None) -> None:
+    def __init__(
+        self, model: PreTrainedModel, adapter: Adapter, critic: Critic | None, *, floored: Sequence[int] = ()
+    ) -> None:
         super().__init__()
         self.model, self.critic = model, critic
-        self.adapter = adapter
+        self.adapter, self.floored = adapter, tuple(floored)
         self._off = False
         for acting in filter(None, (model, adapter.frozen)):
             acting.get_output_embeddings().register_forward_pre_hook(_contiguous)
@@ -154,7 +158,9 @@ class Policy(nn.Module):
         return torch.cat(found)
 
     def _using(self, preference: Tensor | None) -> AbstractContextManager[None]:
-        return nullcontext() if self._off else self.adapter.using(preference)
+        if self._off:
+            return nullcontext()
+        return self.adapter.using(None if preference is None else among(preference, self.floored))
 
     def reference(self, rows: Sequences) -> Tensor:
         """Log-probabilities (B, T) of the reference policy, as ``logps`` gives those of the policy."""

@@ -75,7 +75,7 @@ def load_policy(
     One whose weights were all trained needs its base for the ``reference`` policy alone, and can do without.
     """
     settings, objectives, _ = read_settings(folder, KINDS)
-    _check_objectives(folder, objectives)
+    floored = _check_objectives(folder, objectives)
     whole = isinstance(settings, Full)
     if whole and not reference:
         model, tokenizer = load_causal(folder).requires_grad_(False), load_tokenizer(folder, stored=True)
@@ -93,15 +93,22 @@ def load_policy(
     check_rank(folder / WEIGHTS, settings.rank, remedy="without its adapter the policy is gone; train it again")
     adapter = settings.attach(model, objectives, seed=0)
     adapter.load(folder)
-    return Policy(model, adapter, None).to(device).eval(), tokenizer
+    return Policy(model, adapter, None, floored=floored).to(device).eval(), tokenizer
 
 
-def _check_objectives(folder: Path, objectives: list[str]) -> None:
-    """Raises InputError where the units that a policy was trained in are those of other objectives."""
+def _check_objectives(folder: Path, objectives: list[str]) -> list[int]:
+    """The places of the objectives under floors, which steer nothing.
+
+    Raises InputError where the units that a policy was trained in are those of other objectives.
+    """
     units = folder / STANDARDIZATION
-    stored = read_object(units).get("objectives", objectives) if units.is_file() else objectives
+    known = read_object(units) if units.is_file() else {}
+    stored, floored = known.get("objectives", objectives), known.get("floored", [])
+    if not isinstance(floored, list) or not all(name in objectives for name in floored):
+        raise InputError(f"{units}: floored must be a list of some of {', '.join(objectives)}")
     if stored != objectives:
         raise InputError(
             f"{folder / SETTINGS}: has the objectives {', '.join(objectives)}, and {units.name} has {stored}: the "
             "files are of two policies; get the folder again"
         )
+    return [objectives.index(name) for name in floored]

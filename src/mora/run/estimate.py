@@ -112,7 +112,9 @@ def _evaluated(stage: Stage, corpus: Corpus) -> int:
     if "preferences" not in evaluation:
         return int(answers)  # of the reference policy
     steered = stage.config["preference"].get("weights") is None
-    points = len(preference_grid(evaluation["preferences"], corpus.objectives)) if steered else 1
+    asked, names = evaluation["preferences"], corpus.objectives
+    floored = [name for name in stage.config["scalarize"].get("floors", {}) if asked is None]
+    points = len(preference_grid(asked, [name for name in names if name not in floored])) if steered else 1
     return int((points + 1) * answers)
 
 

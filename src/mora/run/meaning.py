@@ -75,25 +75,46 @@ def _refuse_gain_without_meaning(stage: Stage, reward: RewardKind) -> None:
     if adapter.steered and preference.fixed:
         say(f"adapter={adapter.kind} with preference=fixed: no other preference is trained, so it steers nowhere")
     if isinstance(scalarize, Lagrangian):
-        fixed = [preference.of(len(objectives)).tolist()] if preference.fixed else []
-        scalarize.check(objectives, fixed)
-        zeros = dict(zip(objectives, reward.has_zero(objectives), strict=True))
-        open_units = isinstance(reward, HeadKind) and not reward.reads_ratings
-        for name in scalarize.floors if open_units else ():
-            if not zeros[name]:
-                say(
-                    f"scalarize.floors: pairs leave the zero and the unit of a {reward.name} reward open, so a floor "
-                    f"under {name} means little; reward=cost has a zero that means acceptable"
-                )
-        if not isinstance(rollout, RolloutSettings):
-            raise InputError(
-                "scalarize=lagrangian learns multipliers from rollouts: use an algorithm that makes them, such as "
-                "algo=ppo_lag, rloo_lag or panacea_lag"
-            )
+        _refuse_floors(stage, scalarize, reward)
     if isinstance(rollout, RolloutSettings):
         rollout.check(reward.shape.kind, reward.has_zero(objectives))
         rollout.check_scalarize(scalarize)
         scalarizers.check_sharing(scalarize, preference.unit, prompts=rollout.prompts, samples=rollout.samples)
+
+
+def _refuse_floors(stage: Stage, scalarize: Lagrangian, reward: RewardKind) -> None:
+    """Refuse floors that nothing is maximized above, learns or measures.  Raises InputError."""
+    algo, objectives = stage.config["algo"], stage.config["objectives"]["names"]
+    preference = build(stage.config["preference"])
+    scalarize.check(objectives, [preference.of(len(objectives)).tolist()] if preference.fixed else [])
+    zeros = dict(zip(objectives, reward.has_zero(objectives), strict=True))
+    open_units = isinstance(reward, HeadKind) and not reward.reads_ratings
+    for name in scalarize.floors if open_units else ():
+        if not zeros[name]:
+            say(
+                f"scalarize.floors: pairs leave the zero and the unit of a {reward.name} reward open, so a floor "
+                f"under {name} means little; reward=cost has a zero that means acceptable"
+            )
+    if not preference.fixed and len(scalarize.steered(objectives)) == 1:
+        say(
+            "scalarize.floors leave one objective without a floor: every preference is the same one, and nothing steers"
+        )
+    if not isinstance(build(algo.get("rollout", {})), RolloutSettings):
+        raise InputError(
+            "scalarize=lagrangian learns multipliers from rollouts: use an algorithm that makes them, such as "
+            "algo=ppo_lag, rloo_lag or panacea_lag"
+        )
+    if scalarize.rectified and hasattr(build(stage.config["evaluation"]), "needs_kl"):
+        raise InputError(
+            "scalarize.rectified=true asks floors of every answer, and no optimum under such floors is known to "
+            "compare with; use evaluation=front"
+        )
+    unpriced = {"kl_coef": algo.get("kl_coef") == 0, "kl_target": algo.get("kl_target") is not None}
+    for key in (key for key, wrong in unpriced.items() if wrong and scalarize.from_reference):
+        raise InputError(
+            f"scalarize.from_reference=true solves a dual at one KL weight above 0, and algo.{key}={algo[key]} gives "
+            "none; set algo.kl_coef above 0 and algo.kl_target=null"
+        )
 
 
 def _refuse_estimator(stage: Stage, scalarize: object) -> None:

@@ -7,16 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from mora.dataset.corpus import Corpus
 from mora.errors import InputError
 from mora.evaluation import Evaluation
 from mora.evaluation.front import Front
+from mora.evaluation.grid import steering_grid
 from mora.files import read_object, record_json
 from mora.functional.lagrangian import Lagrangian
-from mora.functional.pareto import default_grid
 from mora.model.policy import Policy
 from mora.model.score_model import read_card
 from mora.model.stored import STANDARDIZATION, load_plain, load_policy
@@ -133,28 +132,13 @@ def _policy(folder: RunFolder, config: Mapping[str, Any]) -> tuple[Policy, PreTr
 def _own_preferences(
     given: list[list[float]] | None, policy: Policy, config: Mapping[str, Any]
 ) -> list[list[float]] | None:
-    """The preferences to ask for: those ``given``, the only one of training, or a grid over what steers.
-
-    Raises InputError for a preference that weighs an objective under a floor, which never steered the policy.
-    """
-    if not policy.trained:
+    """The preferences to ask for: those ``given``, the only one of training, or a grid over what steers."""
+    if given is not None or not policy.trained:
         return given
-    names, drawn = config["objectives"]["names"], build(config["preference"])
-    if drawn.fixed:
-        return given if given is not None else [drawn.of(len(names)).tolist()]
-    places = build(config["scalarize"]).steered(names)
-    floored = [place for place in range(len(names)) if place not in places]
-    if given is None and floored:
-        grid = np.zeros((len(some := default_grid(len(places))), len(names)))
-        grid[:, places] = some
-        return [list(map(float, one)) for one in grid]
-    for one in given or []:
-        if any(one[place] for place in floored if place < len(one)):
-            raise InputError(
-                f"evaluation.preferences={one}: this policy keeps {', '.join(names[place] for place in floored)} above "
-                "floors and is steered among the others; give what has a floor a weight of 0"
-            )
-    return given
+    names = config["objectives"]["names"]
+    if build(config["preference"]).fixed:
+        return [build(config["preference"]).of(len(names)).tolist()]
+    return steering_grid(policy.floored, len(names)) if policy.floored else None
 
 
 def front_of(

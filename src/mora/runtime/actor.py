@@ -17,6 +17,8 @@ from mora.runtime.console import say
 from mora.runtime.context import Context
 from mora.runtime.sampling import Samples, sample_reference
 
+FEW = 10  # effective answers to a prompt, below which a dual over reference answers is told to be biased
+
 
 def trainable(context: Context, model: PreTrainedModel, *, critic_width: int | None) -> Policy:
     """``model`` with what the run's adapter trains of it, ready to be trained, on the run's device.
@@ -35,7 +37,15 @@ def trainable(context: Context, model: PreTrainedModel, *, critic_width: int | N
         assert context.scalarize is not None
         critic = Critic(hidden, len(objectives), context.scalarize.count(len(objectives)), critic_width)
         critic.reset(torch.Generator().manual_seed(context.seed))
-    return Policy(model, attached, critic).to(context.runtime.device)
+    floored = _floored(context) if context.adapter.steered else []
+    return Policy(model, attached, critic, floored=floored).to(context.runtime.device)
+
+
+def _floored(context: Context) -> list[int]:
+    """Objectives that steer nothing, by place: those with a floor."""
+    assert context.scalarize is not None
+    steered = context.scalarize.steered(context.corpus.objectives)
+    return [place for place in range(len(context.corpus.objectives)) if place not in steered]
 
 
 def standardize(
@@ -111,9 +121,14 @@ def solve_multipliers(
         fixed = context.preference(row, row, row, len(scorer.objectives), seed=context.seed, step=0)[0]
     if context.runtime.main:
         context.usage.scored(scorer, len(answers.texts))
-    scalarize.solve(rewards.view(-1, samples, rewards.shape[-1]), fixed, kl_coef=kl_coef)
+    effective = scalarize.solve(rewards.view(-1, samples, rewards.shape[-1]), fixed, kl_coef=kl_coef)
     found = ", ".join(f"{name} {value:.3g}" for name, value in scalarize.metrics().items())
     say(f"{context.folder.id}: multipliers from {len(answers.texts)} answers of the reference policy: {found}")
+    if effective < FEW:
+        say(
+            f"{context.folder.id}: their optimum rests on {effective:.1f} of {samples} answers to a prompt, so these "
+            "multipliers are too large; draw more (algo.reference_samples)"
+        )
 
 
 def save_policy(context: Context, policy: Policy, tokenizer: PreTrainedTokenizerBase, scorer: Scorer) -> None:
@@ -127,5 +142,7 @@ def save_policy(context: Context, policy: Policy, tokenizer: PreTrainedTokenizer
             policy.adapter.save(folder, base=base_reference(context.policy or context.model.path or "", folder))
             tokenizer.save_pretrained(folder)
             facts = {"objectives": list(scorer.objectives), **scorer.standardization.facts()}
+            if policy.floored:
+                facts["floored"] = [scorer.objectives[place] for place in policy.floored]
             write_json(folder / STANDARDIZATION, facts)
     context.runtime.barrier()

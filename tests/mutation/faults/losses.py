@@ -8,8 +8,8 @@ FAULTS = (
     Fault(
         name="kl_sign_in_token_rewards",
         file="functional/advantages.py",
-        old="torch.where(mask, -kl_coef * (old_logps - ref_logps), 0.0)",
-        new="torch.where(mask, kl_coef * (old_logps - ref_logps), 0.0)",
+        old="torch.where(mask, -price * (old_logps - ref_logps), 0.0)",
+        new="torch.where(mask, price * (old_logps - ref_logps), 0.0)",
         why="Leaving the reference is rewarded, so the policy degenerates faster the larger the coefficient.",
         caught_by=(
             "tests/functional/test_advantages.py::test_the_score_stands_on_the_last_response_token_and_the_kl_term_on_each",
@@ -18,8 +18,8 @@ FAULTS = (
     Fault(
         name="kl_penalty_on_masked_tokens",
         file="functional/advantages.py",
-        old="torch.where(mask, -kl_coef * (old_logps - ref_logps), 0.0)",
-        new="-kl_coef * (old_logps - ref_logps)",
+        old="torch.where(mask, -price * (old_logps - ref_logps), 0.0)",
+        new="-price * (old_logps - ref_logps)",
         why="Padding is charged for its log-ratio, so short answers pay for tokens that nobody wrote.",
         caught_by=(
             "tests/functional/test_advantages.py::test_the_score_stands_on_the_last_response_token_and_the_kl_term_on_each",
