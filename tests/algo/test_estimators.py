@@ -7,6 +7,8 @@ import pytest
 import torch
 from tests.algo.pieces import collector_of, policy_of, scorer_of
 
+from mora.evaluation.grid import steering_grid
+from mora.model.stored import load_policy
 from mora.runtime.rollout_metrics import observe_kl, rollout_metrics
 
 SMALL = (
@@ -108,3 +110,18 @@ def test_an_objective_without_weight_that_opposes_another_is_credited_down(make)
     algo.credit(rollout)
     found = rollout_metrics(algo.context, rollout, algo.context.corpus.objectives)
     assert found["credit/kind0"] == pytest.approx(1, abs=1e-4) and found["credit/kind1"] == pytest.approx(-1, abs=1e-4)
+
+
+def test_a_policy_under_floors_is_drawn_kept_and_read_with_what_steers_it(make, tmp_path):
+    """Preferences of training have no weight on the floored objective, and the stored policy heeds none."""
+    floor = ("scalarize.floors={kind1: 0.5}", "algo.critic_width=8")
+    _, _, rollout = moved(make, "panacea_lag", *floor)
+    assert torch.equal(rollout.preference, torch.tensor([[1.0, 0.0]]).expand(16, -1))
+    algo = make("panacea_lag", *SMALL, *floor)
+    for part in algo.context.starting_model(frozen=True):
+        part.save_pretrained(tmp_path / "base")
+    algo.context.policy = str(tmp_path / "base")
+    algo.fit()
+    policy, _ = load_policy(algo.context.folder.path / "policy", torch.device("cpu"))
+    assert policy.floored == (1,)
+    assert {row[1] for row in steering_grid(policy.floored, 3)} == {0.0} and steering_grid((0, 2), 3) == [[0, 1, 0]]
