@@ -18,6 +18,7 @@ from mora.run.meaning import refuse_stage_without_meaning
 from mora.run.plan import plan
 from mora.score import score
 from mora.train import train
+from mora.types import Sampled
 from tests.chain import chain_options, without_pictures
 from tests.reward.classifiers import classifier
 
@@ -72,6 +73,11 @@ def test_the_policy_measures_the_units_of_its_scores_itself(chain) -> None:
     assert all(deviation > 0 for deviation in units["std"])
     front = read_json(panacea.path / "tables" / "front.json")
     assert {"gold", "reward"} <= set(front["indicators"])
+    scorer = ModelScorer.load(reward.path / "reward", "cpu")
+    for line in read_lines(panacea.path / "tables" / "samples.jsonl")[:6]:
+        raw = scorer.raw([line["prompt"]], [line["response"]], Sampled(ended=(line["ended"],))).atoms[0, :, 0].tolist()
+        own = [(score - mean) / std for score, mean, std in zip(raw, units["mean"], units["std"], strict=True)]
+        assert line["reward"] == pytest.approx(own, abs=1e-3)
 
 
 def test_what_an_encoder_scores_has_its_own_unit_and_no_classifier_stands_for_it(chain, tmp_path, capsys) -> None:

@@ -163,7 +163,8 @@ def front_of(
         provenance["gold"] = {"kind": "true scores", "world": name, "trained the policy": trained}
     reward = reward_folder(folder, config)
     if reward is not None:
-        scorers["reward"] = load_scorer(reward, compute_device()).select(corpus.objectives)
+        own = load_scorer(reward, compute_device()).select(corpus.objectives)
+        scorers["reward"] = own if own.standardized else _in_units_of_training(folder, own)
         run = folder.identity["upstream"]["reward"]
         provenance["reward"] = {"kind": "reward model", "run": run, "trained the policy": True}
     policy, tokenizer = _policy(folder, config)
@@ -212,12 +213,16 @@ def _judges(folder: RunFolder, config: Mapping[str, Any], corpus: Corpus) -> dic
         own = load_scorer(reward, compute_device()).select(corpus.objectives)
         floors_are_its_own = isinstance(build(config["scalarize"]), Lagrangian)
         judges = {"reward": own} if floors_are_its_own else judges | {"reward": own}
+    _in_units_of_training(folder, judges["gold" if reward is None else "reward"])
+    return judges
+
+
+def _in_units_of_training(folder: RunFolder, scorer: Scorer) -> Scorer:
+    """Give ``scorer`` the units that the policy of a run was trained in, where it has a policy; returns it."""
     units = folder.path / "policy" / STANDARDIZATION
     if units.is_file():
-        judges["gold" if reward is None else "reward"].standardization = Standardization.read(
-            read_object(units, ["mean", "std", "provenance"])
-        )
-    return judges
+        scorer.standardization = Standardization.read(read_object(units, ["mean", "std", "provenance"]))
+    return scorer
 
 
 def reward_folder(folder: RunFolder, config: Mapping[str, Any]) -> Path | None:
