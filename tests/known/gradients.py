@@ -223,6 +223,8 @@ class Setting:
         self.policy = self._policy()
         least = 5.0 if self.case.unequal else 0.1
         weights = torch.rand(2, self.case.objectives, dtype=torch.float64, generator=self.generator) + least
+        if self.case.algo == "panacea_lag":
+            weights[:, 1] = 0.0  # what has a floor steers nothing
         self.preferences = weights / weights.sum(1, keepdim=True)
         self._enumerate()
 

@@ -191,6 +191,7 @@ def spec(**changed: Any) -> ModelSpec:
         "template_date": "2024-07-26",
         "rates": {},
         "sizes": {},
+        "steering": {},
         "encoder": False,
         "needs_sft": True,
         "smoke": True,

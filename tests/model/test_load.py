@@ -48,6 +48,7 @@ def spec(**changed) -> ModelSpec:
         "smoke": True,
         "rates": {},
         "sizes": {},
+        "steering": {},
     }
     return ModelSpec(**(fields | changed))
 

@@ -29,7 +29,14 @@ def spec(path: Path | None = None, **changed) -> ModelSpec:
     fields |= dict(template_date="2024-07-26")
     fields |= dict(config=SIZES if path is None else None, vocab_size=300, dtype="float32", quantization=None)
     fields |= dict(
-        attention="sdpa", gradient_checkpointing=False, encoder=False, needs_sft=True, smoke=True, rates={}, sizes={}
+        attention="sdpa",
+        gradient_checkpointing=False,
+        encoder=False,
+        needs_sft=True,
+        smoke=True,
+        rates={},
+        sizes={},
+        steering={},
     )
     return ModelSpec(**fields | changed)
 

@@ -55,7 +55,7 @@ RATES = {"adapter=lora": "lora", "adapter=full": "policy"}
 )
 def test_the_settings_of_a_real_model_are_for_every_algorithm_with_rollouts(experiment, chosen):
     config = mora.compose(f"experiment={experiment}", *chosen)
-    assert config.algo.kl_coef == 0.05 and config.model.name == "smollm2_135m"
+    assert config.algo.kl_coef == 0.1 and config.model.name == "smollm2_135m"
     expected = config.model.rates[next((RATES[one] for one in chosen if one in RATES), "adapter")]
     assert config.adapter.lr == expected
 

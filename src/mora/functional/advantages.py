@@ -115,7 +115,7 @@ def gdpo(returns: Float[Tensor, "B C"], weights: Float[Tensor, "B C"], group: In
 
 
 def gd2po(
-    returns: Float[Tensor, "B C"], weights: Float[Tensor, "B C"], group: Int[Tensor, " B"], *, agreement: float
+    returns: Float[Tensor, "B C"], weights: Float[Tensor, "B C"], group: Int[Tensor, " B"], *, agreement: Share
 ) -> Float[Tensor, " B"]:
     """:func:`gdpo` without the answers that rewards disagree about, times the share of a group that is kept.
 
