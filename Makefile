@@ -28,7 +28,7 @@ demo: $(STAMP)
 
 real: export HF_HUB_OFFLINE = 0
 real: models/smollm2
-	$(BIN)/python -m mora.train experiment=smollm2 model.path=models/smollm2 $(DATA)
+	$(BIN)/python -m mora.train experiment=smollm2 model.path=models/smollm2 preference.vertex_probability=0.5 $(DATA)
 
 models/smollm2: | $(STAMP)
 	$(BIN)/python -m mora.prepare task=smollm2 output=$@
