@@ -15,7 +15,6 @@ from torch import Tensor
 from mora.bounds import Share
 from mora.functional.centering import group_means
 
-SIGN = 1e-8  # a term of an advantage that is smaller has no sign
 LEAST_STD = 1e-4  # added to the deviation of a group, as is usual; answers that score alike have no advantage
 Normalization = Literal["none", "scale", "whiten"]
 
@@ -119,14 +118,14 @@ def gd2po(
 ) -> Float[Tensor, " B"]:
     """:func:`gdpo` without the answers that rewards disagree about, times the share of a group that is kept.
 
-    An answer is left out, with an advantage of exactly 0, where the terms ``a_c`` of its sum have both signs and
-    ``|sum a_c| / sum |a_c| < agreement`` (GD2PO, arXiv 2606.16771; the threshold is that of its code, .2).  ``a_c``
-    stand as weighed here, so that a preference decides what is a conflict.  Raises ValueError as :func:`gdpo`.
+    An answer is left out, with an advantage of exactly 0, where the terms ``a_c`` of its sum cancel:
+    ``|sum a_c| < agreement sum |a_c|``, which none does whose terms have one sign (GD2PO, arXiv 2606.16771; the
+    threshold is that of its code, .2).  ``a_c`` stand as weighed here, so that a preference decides what is a
+    conflict.  Raises ValueError as :func:`gdpo`.
     """
     terms = _standardized(returns, weights, group)
-    advantages, sizes = terms.sum(-1), terms.abs().sum(-1)
-    mixed = (terms > SIGN).any(-1) & (terms < -SIGN).any(-1)
-    kept = (~(mixed & (advantages.abs() < agreement * sizes))).to(returns)
+    advantages = terms.sum(-1)
+    kept = (advantages.abs() >= agreement * terms.abs().sum(-1)).to(returns)
     share = group_means(kept[:, None], group).to(returns)[:, 0]
     return advantages * kept * share
 

@@ -98,11 +98,11 @@ FAULTS = (
         ),
     ),
     Fault(
-        name="conflicts_counted_without_their_signs",
+        name="bad_answers_counted_as_conflicts",
         file="functional/advantages.py",
-        old="mixed & (advantages.abs() < agreement * sizes)",
-        new="advantages.abs() < agreement * sizes",
-        why="Answers that all rewards call average are left out, which is no conflict.",
+        old="(advantages.abs() >= agreement * terms.abs().sum(-1))",
+        new="(advantages >= agreement * terms.abs().sum(-1))",
+        why="Nothing is trained down: every answer below its prompt's mean is left out.",
         caught_by=("tests/functional/test_advantages.py::test_gd2po_leaves_out_what_rewards_disagree_about",),
     ),
     Fault(
