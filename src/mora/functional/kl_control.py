@@ -42,8 +42,9 @@ class KLControl:
 
     def __call__(self, preference: Float[Tensor, "B M"]) -> Float[Tensor, " B"]:
         """beta of each row, in double precision."""
-        basis = bernstein(preference, self.degree)
-        return self.coef * (basis @ self.logs.to(basis.device) if self.logs is not None else 0 * basis[:, 0]).exp()
+        if self.logs is None:
+            return torch.full((len(preference),), self.coef, dtype=torch.float64, device=preference.device)
+        return self.coef * (bernstein(preference, self.degree) @ self.logs.to(preference.device)).exp()
 
     def observe(
         self, preference: Float[Tensor, "B M"], kl: Float[Tensor, " B"], total: Callable[[Tensor], Tensor]

@@ -24,6 +24,7 @@ from mora import bounds
 from mora.bounds import Count, Natural, NonNegative, Number, Positive
 from mora.errors import InputError
 from mora.functional.bernstein import bernstein, corners, exponents
+from mora.functional.preference import among
 from mora.functional.scalarize import Scalarizer
 from mora.functional.tilting import constrained_optimum
 
@@ -113,15 +114,8 @@ class Lagrangian(Scalarizer):
         return [place for place, name in enumerate(objectives) if name not in self.floors]
 
     def free(self, preference: Float[Tensor, "B M"]) -> Float[Tensor, "B M"]:
-        """The weights w: those of the objectives without a floor, scaled to sum 1.
-
-        Raises ValueError where none of them weighs anything.
-        """
-        kept = torch.where(self.bound.floored.to(preference.device), 0.0, preference)
-        total = kept.sum(-1, keepdim=True)
-        if not bool((total > 0).all()):
-            raise ValueError("a preference has no weight on an objective without a floor")
-        return kept / total
+        """The weights w, as :func:`among` gives them; raises InputError where there are none."""
+        return among(preference, self.bound.floored.nonzero().flatten().tolist())
 
     def __call__(self, rewards: Float[Tensor, "B M"], preference: Float[Tensor, "B M"]) -> Float[Tensor, " B"]:
         """Gain per row, in reward units."""
