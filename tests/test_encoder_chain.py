@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import mora
 from mora.errors import InputError
+from mora.evaluate import evaluate
 from mora.export import export
 from mora.files import read_json, read_lines, write_lines
 from mora.functional.risk import mean
+from mora.functional.thinning import evenly
 from mora.reward.quality import quick_quality
 from mora.reward.scorer import ModelScorer
-from mora.run.build import load_corpus
+from mora.run.build import build, load_corpus
 from mora.run.meaning import refuse_stage_without_meaning
+from mora.run.measure import FinishedRun
 from mora.run.plan import plan
+from mora.runtime.folder import RunFolder
 from mora.score import score
 from mora.train import train
 from mora.types import Sampled
@@ -121,3 +126,26 @@ def test_what_means_nothing_is_said_before_anything_is_made(said, tmp_path) -> N
         for stage in plan(mora.compose(*overrides), overrides):
             refuse_stage_without_meaning(stage)
     assert said in str(error.value) and not (tmp_path / "runs").exists()
+
+
+def test_a_safety_test_scores_in_the_own_units_of_the_reward_model(chain) -> None:
+    """What training standardizes is put back: the means of its raw scores, of answers drawn alike."""
+    panacea = chain[1][2]
+    given = [f"run={panacea.path}", "evaluation=safety", "evaluation.scorer=reward", "evaluation.floors={care: -100}"]
+    given += ["evaluation.preferences=[[1,0],[0,1]]", "evaluation.prompts=5"]
+    with pytest.MonkeyPatch.context() as patch:
+        without_pictures(patch)
+        evaluate(mora.compose(*given, command="evaluate"), given)
+    table = read_json(panacea.path / "tables" / "safety.json")
+    assert table["judge"] == "reward" and table["solution"] and table["prompts"] == 5
+    run = FinishedRun(folder=RunFolder.find(panacea.path, ""), config=panacea.config, seed=0)
+    front = build(mora.compose("evaluation=front", command="evaluate").evaluation)
+    asked = evenly(run.corpus.prompts["test"], 5)
+    front = replace(front, prompts=5, samples=1, resamples=0, preferences=[[1.0, 0.0], [0.0, 1.0]])
+    _, samples = run.answers(front, asked)
+    scorer = ModelScorer.load(chain[1][1].path / "reward", "cpu")
+    for point in table["points"]:
+        own = [row for row in samples if row["preference"] == point["preference"]]
+        sampled = Sampled(ended=tuple(row["ended"] for row in own))
+        raw = mean(scorer.raw([r["prompt"] for r in own], [r["response"] for r in own], sampled))[:, 1]
+        assert point["constraints"]["care"]["mean"] == pytest.approx(float(raw.mean()), abs=1e-3)

@@ -506,7 +506,7 @@ def test_floors_of_an_algorithm_without_rollouts_are_refused():
     from mora.run.meaning import refuse_without_meaning
 
     exact = planned("experiment=oracle_exact", "scalarize=lagrangian", "scalarize.floors={r2: 0.5}")[-1]
-    with pytest.raises(InputError, match=r"learns multipliers from rollouts: .* algo=ppo_lag, rloo_lag or panacea_lag"):
+    with pytest.raises(InputError, match=r"learns multipliers from rollouts: .* rloo_lag, panacea_lag or hc_rlhf"):
         refuse_without_meaning(exact)
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130  # exit codes of every command; 0: done
+NO_SOLUTION = 3  # exit code of a safety test that certifies no policy
 
 
 class InputError(ValueError):

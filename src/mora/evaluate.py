@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mora.errors import InputError
+from mora.errors import NO_SOLUTION, InputError
+from mora.files import read_object
 from mora.latest import find_run
 from mora.run.plan import find_named
 from mora.settings.identity import plain
@@ -23,7 +24,10 @@ def evaluate(cfg: DictConfig, overrides: list[str]) -> None:
     if cfg.evaluation.takes == "runs":
         conclude(_compare(cfg, overrides))
     else:
-        conclude(*_measure(cfg, overrides))
+        folder, table = _measure(cfg, overrides)
+        conclude(folder, table)
+        if table == "safety" and not read_object(folder / "tables" / "safety.json", ["solution"])["solution"]:
+            raise SystemExit(NO_SOLUTION)
 
 
 def _check_named(cfg: DictConfig) -> None:

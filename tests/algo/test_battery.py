@@ -37,6 +37,7 @@ ROWS = {  # name of an algorithm, and what is chosen beside it: settings that ma
     "ppo adapter=full": (*ROLLOUT, *REFERENCE, *PTX, "reward=gold", "algo.critic_width=8"),
     "ppo_lag": (*ROLLOUT, *REFERENCE, "reward=gold", "algo.critic_width=8", *FLOOR),
     "rloo_lag": (*ROLLOUT, *REFERENCE, "reward=gold", *FLOOR),
+    "hc_rlhf": (*ROLLOUT, *REFERENCE, "reward=gold", *FLOOR),
     "rloo": (*ROLLOUT, *REFERENCE, "reward=gold"),
     "reinforce": (*ROLLOUT, *REFERENCE, "reward=gold"),
     "grpo": (*ROLLOUT, *REFERENCE, *TARGET, "reward=gold"),
@@ -50,6 +51,7 @@ ADAPTERS = {
     "ppo": "lora",
     "ppo_lag": "lora",
     "rloo_lag": "lora",
+    "hc_rlhf": "lora",
     "ppo adapter=full": "full",
     "rloo adapter=lora preference=fixed": "lora",
 }  # else svd_lora
@@ -117,7 +119,7 @@ def test_a_run_that_was_cut_continues_to_the_bits_of_an_uninterrupted_one(small,
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in ROWS if name not in ("ppo adapter=full", "ppo_lag", "rloo_lag", "panacea_lag")]
+    "name", [name for name in ROWS if name not in ("ppo adapter=full", "ppo_lag", "rloo_lag", "hc_rlhf", "panacea_lag")]
 )
 def test_micro_batches_change_the_weights_by_rounding_alone(small, name):
     """After two updates or more, of which each moves a weight by its learning rate at most; agreement to 1e-4."""

@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import minimize
+from scipy.special import softmax
 
 from mora.errors import InputError
+from mora.functional.confidence import Confidence
 from mora.functional.lagrangian import Lagrangian
 from mora.functional.tilting import constrained_optimum, expected, tilt
 
@@ -28,7 +31,7 @@ def step(scalarize: Lagrangian, *means: float) -> None:
 
 def unbound(**changed: Any) -> Lagrangian:
     given = {"floors": {"safe": 0.5}, "initial": 2.0, "largest": 8.0, "lr": 0.5, "delay": 0, "degree": 1}
-    given |= {"constant_kl": False, "rectified": False, "from_reference": False}
+    given |= {"constant_kl": False, "rectified": False, "from_reference": False, "confidence": None}
     return Lagrangian(**{**given, **changed})
 
 
@@ -220,7 +223,7 @@ def test_floors_that_no_reference_answers_reach_are_told():
     ):
         made(floors={"safe": 9.0}, from_reference=True).solve(_answers(), MIXED[0], kl_coef=0.4)
     for other in ("rectified", "constant_kl"):
-        with pytest.raises(InputError, match=f"scalarize.{other}=true asks for another"):
+        with pytest.raises(InputError, match=f"scalarize.{other} asks for another"):
             made(from_reference=True, **{other: True})
 
 
@@ -244,3 +247,76 @@ def test_what_it_cannot_do_is_said():
     never = unbound(floors={"a": 0.0}, initial=1.0, largest=2.0, lr=0.1)
     with pytest.raises(RuntimeError, match="before it was told"):
         never.streams(torch.zeros(1, 2), torch.tensor([[0.5, 0.5]]))
+
+
+def _confident(**changed: Any) -> Confidence:
+    given = {"bound": "student_t", "delta": 0.1, "prompts": 20, "factor": 1.5, "limits": None}
+    return Confidence(**{**given, **changed})
+
+
+def test_dual_steps_under_a_bound_find_the_policy_that_is_best_under_it():
+    """Six answers: the fixed point keeps the bound, and no policy that scipy finds under the same bound is better."""
+    generator = np.random.default_rng(1)
+    logits, rewards = generator.normal(size=6), generator.normal(size=(6, 2))
+    reference = np.exp(logits) / np.exp(logits).sum()
+    scalarize = unbound(floors={"b": 0.4}, initial=1.0, largest=50.0, lr=0.5, confidence=_confident())
+    scalarize.bind(("a", "b"), lambda scores: scores, one=True)
+    a = float(scalarize.bound.taken[0, 1])
+    rows, weights = torch.tensor(rewards), torch.tensor([[1.0, 0.0]]).double().expand(6, -1)
+    policy, size = reference, 2_000  # rows by their probabilities, as in a large sample
+    for _ in range(400):
+        drawn = rows.repeat_interleave(torch.tensor((policy * size).round()).long(), 0)
+        scalarize.observe(drawn, weights[:1].expand(len(drawn), -1), alone)
+        gains = scalarize(rows, weights).numpy()[None]
+        target = np.exp(tilt(np.log(reference)[None], gains, kl_coef=0.3 * float(scalarize.kl_weights(weights[:1]))))[0]
+        policy = 0.9 * policy + 0.1 * target
+
+    def bound(p: Any) -> float:
+        mean = p @ rewards[:, 1]
+        return mean - a * np.sqrt(p @ rewards[:, 1] ** 2 - mean**2)
+
+    def utility(p: Any) -> float:
+        return p @ rewards[:, 0] - 0.3 * (p * np.log(p / reference)).sum()
+
+    best = minimize(
+        lambda z: -utility(softmax(z)),
+        np.log(reference),
+        constraints=[{"type": "ineq", "fun": lambda z: bound(softmax(z)) - 0.4}],
+    )
+    assert best.success and bound(reference) < 0.3 and a == pytest.approx(1.5 * 1.3277 / np.sqrt(20), rel=1e-4)
+    assert bound(policy) == pytest.approx(0.4, abs=0.005) and utility(policy) == pytest.approx(-best.fun, abs=0.005)
+
+
+def test_bounds_of_many_preferences_have_moments_of_their_own_and_a_constant_has_the_unit_of_the_reward():
+    """At the ends the moments are those of their rows; Hoeffding takes its margin off, divided by the unit."""
+    scalarize = unbound(confidence=_confident())
+    scalarize.bind(NAMES, lambda scores: scores, one=False)
+    preference = torch.tensor([[1.0, 0.0, 0.0]] * 2 + [[0.0, 0.0, 1.0]] * 2)
+    rewards = torch.tensor([[0.0, 1.0, 0.0], [0.0, 3.0, 0.0], [0.0, 0.2, 0.0], [0.0, 0.6, 0.0]])
+    scalarize.observe(rewards, preference, alone)
+    streams, _ = scalarize.streams(rewards, preference)
+    a = float(scalarize.bound.taken[0, 1])
+    assert streams[:2, 1].mean() == pytest.approx(2 - a * 1.0) and streams[2:, 1].mean() == pytest.approx(0.4 - a * 0.2)
+    assert torch.equal(streams[:, [0, 2]], rewards[:, [0, 2]])
+    hoeffding = unbound(confidence=_confident(bound="hoeffding", limits={"safe": [0.0, 8.0]}))
+    hoeffding.bind(NAMES, lambda scores: (scores - 1.0) / 4.0, one=True)
+    hoeffding.observe(rewards, preference, alone)
+    off = rewards[:, 1] - hoeffding.streams(rewards, preference)[0][:, 1]
+    assert off.tolist() == pytest.approx([1.5 * 2.0 * np.sqrt(np.log(10) / 40)] * 4)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"rectified": True}, "rectified=true asks floors of every answer, and scalarize.confidence"),
+        ({"from_reference": True}, "scalarize.confidence asks for another"),
+    ],
+)
+def test_a_bound_goes_with_floors_of_means_that_are_learned(changed, said):
+    with pytest.raises(InputError, match=said):
+        unbound(confidence=_confident(), **changed)
+
+
+def test_a_bound_that_needs_limits_is_refused_without_them():
+    with pytest.raises(InputError, match=r"limits=\{safe: \[LOW, HIGH\]\}"):
+        unbound(confidence=_confident(bound="empirical_bernstein")).check(NAMES)

@@ -64,6 +64,7 @@ UNBIASED = {  # settings of an algorithm whose advantages are those of the defin
     "panacea_lag": (*PLAIN, "adapter.rank=3"),
     "rloo": ("algo.normalize_advantages=none",),
     "rloo_lag": ("algo.normalize_advantages=none",),
+    "hc_rlhf": ("algo.normalize_advantages=none",),
     "reinforce": ("algo.normalize_advantages=none",),
     "grpo": ("algo.kl_loss=null",),
     "gdpo": ("algo.kl_loss=null", "algo.normalize_advantages=none"),
@@ -96,6 +97,8 @@ PROMPT = ("scalarize=tchebycheff_prompt", "scalarize.augment=0.1")
 NEAR = ("scalarize.ideal=3.0",)
 MULTIPLIER = 0.7  # of a floor under the second objective, which stays as it is
 FLOOR = ("scalarize.floors={r2: 0.1}", f"scalarize.initial={MULTIPLIER}", "scalarize.lr=0.0")
+CONFIDENT = ("scalarize.confidence.prompts=40", "scalarize.confidence.delta=0.05")
+PER_DEVIATION = 2 * 1.684875121711225 / 40**0.5  # twice t of 95 % at 39 degrees of freedom, over the root of 40
 NORMALIZED = ("grpo", "gdpo", "gd2po")  # within a prompt: the gradient is that of no utility
 ONE = ("adapter=lora", "preference=fixed")  # of an algorithm whose policy is steered else
 CASES = (
@@ -142,6 +145,7 @@ CASES = (
     ),
     Case("rloo, linear", "rloo"),
     Case("rloo_lag, LoRA, a floor", "rloo_lag", FLOOR, 3),
+    Case("hc_rlhf, LoRA, a floor under a bound", "hc_rlhf", (*FLOOR, *CONFIDENT), 3),
     Case("rloo, one objective", "rloo", objectives=1),
     Case("rloo, Tchebycheff of responses", "rloo", ("scalarize=tchebycheff",), 3),
     Case(
@@ -225,6 +229,8 @@ class Setting:
         weights = torch.rand(2, self.case.objectives, dtype=torch.float64, generator=self.generator) + least
         if self.case.algo == "panacea_lag":
             weights[:, 1] = 0.0  # what has a floor steers nothing
+        if self.case.algo == "hc_rlhf":
+            weights[1] = weights[0]  # moments are those of one policy
         self.preferences = weights / weights.sum(1, keepdim=True)
         self._enumerate()
 
@@ -301,7 +307,12 @@ class Setting:
         kl = (share * (logps - ref_logps)).sum()
         if isinstance(self.scalarize, Lagrangian):
             price = KL_COEF if self.scalarize.constant_kl else KL_COEF / (1 + MULTIPLIER)
-            return (share * self.gains(preference)).sum() - price * kl
+            gain = (share * self.gains(preference)).sum()
+            if self.case.algo == "hc_rlhf":
+                floored = self.rewards[..., 1]
+                variance = (share * floored**2).sum() - (share * floored).sum() ** 2
+                gain = gain - MULTIPLIER * PER_DEVIATION * variance.sqrt() / (1 + MULTIPLIER)
+            return gain - price * kl
         if not self.scalarize.shares:
             return (share * self.gains(preference)).sum() - KL_COEF * kl
         terms = preference * ((logps.exp()[..., None] * self.rewards).sum(1) - self.scalarize.ideal)  # (X, M)
@@ -379,6 +390,11 @@ class Setting:
             with torch.no_grad():
                 share = torch.stack([self.logps(one) for one in self.preferences], 1).exp().flatten()  # as the rows lie
             self.algo.context.scalarize = Weighed(self.scalarize, share)
+        if self.case.algo == "hc_rlhf":
+            share = self.logps(self.preferences[0]).detach().exp()[..., None] / len(PROMPTS)
+            powers = [(share * self.rewards**power).sum((0, 1)) for power in (1, 2)]
+            self.scalarize.bound.moments = torch.stack(powers)[..., None]
+            self.scalarize.observe = lambda *_: None  # as a large sample would have them
         rows = collector.read(self.policy, prompts, preference, tokens, response, 0)
         rows.group = torch.arange(len(PROMPTS)).repeat_interleave(count * len(self.preferences))
         self.algo.credit(rows)
@@ -390,7 +406,7 @@ class Setting:
             return self._of_exact()
         rows = self.experience()
         share = rows.old_logps.mul(rows.response).sum(-1).exp()
-        if self.case.algo in ("rloo", "rloo_lag", "pg_panacea"):
+        if self.case.algo in ("rloo", "rloo_lag", "hc_rlhf", "pg_panacea"):
             # The mean of the others depends on an answer's own return where all answers stand in the rollout once: it
             # is S / (N - 1) - R / (N - 1), so the gradient comes out N / (N - 1) times as large.
             size = len(rows.ids) / len(PROMPTS)

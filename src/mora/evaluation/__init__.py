@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mora.reward.hub_scorer import HubScorer
     from mora.reward.scorer import ModelScorer, Scorer
     from mora.runtime.folder import RunFolder
+    from mora.types import Row
 
 
 class Run(Protocol):
@@ -49,6 +50,9 @@ class Run(Protocol):
 
     def front(self, front: Front) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """The tables ``front.json`` and ``samples.jsonl`` of its policy: answers at every preference, with scores."""
+
+    def answers(self, front: Front, prompts: Sequence[Row]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """As :meth:`front`, on these prompts, and with scores in the units that their scorers have of themselves."""
 
     def judges(self) -> dict[str, Scorer]:
         """What a policy is held against: "gold", the true scores, and "reward", the model that trained it.

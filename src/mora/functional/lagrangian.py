@@ -24,6 +24,8 @@ from mora import bounds
 from mora.bounds import Count, Natural, NonNegative, Number, Positive
 from mora.errors import InputError
 from mora.functional.bernstein import bernstein, corners, exponents
+from mora.functional.confidence import Confidence, pessimistic
+from mora.functional.floors import Floors
 from mora.functional.preference import among
 from mora.functional.scalarize import Scalarizer
 from mora.functional.tilting import constrained_optimum
@@ -43,6 +45,7 @@ class Lagrangian(Scalarizer):
     Safe-RLHF does, so that a nat costs ``beta (1 + sum_j lambda_j)``.  ``floors`` are in the reward's own units.
     ``rectified`` asks them of every answer: ``min(r_j - d_j, 0)`` stands in the place of ``r_j``, so that no answer
     makes up for another (RePO, arXiv 2410.19933), and multipliers rise while any answer misses its floor.
+    ``confidence`` asks them of a lower bound on the mean (HC-RLHF), with the moments of each fresh batch.
     """
 
     floors: Mapping[str, Number]
@@ -54,7 +57,8 @@ class Lagrangian(Scalarizer):
     degree: Count
     rectified: bool
     from_reference: bool
-    _bound: _Floors | None = field(default=None, init=False, repr=False)
+    confidence: Confidence | None
+    _bound: Floors | None = field(default=None, init=False, repr=False)
 
     observes = True
 
@@ -62,11 +66,16 @@ class Lagrangian(Scalarizer):
         bounds.check(self, "scalarize")
         if self.initial > self.largest:
             raise InputError(f"scalarize.initial={self.initial:g} is above scalarize.largest={self.largest:g}")
-        odd = [key for key in ("rectified", "constant_kl") if getattr(self, key)]
+        odd = [key for key in ("rectified", "constant_kl", "confidence") if getattr(self, key)]
         if self.from_reference and odd:
             raise InputError(
                 "scalarize.from_reference=true solves for the optimum under floors of means at one price of the KL, "
-                f"and scalarize.{odd[0]}=true asks for another; set one of them to false"
+                f"and scalarize.{odd[0]} asks for another; set one of them to false (confidence: to null)"
+            )
+        if self.rectified and self.confidence is not None:
+            raise InputError(
+                "scalarize.rectified=true asks floors of every answer, and scalarize.confidence of a bound on their "
+                "mean; set rectified to false, or confidence to null"
             )
 
     def check(self, objectives: Sequence[str], preferences: Sequence[Sequence[float]] = ()) -> None:
@@ -77,6 +86,8 @@ class Lagrangian(Scalarizer):
                 f"scalarize.floors={{{', '.join(map(str, self.floors))}}}: name some of {', '.join(objectives)}, each "
                 "with the least expected reward that is asked of it, and leave one without"
             )
+        for name in self.floors if self.confidence is not None else ():
+            self.confidence.terms(name)  # type: ignore[union-attr]
         for preference in preferences:
             if not any(w > 0 for name, w in zip(objectives, preference, strict=True) if name not in self.floors):
                 shown = ",".join(f"{weight:g}" for weight in preference)
@@ -94,16 +105,23 @@ class Lagrangian(Scalarizer):
         asked = torch.tensor([self.floors.get(name, math.nan) for name in objectives])
         floored = torch.tensor([name in self.floors for name in objectives])
         size = len(exponents(len(objectives) - int(floored.sum()), self.degree))
-        self._bound = _Floors(
+        taken = torch.tensor([self._taken(name) for name in objectives], dtype=torch.float64).T  # (2, M)
+        asked = asked.nan_to_num().double()
+        self._bound = Floors(
             objectives=tuple(objectives),
             floored=floored,
-            floors=torch.where(floored, units(asked.nan_to_num()).double(), -math.inf),
+            floors=torch.where(floored, units(asked).double(), -math.inf),
+            taken=torch.stack([taken[0], units(asked + taken[1]).double() - units(asked).double()]),
             logs=torch.full((len(objectives), 1 if one else size), math.log(self.initial), dtype=torch.float64),
             one=one,
         )
 
+    def _taken(self, name: str) -> tuple[float, float]:
+        """What is taken off the mean reward of an objective: per deviation, and in its own units."""
+        return (0.0, 0.0) if self.confidence is None or name not in self.floors else self.confidence.terms(name)
+
     @property
-    def bound(self) -> _Floors:
+    def bound(self) -> Floors:
         """Floors and multipliers by column.  Raises RuntimeError before :meth:`bind`."""
         if self._bound is None:
             raise RuntimeError("a Lagrangian was asked before it was told what the columns of rewards are")
@@ -134,6 +152,8 @@ class Lagrangian(Scalarizer):
         if self.rectified:
             floored = self.bound.floored.to(rewards.device)
             rewards = torch.where(floored, -self._missed(rewards).to(rewards), rewards)
+        if self.confidence is not None:
+            rewards = self._pessimistic(rewards, preference).to(rewards)
         return rewards, (self.free(preference) + multipliers) / (1 + multipliers.sum(-1, keepdim=True))
 
     def multipliers(self, preference: Float[Tensor, "B M"]) -> Float[Tensor, "B M"]:
@@ -147,6 +167,13 @@ class Lagrangian(Scalarizer):
         missed = bound.floors.to(rewards.device) - rewards.double()
         missed = torch.where(bound.floored.to(rewards.device), missed, 0.0)
         return missed.clamp_min(0.0) if self.rectified else missed
+
+    def _pessimistic(self, rewards: Tensor, preference: Tensor) -> Tensor:
+        """Rewards (B, M) whose means are the bounds, in double precision; as they are without a floor."""
+        basis, (first, second) = self._basis(preference), self.bound.moments.to(rewards.device)
+        mean = basis @ first.T
+        deviation = (basis @ second.T - mean**2).clamp_min(0.0).sqrt()
+        return pessimistic(rewards.double(), mean, deviation, *self.bound.taken.to(rewards.device))
 
     def _basis(self, preference: Tensor) -> Tensor:
         """What the logs of multipliers are sums over (B, F): polynomials, or 1 where there is one preference."""
@@ -207,6 +234,11 @@ class Lagrangian(Scalarizer):
         first ``delay`` batches.  At one preference that is a step of ``lr lambda_j (d_j - mean r_j)`` of log lambda_j.
         """
         bound, basis = self.bound, self._basis(preference)
+        if self.confidence is not None:
+            powers = torch.cat([rewards.double().T, rewards.double().T ** 2, torch.ones_like(rewards[:, :1]).T]) @ basis
+            sums = total(powers).cpu()
+            bound.moments = (sums[:-1] / sums[-1].clamp_min(1e-12)).reshape(2, -1, basis.shape[1])
+            rewards = self._pessimistic(rewards, preference)
         missed = self._missed(rewards)
         sums = torch.cat([missed.T @ basis, (self.multipliers(preference) * missed).T @ basis, basis.sum(0)[None]])
         sums = total(sums).cpu()
@@ -263,16 +295,3 @@ class Lagrangian(Scalarizer):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what :meth:`state_dict` gave."""
         self.bound.logs, self.bound.seen, self.bound.missed = state["logs"], int(state["seen"]), state["missed"]
-
-
-@dataclass(kw_only=True)
-class _Floors:
-    """By column of rewards (M,): floors in units of training, -inf where there is none, and what multipliers are."""
-
-    objectives: tuple[str, ...]
-    floored: Tensor
-    floors: Tensor
-    logs: Tensor  # (M, F): a_jf
-    one: bool  # whether there is one preference, and F is 1
-    missed: Tensor | None = None  # (M, F)
-    seen: int = 0

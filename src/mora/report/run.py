@@ -15,8 +15,9 @@ from mora.report.page import Section, figures, write_page
 from mora.report.regret import section as regret_section
 from mora.report.regret_figures import regret_plates
 from mora.report.rewards import reward_plates
+from mora.report.safety import safety_plates, safety_section
 from mora.report.steering import steering_plates
-from mora.report.tables import AGAIN, Stage, read_front, read_regret, read_samples, read_stage
+from mora.report.tables import AGAIN, Stage, read_front, read_regret, read_safety, read_samples, read_stage
 from mora.report.training import quality_plate, training_plate
 
 
@@ -43,6 +44,8 @@ def _sections(folder: Path, front: Front | None, regrets: Sequence[Regret], stag
     judge = next((stage for stage in reversed(stages) if stage.reward or stage.quality), None)
     reward, measured = judge.reward if judge else None, front or next(iter(regrets), None)
     missed = [regret_plates(regret) for regret in regrets]
+    safety = read_safety(folder / "tables" / "safety.json")
+    tested = safety_plates(safety)
     objectives = measured.objectives if measured else _judged(judge)
     with reading(samples_path, "the answers of a front", AGAIN):
         answers = sections.samples(front, samples) if front else ""
@@ -57,6 +60,8 @@ def _sections(folder: Path, front: Front | None, regrets: Sequence[Regret], stag
         figures("steering", "Steering", "Steering and its price", steering_plates(front) if front else []),
         Section(anchor="regret", title="Regret", heading="Regret to truth", body=regret_section(regrets, missed),
                 plates=[plate for plates in missed for plate in plates]),
+        Section(anchor="safety", title="Safety", heading="The safety test", plates=tested,
+                body=safety_section(safety, tested)),
         Section(anchor="samples", title="Answers", heading="What it writes", body=answers),
         Section(anchor="numbers", title="Numbers", heading="The numbers", body=numbers),
         Section(anchor="reward", title="Reward", heading="The reward model", plates=rewards,

@@ -15,6 +15,7 @@ from mora.records.front import Front
 from mora.records.quality import RewardQuality
 from mora.records.read import Floats, Record, read_record
 from mora.records.regret import Regret, Regrets
+from mora.records.safety import Safety
 from mora.records.sections import Benchmark
 from mora.regular import inside, read_bytes
 
@@ -45,6 +46,11 @@ def read_front(path: Path) -> Front | None:
 def read_regret(path: Path) -> list[Regret]:
     """The regret on the prompts of each split, those of training first; none when the run has no such table."""
     return Regret.of(read_record(path, Regrets)) if path.exists() else []
+
+
+def read_safety(path: Path) -> Safety | None:
+    """The safety test, or None when there was none."""
+    return _optional(path, Safety)
 
 
 def read_samples(path: Path) -> list[dict[str, Any]]:

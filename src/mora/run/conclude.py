@@ -18,6 +18,8 @@ from mora.records.quality import Calibration, Estimate, RewardQuality
 from mora.records.read import Floats, read_record
 from mora.records.regret import Constraint, Judged, Regrets, Summary
 from mora.records.rewards import RewardComparison, Value
+from mora.records.safety import Safety, safety_notes
+from mora.records.safety import verdict as safety_verdict
 from mora.records.sections import Benchmark
 from mora.records.verdicts import JUDGED, Verdict
 from mora.run.plan import MEASURED, Stage, describe
@@ -171,6 +173,29 @@ def _regret_summary(name: str, judged: Judged) -> str:
     return f"regret by {name}: {share(judged.regret, judged.summary)}{limit}"
 
 
+def safety_lines(table: Safety) -> list[str]:
+    """A safety test as text: the verdict first, then a line per preference and floor."""
+    wide = max(6 * len(table.objectives), 10)
+    names = max(len(name) for point in table.points for name in point.constraints)
+    lines = [
+        safety_verdict(table),
+        f"{table.definition[:1].upper()}{table.definition[1:]}; {table.bound if table.worst == 1 else 'DKW'} bound, "
+        f"{table.prompts} prompts x {table.samples_per_prompt}, scores by {table.judge} in its own units",
+        *(f"! {note}" for note in safety_notes(table)),
+        f"{'preference':<{wide}} {'floor of':<{names}} {'floor':>8} {'mean':>8} {'at least':>9} {'p (all)':>8}",
+    ]
+    for point in table.points:
+        for name, one in point.constraints.items():
+            worth = f"{one.floor:8.3f} {one.mean:8.3f} {one.least:9.3f} {one.p_adjusted:8.3f}"
+            lines.append(
+                f"{_weights(point.preference):<{wide}} {name:<{names}} {worth}  {'kept' if one.holds else '-'}"
+            )
+    if table.between is not None:
+        parts = ", ".join(f"{start:.2f} to {end:.2f}" for start, end in table.between.intervals) or "nowhere"
+        lines.append(f"if {table.between.assumption}: kept at weights of {table.between.objective} from {parts}")
+    return lines
+
+
 def optimum_lines(table: dict[str, Any]) -> list[str]:
     """How much of the KL-regularized optimum was reached, as text."""
     found = table["summary"]
@@ -286,6 +311,7 @@ def _difference(label: str, pair: Any, entry: Verdict) -> str:
 SHOWN: dict[str, tuple[type | None, Callable[[Any], list[str]]]] = {
     "front": (Front, front_lines),
     "regret": (Regrets, regret_lines),
+    "safety": (Safety, safety_lines),
     "optimum": (None, optimum_lines),
     "reward": (RewardQuality, reward_lines),
     "sections": (Benchmark, section_lines),

@@ -102,7 +102,7 @@ def _refuse_floors(stage: Stage, scalarize: Lagrangian, reward: RewardKind) -> N
     if not isinstance(build(algo.get("rollout", {})), RolloutSettings):
         raise InputError(
             "scalarize=lagrangian learns multipliers from rollouts: use an algorithm that makes them, such as "
-            "algo=ppo_lag, rloo_lag or panacea_lag"
+            "algo=ppo_lag, rloo_lag, panacea_lag or hc_rlhf"
         )
     if scalarize.rectified and hasattr(build(stage.config["evaluation"]), "needs_kl"):
         raise InputError(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import PreTrainedTokenizerBase
 
 from mora.dataset.corpus import Corpus
@@ -31,6 +32,7 @@ from mora.runtime.feature_files import FeatureFiles
 from mora.runtime.folder import RunFolder
 from mora.settings.compose import compose
 from mora.settings.identity import plain
+from mora.types import Row
 
 
 def measure(folder: RunFolder, config: Mapping[str, Any], evaluation: Mapping[str, Any], *, seed: int) -> str:
@@ -101,6 +103,17 @@ class FinishedRun:
         """Answers at every preference, and their scores."""
         return front_of(self.folder, self.config, front, self.corpus, seed=self.seed)
 
+    def answers(self, front: Front, prompts: Sequence[Row]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Answers to these prompts at every preference, and their scores in the scorers' own units."""
+        corpus = replace(self.corpus, prompts={"train": [], "test": prompts})
+        table, samples = front_of(self.folder, self.config, front, corpus, seed=self.seed)
+        units = _scorers(self.folder, self.config, corpus)["reward"].standardization if "reward" in samples[0] else None
+        if units is not None:
+            zero, one = (units.in_units(torch.full((len(corpus.objectives),), at)).double() for at in (0.0, 1.0))
+            for row in samples:
+                row["reward"] = ((torch.tensor(row["reward"]).double() - zero) / (one - zero)).tolist()
+        return table, samples
+
     def judges(self) -> dict[str, Scorer]:
         """Gold, and the reward model that trained it."""
         return _judges(self.folder, self.config, self.corpus)
@@ -154,17 +167,11 @@ def front_of(
 
     A policy that was trained at one preference is asked at that one, where none are named and ``own_preference`` is.
     """
-    scorers: dict[str, Scorer] = {}
-    provenance: dict[str, Any] = {}
-    if corpus.true_scores is not None:
-        scorers["gold"] = GoldScorer(corpus.true_scores).select(corpus.objectives)
-        trained = config["reward"]["origin"] == "rules"
-        name = corpus.true_scores.name
+    scorers, provenance = _scorers(folder, config, corpus), dict[str, Any]()
+    if "gold" in scorers:
+        trained, name = config["reward"]["origin"] == "rules", corpus.true_scores.name  # type: ignore[union-attr]
         provenance["gold"] = {"kind": "true scores", "world": name, "trained the policy": trained}
-    reward = reward_folder(folder, config)
-    if reward is not None:
-        own = load_scorer(reward, compute_device()).select(corpus.objectives)
-        scorers["reward"] = own if own.standardized else _in_units_of_training(folder, own)
+    if "reward" in scorers:
         run = folder.identity["upstream"]["reward"]
         provenance["reward"] = {"kind": "reward model", "run": run, "trained the policy": True}
     policy, tokenizer = _policy(folder, config)
@@ -182,6 +189,18 @@ def front_of(
         "units": {"gold": "true score", "reward": "standard deviations of the reference policy"},
     }
     return head | table, samples
+
+
+def _scorers(folder: RunFolder, config: Mapping[str, Any], corpus: Corpus) -> dict[str, Scorer]:
+    """What scores the answers of a run: true scores, where they are known, and the reward model that trained it."""
+    scorers: dict[str, Scorer] = {}
+    if corpus.true_scores is not None:
+        scorers["gold"] = GoldScorer(corpus.true_scores).select(corpus.objectives)
+    reward = reward_folder(folder, config)
+    if reward is not None:
+        own = load_scorer(reward, compute_device()).select(corpus.objectives)
+        scorers["reward"] = own if own.standardized else _in_units_of_training(folder, own)
+    return scorers
 
 
 def _check_units(folder: RunFolder, config: Mapping[str, Any]) -> None:

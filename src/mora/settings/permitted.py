@@ -78,6 +78,7 @@ PLACES: Mapping[str, tuple[str, ...]] = {
         "mora.evaluation.front.Front",
         "mora.evaluation.optimum.Optimum",
         "mora.evaluation.regret.Regret",
+        "mora.evaluation.safety.Safety",
         "mora.evaluation.reward_comparison.CompareRewards",
         "mora.evaluation.reward_model.Quality",
         "mora.evaluation.sections.Sections",
@@ -122,6 +123,7 @@ PLACES: Mapping[str, tuple[str, ...]] = {
         "mora.functional.scalarize.TchebycheffExpected",
         "mora.functional.scalarize.TchebycheffPrompt",
     ),
+    "scalarize.confidence": ("mora.functional.confidence.Confidence",),
     "task": (
         "mora.task.chat.Chat",
         "mora.task.check.Check",

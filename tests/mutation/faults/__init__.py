@@ -14,6 +14,7 @@ from tests.mutation.faults import (
     preferences,
     rewards,
     rollout,
+    safety,
     steps,
     updates,
 )
@@ -28,6 +29,7 @@ FAULTS: tuple[Fault, ...] = (
     *adapter.FAULTS,
     *rollout.FAULTS,
     *updates.FAULTS,
+    *safety.FAULTS,
     *steps.FAULTS,
     *measures.FAULTS,
     *known.FAULTS,
