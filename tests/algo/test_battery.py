@@ -33,6 +33,7 @@ ROWS = {  # name of an algorithm, and what is chosen beside it: settings that ma
         *FLOOR,
         "scalarize.from_reference=true",
     ),
+    "panacea scalarize=tchebycheff_learned": (*ROLLOUT, *REFERENCE, "reward=gold", "algo.critic_width=8"),
     "ppo": (*ROLLOUT, *REFERENCE, *PTX, *TARGET, "reward=gold", "algo.critic_width=8"),
     "ppo adapter=full": (*ROLLOUT, *REFERENCE, *PTX, "reward=gold", "algo.critic_width=8"),
     "ppo_lag": (*ROLLOUT, *REFERENCE, "reward=gold", "algo.critic_width=8", *FLOOR),
@@ -144,8 +145,10 @@ def test_the_losses_of_two_processes_add_up_to_that_of_one(small, monkeypatch, n
 
     monkeypatch.setattr(Engine, "step", stop)
     monkeypatch.setattr(torch.distributed, "broadcast", lambda *_, **__: None)
-    # a process that hears of no other knows half of the mean that a multiplier follows
-    floor = ("scalarize.lr=0.0",) if name.endswith("_lag") else ()
+    # a process that hears of no other knows half of the mean that a multiplier follows, and of the moments of a bound
+    learned = name.endswith(("_lag", "_learned")) or name == "hc_rlhf"
+    floor = ("scalarize.lr=0.0",) if learned else ()
+    floor += ("scalarize.confidence.factor=1e-9",) if name == "hc_rlhf" else ()
     own = (*floor, "algo.normalize_advantages=none") if "rollout" in str(ROWS[name]) else ()
     found = []
     for process in (None, 0, 1):

@@ -83,7 +83,7 @@ class Exact:
         self.context.usage.trained(everything.mask)
         logps = everything.logps(module, preference)
         kl = exact_kl(logps, ref_logps)
-        if scalarize.shares:  # a function of expectations
+        if scalarize.expects:  # a function of expectations
             utility = scalarize.utility(expected_rewards(logps, rewards), preference) - self.kl_coef * kl
         else:
             gains = scalarize(rewards.flatten(0, 1), preference.expand(rewards.shape[:2].numel(), -1))

@@ -202,7 +202,7 @@ def _constraints(truth: Truth, best: tilting.Solution, who: Mapping[str, Floats]
 
 def _by_prompt(truth: Truth, best: tilting.Solution, preference: Floats, logps: Floats) -> list[float] | None:
     """The relative regret of each prompt; None where a utility is no mean over prompts."""
-    if truth.scalarize.shares == "preference" or isinstance(truth.scalarize, Lagrangian):
+    if truth.scalarize.expects == "preference" or isinstance(truth.scalarize, Lagrangian):
         return None
     regrets = []
     for x in range(len(logps)):

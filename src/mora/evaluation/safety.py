@@ -140,7 +140,8 @@ class Safety:
         there += ["reward"] if run.folder.identity.get("upstream", {}).get("reward") is not None else []
         if not there or self.scorer not in (None, *there):
             raise InputError(
-                f"evaluation.scorer={self.scorer}: {run.folder.path} has {' and '.join(there) or 'nothing'} to score with"
+                f"evaluation.scorer={self.scorer}: {run.folder.path} has {' and '.join(there) or 'nothing'} to score "
+                "with"
             )
         return self.scorer or there[0]
 

@@ -45,8 +45,8 @@ class Truth:
                     f"scalarize.floors: no policy reaches {asked} on these prompts ({error}, in units of training), so "
                     "there is no optimum to compare with; measure the run with evaluation=front"
                 ) from error
-        if self.scalarize.shares:
-            solve, _ = OF_EXPECTATIONS[self.scalarize.shares]
+        if self.scalarize.expects:
+            solve, _ = OF_EXPECTATIONS[self.scalarize.expects]
             return solve(self.ref_logps, self.rewards, preference, kl_coef=self.kl_coef, **self._tchebycheff())
         return tilting.response_optimum(self.ref_logps, self._gains(preference), self.rewards, kl_coef=self.kl_coef)
 
@@ -62,8 +62,8 @@ class Truth:
             slack = tilting.expected(logps, self.rewards)[bound] - self.scalarize.bound.floors.numpy()[bound]
             free = tilting.response_utility(logps, self.ref_logps, self._free_gains(preference), kl_coef=self.kl_coef)
             return free + float(best.multipliers[bound] @ slack)
-        if self.scalarize.shares:
-            _, value = OF_EXPECTATIONS[self.scalarize.shares]
+        if self.scalarize.expects:
+            _, value = OF_EXPECTATIONS[self.scalarize.expects]
             return value(logps, self.ref_logps, self.rewards, preference, kl_coef=self.kl_coef, **self._tchebycheff())
         return tilting.response_utility(logps, self.ref_logps, self._gains(preference), kl_coef=self.kl_coef)
 

@@ -27,14 +27,14 @@ from mora.functional.bernstein import bernstein, corners, exponents
 from mora.functional.confidence import Confidence, pessimistic
 from mora.functional.floors import Floors
 from mora.functional.preference import among
-from mora.functional.scalarize import Scalarizer
+from mora.functional.scalarize import Learned
 from mora.functional.tilting import constrained_optimum
 
 SMALLEST = 1e-3  # of a multiplier that is interpolated; a floor that does not bind has 0
 
 
 @dataclass(kw_only=True)
-class Lagrangian(Scalarizer):
+class Lagrangian(Learned):
     """``gain = (<w, r> + sum_j lambda_j r_j) / (1 + sum_j lambda_j)``; the fields are keys of
     ``conf/scalarize/lagrangian.yaml``.
 
@@ -48,6 +48,8 @@ class Lagrangian(Scalarizer):
     ``confidence`` asks them of a lower bound on the mean (HC-RLHF), with the moments of each fresh batch.
     """
 
+    premise = "scalarize=lagrangian puts floors under the reward"
+
     floors: Mapping[str, Number]
     initial: Positive
     largest: Positive
@@ -59,8 +61,6 @@ class Lagrangian(Scalarizer):
     from_reference: bool
     confidence: Confidence | None
     _bound: Floors | None = field(default=None, init=False, repr=False)
-
-    observes = True
 
     def __post_init__(self) -> None:
         bounds.check(self, "scalarize")

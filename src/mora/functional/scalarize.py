@@ -8,7 +8,8 @@ is its baseline, ``<preference, V>``; any other gain is one stream.  A row's gai
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -26,7 +27,11 @@ class Scalarizer:
     """What algorithms ask of every scalarizer, where it is nothing special."""
 
     shares: ClassVar[Sharing | None] = None
-    observes: ClassVar[bool] = False  # whether it learns from the mean rewards of each rollout
+
+    @property
+    def expects(self) -> Sharing | None:
+        """What its utility is a function of: expectations over all prompts or of each; None: a mean over answers."""
+        return self.shares
 
     def kl_weights(self, preference: Float[Tensor, "B M"]) -> Float[Tensor, " B"]:
         """What the price of a nat is multiplied by beside the gain of each row."""
@@ -35,6 +40,42 @@ class Scalarizer:
     def steered(self, objectives: Sequence[str]) -> list[int]:
         """The objectives that preferences are drawn among, by place: all."""
         return list(range(len(objectives)))
+
+
+class Learned(Scalarizer, ABC):
+    """A scalarizer that learns from the rewards of each rollout, before they are scalarized.
+
+    ``premise``: why rewards may not move meanwhile, for a message.
+    """
+
+    premise: ClassVar[str]
+
+    @abstractmethod
+    def bind(self, objectives: Sequence[str], units: Callable[[Tensor], Tensor], *, one: bool) -> None:
+        """Say what the columns of rewards are, and whether all rows will have ``one`` preference.
+
+        ``units`` puts rewards (M,) into the units of training.
+        """
+
+    @abstractmethod
+    def observe(self, rewards: Tensor, preference: Tensor, total: Callable[[Tensor], Tensor]) -> None:
+        """Learn from the rewards and preferences (B, M) of a fresh batch; ``total`` sums a tensor over processes."""
+
+    @abstractmethod
+    def metrics(self) -> dict[str, float]:
+        """What was learned, for the log."""
+
+    def notes(self) -> list[str]:
+        """What to tell of it when training ends."""
+        return []
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+
+    @abstractmethod
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` gave."""
 
 
 class _OneStream(Scalarizer):
@@ -82,6 +123,14 @@ def _gaps(rewards: Tensor, preference: Tensor, ideal: float | list[float]) -> Te
             "the minimum would favor small weights. Set scalarize.ideal higher."
         )
     return preference * (rewards - z)
+
+
+def least_expected(
+    expected: Float[Tensor, "X M"], preference: Float[Tensor, " M"], ideal: float | list[float], augment: float
+) -> Float[Tensor, " X"]:
+    """``min_i w_i (E r_i - z_i) + rho sum_i w_i (E r_i - z_i)`` of each row of expectations."""
+    gaps = _gaps(expected, preference.expand_as(expected), ideal)
+    return gaps.amin(-1) + augment * gaps.sum(-1)
 
 
 @dataclass(kw_only=True)
@@ -166,11 +215,6 @@ class _OfMeans(_OneStream):
         weighted = preference * rewards
         return weighted.gather(-1, least).squeeze(-1) + self.augment * weighted.sum(-1)
 
-    def _utilities(self, expected: Tensor, preference: Tensor) -> Tensor:
-        """``min_i w_i (E r_i - z_i) + rho sum_i w_i (E r_i - z_i)`` of each row of expectations (X, M)."""
-        gaps = _gaps(expected, preference.expand_as(expected), self.ideal)
-        return gaps.amin(-1) + self.augment * gaps.sum(-1)
-
 
 @dataclass(kw_only=True)
 class TchebycheffExpected(_OfMeans):
@@ -188,7 +232,7 @@ class TchebycheffExpected(_OfMeans):
 
     def utility(self, expected: Float[Tensor, "X M"], preference: Float[Tensor, " M"]) -> Float[Tensor, ""]:
         """``min_i w_i (E r_i - z_i) + rho sum_i w_i (E r_i - z_i)``, from the known expectations of each prompt."""
-        return self._utilities(expected.mean(0, keepdim=True), preference).mean()
+        return least_expected(expected.mean(0, keepdim=True), preference, self.ideal, self.augment)[0]
 
 
 @dataclass(kw_only=True)
@@ -205,7 +249,7 @@ class TchebycheffPrompt(_OfMeans):
 
     def utility(self, expected: Float[Tensor, "X M"], preference: Float[Tensor, " M"]) -> Float[Tensor, ""]:
         """Mean over prompts of ``min_i w_i (E[r_i | x] - z_i) + rho sum_i w_i (E[r_i | x] - z_i)``."""
-        return self._utilities(expected, preference).mean()
+        return least_expected(expected, preference, self.ideal, self.augment).mean()
 
 
 def check_sharing(scalarize: Any, unit: str, *, prompts: int, samples: int) -> None:

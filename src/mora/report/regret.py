@@ -16,6 +16,7 @@ UTILITIES = {
     "μ the multipliers of the optimum under the floors E rⱼ ≥ dⱼ,",
     "Tchebycheff": "E minᵢ wᵢ (rᵢ − zᵢ)",
     "TchebycheffExpected": "minᵢ wᵢ (E rᵢ − zᵢ)",
+    "TchebycheffLearned": "minᵢ wᵢ (E rᵢ − zᵢ)",
     "TchebycheffPrompt": "E minᵢ wᵢ (E[rᵢ | x] − zᵢ)",
     "Minimum": "E minᵢ rᵢ over wᵢ > 0",
 }

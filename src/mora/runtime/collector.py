@@ -12,9 +12,8 @@ from mora.dataset import collate
 from mora.dataset.encode import Encoder
 from mora.dataset.order import batch
 from mora.errors import InputError
-from mora.functional.lagrangian import Lagrangian
 from mora.functional.noise import Stream, normal
-from mora.functional.scalarize import check_sharing
+from mora.functional.scalarize import Learned, check_sharing
 from mora.model.generate import Sampling
 from mora.model.policy import Policy
 from mora.reward.scorer import Scorer
@@ -47,7 +46,7 @@ class RolloutCollector:
         assert context.scalarize is not None and context.preference is not None
         check_sharing(context.scalarize, context.preference.unit, prompts=settings.prompts, samples=settings.samples)
         settings.check_scalarize(context.scalarize)
-        if isinstance(context.scalarize, Lagrangian):
+        if isinstance(context.scalarize, Learned):
             assert scorer.standardization is not None
             fixed = context.preference.fixed
             context.scalarize.bind(scorer.objectives, scorer.standardization.in_units, one=fixed)
@@ -71,10 +70,10 @@ class RolloutCollector:
         )
 
     @property
-    def stateful(self) -> dict[str, Tracking | Lagrangian]:
+    def stateful(self) -> dict[str, Tracking | Learned]:
         """What belongs into a checkpoint, by name."""
         kept = {"tracking": self.rewards.tracking, "multipliers": self.context.scalarize}
-        return {name: one for name, one in kept.items() if isinstance(one, Tracking | Lagrangian)}
+        return {name: one for name, one in kept.items() if isinstance(one, Tracking | Learned)}
 
     def rows(self, step: int) -> list[Row]:
         """The prompts of a step, over all processes."""
@@ -188,7 +187,7 @@ class RolloutCollector:
         """Streams and weights (B, C) of this process' rows; means are those of the global batch."""
         runtime, scalarize = self.context.runtime, self.context.scalarize
         assert scalarize is not None
-        if isinstance(scalarize, Lagrangian):
+        if isinstance(scalarize, Learned):
             scalarize.observe(rewards, preference, runtime.sum)
         if not scalarize.shares:
             own: tuple[Tensor, Tensor] = scalarize.streams(rewards, preference)
@@ -201,18 +200,18 @@ class RolloutCollector:
     def metrics(self, rollout: Rollout) -> dict[str, float]:
         """Means over the global batch of what was sampled."""
         names, tracking = self.scorer.objectives, self.rewards.tracking
-        metrics = rollout_metrics(self.context, rollout, names) | self.multipliers
+        metrics = rollout_metrics(self.context, rollout, names) | self.learned
         return metrics if tracking is None else metrics | tracking.metrics(names)
 
     def conclude(self) -> dict[str, float]:
-        """The summary of a run; says where a multiplier ended at its limit."""
-        if isinstance(self.context.scalarize, Lagrangian):
+        """The summary of a run; says what there is to tell of what was learned."""
+        if isinstance(self.context.scalarize, Learned):
             for note in self.context.scalarize.notes():
                 say(f"{self.context.folder.id}: {note}")
-        return self.multipliers
+        return self.learned
 
     @property
-    def multipliers(self) -> dict[str, float]:
-        """Where there are constraints, their multipliers and what the last rollout missed their floors by."""
+    def learned(self) -> dict[str, float]:
+        """What the scalarizer learned: multipliers, and what the last rollout missed their floors by."""
         scalarize = self.context.scalarize
-        return scalarize.metrics() if isinstance(scalarize, Lagrangian) else {}
+        return scalarize.metrics() if isinstance(scalarize, Learned) else {}

@@ -17,7 +17,7 @@ from mora import bounds
 from mora.bounds import Count, Decay, NonNegative, Positive
 from mora.errors import InputError
 from mora.functional.centering import PAIRED
-from mora.functional.scalarize import Scalarizer
+from mora.functional.scalarize import Learned, Scalarizer
 from mora.runtime.rewards import Truncated
 from mora.types import BeliefKind, Sequences
 
@@ -82,9 +82,9 @@ class RolloutSettings:
         usual: dict[str, object] = {"tracking": "none", "normalize_rewards": False, "center_by_prompt": False}
         usual |= {"truncated": "score", "score_clip": None}
         odd = {key: value for key, value in usual.items() if getattr(self, key) != value}
-        if scalarize.observes and odd:
+        if isinstance(scalarize, Learned) and odd:
             raise InputError(
-                f"scalarize=lagrangian puts floors under the reward, and algo.rollout.{', '.join(odd)} moves it; "
+                f"{scalarize.premise}, and algo.rollout.{', '.join(odd)} moves it; "
                 f"set {', '.join(f'algo.rollout.{key}={_shown(value)}' for key, value in odd.items())}"
             )
         if scalarize.shares and self.truncated == "mask":

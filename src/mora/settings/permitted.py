@@ -122,6 +122,7 @@ PLACES: Mapping[str, tuple[str, ...]] = {
         "mora.functional.scalarize.Tchebycheff",
         "mora.functional.scalarize.TchebycheffExpected",
         "mora.functional.scalarize.TchebycheffPrompt",
+        "mora.functional.tchebycheff.TchebycheffLearned",
     ),
     "scalarize.confidence": ("mora.functional.confidence.Confidence",),
     "task": (
