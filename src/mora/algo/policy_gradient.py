@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from mora import bounds
-from mora.bounds import Count, NonNegative, Positive
+from mora.bounds import Count, Natural, NonNegative, Positive
 from mora.errors import InputError
 from mora.functional.advantages import Normalization, gd2po, gdpo, normalized, reinforce
 from mora.functional.kl import Estimator, sequence_kl, token_kl_loss
@@ -28,6 +28,7 @@ from mora.runtime.collector import RolloutCollector
 from mora.runtime.console import say
 from mora.runtime.context import Context
 from mora.runtime.learner import Learner, Optimizer
+from mora.runtime.reward_gradients import reward_gradients
 from mora.runtime.rollout import Rollout, RolloutSettings
 from mora.runtime.rollout_metrics import observe_kl, update_metrics
 
@@ -51,6 +52,7 @@ class PolicyGradient:
     epochs: Count
     minibatches: Count
     clip: Positive
+    gradient_every: Natural
     optimizer: Optimizer
 
     def __post_init__(self) -> None:
@@ -111,6 +113,7 @@ class PolicyGradient:
             observe_kl(context.runtime, self.kl_control, rollout)
             self.credit(rollout)
             metrics = collector.metrics(rollout)
+            metrics |= reward_gradients(context, policy, rollout, scorer.objectives, step, every=self.gradient_every)
             for some in rollout.batches(self.epochs, self.minibatches, seed=context.seed, step=step):
                 rows = [rollout.take(index) for index in context.micro_batches(some, rollout.lengths(some))]
                 updated, sums = learner.update([partial(self.loss, learner.module, row) for row in rows])

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mora import bounds
-from mora.bounds import Count, NonNegative, Positive
+from mora.bounds import Count, Natural, NonNegative, Positive
 from mora.functional.advantages import Normalization, normalized, token_rewards
 from mora.functional.kl_control import KLControl
 from mora.functional.policy import clipped_surrogate_loss, clipped_value_loss
@@ -26,6 +26,7 @@ from mora.runtime.collector import RolloutCollector
 from mora.runtime.context import Context
 from mora.runtime.learner import Learner, Optimizer
 from mora.runtime.ptx import Pretraining
+from mora.runtime.reward_gradients import reward_gradients
 from mora.runtime.rollout import Rollout, RolloutSettings
 from mora.runtime.rollout_metrics import explained_variance, observe_kl, update_metrics
 
@@ -54,6 +55,7 @@ class PPO:
     ptx_batch_size: Count
     critic_width: Count
     critic_lr: NonNegative
+    gradient_every: Natural
     optimizer: Optimizer
 
     def __post_init__(self) -> None:
@@ -86,6 +88,7 @@ class PPO:
             observe_kl(context.runtime, self.kl_control, rollout)
             self.credit(rollout)
             metrics = collector.metrics(rollout) | self._critic_metrics(rollout)
+            metrics |= reward_gradients(context, policy, rollout, scorer.objectives, step, every=self.gradient_every)
             for number, some in enumerate(rollout.batches(self.epochs, self.minibatches, seed=context.seed, step=step)):
                 losses = ptx.losses(learner.module, step * per_step + number)
                 for index in context.micro_batches(some, rollout.lengths(some)):

@@ -16,24 +16,40 @@ def cosines(
     count: int,
     at_once: int,
 ) -> list[list[float]]:
-    """Cosine (M, M) between the gradients of ``count`` (M) losses with respect to shared parameters.
+    """Cosine (M, M) between the gradients of ``count`` (M) losses with respect to shared parameters, as
+    :func:`products` takes them.
+
+    1 is the same direction, -1 the opposite one: a step for either then undoes the other's.  NaN where a gradient is 0.
+    """
+    found = products(losses, parameters, total, count=count, at_once=at_once)
+    norms = found.diagonal().sqrt()
+    cosine: list[list[float]] = (found / norms[:, None] / norms).tolist()
+    return cosine
+
+
+def products(
+    losses: Sequence[Callable[[], Sequence[Tensor]]],
+    parameters: Sequence[Tensor],
+    total: Callable[[Tensor], Tensor],
+    *,
+    count: int,
+    at_once: int,
+) -> Tensor:
+    """Inner products (M, M) of the gradients of ``count`` (M) losses with respect to shared parameters.
 
     Each of ``losses`` gives the M losses of one micro-batch, which are summed over micro-batches; ``total`` sums a
-    tensor over processes.  1 is the same direction, -1 the opposite one: a step for either then undoes the other's.
-    NaN where a gradient is 0.
+    tensor over processes.
 
     At most ``at_once`` numbers of summed gradients are held (or those of one parameter): where the parameters have
     more, they are taken in groups, each of which costs passes of its own.
     """
-    products = torch.zeros(count, count, dtype=torch.float64, device=parameters[0].device)
+    found = torch.zeros(count, count, dtype=torch.float64, device=parameters[0].device)
     for group in _groups(parameters, at_once // count):
         gathered = [w.new_zeros(count, w.numel(), dtype=torch.float32) for w in group]
         for part in losses:
             _add_gradients(part(), group, gathered)
         for gradients in map(total, gathered):
-            products += (gradients @ gradients.T).double()
-    norms = products.diagonal().sqrt()
-    found: list[list[float]] = (products / norms[:, None] / norms).tolist()
+            found += (gradients @ gradients.T).double()
     return found
 
 

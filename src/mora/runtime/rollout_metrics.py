@@ -66,14 +66,22 @@ def _credit(runtime: Runtime, rollout: Rollout, objectives: Sequence[str]) -> di
     assert rollout.advantages is not None and rollout.group is not None
     tokens = rollout.trained.sum(-1).clamp_min(1)
     mean = torch.where(rollout.trained, rollout.advantages, 0.0).sum(-1) / tokens
-    values = runtime.gather(torch.cat([rollout.rewards, mean[:, None]], dim=1).double())
-    group = runtime.gather(rollout.group)
-    alone = bool((torch.unique(group, return_counts=True)[1] < 2).any())
-    centered = values - (values.mean(0) if alone else group_means(values, group))
+    values = torch.cat([rollout.rewards, mean[:, None]], dim=1).double()
+    centered = runtime.gather(centered_by_prompt(runtime, rollout, values))
     rewards, advantages = centered[:, :-1], centered[:, -1:]
     scale = (rewards.square().sum(0) * advantages.square().sum(0)).sqrt().clamp_min(1e-12)
     found = ((rewards * advantages).sum(0) / scale).tolist()
     return {f"credit/{name}": value for name, value in zip(objectives, found, strict=True)}
+
+
+def centered_by_prompt(runtime: Runtime, rollout: Rollout, values: Tensor) -> Tensor:
+    """Values (B, K) less their means over the answers to a prompt; with one answer to a prompt: over all rows."""
+    assert rollout.group is not None
+    every, group = runtime.gather(values.double()), runtime.gather(rollout.group)
+    alone = bool((torch.unique(group, return_counts=True)[1] < 2).any())
+    means = every.mean(0).expand_as(every) if alone else group_means(every, group)
+    own = slice(runtime.rank * len(values), (runtime.rank + 1) * len(values))
+    return (every - means)[own].to(values)
 
 
 def explained_variance(runtime: Runtime, values: Tensor, returns: Tensor, trained: Tensor) -> float:
