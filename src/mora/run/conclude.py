@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,10 @@ from mora.records.quality import Calibration, Estimate, RewardQuality
 from mora.records.read import Floats, read_record
 from mora.records.regret import Constraint, Judged, Regrets, Summary
 from mora.records.rewards import RewardComparison, Value
-from mora.records.safety import Safety, safety_notes
-from mora.records.safety import verdict as safety_verdict
+from mora.records.safety import Safety
 from mora.records.sections import Benchmark
 from mora.records.verdicts import JUDGED, Verdict
+from mora.run.constraint_lines import floors_lines, safety_lines, weights_label
 from mora.run.plan import MEASURED, Stage, describe
 from mora.runtime.console import is_main_process
 from mora.settings.identity import flatten
@@ -88,7 +88,7 @@ def front_lines(front: Front) -> list[str]:
                   *(f"{n:>8}" for n in shares)]),
     ]  # fmt: skip
     for point in [*start, *front.points]:
-        label = "reference" if point.preference is None else _weights(point.preference)
+        label = "reference" if point.preference is None else weights_label(point.preference)
         cells = [label.ljust(max(6 * len(names), 10)), *(f"{v:10.3f}" for v in getattr(point, judge))]
         lines.append(" ".join([*cells, f"{point.kl:8.2f}", *(f"{getattr(point, name):8.1%}" for name in shares)]))
     found = front.indicators[judge]
@@ -104,10 +104,6 @@ def front_lines(front: Front) -> list[str]:
         level = f"{100 * volume.level:g} %"
         lines.append(f"[{level} intervals over prompts, for this trained policy: not over seeds or machines]")
     return lines
-
-
-def _weights(preference: Iterable[float]) -> str:
-    return " ".join(f"{weight:.2f}" for weight in preference)
 
 
 def _asked(table: Front | Comparison) -> str:
@@ -148,7 +144,7 @@ def _regret_points(judged: Judged, wide: int) -> list[str]:
         utility, kl = point.utility, point.kl
         worth = "".join(f" {one:z9.3f}" for one in (utility.reference, utility.policy, utility.optimum))
         spent = f"{point.relative_regret:z7.1%} {kl.policy:z8.2f} {kl.optimum:z8.2f}"
-        lines.append(f"{_weights(point.preference):<{wide}}{worth} {spent}")
+        lines.append(f"{weights_label(point.preference):<{wide}}{worth} {spent}")
         lines += [_floor(name, one) for name, one in point.constraints.items()]
     return lines
 
@@ -171,29 +167,6 @@ def _regret_summary(name: str, judged: Judged) -> str:
     if judged.limited is not None and judged.limit is not None:
         limit = f" (class limit: {share(judged.limit, judged.limited.summary)})"
     return f"regret by {name}: {share(judged.regret, judged.summary)}{limit}"
-
-
-def safety_lines(table: Safety) -> list[str]:
-    """A safety test as text: the verdict first, then a line per preference and floor."""
-    wide = max(6 * len(table.objectives), 10)
-    names = max(len(name) for point in table.points for name in point.constraints)
-    lines = [
-        safety_verdict(table),
-        f"{table.definition[:1].upper()}{table.definition[1:]}; {table.bound if table.worst == 1 else 'DKW'} bound, "
-        f"{table.prompts} prompts x {table.samples_per_prompt}, scores by {table.judge} in its own units",
-        *(f"! {note}" for note in safety_notes(table)),
-        f"{'preference':<{wide}} {'floor of':<{names}} {'floor':>8} {'mean':>8} {'at least':>9} {'p (all)':>8}",
-    ]
-    for point in table.points:
-        for name, one in point.constraints.items():
-            worth = f"{one.floor:8.3f} {one.mean:8.3f} {one.least:9.3f} {one.p_adjusted:8.3f}"
-            lines.append(
-                f"{_weights(point.preference):<{wide}} {name:<{names}} {worth}  {'kept' if one.holds else '-'}"
-            )
-    if table.between is not None:
-        parts = ", ".join(f"{start:.2f} to {end:.2f}" for start, end in table.between.intervals) or "nowhere"
-        lines.append(f"if {table.between.assumption}: kept at weights of {table.between.objective} from {parts}")
-    return lines
 
 
 def optimum_lines(table: dict[str, Any]) -> list[str]:
@@ -312,6 +285,7 @@ SHOWN: dict[str, tuple[type | None, Callable[[Any], list[str]]]] = {
     "front": (Front, front_lines),
     "regret": (Regrets, regret_lines),
     "safety": (Safety, safety_lines),
+    "floors": (None, floors_lines),
     "optimum": (None, optimum_lines),
     "reward": (RewardQuality, reward_lines),
     "sections": (Benchmark, section_lines),

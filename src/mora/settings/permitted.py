@@ -75,6 +75,7 @@ PLACES: Mapping[str, tuple[str, ...]] = {
     "dataset.sources.source.pairing": _PAIRING,
     "evaluation": (
         "mora.evaluation.compare.Compare",
+        "mora.evaluation.floors.Floors",
         "mora.evaluation.front.Front",
         "mora.evaluation.optimum.Optimum",
         "mora.evaluation.regret.Regret",
