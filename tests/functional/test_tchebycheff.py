@@ -123,3 +123,8 @@ def test_its_utility_is_panaceas():
     means, preference = torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([0.5, 0.5])
     assert float(made(augment=0.1).utility(means, preference)) == pytest.approx(0.5 * -2.5 + 0.1 * 0.5 * (-2.5 - 2.0))
     assert made().expects == "preference" and made().shares is None
+
+
+def test_an_ideal_that_a_mean_exceeds_is_refused():
+    with pytest.raises(ValueError, match="needs an ideal above every reward: objective 1 reached 3.5"):
+        made().observe(torch.tensor([[0.0, 4.0], [1.0, 3.0]]), torch.tensor([[0.5, 0.5]]).expand(2, -1), alone)

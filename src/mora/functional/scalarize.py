@@ -110,7 +110,7 @@ class Linear(Scalarizer):
         return rewards, preference
 
 
-def _gaps(rewards: Tensor, preference: Tensor, ideal: float | list[float]) -> Tensor:
+def weighted_gaps(rewards: Tensor, preference: Tensor, ideal: float | list[float]) -> Tensor:
     """Weighted distance to the ideal, ``w_i (r_i - z_i)``; raises where a reward lies above the ideal."""
     z = torch.as_tensor(ideal, dtype=rewards.dtype, device=rewards.device).expand(rewards.shape[-1])
     above = (rewards > z).any(0)
@@ -129,7 +129,7 @@ def least_expected(
     expected: Float[Tensor, "X M"], preference: Float[Tensor, " M"], ideal: float | list[float], augment: float
 ) -> Float[Tensor, " X"]:
     """``min_i w_i (E r_i - z_i) + rho sum_i w_i (E r_i - z_i)`` of each row of expectations."""
-    gaps = _gaps(expected, preference.expand_as(expected), ideal)
+    gaps = weighted_gaps(expected, preference.expand_as(expected), ideal)
     return gaps.amin(-1) + augment * gaps.sum(-1)
 
 
@@ -148,7 +148,7 @@ class Tchebycheff(_OneStream):
 
     def __call__(self, rewards: Float[Tensor, "B M"], preference: Float[Tensor, "B M"]) -> Float[Tensor, " B"]:
         """Gain per row.  Raises ValueError when a reward exceeds the ideal."""
-        gaps = _gaps(rewards, preference, self.ideal)
+        gaps = weighted_gaps(rewards, preference, self.ideal)
         return _least(gaps, self.temperature) + self.augment * gaps.sum(-1)
 
 
@@ -211,7 +211,7 @@ class _OfMeans(_OneStream):
         sums = rewards.new_zeros(len(count), rewards.shape[-1] + 1)
         sums.index_add_(0, index, torch.cat([rewards * share, share], -1))
         means = (sums[:, :-1] / sums[:, -1:])[index]
-        least = _gaps(means, preference, self.ideal).argmin(-1, keepdim=True)
+        least = weighted_gaps(means, preference, self.ideal).argmin(-1, keepdim=True)
         weighted = preference * rewards
         return weighted.gather(-1, least).squeeze(-1) + self.augment * weighted.sum(-1)
 

@@ -25,7 +25,7 @@ from mora import bounds
 from mora.bounds import Count, NonNegative, Number
 from mora.functional.bernstein import exponents
 from mora.functional.lattice import hats, projected
-from mora.functional.scalarize import Learned, Sharing, least_expected
+from mora.functional.scalarize import Learned, Sharing, least_expected, weighted_gaps
 
 
 @dataclass(kw_only=True)
@@ -101,12 +101,17 @@ class TchebycheffLearned(Learned):
 
         ``a_f = P(a_f - lr mean_f (w_i (r_i - z_i)))``, the mean weighted by the hat h_f(w), P the projection onto the
         simplex: mu rises where an objective lies further below its ideal, and once at 0 or 1 winds up no further.
+        Raises ValueError where a mean reward of the batch lies above the ideal.
         """
         basis = self._basis(preference)
         z = torch.as_tensor(self.ideal, dtype=torch.float64, device=rewards.device).expand(rewards.shape[-1])
         gaps = preference.double() * (rewards.double() - z)
-        sums = total(torch.cat([gaps.T @ basis, basis.sum(0)[None]])).cpu()
-        self.learned.shares = projected(self.learned.shares - self.lr * sums[:-1] / sums[-1].clamp_min(1e-12))
+        sums = total(torch.cat([gaps.T @ basis, rewards.double().T @ basis, basis.sum(0)[None]])).cpu()
+        half = gaps.shape[1]
+        slopes, scores, count = sums[:half], sums[half:-1], sums[-1]
+        means = scores.sum(1, keepdim=True).T / count.sum()
+        weighted_gaps(means, torch.ones_like(means), self.ideal)  # refuses means that are above it
+        self.learned.shares = projected(self.learned.shares - self.lr * slopes / count.clamp_min(1e-12))
 
     def metrics(self) -> dict[str, float]:
         """mu of each objective where all have the same weight."""

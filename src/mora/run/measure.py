@@ -106,13 +106,7 @@ class FinishedRun:
     def answers(self, front: Front, prompts: Sequence[Row]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Answers to these prompts at every preference, and their scores in the scorers' own units."""
         corpus = replace(self.corpus, prompts={"train": [], "test": prompts})
-        table, samples = front_of(self.folder, self.config, front, corpus, seed=self.seed)
-        units = _scorers(self.folder, self.config, corpus)["reward"].standardization if "reward" in samples[0] else None
-        if units is not None:
-            zero, one = (units.in_units(torch.full((len(corpus.objectives),), at)).double() for at in (0.0, 1.0))
-            for row in samples:
-                row["reward"] = ((torch.tensor(row["reward"]).double() - zero) / (one - zero)).tolist()
-        return table, samples
+        return front_of(self.folder, self.config, front, corpus, seed=self.seed, own_units=True)
 
     def judges(self) -> dict[str, Scorer]:
         """Gold, and the reward model that trained it."""
@@ -162,10 +156,12 @@ def front_of(
     *,
     seed: int,
     own_preference: bool = True,
+    own_units: bool = False,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """``front.json`` and ``samples.jsonl`` of a run, on the prompts of ``corpus``.
 
     A policy that was trained at one preference is asked at that one, where none are named and ``own_preference`` is.
+    With ``own_units`` the scores of ``samples.jsonl`` are those of the reward model before they were standardized.
     """
     scorers, provenance = _scorers(folder, config, corpus), dict[str, Any]()
     if "gold" in scorers:
@@ -180,6 +176,8 @@ def front_of(
     if own_preference:
         evaluator = replace(evaluator, preferences=_own_preferences(evaluator.preferences, policy, config))
     table, samples = evaluator.measure(policy, corpus.encoder(tokenizer), corpus, scorers, seed=seed)
+    if own_units and "reward" in scorers:
+        _put_back(samples, scorers["reward"].standardization, len(corpus.objectives))
     head = {
         "run": folder.id,
         "model": config["model"]["name"],
@@ -189,6 +187,15 @@ def front_of(
         "units": {"gold": "true score", "reward": "standard deviations of the reference policy"},
     }
     return head | table, samples
+
+
+def _put_back(samples: Sequence[dict[str, Any]], units: Standardization | None, objectives: int) -> None:
+    """Take standardized scores of the reward model back into its own units, in place."""
+    if units is None:
+        return
+    zero, one = (units.in_units(torch.full((objectives,), at)).double() for at in (0.0, 1.0))
+    for row in samples:
+        row["reward"] = ((torch.tensor(row["reward"]).double() - zero) / (one - zero)).tolist()
 
 
 def _scorers(folder: RunFolder, config: Mapping[str, Any], corpus: Corpus) -> dict[str, Scorer]:

@@ -40,8 +40,8 @@ FAULTS = (
     Fault(
         name="expected_tchebycheff_per_response",
         file="functional/scalarize.py",
-        old="least = _gaps(means, preference, self.ideal)",
-        new="least = _gaps(rewards, preference, self.ideal)",
+        old="least = weighted_gaps(means, preference, self.ideal)",
+        new="least = weighted_gaps(rewards, preference, self.ideal)",
         why="The expectation of minima is another utility than the minimum of expectations that was asked for.",
         caught_by=("tests/functional/test_scalarize.py::test_the_expected_form_takes_the_minimum_of_means",),
     ),
