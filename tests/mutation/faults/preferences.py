@@ -48,8 +48,8 @@ FAULTS = (
     Fault(
         name="prompt_tchebycheff_over_all_prompts",
         file="functional/scalarize.py",
-        old="return self._utilities(expected, preference).mean()",
-        new="return self._utilities(expected.mean(0, keepdim=True), preference).mean()",
+        old="return least_expected(expected, preference, self.ideal, self.augment).mean()",
+        new="return least_expected(expected.mean(0, keepdim=True), preference, self.ideal, self.augment).mean()",
         why="The class limit of the utility per prompt is that of another utility.",
         caught_by=(
             "tests/functional/test_scalarize.py::test_two_prompts_that_lack_different_objectives_part_the_two_forms",
@@ -104,5 +104,23 @@ FAULTS = (
         new="counted = rewards",
         why="At a corner of the simplex an objective that was given no weight decides.",
         caught_by=("tests/functional/test_scalarize.py::test_the_minimum_is_over_objectives_with_any_weight",),
+    ),
+    Fault(
+        name="learned_weights_rise_for_what_is_best_off",
+        file="functional/tchebycheff.py",
+        old="projected(self.learned.shares - self.lr",
+        new="projected(self.learned.shares + self.lr",
+        why="The minimum becomes a maximum: what is best off counts alone.",
+        caught_by=(
+            "tests/functional/test_tchebycheff.py::test_a_step_raises_the_weight_of_what_lies_further_below_its_ideal",
+        ),
+    ),
+    Fault(
+        name="price_of_the_kl_forgets_the_divisor",
+        file="functional/tchebycheff.py",
+        old="return 1 / self._weights(preference).sum(-1)",
+        new="return 1 + 0 * self._weights(preference).sum(-1)",
+        why="The gain is divided and the price of a nat is not: another optimum than was asked for.",
+        caught_by=("tests/functional/test_tchebycheff.py::test_with_best_answers_it_finds_the_exact_optimum",),
     ),
 )
