@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mora import bounds
-from mora.bounds import Count, Inside, Natural, NonNegative, Number, Positive, PositiveShare, Share
+from mora.bounds import AtLeastTwo, Count, Inside, Natural, NonNegative, Number, Positive, PositiveShare, Share
 from mora.dataset.corpus import Corpus
 from mora.errors import InputError
 from mora.evaluation import Run, sealed
 from mora.evaluation.front import Front
+from mora.evaluation.grid import preference_grid
 from mora.files import record_json
 from mora.functional.confidence import Bound, Limits, span_of
 from mora.functional.lagrangian import Lagrangian
@@ -50,7 +51,7 @@ class Safety:
     between: Literal["none", "monotone", "lipschitz"]
     lipschitz: Mapping[str, Positive] | None
     preferences: list[list[Share]] | None
-    prompts: Count | None
+    prompts: AtLeastTwo | None
     samples: Count
     batch_size: Count
     temperature: NonNegative
@@ -76,7 +77,8 @@ class Safety:
         corpus, root = run.corpus, run.folder.path.parent
         floors, judge = self._floors(run, corpus), self._judge(run, corpus)
         limits = {name: self._limits(name, judge, corpus) for name in floors}
-        self._check_between(floors)
+        self._check_named(floors)
+        preference_grid(self.preferences, corpus.objectives)
         rows, notes = self._rows(corpus)
         known, note = None, None
         if self.path is not None:
@@ -111,6 +113,8 @@ class Safety:
                     "rehearsed; give prompts that were kept apart"
                 )
             rows, repeats = list(corpus.prompts["test"]), 0
+            if len(rows) < 2:
+                raise InputError(f"evaluation.path=null: dataset={corpus.name} holds one prompt out; a test needs two")
         else:
             rows, repeats = sealed.read_sealed(self.path)
             sealed.check_unseen(rows, corpus, self.path)
@@ -149,12 +153,22 @@ class Safety:
         """Lowest and highest score of an objective.  Raises InputError where the bound needs them."""
         ruled = judge == "gold" and corpus.rules is not None
         limits = {**({name: [0.0, 1.0]} if ruled else {}), **(self.limits or {})}
-        needs = None if self.bound == "student_t" else f"evaluation.bound={self.bound}"
-        span_of(limits, name, "evaluation", needs if self.worst == 1 else f"evaluation.worst={self.worst:g}")
+        needs = None if self.bound == "student_t" else (f"evaluation.bound={self.bound}", "evaluation.bound=student_t")
+        tail = (f"evaluation.worst={self.worst:g}", "evaluation.worst=1")
+        span_of(limits, name, "evaluation", needs if self.worst == 1 else tail)
         low, high = limits.get(name, (-np.inf, np.inf))
         return float(low), float(high)
 
-    def _check_between(self, floors: Mapping[str, float]) -> None:
+    def _check_named(self, floors: Mapping[str, float]) -> None:
+        """Refuse what is said of objectives without a floor, and a largest change that is missing or not asked for."""
+        for key, given in (("limits", self.limits), ("lipschitz", self.lipschitz)):
+            odd = [name for name in given or {} if name not in floors]
+            if odd:
+                raise InputError(f"evaluation.{key}: {odd[0]} has no floor; floors are under {', '.join(floors)}")
+        if self.lipschitz and self.between != "lipschitz":
+            raise InputError(
+                f"evaluation.lipschitz is read by between=lipschitz, and evaluation.between={self.between}"
+            )
         lacking = [name for name in floors if name not in (self.lipschitz or {})]
         if self.between == "lipschitz" and lacking:
             raise InputError(

@@ -136,24 +136,25 @@ class Confidence:
         Raises InputError where the bound needs limits and has none.
         """
         where = "scalarize.confidence"
-        needs = None if self.bound == "student_t" else f"{where}.bound={self.bound}"
+        needs = None if self.bound == "student_t" else (f"{where}.bound={self.bound}", f"{where}.bound=student_t")
         span = span_of(self.limits, objective, where, needs)
         per_deviation, constant = terms(self.bound, self.prompts, self.delta, span)  # type: ignore[arg-type]
         return self.factor * per_deviation, self.factor * constant
 
 
-def span_of(limits: Limits | None, objective: str, where: str, needs: str | None) -> float:
+def span_of(limits: Limits | None, objective: str, where: str, needs: tuple[str, str] | None) -> float:
     """high - low of an objective's scores by ``where``.limits; infinite where they are not given.
 
-    Raises InputError for limits that are not two rising numbers, and where ``needs`` needs them and there are none.
+    Raises InputError for limits that are not two rising numbers, and where there are none and a setting ``needs`` them:
+    it and what to set instead.
     """
     given = (limits or {}).get(objective)
     if given is None:
         if needs is None:
             return inf
         raise InputError(
-            f"{needs} needs the lowest and the highest score of {objective}: set {where}.limits={{{objective}: "
-            f"[LOW, HIGH]}}, or {where}.bound=student_t"
+            f"{needs[0]} needs the lowest and the highest score of {objective}: set {where}.limits={{{objective}: "
+            f"[LOW, HIGH]}}, or {needs[1]}"
         )
     if len(given) != 2 or not given[0] < given[1]:
         raise InputError(f"{where}.limits.{objective}={list(given)}: must be the lowest and the highest score")

@@ -96,7 +96,8 @@ class Kind:
         if self.items is not None:
             many = "a list" if self.count is None else f"a list of {self.count}"
             names.append(many if self.items.anything else f"{many} (each item: {self.items})")
-        names += ["a mapping"] if self.mapping else []
+        if self.mapping:
+            names.append("a mapping" if self.values is None else f"a mapping (each value: {self.values})")
         return " or ".join(names) or "any value"
 
 

@@ -136,4 +136,4 @@ def _named(value: Any) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     names = {"int": "an integer", "float": "a number with a fraction", "str": "text", "bool": "true or false"}
-    return names.get(type(value).__name__, "a mapping")
+    return names.get(type(value).__name__, f"the mapping {value}")
