@@ -518,7 +518,7 @@ def test_floors_of_an_algorithm_without_rollouts_are_refused():
         (["scalarize.from_reference=true", "algo.kl_target=2.0"], "algo.kl_target=2.0 gives none"),
         (
             ["scalarize.from_reference=true", "scalarize.constant_kl=true"],
-            "scalarize.constant_kl=true asks for another",
+            "scalarize.constant_kl asks for another",
         ),
     ],
 )

@@ -20,10 +20,12 @@ from mora.train import train
 
 PREFERENCES = "evaluation.preferences=[[1,0],[0,1]]"
 ROWS = {  # name: the algorithm of a run that it takes, and settings that make it small
+    "floors": ("panacea", "evaluation.floors={r1: [-100.0]}", "evaluation.scorer=reward"),
     "front": ("panacea", PREFERENCES, "evaluation.prompts=2", "evaluation.samples=2"),
     "optimum": ("panacea", "evaluation.prompts=2", "evaluation.samples=16"),
     "regret": ("panacea", PREFERENCES),
     "reward_model": ("reward_model",),
+    "safety": ("panacea", PREFERENCES, "evaluation.floors={r1: -100.0}"),
     "sections": ("reward_model", "evaluation.path=rows.jsonl", "evaluation.preference=[0.5,0.5]"),
 }
 NAMES = sorted(path.stem for path in (conf_dir() / "evaluation").glob("*.yaml"))

@@ -55,9 +55,13 @@ def test_a_command_reads_the_answers_of_a_front(chain, capsys, undrawn):
     given += ["evaluation.scorer=reward"]
     evaluate(mora.compose(*given, command="evaluate"), given)
     table = read_json(run.path / "tables" / "floors.json")
-    assert table["samples_per_prompt"] == 2 and table["prompts"] == 4 and len(table["points"]) == 2
+    front = read_json(run.path / "tables" / "front.json")  # other tests may have measured it again
+    assert all(table[key] == front[key] for key in ("samples_per_prompt", "prompts")) and len(table["points"]) == 2
     assert table["points"][0]["multipliers"]["care"] == 0  # a floor that all keep costs nothing
-    assert "the optimum under floors, over 2 answers of the reference policy" in capsys.readouterr().out
+    assert (
+        f"the optimum under floors, over {table['samples_per_prompt']} answers of the reference policy"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize(
